@@ -1,0 +1,8 @@
+"""Front door: ``python bench.py --method doktra --task chemprot``."""
+
+import sys
+
+from kdbench.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

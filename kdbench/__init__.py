@@ -1,0 +1,25 @@
+"""kdbench: knowledge distillation for biomedical and clinical text, measured under one protocol."""
+
+from pathlib import Path
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "run"]
+
+# In a bare clone `methods/` and `tasks/` lie beside this package; installed, setuptools has put
+# them inside it. Either way they are imported as `kdbench.methods` and `kdbench.tasks`.
+_clone = Path(__file__).resolve().parent.parent
+if (_clone / "bench.py").is_file() and (_clone / "methods").is_dir():
+    __path__.append(str(_clone))
+
+
+def __getattr__(name: str):
+    """Give `kdbench.run` and `kdbench.load` without importing torch or pandas before they are used."""
+    if name == "run":
+        from kdbench.runner import run
+
+        return run
+    if name == "load":
+        from kdbench.store import load
+
+        return load
+    raise AttributeError(f"module 'kdbench' has no attribute {name!r}")

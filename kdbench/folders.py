@@ -1,0 +1,40 @@
+"""Folders that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdbench.errors import BadInput
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well, and is removed when it does not.
+
+    `BadInput` where `target` is a file, holds something already, or cannot be made.
+    """
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{target}: is a file; give the name of a new folder")
+    if target.is_dir() and any(target.iterdir()):
+        raise BadInput(f"{target}: is not empty and is never overwritten; give the name of a new folder")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be made ({error.strerror}); give a folder that you may write to") from error
+    try:
+        yield partial
+        if target.is_dir():
+            target.rmdir()  # empty: renaming onto a folder does not work everywhere
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            for parent in missing:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()

@@ -1,0 +1,402 @@
+"""The tools that a method works with: models, training, teacher signals, each found again by its content."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from safetensors.torch import load_model, save_model
+
+from kdbench import metrics, signals
+from kdbench.batching import Corpus, by_length
+from kdbench.errors import Broken, Skip
+from kdbench.fit import Fitting, Training
+from kdbench.identity import digest, seed_for
+from kdbench.losses import Supervised
+from kdbench.method import Objective
+from kdbench.mlm import MaskedLM, unlabelled
+from kdbench.models import Head, Model, Source, build, cut
+from kdbench.progress import Phases, Progress
+from kdbench.spec import Settings
+from kdbench.task import Data, Example, Task
+
+STAGE_FORMAT = 1  # raise when a change of code changes what a stage computes
+
+
+@dataclass
+class Workshop:
+    """Where trained stages and teacher signals are kept; shared by all cells of a results folder."""
+
+    folder: Path
+
+    def stage(self, key: str) -> Path:
+        return self.folder / "models" / key
+
+    @property
+    def signals(self) -> Path:
+        return self.folder / "signals"
+
+    def lock(self, key: str) -> FileLock:
+        place = self.folder / "locks"
+        place.mkdir(parents=True, exist_ok=True)
+        return FileLock(place / f"{key}.lock")
+
+
+@dataclass
+class Lab:
+    """One cell's bench.
+
+    `data` is what the method may train on; `settings` the protocol; `stages` what was trained, with its cost.
+    """
+
+    task: Task
+    data: Data
+    seed: int
+    variant: str
+    settings: Settings
+    student_source: Source
+    teacher_source: Source | None
+    shop: Workshop
+    accelerator: Any
+    label: str = ""
+    unlabelled: tuple[Example, ...] = ()
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    others: list[tuple[str, Model]] = field(default_factory=list)
+    forwards: dict[str, int] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
+    _corpora: dict[Any, Corpus] = field(default_factory=dict)
+    _built: dict[Any, Model] = field(default_factory=dict)
+
+    # --- models ---------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        return Head(self.task.kind, self.data.labels)
+
+    def teacher(self, head: Head | None = None) -> Model:
+        """The teacher as it comes, with a fresh head for the task (or `head`)."""
+        if self.teacher_source is None:
+            raise Skip("this method needs a teacher; name one with --teacher")
+        return self.model(self.teacher_source, head)
+
+    def student(self, head: Head | None = None) -> Model:
+        """The student as it comes, with a fresh head for the task (or `head`)."""
+        return self.model(self.student_source, head)
+
+    def model(self, source: Source, head: Head | None = None) -> Model:
+        head = head or self.head
+        if (source, head) not in self._built:
+            self._built[source, head] = self._build(source, head)
+        model = self._built[source, head]
+        return replace(model, module=copy.deepcopy(model.module))
+
+    def _build(self, source: Source, head: Head) -> Model:
+        seed = seed_for(self.seed, "init", source.name)
+        if source.cut:
+            base = source.base or self.teacher_source
+            if base is None:
+                raise Skip(f"{source.name} is cut from the teacher; name one with --teacher")
+            return cut(self.model(base, head), source.cut)
+        encoder = tokenizer = None
+        if source.recipe and source.recipe.steps and head.kind != "mlm":
+            encoder = self._pretrained(source)
+        if source.recipe and source.recipe.config and not source.name.startswith("tiny"):
+            tokenizer = self.teacher().tokenizer  # a student without pieces of its own reads the teacher's
+        return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer, encoder=encoder)
+
+    def texts(self) -> list[str]:
+        """The task's unlabelled text: the look-alike's domain text, and the training texts."""
+        train = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip() for e in self.data.train]
+        return [*train, *self.data.domain_text]
+
+    def _pretrained(self, source: Source) -> Path:
+        """The folder of a tiny teacher's encoder after its masked-LM steps; the same for all seeds, like a published one."""
+        assert source.recipe is not None
+        blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
+        texts = self.data.domain_text or self.texts()
+        batch = 64
+        epochs = max(1, round(source.recipe.steps * batch / len(texts)))
+        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=1e-3, seed=0)
+        return self.shop.stage(self.stages[-1]["key"])
+
+    def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None, **training: Any) -> Model:
+        """`model` (with a masked-LM head) after masked-LM training on `texts`."""
+        seed = self.seed if seed is None else seed
+        tokenizer = model.tokenizer
+        objective = MaskedLM(tokenizer.mask_token_id, tokenizer.all_special_ids, len(tokenizer), seed_for(seed, "mask"))
+        return self.train(model, objective, stage="masked LM", examples=unlabelled(texts), seed=seed,
+                          **{"select": "last", "weight_decay": 0.01, **training})
+
+    # --- training -------------------------------------------------------------------------------
+
+    def training_for(self, model: Model) -> Training:
+        """The protocol's training of this model: the user's settings over the task's recipe over the model's own rate."""
+        s = self.settings
+        rate = s.teacher_lr if self.is_teacher(model) and s.teacher_lr is not None else s.lr
+        return Training(epochs=s.epochs, batch_size=s.batch_size, lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
+                        warmup=s.warmup, accumulate=s.accumulate, select=s.select, max_length=s.max_length)
+
+    def is_teacher(self, model: Model) -> bool:
+        return self.teacher_source is not None and model.name == self.teacher_source.name
+
+    def finetune(self, model: Model, stage: str = "fine-tuning", **training: Any) -> Model:
+        """`model` after plain supervised training; as it is where it came with the task's head."""
+        if model.ready:
+            return model
+        return self.train(model, Supervised(self.task.kind), stage=stage, **training)
+
+    def train(self, model: Model, objective: Objective, *, stage: str, examples: Sequence[Example] | None = None,
+              signals: Any = None, seed: int | None = None, **overrides: Any) -> Model:
+        """`model` trained under `objective`, from the shelf where the very same training was done before.
+
+        examples   default: the task's training examples
+        signals    what `Lab.signals` gave; its values stand in `batch.signals`
+        overrides  fields of `Training`
+        Learned parts of the objective are trained, saved and restored with the student.
+        """
+        examples = self.data.train if examples is None else examples
+        seed = self.seed if seed is None else seed
+        training = replace(self.training_for(model), **overrides)
+        key = digest({
+            "format": STAGE_FORMAT, "model": model.key, "objective": fingerprint(objective), "training": training,
+            "examples": digest([(e.key, e.label) for e in examples]), "signals": signals.key if signals else None,
+            "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
+            "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
+        }, 24)
+        folder = self.shop.stage(key)
+        trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False)
+        lock = self.shop.lock(key)
+        if self.accelerator.is_main_process:
+            lock.acquire()
+        try:
+            cached = self.agree((folder / "stage.json").is_file())
+            if not cached:
+                self._fit(trained, objective, examples, signals, training, stage, seed, folder)
+        finally:
+            if self.accelerator.is_main_process:
+                lock.release()
+        self.accelerator.wait_for_everyone()
+        load_model(trained.module, str(folder / "model.safetensors"))
+        if any(True for _ in objective.parameters()):
+            load_model(objective, str(folder / "objective.safetensors"))
+        trained.module.eval()
+        made = json.loads((folder / "stage.json").read_text())
+        role = "teacher" if self.is_teacher(model) else "student"
+        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"], "cached": cached, "key": key})
+        self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
+        return trained
+
+    def _fit(self, model: Model, objective: Objective, examples: Sequence[Example], given: Any, training: Training,
+             stage: str, seed: int, folder: Path) -> None:
+        model.module.train()
+        if objective.attentions:
+            model.module.set_attn_implementation("eager")
+        corpus = self.corpus(model, examples, training.max_length)
+        dev = stage != "masked LM" and bool(self.data.dev) and model.module.config.num_labels == max(len(self.data.labels), 1)
+        measured = (training.select == "best" or training.patience is not None) and dev
+        partial = folder.with_name(f"{folder.name}.partial")
+        fitting = Fitting(
+            model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
+            bf16=self.bf16(model), evaluate=(lambda: self.dev_measures(model, training)) if measured else None,
+            folder=partial, checkpoint_seconds=self.settings.checkpoint_seconds,
+            label=f"{self.label}{model.name}, {stage}", phases=self.phases)
+        history = fitting.run()
+        if self.accelerator.is_main_process:
+            part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            model.module.save_pretrained(part)
+            save_model(model.module, str(part / "model.safetensors"))  # tied weights as `load_model` wants them
+            model.tokenizer.save_pretrained(part)
+            if any(True for _ in objective.parameters()):
+                save_model(objective, str(part / "objective.safetensors"))
+            made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "history": history}
+            (part / "stage.json").write_text(json.dumps(made))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(part, folder)
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def agree(self, value: bool) -> bool:
+        """What the main process says, on every process."""
+        if self.accelerator.num_processes == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def bf16(self, model: Model) -> bool:
+        """bf16 autocast: as asked, else where the device has it and the model is wide enough to gain."""
+        if self.settings.precision != "auto":
+            return self.settings.precision == "bf16"
+        device = self.accelerator.device.type
+        wide = getattr(model.module.config, "hidden_size", 0) >= 256
+        native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(wide and native)
+
+    def corpus(self, model: Model, examples: Sequence[Example], max_length: int) -> Corpus:
+        key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, id(examples), max_length)
+        if key not in self._corpora:
+            self._corpora[key] = Corpus(model, examples, max_length, self.task.kind, len(self.data.labels))
+            self._corpora[key].source = examples  # keeps the identity in the key alive
+        return self._corpora[key]
+
+    # --- signals --------------------------------------------------------------------------------
+
+    def signals(self, teacher: Model, kinds: Sequence[str] = ("logits",), *, examples: Sequence[Example] | None = None,
+                pool: signals.Pool | None = None, pool_key: Any = None, hidden_states: bool = False, attentions: bool = False) -> Any:
+        """The teacher's signals for `examples` (default: the training examples), stored by content.
+
+        `kinds` are built in (see `kdbench.signals.builtin_pool`) or made by `pool`, whose own settings are `pool_key`.
+        """
+        examples = self.data.train if examples is None else examples
+        s = self.settings
+        tagging = self.task.kind if teacher.module.config.num_labels else self.task.kind
+        giver = signals.Teacher(teacher, kinds, tagging, s.max_length, device=self.accelerator.device,
+                                autocast=lambda: self.autocast(teacher), pool=pool, hidden_states=hidden_states, attentions=attentions)
+        teacher.module.to(self.accelerator.device)
+        key = digest({"teacher": teacher.key, "examples": digest(sorted({e.key for e in examples})), "max_length": s.max_length,
+                      "pool": pool_key, "bf16": self.bf16(teacher)}, 24)
+        with self.shop.lock(f"signals-{key}"):
+            found = signals.stored(self.shop.signals, key, kinds, self.task.kind)
+            if found is not None:
+                self.forwards.setdefault(f"{teacher.name}: {'+'.join(kinds)}", 0)
+                return found
+            begun = time.monotonic()
+            progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
+                                enabled=self.accelerator.is_main_process)
+            made = signals.compute(giver, examples, key, s.signal_memory * 1e9, lambda done, total: progress.at(done))
+            progress.end()
+            if isinstance(made, signals.StoredSignals):
+                signals.save(made, self.shop.signals)
+        self.stages.append({"name": "signals", "role": "teacher", "seconds": round(time.monotonic() - begun, 3), "steps": 0,
+                            "cached": False, "key": key})
+        self.forwards[f"{teacher.name}: {'+'.join(kinds)}"] = giver.forwards
+        return made
+
+    def autocast(self, model: Model) -> Any:
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=self.bf16(model))
+
+    # --- scores ---------------------------------------------------------------------------------
+
+    def also(self, model: Model, name: str) -> None:
+        """Ask for a further row of the table: a model that the method made on its way, its own teacher say."""
+        self.others.append((name, model))
+
+    def predict(self, model: Model, examples: Sequence[Example], max_length: int | None = None) -> Any:
+        """Predictions as the metrics take them: logits (N, C), values (N,), or tag indices, one array an example."""
+        corpus = self.corpus(model, examples, max_length or self.settings.max_length)
+        module = model.module.to(self.accelerator.device)
+        was_training = module.training
+        module.eval()
+        found: list[Any] = [None] * len(corpus)
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        with torch.inference_mode(), self.autocast(model):
+            for number, indices in enumerate(by_length(corpus.lengths, 64)):
+                if number % world != rank:
+                    continue
+                batch = corpus.batch(indices).to(self.accelerator.device)
+                logits = module(**batch.inputs).logits
+                if self.task.kind == "tags":
+                    logits = logits.argmax(-1)
+                values = logits.float().cpu().numpy()
+                words = batch.words.cpu().numpy() if batch.words is not None else None
+                for row, i in enumerate(indices):
+                    if words is None:
+                        found[i] = values[row]
+                        continue
+                    first = words[row, :len(examples[i].words)]
+                    tags = np.full(len(first), self.data.labels.index("O"))
+                    tags[first >= 0] = values[row][first[first >= 0]]
+                    found[i] = tags
+        if world > 1:
+            from accelerate.utils import gather_object
+
+            pairs = gather_object([(i, value) for i, value in enumerate(found) if value is not None])
+            found = [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
+        module.train(was_training)
+        if model.partner is not None:
+            found = average(found, self.predict(model.partner, examples, max_length), self.task.kind)
+        if self.task.kind == "tags":
+            return found
+        return np.stack(found)[:, 0] if self.task.kind == "regression" else np.stack(found)
+
+    def score(self, model: Model, split: str, names: Sequence[str] | None = None) -> tuple[metrics.Scores, Any]:
+        """Scores and predictions of `model` on a split."""
+        examples = self.data.split(split)
+        predictions = self.predict(model, examples)
+        pieces = None
+        if "piece_tag_micro_f1" in (self.task.metric, *(self.task.metrics if names is None else names)):
+            pieces = word_pieces(self.corpus(model, examples, self.settings.max_length))
+        info = metrics.info_for(self.task, self.data, split, pieces)
+        return metrics.evaluate(self.task, info, examples, predictions, names), predictions
+
+    def dev_measures(self, model: Model, training: Training) -> dict[str, float]:
+        watched = [name.lstrip("-") for name in training.watch if name.lstrip("-") not in ("score", "loss", "loss_on_probabilities")]
+        scores, predictions = self.score(model, "dev", watched)
+        measures = {"score": scores.main, **scores.all}
+        if any("loss" in name for name in training.watch):
+            gold = torch.tensor([e.label for e in self.data.dev])
+            logits = torch.from_numpy(np.asarray(predictions))
+            measures["loss"] = float(torch.nn.functional.cross_entropy(logits, gold))
+            measures["loss_on_probabilities"] = float(torch.nn.functional.cross_entropy(logits.softmax(-1), gold))
+        if not np.isfinite(measures["score"]):
+            raise Broken(f"{self.label}{model.name}: the dev score is not finite")
+        return measures
+
+    def seed_for(self, *axes: str) -> int:
+        return seed_for(self.seed, *axes)
+
+
+def average(own: list[Any], other: Any, kind: str) -> list[Any]:
+    """log of the mean of two models' class probabilities, as logits again."""
+    if kind != "single":
+        raise Skip("the mean of two models' probabilities is defined for one label a text")
+
+    def probabilities(rows: Any) -> np.ndarray:
+        rows = np.stack(list(rows)).astype(np.float64)
+        rows = np.exp(rows - rows.max(-1, keepdims=True))
+        return rows / rows.sum(-1, keepdims=True)
+
+    return list(np.log((probabilities(own) + probabilities(other)) / 2))
+
+
+def word_pieces(corpus: Corpus) -> list[list[int]]:
+    """How many tokens each word has, 0 where the length limit cut it off."""
+    assert corpus.word_ids is not None
+    pieces = []
+    for ids, example in zip(corpus.word_ids, corpus.examples, strict=True):
+        counts = np.bincount([i for i in ids if i >= 0], minlength=len(example.words)) if ids else np.zeros(len(example.words), int)
+        pieces.append(counts.tolist())
+    return pieces
+
+
+def fingerprint(objective: Objective) -> dict[str, Any]:
+    """What decides an objective's value: its class, its plain attributes, the shapes of its parts."""
+    plain = {}
+    for name, value in sorted(vars(objective).items()):
+        if name.startswith("_") or name in ("training", "epoch", "epochs"):
+            continue
+        if is_dataclass(value) and not isinstance(value, type):
+            value = {f.name: getattr(value, f.name) for f in fields(value)}
+        if simple(value):
+            plain[name] = value
+    shapes = {name: list(tensor.shape) for name, tensor in objective.state_dict().items()}
+    return {"class": type(objective).__qualname__, "attributes": plain, "parts": shapes}
+
+
+def simple(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and simple(v) for k, v in value.items())
+    if isinstance(value, (tuple, list)):
+        return all(simple(v) for v in value)
+    return value is None or isinstance(value, (str, int, float, bool))

@@ -1,0 +1,113 @@
+"""`list` and `show`: what there is, and all about one of them. Imports no torch unless a method is shown."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from kdbench import options
+from kdbench.errors import BadInput
+from kdbench.registry import METHODS, unknown
+from kdbench.task_index import TASKS
+from kdbench.zoo import MODELS
+
+SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def suites() -> list[dict[str, str]]:
+    """The suites in `benchmarks/`: their names and what the file says of itself."""
+    import tomllib
+
+    found = []
+    for path in sorted(SUITES.rglob("*.toml")):
+        with path.open("rb") as stream:
+            about = tomllib.load(stream).get("about", "")
+        found.append({"name": str(path.relative_to(SUITES).with_suffix("")), "about": about})
+    return found
+
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    nouns: dict[str, list[dict[str, Any]]] = {}
+    for noun, registry in (("methods", METHODS), ("tasks", TASKS), ("models", MODELS)):
+        nouns[noun] = [
+            {"name": e.name, "about": e.about, **({"kinds": list(e.kinds)} if e.kinds else {}),
+             **({"aliases": list(e.aliases)} if e.aliases else {})}
+            for e in registry.entries()
+        ]
+    nouns["suites"] = suites()
+    return nouns
+
+
+def render(nouns: dict[str, list[dict[str, Any]]]) -> str:
+    """Names in one column, what they are in the other; fits 100 columns."""
+    lines = []
+    for noun, entries in nouns.items():
+        lines.append(f"{noun}:")
+        width = max((len(e["name"]) for e in entries), default=0)
+        for e in entries:
+            alias = f" (also: {', '.join(e['aliases'])})" if e.get("aliases") else ""
+            lines += textwrap.wrap(f"  {e['name']:<{width}}  {e['about']}{alias}", 100, subsequent_indent=" " * (width + 4))
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def show(name: str) -> str:
+    """Everything about a method, task or model of that name (several where the name has several)."""
+    parts = []
+    if name in METHODS:
+        parts.append(show_method(name))
+    if name in TASKS:
+        parts.append(show_task(name))
+    if name in MODELS:
+        recipe = MODELS.get(name)
+        parts.append("\n".join([f"model {name}: {MODELS.entry(name).about}", f"  weights: {recipe.hub or recipe.origin or 'random'}",
+                                *(f"  {k}: {v}" for k, v in recipe.config.items()), f"  learning rate: {recipe.lr:g}"]))
+    if not parts:
+        raise BadInput(unknown("name", name, [*METHODS.names(), *TASKS.names(), *MODELS.names()]))
+    return "\n\n".join(parts)
+
+
+def show_method(name: str) -> str:
+    method = METHODS.get(name)
+    lines = [f"method {method.name}: {method.title}", f"  {method.citation}", "", "equations",
+             textwrap.indent(textwrap.dedent(method.equations).strip("\n"), "  "), "",
+             f"needs: {method.needs}", f"kinds of task: {', '.join(method.kinds)}", ""]
+    rows = options.describe(method.Options)
+    if rows:
+        lines.append("options (--set NAME=VALUE)")
+        for row in rows:
+            choices = f" [{'|'.join(map(str, row['choices']))}]" if row["choices"] else ""
+            lines.append(f"  {row['name']} = {value(row['default'])}{choices}")
+            source = f" (source: {row['source']})" if row["source"] else ""
+            lines += textwrap.wrap(f"{row['help']}{source}", 96, initial_indent="      ", subsequent_indent="      ")
+    differing = [row for row in rows if row["published"] != row["default"]]
+    lines += ["", "corrected against published (--variant)"]
+    lines += [f"  {row['name']}: {value(row['default'])} | {value(row['published'])}" for row in differing] or ["  no difference"]
+    return "\n".join(lines)
+
+
+def show_task(name: str) -> str:
+    task = TASKS.get(name)
+    lines = [f"task {task.name}: {task.about}", f"  kind: {task.kind}", f"  metric: {task.metric}"]
+    facts = {
+        "also measured": ", ".join(m for m in task.metrics if m != task.metric), "labels": ", ".join(task.labels),
+        "left out by micro-F1": ", ".join(task.negative), "resampled by statistics": task.unit, "citation": task.citation,
+        "licence": task.licence, "source": task.source, "how to get it": task.how_to_get,
+        "rows": ", ".join(f"{k} {v:,}" for k, v in task.rows.items()),
+        "published": "; ".join(f"{system} {score:g}" for system, score in task.published),
+        "paper's fine-tuning": ", ".join(f"{k} {v}" for k, v in task.recipe.items()),
+    }
+    for fact, text in facts.items():
+        if text:
+            lines += textwrap.wrap(f"{fact}: {text}", 96, initial_indent="  ", subsequent_indent="    ")
+    if task.options:
+        lines.append("  options (--task-set NAME=VALUE)")
+        lines += [f"    {row['name']} = {value(row['default'])}: {row['help']}" for row in options.describe(task.options)]
+    return "\n".join(lines)
+
+
+def value(thing: Any) -> str:
+    if isinstance(thing, tuple):
+        return ",".join(map(str, thing)) or "none"
+    return {True: "yes", False: "no", None: "(not set)"}.get(thing, str(thing)) if isinstance(thing, (bool, type(None))) else str(thing)

@@ -1,0 +1,457 @@
+"""Scores: each metric with the sums that statistics resample, and the naive predictor's score beside it.
+
+A metric that is a function of sums gives them per example (`counts`) and turns any weighted total into a
+score (`finish`), so that a bootstrap replicate is one matrix product. The others give the score (`direct`).
+
+Predictions, for N examples and C labels:
+    single      logits (N, C)
+    multi       logits (N, C), a label is predicted where its logit is above 0
+    regression  values (N,)
+    tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O)
+Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0, as in seqeval and LinkBERT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from kdbench.errors import BadInput
+from kdbench.registry import unknown
+from kdbench.task import Data, Example, Task
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a metric must know besides gold and predicted labels.
+
+    labels         class names, or tags
+    negative       labels that micro-F1 leaves out
+    positive_rate  share of the last class in train: the threshold of the `*_at_rate` metrics
+    groups         per example, the document it belongs to
+    pieces         per example, the number of word pieces of each word (only for `piece_tag_micro_f1`)
+    """
+
+    labels: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    positive_rate: float | None = None
+    groups: tuple[str, ...] = ()
+    pieces: Sequence[Sequence[int]] | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One score in [0, 1] (correlations: [-1, 1]; `brier`: lower is better).
+
+    counts(gold, predicted, info) -> (N, K): sums that add up over examples, or None: no function of sums
+    finish(sums (..., K)) -> (...)
+    direct(gold, predicted, info) -> float, for metrics without counts
+    """
+
+    name: str
+    about: str
+    kinds: tuple[str, ...]
+    counts: Callable[[Any, Any, Info], ndarray] | None = None
+    finish: Callable[[ndarray], ndarray] | None = None
+    direct: Callable[[Any, Any, Info], float] | None = None
+    higher_is_better: bool = True
+
+    def score(self, gold: Any, predicted: Any, info: Info) -> float:
+        if self.direct is not None:
+            return self.direct(gold, predicted, info)
+        return float(self.finish(self.counts(gold, predicted, info).sum(axis=0)))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`main` is the task's metric; `counts` (U, K) are its sums by resampling unit, None where it has none."""
+
+    main: float
+    all: dict[str, float]
+    counts: ndarray | None
+    units: tuple[str, ...]
+
+
+def evaluate(
+    task: Task, info: Info, examples: Sequence[Example], predictions: Any, names: Sequence[str] | None = None
+) -> Scores:
+    """Score `predictions` of `examples` by the task's main metric and by `names` (default: all of the task's)."""
+    chosen = {name: metric_of(task, name) for name in (task.metric, *(task.metrics if names is None else names))}
+    if not examples:
+        raise BadInput(f"task {task.name}: no examples to score; give a file that has some")
+    missing = next((example.id for example in examples if example.label is None), None)
+    if missing is not None:
+        raise BadInput(f"task {task.name}: example {missing!r} has no label, so it cannot be scored")
+    if not info.groups:
+        info = replace(info, groups=units_of(examples))
+    gold = gold_labels(task.kind, examples)
+    check_shapes(task, info, gold, predictions)
+    scores = {name: metric.score(gold, predictions, info) for name, metric in chosen.items()}
+    main = chosen[task.metric]
+    units, where = np.unique(np.array(info.groups, dtype=str), return_inverse=True)
+    counts = None
+    if main.counts is not None:
+        rows = main.counts(gold, predictions, info)
+        counts = np.zeros((len(units), rows.shape[1]))
+        np.add.at(counts, where, rows)
+    return Scores(scores[task.metric], scores, counts, tuple(units.tolist()))
+
+
+def naive(task: Task, data: Data, split: str) -> Scores:
+    """The score of a predictor that reads no text.
+
+    It knows the labels of train alone: the majority class (with the class shares as probabilities), the
+    labels that more than half of the texts carry, the mean, or O everywhere.
+    """
+    examples = data.split(split)
+    info = info_for(task, data, split)
+    labels = gold_labels(task.kind, data.train)
+    if task.kind == "tags":
+        outside = data.labels.index("O")
+        predicted: Any = [np.full(len(example.label), outside) for example in examples]
+        info = replace(info, pieces=[[1] * len(tags) for tags in predicted])  # no entity, so pieces do not matter
+    elif task.kind == "regression":
+        predicted = np.full(len(examples), labels.mean())
+    elif task.kind == "multi":
+        share = labels.mean(axis=0).clip(1e-9, 1 - 1e-9)
+        predicted = np.tile(np.log(share) - np.log1p(-share), (len(examples), 1))
+    else:
+        share = np.bincount(labels, minlength=len(data.labels)) / len(labels)
+        predicted = np.tile(np.log(share.clip(1e-300)), (len(examples), 1))
+    return evaluate(task, info, examples, predicted)
+
+
+def info_for(task: Task, data: Data, split: str, pieces: Sequence[Sequence[int]] | None = None) -> Info:
+    """What the metrics must know to score `data.split(split)`."""
+    rate = None
+    if task.kind == "single" and data.train:
+        rate = float(np.mean(gold_labels("single", data.train) == len(data.labels) - 1))
+    return Info(tuple(data.labels), tuple(task.negative), rate, units_of(data.split(split)), pieces)
+
+
+def units_of(examples: Sequence[Example]) -> tuple[str, ...]:
+    """What statistics resample: the example's group, else the example itself."""
+    return tuple(example.group or example.id for example in examples)
+
+
+def gold_labels(kind: str, examples: Sequence[Example]) -> Any:
+    """Gold labels as the metrics take them: (N,) int, (N, C) 0/1, (N,) float, or N arrays of tag indices."""
+    if kind == "tags":
+        return [np.asarray(example.label, dtype=np.int64) for example in examples]
+    return np.array([example.label for example in examples], dtype=float if kind == "regression" else np.int64)
+
+
+def metric_of(task: Task, name: str) -> Metric:
+    """The metric `name`; `BadInput` where there is none or where it does not fit the kind of the task."""
+    if name not in METRICS:
+        raise BadInput(unknown("metric", name, METRICS))
+    metric = METRICS[name]
+    if task.kind not in metric.kinds:
+        raise BadInput(f"metric {name} is for {' and '.join(metric.kinds)}, but task {task.name} is {task.kind}")
+    return metric
+
+
+def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:
+    """Refuse predictions that do not line up with the gold labels: a shifted score is worse than none."""
+    if task.kind == "tags":
+        fits = len(gold) == len(predicted) and all(len(a) == len(b) for a, b in zip(gold, predicted, strict=True))
+    elif task.kind == "regression":
+        fits = np.shape(predicted) == gold.shape
+    else:
+        fits = np.shape(predicted) == (len(gold), len(info.labels))
+    if not fits:
+        raise ValueError(f"task {task.name}: the predictions do not have the shape of the gold labels")
+
+
+# ---- ratios ----------------------------------------------------------------------------------------------------------
+
+
+def ratio(over: ndarray, under: ndarray) -> ndarray:
+    """`over / under`, 0 where `under` is 0."""
+    over, under = np.asarray(over, dtype=float), np.asarray(under, dtype=float)
+    return np.divide(over, under, out=np.zeros(np.broadcast(over, under).shape), where=under != 0)
+
+
+def f1(sums: ndarray) -> ndarray:
+    """F1 = 2 TP / (gold + predicted) of sums (..., 3): true positives, gold, predicted."""
+    return ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+def macro(sums: ndarray) -> ndarray:
+    """Mean F1 of sums (..., 3 C) over the classes that occur in gold or prediction, as scikit-learn's default."""
+    by_class = sums.reshape(*sums.shape[:-1], -1, 3)
+    occurs = by_class[..., 1] + by_class[..., 2] > 0
+    return ratio((f1(by_class) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+def one_hot(gold: ndarray, predicted: ndarray) -> tuple[ndarray, ndarray]:
+    """Gold and predicted labels as 0/1 matrices (N, C), from single or from multi labels."""
+    predicted = np.asarray(predicted)
+    if gold.ndim == 2:
+        return gold, (predicted > 0).astype(int)
+    classes = np.arange(predicted.shape[1])
+    return (gold[:, None] == classes).astype(int), (predicted.argmax(axis=1)[:, None] == classes).astype(int)
+
+
+def agreement(gold: ndarray, predicted: ndarray) -> ndarray:
+    """True positives, gold, predicted of 0/1 arrays (...) as (..., 3)."""
+    return np.stack([gold * predicted, gold, predicted], axis=-1)
+
+
+def micro_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    counted = [i for i, label in enumerate(info.labels) if label not in info.negative]
+    gold, predicted = one_hot(gold, predicted)
+    return agreement(gold[:, counted], predicted[:, counted]).sum(axis=1)
+
+
+def positive_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    gold, predicted = one_hot(gold, predicted)
+    return agreement(gold[:, -1], predicted[:, -1])
+
+
+def macro_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    return agreement(*one_hot(gold, predicted)).reshape(len(gold), -1)
+
+
+def accuracy_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    right = np.asarray(predicted).argmax(axis=1) == gold
+    return np.stack([right, np.ones(len(gold))], axis=1)
+
+
+def documents(gold: ndarray, predicted: ndarray, info: Info) -> tuple[ndarray, ndarray, ndarray]:
+    """Union of the labels over the examples of each document (D, C), and the row where each document begins (D,)."""
+    _, first, where = np.unique(np.array(info.groups, dtype=str), return_index=True, return_inverse=True)
+    merged = []
+    for labels in one_hot(gold, predicted):
+        union = np.zeros((len(first), labels.shape[1]), dtype=int)
+        np.maximum.at(union, where, labels)
+        merged.append(union)
+    return *merged, first
+
+
+def document_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    """A document's sums stand at its first example; its other examples have zeros."""
+    gold_union, predicted_union, first = documents(gold, predicted, info)
+    counts = np.zeros((len(gold), 3))
+    counts[first] = agreement(gold_union, predicted_union).sum(axis=1)
+    return counts
+
+
+def document_example_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    """Precision, recall and 1 of each document that has a gold label, at its first example."""
+    gold_union, predicted_union, first = documents(gold, predicted, info)
+    both, in_gold, in_predicted = agreement(gold_union, predicted_union).sum(axis=1).T
+    judged = in_gold > 0
+    counts = np.zeros((len(gold), 3))
+    counts[first] = np.stack([ratio(both, in_predicted) * judged, ratio(both, in_gold), judged], axis=1)
+    return counts
+
+
+def f1_of_means(sums: ndarray) -> ndarray:
+    precision, recall = ratio(sums[..., 0], sums[..., 2]), ratio(sums[..., 1], sums[..., 2])
+    return ratio(2 * precision * recall, precision + recall)
+
+
+# ---- two classes and a threshold -------------------------------------------------------------------------------------
+
+
+def positive_probability(logits: ndarray) -> ndarray:
+    """softmax(logits)[:, -1], in float64."""
+    logits = np.asarray(logits, dtype=float)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers[:, -1] / powers.sum(axis=1)
+
+
+def at_rate_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    """True positives, gold, predicted, right, 1; predicted positive iff p >= the positive rate of train."""
+    if info.positive_rate is None:
+        raise ValueError("the *_at_rate metrics need the positive rate of train")
+    positive = gold == len(info.labels) - 1
+    # the tolerance keeps a probability that *is* the rate on its side, whatever the rounding of the softmax
+    above = positive_probability(predicted) >= info.positive_rate - 1e-12
+    return np.stack([positive & above, positive, above, positive == above, np.ones(len(gold))], axis=1).astype(float)
+
+
+def brier_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    error = positive_probability(predicted) - (gold == len(info.labels) - 1)
+    return np.stack([error**2, np.ones(len(gold))], axis=1)
+
+
+def auroc(gold: ndarray, predicted: ndarray, info: Info) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    positive = gold == len(info.labels) - 1
+    if positive.all() or not positive.any():
+        return float("nan")
+    return float(roc_auc_score(positive, positive_probability(predicted)))
+
+
+def auprc(gold: ndarray, predicted: ndarray, info: Info) -> float:
+    from sklearn.metrics import average_precision_score
+
+    positive = gold == len(info.labels) - 1
+    if not positive.any():
+        return float("nan")
+    return float(average_precision_score(positive, positive_probability(predicted)))
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def pearson_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
+    # a correlation does not change with the origin; centred sums lose no digits
+    x, y = gold - gold.mean(), np.asarray(predicted, dtype=float) - np.mean(predicted)
+    return np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
+
+
+def pearson(sums: ndarray) -> ndarray:
+    """Pearson's r of sums (..., 6): n, x, y, xx, yy, xy; 0 where either side is constant."""
+    n, x, y, xx, yy, xy = np.moveaxis(np.asarray(sums, dtype=float), -1, 0)
+    spread = np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0)
+    constant = spread <= 1e-24 * (n * xx) * (n * yy)
+    return ratio(n * xy - x * y, np.sqrt(np.where(constant, 0, spread)))
+
+
+def spearman(gold: ndarray, predicted: ndarray, info: Info) -> float:
+    from scipy.stats import rankdata
+
+    return METRICS["pearson"].score(rankdata(gold), rankdata(predicted), info)
+
+
+# ---- tags ------------------------------------------------------------------------------------------------------------
+
+
+def flat_tags(labels: tuple[str, ...], sequences: Sequence[ndarray]) -> tuple[ndarray, ndarray, ndarray]:
+    """All sentences end to end, each followed by one O: prefix letter, entity type and sentence of each word."""
+    outside = labels.index("O")
+    flat = np.concatenate([part for tags in sequences for part in (np.asarray(tags, dtype=np.int64), [outside])])
+    sentence = np.repeat(np.arange(len(sequences)), [len(tags) + 1 for tags in sequences])
+    types = sorted({label[1:] for label in labels})
+    letter = np.array([label[0] for label in labels])
+    kind = np.array([types.index(label[1:]) for label in labels])
+    return letter[flat], kind[flat], sentence
+
+
+def spans(letter: ndarray, kind: ndarray, scheme: str) -> tuple[ndarray, ndarray]:
+    """First and last word of each entity, over the flat tags.
+
+    scheme "default": conlleval's and seqeval's lenient reading, in which an entity also begins where an I or
+    an E follows O or another type. "IOB2" and "IOBES": seqeval's strict mode, in which it must begin with B
+    (or be an S), keep its type, and in IOBES end with E.
+    """
+    before = np.concatenate([["O"], letter[:-1]])
+    same = np.concatenate([[True], kind[1:] == kind[:-1]])
+    place = np.arange(len(letter))
+    if scheme == "default":
+        ends = np.isin(before, list("ES")) | (np.isin(before, list("BI")) & (np.isin(letter, list("BSO")) | ~same))
+        starts = np.isin(letter, list("BS")) | (np.isin(letter, list("IE")) & (np.isin(before, list("ESO")) | ~same))
+        begun = np.maximum.accumulate(np.where(starts, place, 0))
+        last = place[ends] - 1
+        return begun[last], last
+    inside = np.isin(before, list("BI")) & np.isin(letter, list("I" if scheme == "IOB2" else "IE")) & same
+    first = place[np.isin(letter, list("B" if scheme == "IOB2" else "BS"))]
+    broken = np.minimum.accumulate(np.where(inside, len(letter), place)[::-1])[::-1]  # next word that continues nothing
+    last = broken[first + 1] - 1
+    whole = np.isin(letter[last], list("ES")) if scheme == "IOBES" else np.ones(len(first), dtype=bool)
+    return first[whole], last[whole]
+
+
+def span_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info, scheme: str) -> ndarray:
+    """True positives, gold, predicted entities of each sentence; type, first and last word must agree."""
+    codes, places = [], []
+    for sequences in (gold, predicted):
+        letter, kind, sentence = flat_tags(info.labels, sequences)
+        first, last = spans(letter, kind, scheme)
+        codes.append((first * len(letter) + last) * len(info.labels) + kind[first])
+        places.append(sentence[first])
+    found = places[0][np.isin(codes[0], codes[1])]
+    return np.stack([np.bincount(rows, minlength=len(gold)) for rows in (found, *places)], axis=1)
+
+
+def entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
+    return span_counts(gold, predicted, info, "default")
+
+
+def strict_entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
+    scheme = "IOBES" if any(label[0] in "ES" for label in info.labels) else "IOB2"
+    return span_counts(gold, predicted, info, scheme)
+
+
+def piece_tag_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
+    if info.pieces is None:
+        raise ValueError("piece_tag_micro_f1 needs the number of word pieces of each word")
+    outside = info.labels.index("O")
+    counts = np.zeros((len(gold), 3))
+    for row, (right, given, pieces) in enumerate(zip(gold, predicted, info.pieces, strict=True)):
+        in_gold, in_predicted = right != outside, np.asarray(given) != outside
+        masks = np.stack([in_gold & (right == given), in_gold, in_predicted])
+        counts[row] = masks @ np.asarray(pieces, dtype=float)
+    return counts
+
+
+def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
+    """Sums of each entity type over words: position in a span (B, I, E, S) does not matter."""
+    types = sorted({label[1:] for label in info.labels if label != "O"})
+    kind = np.array([types.index(label[1:]) if label != "O" else -1 for label in info.labels])
+    one = np.arange(len(types))
+    counts = np.zeros((len(gold), len(types), 3))
+    for row, (right, given) in enumerate(zip(gold, predicted, strict=True)):
+        counts[row] = agreement(kind[right][:, None] == one, kind[np.asarray(given)][:, None] == one).sum(axis=0)
+    return counts.reshape(len(gold), -1)
+
+
+# ---- the list --------------------------------------------------------------------------------------------------------
+
+AT_RATE = "of the last class; positive iff its probability reaches the positive rate of train"
+
+
+def column(over: int, under: int) -> Callable[[ndarray], ndarray]:
+    """The finish of a metric that is one column of its sums over another."""
+    return lambda sums: ratio(sums[..., over], sums[..., under])
+
+
+SINGLE, MULTI, EITHER, REGRESSION, TAGS = ("single",), ("multi",), ("single", "multi"), ("regression",), ("tags",)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("micro_f1", "micro-averaged F1 over the labels, without the negative class where the task has one",
+               EITHER, micro_counts, f1),
+        Metric("f1_positive", "F1 of the last class; the other classes only count as not positive",
+               SINGLE, positive_counts, f1),
+        Metric("accuracy", "share of texts whose label is right; all classes count",
+               SINGLE, accuracy_counts, column(0, 1)),
+        Metric("macro_f1", "mean of the F1 of all classes that occur, the negative one included",
+               EITHER, macro_counts, macro),
+        Metric("document_micro_f1", "micro-averaged F1 over the labels of documents, each the union over its texts",
+               MULTI, document_counts, f1),
+        Metric("document_example_f1", "F1 of mean precision and mean recall over documents with a gold label (BLUE); "
+               "precision is 0 where nothing is predicted", MULTI, document_example_counts, f1_of_means),
+        Metric("pearson", "Pearson correlation; 0 where one side is constant", REGRESSION, pearson_counts, pearson),
+        Metric("spearman", "Spearman rank correlation; 0 where one side is constant", REGRESSION, direct=spearman),
+        Metric("entity_f1", "micro-averaged F1 over entities of all types, exact spans, seqeval's default mode",
+               TAGS, entity_counts, f1),
+        Metric("entity_f1_strict", "micro-averaged F1 over entities of all types, exact spans, seqeval's strict mode "
+               "(IOB2, or IOBES where the tags have E or S)", TAGS, strict_entity_counts, f1),
+        Metric("piece_tag_micro_f1", "micro-averaged F1 over the tags of word pieces, not over entities; O ignored",
+               TAGS, piece_tag_counts, f1),
+        Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS, word_counts, macro),
+        Metric("f1_at_rate", f"F1 {AT_RATE}", SINGLE, at_rate_counts, f1),
+        Metric("accuracy_at_rate", f"accuracy {AT_RATE}", SINGLE, at_rate_counts, column(3, 4)),
+        Metric("recall_at_rate", f"recall {AT_RATE}", SINGLE, at_rate_counts, column(0, 1)),
+        Metric("precision_at_rate", f"precision {AT_RATE}", SINGLE, at_rate_counts, column(0, 2)),
+        Metric("auroc", "area under the ROC curve of the last class; not defined (nan) with one class",
+               SINGLE, direct=auroc),
+        Metric("auprc", "average precision of the last class; not defined (nan) without a positive",
+               SINGLE, direct=auprc),
+        Metric("brier", "mean squared error of the last class's probability; lower is better",
+               SINGLE, brier_counts, column(0, 1), higher_is_better=False),
+    )
+}

@@ -1,0 +1,309 @@
+"""Names, folders and hub ids -> modules with their tokenizers.
+
+Weights are read from safetensors only, nothing is unpickled and no remote code is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from kdbench.errors import BadInput
+from kdbench.identity import digest, file_digest
+from kdbench.registry import unknown
+from kdbench.zoo import MODELS, Recipe
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+PROBLEM = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
+
+
+@dataclass
+class Model:
+    """A module with its tokenizer.
+
+    `key` is the hash of what its weights came from; `ready` says that it came with a head for exactly the
+    task's labels, so that fine-tuning is left out; `notes` go into the table.
+    """
+
+    module: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    key: str
+    lr: float = 5e-5
+    ready: bool = False
+    notes: tuple[str, ...] = ()
+    partner: Model | None = None  # predicts together with this one (the mean of their class probabilities)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model name stands for, resolved and checked, but not yet loaded."""
+
+    name: str  # for tables: never a path
+    recipe: Recipe | None = None
+    folder: Path | None = None
+    hub: str = ""
+    cut: int = 0  # layers kept
+    base: Source | None = None  # of a cut one: what it is cut from; None: the teacher
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: content for a folder, the recipe for a built one."""
+        if self.cut:
+            return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher"}
+        if self.folder:
+            return {"folder": folder_identity(self.folder)}
+        return {"hub": self.hub} if self.hub else {"recipe": self.recipe}
+
+
+def resolve(name: str) -> Source:
+    """What `name` stands for; `BadInput` where it is no known name, no usable folder and no hub id."""
+    if name.startswith("cut:"):
+        _, count, *rest = name.split(":", 2)
+        if not count.isdigit() or int(count) < 1:
+            raise BadInput(f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
+        base = resolve(rest[0]) if rest else None
+        return Source(f"cut:{count}" + (f":{base.name}" if base else ""), cut=int(count), base=base)
+    if name in MODELS:
+        recipe = MODELS.get(name)
+        if recipe.origin:
+            raise BadInput(f"model {name!r} is {recipe.origin}")
+        return Source(name, recipe=recipe, hub=recipe.hub)
+    label, _, path = name.rpartition("=")
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        check_folder(folder)
+        return Source(label or folder.resolve().name, folder=folder)
+    if label or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+        raise BadInput(f"model {path}: no such folder")
+    if path.count("/") == 1:
+        return Source(path, hub=path)
+    raise BadInput(unknown("model", name, MODELS.names()) + ", or a folder, or a hub id like owner/name")
+
+
+def check_folder(folder: Path) -> None:
+    """A folder that `from_pretrained` can load from safetensors, or `BadInput` with the remedy."""
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"model {folder}: no config.json in this folder; convert an older checkpoint with "
+                       f"`bench.py convert {folder} NEW_FOLDER`")
+    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        raise BadInput(f"model {folder}: no safetensors weights (nothing else is read); make them with "
+                       f"`bench.py convert {folder} NEW_FOLDER`")
+
+
+def folder_identity(folder: Path) -> str:
+    """Hash of a model folder's weights, configuration and vocabulary."""
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".safetensors"
+                   or path.name in ("config.json", "tokenizer.json", "vocab.txt", "merges.txt", "spiece.model"))
+    return digest({path.name: file_digest(path) for path in files})
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` inside, and leave the random state outside as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is put on an encoder: the task's labels and kind, or a masked-LM head where `kind` is "mlm"."""
+
+    kind: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def auto(self) -> Any:
+        return {"tags": AutoModelForTokenClassification, "mlm": AutoModelForMaskedLM}.get(
+            self.kind, AutoModelForSequenceClassification)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        if self.kind == "mlm":
+            return {}
+        labels = dict(enumerate(self.labels)) if self.labels else {0: "score"}
+        config: dict[str, Any] = {"num_labels": len(labels), "id2label": labels,
+                                  "label2id": {label: i for i, label in labels.items()}}
+        if self.kind in PROBLEM:
+            config["problem_type"] = PROBLEM[self.kind]
+        return config
+
+
+def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable[str]],
+          tokenizer: PreTrainedTokenizerFast | None = None, encoder: Path | None = None) -> Model:
+    """The model that `source` names, with `head` on it.
+
+    seed       draws whatever has no pre-trained weights
+    texts      what a tiny model's vocabulary is trained on
+    tokenizer  the teacher's, for students that have none of their own (bilstm, tinybert, ...)
+    encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its steps)
+    """
+    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+
+    identity = {"source": source.identity(), "head": head, "seed": seed}
+    if encoder is not None:
+        identity["encoder"] = encoder.name
+    lr = source.recipe.lr if source.recipe else 5e-5
+    if encoder is not None:
+        source = replace(source, folder=encoder)
+    if source.folder or source.hub:
+        module, tokenizer, ready, notes = load(source, head, seed)
+    else:
+        assert source.recipe is not None
+        if tokenizer is None or source.name.startswith("tiny"):
+            tokenizer = train_tokenizer(source.recipe.config["type"], texts())
+        config = AutoConfig.for_model(**architecture(source.recipe.config), vocab_size=len(tokenizer),
+                                      pad_token_id=tokenizer.pad_token_id, **head.config)
+        with seeded(seed):
+            module = head.auto.from_config(config)
+        ready, notes = False, ()
+        identity["vocabulary"] = digest(tokenizer.get_vocab())
+    return Model(module, tokenizer, source.name, digest(identity), lr, ready, notes)
+
+
+def architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's configuration as keyword arguments of `AutoConfig.for_model`, in the words of its model type."""
+    sizes = {name: value for name, value in config.items() if name != "type"}
+    kind = {"deberta": "deberta-v2"}.get(config["type"], config["type"])
+    if kind == "distilbert":
+        words = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+                 "intermediate_size": "hidden_dim"}
+        sizes = {words[name]: value for name, value in sizes.items()}
+    if kind == "albert":
+        sizes["embedding_size"] = sizes["hidden_size"]
+    return {"model_type": kind, **sizes}
+
+
+def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, bool, tuple[str, ...]]:
+    """Weights and tokenizer from a folder or the hub; the head is kept where it already fits the task."""
+    place = str(source.folder or source.hub)
+    try:
+        config = AutoConfig.from_pretrained(place)
+        tokenizer = load_tokenizer(place, config)
+        ready = head.kind != "mlm" and has_head(config, head)
+        own = dict(config.id2label) if ready else {}
+        with seeded(seed):
+            module = head.auto.from_pretrained(place, **head.config, dtype=torch.float32, use_safetensors=True,
+                                               ignore_mismatched_sizes=not ready)
+    except (OSError, ValueError, KeyError) as error:
+        line = str(error).strip().split("\n")[0]
+        raise BadInput(f"model {source.name}: cannot be loaded ({line}); give a local folder with config.json, "
+                       "model.safetensors and tokenizer.json") from error
+    if ready:
+        reorder(module, [own[i] for i in range(len(own))], head.labels)
+    return module, tokenizer, ready, ("head as it came",) if ready else ()
+
+
+def load_tokenizer(place: str, config: Any) -> PreTrainedTokenizerFast:
+    byte_level = config.model_type in ("roberta", "gpt2", "deberta", "longformer", "modernbert")
+    tokenizer = AutoTokenizer.from_pretrained(place, **({"add_prefix_space": True} if byte_level else {}))
+    if not tokenizer.is_fast:
+        raise BadInput(f"model {place}: has no fast tokenizer (tokenizer.json), which word alignment needs")
+    return tokenizer
+
+
+def has_head(config: Any, head: Head) -> bool:
+    """Does this model come with a head for exactly the task's labels?"""
+    wanted = "ForTokenClassification" if head.kind == "tags" else "ForSequenceClassification"
+    named = set((config.id2label or {}).values())
+    return bool(head.labels) and any(name.endswith(wanted) for name in config.architectures or ()) and named == set(head.labels)
+
+
+def reorder(module: PreTrainedModel, own: list[str], wanted: tuple[str, ...]) -> None:
+    """Bring the rows of the output layer from the model's own label order into the task's."""
+    if own == list(wanted):
+        return
+    output = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == len(own)][-1]
+    rows = torch.tensor([own.index(label) for label in wanted])
+    with torch.no_grad():
+        output.weight.copy_(output.weight[rows].clone())
+        if output.bias is not None:
+            output.bias.copy_(output.bias[rows].clone())
+
+
+def layers_of(module: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList] | None:
+    """The encoder's stack of layers with its owner and attribute name; None where layers are shared (ALBERT)."""
+    depth = module.config.num_hidden_layers
+    for owner in module.base_model.modules():
+        for name, child in owner.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == depth and name in ("layer", "layers"):
+                return owner, name, child
+    return None
+
+
+def cut(model: Model, layers: int) -> Model:
+    """The same model with `layers` of its layers, evenly spaced and ending with the last."""
+    depth = model.module.config.num_hidden_layers
+    if layers > depth:
+        raise BadInput(f"model cut:{layers}: {model.name} has only {depth} layers")
+    module = copy.deepcopy(model.module)
+    stack = layers_of(module)
+    if stack:
+        owner, name, children = stack
+        kept = [round((i + 1) * depth / layers) - 1 for i in range(layers)]
+        setattr(owner, name, nn.ModuleList(children[i] for i in kept))
+    module.config.num_hidden_layers = layers
+    if getattr(module.config, "layer_types", None):
+        module.config.layer_types = module.config.layer_types[:layers]
+    return Model(module, model.tokenizer, f"{model.name} cut to {layers} layers", digest({"cut": layers, "of": model.key}), model.lr)
+
+
+def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 4000) -> PreTrainedTokenizerFast:
+    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for the others.
+
+    The same texts give the same ids: the WordPiece trainer meets inner characters in the order of a hash map,
+    so they are given to it beforehand, sorted.
+    """
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import models as pieces
+
+    texts = list(texts)
+    if kind == "roberta":
+        special = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>", "sep": "</s>"}
+        tokenizer = Tokenizer(pieces.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=list(dict.fromkeys(special.values())), show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    else:
+        special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+        tokenizer = Tokenizer(pieces.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        inner = sorted({f"##{c}" for text in texts for c in tokenizer.normalizer.normalize_str(text) if not c.isspace()})
+        tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(
+            vocab_size=vocabulary, special_tokens=[*special.values(), *inner], show_progress=False))
+        tokenizer.model = pieces.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]")
+        tokenizer = plain_copy(tokenizer, list(special.values()))
+        tokenizer.decoder = decoders.WordPiece()
+    cls, sep = special["cls"], special["sep"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{f"{name}_token": text for name, text in special.items()})
+
+
+def plain_copy(trained: Any, special: list[str]) -> Any:
+    """The trained tokenizer with `special` as its only special tokens: inner characters are pieces again."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer(trained.model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
+    tokenizer.add_special_tokens(special)
+    return tokenizer

@@ -1,0 +1,130 @@
+"""Typed options of methods: each with its help text, its bounds, its source and its published value.
+
+    @dataclass(frozen=True)
+    class Options:
+        margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
+        abd_scale: str = option("mean", "what the boundary loss is divided by", choices=("mean", "1/1000"),
+                                published="1/1000", source="papers.md 3c.1")
+
+`--variant corrected` takes the defaults; `--variant published` takes `published` where one is given;
+`--set name=value` overrides either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from kdbench.errors import BadInput
+from kdbench.registry import unknown
+
+VARIANTS = ("corrected", "published")
+_SAME = object()
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    published: Any = _SAME,
+    choices: tuple = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    source: str = "",
+) -> Any:
+    """A field of an options class. `source` says where the value comes from (paper, README, code)."""
+    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source}
+    if published is not _SAME:
+        facts["published"] = published
+    return dataclasses.field(default=default, metadata=facts)
+
+
+def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
+    """An instance of the options class `cls` for `variant`, with `given` (text or typed values) on top.
+
+    All mistakes are reported at once, in one line.
+    """
+    if variant not in VARIANTS:
+        raise BadInput(unknown("variant", variant, VARIANTS))
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values, mistakes = {}, []
+    if variant == "published":
+        values = {name: field.metadata["published"] for name, field in fields.items() if "published" in field.metadata}
+    for name, value in given.items():
+        if name not in fields:
+            mistakes.append(unknown(f"option of {owner}", name, fields) if fields else f"{owner} has no option {name!r}")
+            continue
+        try:
+            values[name] = check(name, value, hints[name], fields[name].metadata)
+        except ValueError as error:
+            mistakes.append(f"{owner}: {error}")
+    if mistakes:
+        raise BadInput("; ".join(mistakes))
+    return cls(**values)
+
+
+def check(name: str, value: Any, hint: Any, facts: Any) -> Any:
+    """`value` as the type `hint`, inside its choices and bounds; `ValueError` says what is wrong."""
+    value = convert(name, value, hint)
+    if value is None:
+        return None
+    if facts.get("choices"):
+        for item in value if isinstance(value, tuple) else (value,):
+            if item not in facts["choices"]:
+                raise ValueError(f"option {name}: {item!r} is not one of {', '.join(map(str, facts['choices']))}")
+    for bound, wrong in (("minimum", lambda v, b: v < b), ("maximum", lambda v, b: v > b)):
+        limit = facts.get(bound)
+        if limit is not None and isinstance(value, (int, float)) and wrong(value, limit):
+            raise ValueError(f"option {name}: {value} is {'below' if bound == 'minimum' else 'above'} its {bound} {limit}")
+    return value
+
+
+def convert(name: str, value: Any, hint: Any) -> Any:
+    """Text from the command line or a value from TOML, as the type `hint`."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
+            return None
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(convert(name, part.strip() if isinstance(part, str) else part, typing.get_args(hint)[0])
+                     for part in parts if part != "")
+    if hint is bool:
+        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise ValueError(f"option {name}: {value!r} is not yes or no")
+    if isinstance(value, bool):
+        raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}")
+    try:
+        number = hint(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}") from None
+    if hint is float and number != number:
+        raise ValueError(f"option {name}: {value!r} is not a number")
+    return number
+
+
+def noun(hint: type) -> str:
+    return {int: "whole number", float: "number", str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def describe(cls: type) -> list[dict[str, Any]]:
+    """Rows for `show` and the documentation: name, default, published value, help, source."""
+    rows = []
+    for field in dataclasses.fields(cls):
+        facts = field.metadata
+        rows.append({
+            "name": field.name,
+            "default": field.default,
+            "published": facts.get("published", field.default),
+            "help": facts.get("help", ""),
+            "choices": facts.get("choices", ()),
+            "source": facts.get("source", ""),
+        })
+    return rows

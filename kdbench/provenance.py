@@ -1,0 +1,94 @@
+"""Where a record comes from: the project's commit, versions, hardware. Never a path or a host name."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from kdbench import __version__
+
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "onnxruntime")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def collect(device: str, threads: int) -> dict[str, Any]:
+    """Project, versions and hardware of this process."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "kdbench": __version__, **commit(), "python": platform.python_version(), "packages": versions,
+        "system": platform.system(), "machine": platform.machine(), "processor": processor(), "cores": os.cpu_count(),
+        "threads": threads, "device": device, "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def commit() -> dict[str, Any]:
+    """The clone's commit and whether files that decide results differ from it."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    if not (ROOT / "bench.py").is_file():
+        return {"commit": None, "dirty": None}
+    try:
+        code = ("kdbench", "methods", "tasks", "bench.py")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", *code))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, in MB (resident, or on the GPU where one is used)."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1)
+
+
+def describe_error(error: BaseException, hide: tuple[str, ...] = ()) -> dict[str, str]:
+    """An exception for a record: type, message and traceback, without local paths."""
+
+    def clean(text: str) -> str:
+        for path in sorted({*hide, str(ROOT), str(Path.home()), sys.prefix}, key=len, reverse=True):
+            if len(path) > 1:
+                text = text.replace(path, "...")
+        return text
+
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{short(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
+    return {"type": type(error).__name__, "message": clean(str(error)), "traceback": "\n".join(where)}
+
+
+def short(filename: str) -> str:
+    """A source file by its place in the project or in its package."""
+    path = Path(filename)
+    if path.is_relative_to(ROOT):
+        return str(path.relative_to(ROOT))
+    parts = path.parts
+    return "/".join(parts[parts.index("site-packages") + 1:]) if "site-packages" in parts else path.name

@@ -1,0 +1,277 @@
+"""One page of a study: what to use under which budget, trade-offs, tables, curves, seeds, where it comes from.
+
+A single HTML file that opens offline: inline SVG and CSS, no script, no request to any network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench import plots
+from kdbench import render as show
+from kdbench.render import STRONG, Value
+from kdbench.rows import Group, at, called, shared_share, trouble
+from kdbench.tables import COLUMNS, LATENCY, Counts, Line, Section, Table, build, matrix, summary
+
+if TYPE_CHECKING:
+    from kdbench.reported import Comparison
+    from kdbench.statistics import Cache
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A cost that a reader may be bound by: the table's column, the axis in words, the sentence it leads to."""
+
+    column: str
+    axis: str
+    title: str
+    limit: str
+
+
+BUDGETS = (
+    Budget("p50_ms", "median latency, ms a text", "Score against latency", "{} ms a text"),
+    Budget("megabytes", "size, MB", "Score against size", "{} MB"),
+    Budget("student_seconds", "training the student, s", "Score against training cost", "{} s of training"),
+)
+
+
+def report(
+    records: Iterable[dict[str, Any]], counts: Counts | None = None, *, title: str = "Report",
+    comparisons: Iterable[Comparison] = (), cache: Cache | None = None,
+) -> str:
+    """The page, as HTML. `counts` gives intervals and tie groups; `comparisons` are published figures beside ours."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    records = list(records)
+    table = build(records, counts, columns=None, cache=cache)
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters["picture"] = Markup
+    page = environment.get_template("report.html")
+    return page.render(
+        title=title,
+        counted=counted(records),
+        sections=[view(section, table, number) for number, section in enumerate(table.sections)],
+        across=[across(table, kind) for kind in dict.fromkeys(row.kind for row in table.across)],
+        published=list(comparisons),
+        points=show.points,
+        legend_of=[(column.title, column.about) for column in COLUMNS.values()
+                if any(shown.name.startswith(column.name) for shown in table.columns)],
+        notes=table.notes,
+        origins=origins(records),
+        corpora=[corpus(section.group) for section in table.sections],
+        troubles=[trouble(record) for section in table.sections for record in section.group.troubles],
+    )
+
+
+def counted(records: list[dict[str, Any]]) -> str:
+    """How much the page stands on, in words."""
+    done = [record for record in records if record["status"] == "done"]
+    seeds = {record["cell"]["seed"] for record in done}
+    kinds = {at(record, "data", "kind") for record in done}
+    data = {frozenset({"real"}): "real data", frozenset({"lookalike"}): "look-alike data, generated: no real corpus"}
+    parts = [f"{len(done)} finished runs", f"{len({record['cell']['task'] for record in done})} tasks",
+             f"{len(seeds)} seeds", data.get(frozenset(kinds), "real and look-alike data, in separate sections")]
+    return ", ".join(parts) if done else "no finished run"
+
+
+# ---- one task --------------------------------------------------------------------------------------------------------
+
+
+def view(section: Section, table: Table, number: int) -> dict[str, Any]:
+    """All that the page shows of one section."""
+    series = plots.series_of([label(line, section) for line in section.lines])
+    head, lines = matrix(section, table.columns) if section.lines else ([], [])
+    return {
+        "anchor": f"task-{number}",
+        "title": section.title,
+        "caption": section.caption,
+        "advice": advice(section) if section.lines else [],
+        "legend": [(plots.key(one), one.name) for one in series.values()],
+        "trade_offs": trade_offs(section, table, series),
+        "head": head,
+        "lines": [[(text.lstrip(STRONG), text.startswith(STRONG)) for text in line] for line in lines],
+        "right": show.numeric(lines),
+        "spread": spread(section, series),
+        "curves": learning(section),
+        "troubles": [trouble(record) for record in section.group.troubles],
+    }
+
+
+def label(line: Line, section: Section) -> str:
+    """The name of a row in pictures: its student is said where the task has several."""
+    several = len({other.row.student for other in section.lines if other.row.competes}) > 1
+    return f"{line.name}, {line.row.student}" if several and line.row.role != "teacher" else line.name
+
+
+def trade_offs(section: Section, table: Table, series: dict[str, plots.Series]) -> list[tuple[str, str]]:
+    """Score against each cost that at least two rows have: title and picture."""
+    pictures = []
+    for budget in BUDGETS:
+        for column in table.columns:
+            if column.name == budget.column or column.name.startswith(f"{budget.column}_") and budget.column in LATENCY:
+                points = points_of(section, column.name, series)
+                if len(points) > 1:
+                    extra = column.title.partition("[")[2]
+                    pictures.append((budget.title + (f" [{extra}" if extra else ""), plots.pareto(points, budget.axis)))
+    return pictures
+
+
+def points_of(section: Section, column: str, series: dict[str, plots.Series]) -> list[plots.Point]:
+    points = []
+    for line in section.lines:
+        cost, score = line.values.get(column), line.values.get("test")
+        if cost is not None and score is not None and cost.mean > 0:
+            points.append(plots.Point(series[label(line, section)], cost.mean, 100 * score.mean,
+                                      None if score.sd is None else 100 * score.sd))
+    return points
+
+
+def spread(section: Section, series: dict[str, plots.Series]) -> str:
+    rows = [(series[label(line, section)], [100 * score for score in line.row.scores().values()]) for line in section.lines]
+    rows = [(one, scores) for one, scores in rows if scores]
+    return plots.spread(rows) if any(len(scores) > 1 for _, scores in rows) else ""
+
+
+def learning(section: Section) -> list[tuple[str, str]]:
+    """Name and curves of each student, of its first seed: terms and dev score by epoch, stages end to end."""
+    pictures = []
+    for line in section.lines:
+        if line.row.part or not line.row.records:
+            continue
+        seed = min(line.row.records)
+        entries = [entry for entry in line.row.records[seed].get("curves") or ()
+                   if line.row.role == "teacher" or entry.get("role", "student") == "student"]
+        if len(entries) < 2:
+            continue
+        terms: dict[str, list[tuple[float, float]]] = {}
+        dev: list[tuple[float, float]] = []
+        stages: dict[str, float] = {}
+        for epoch, entry in enumerate(entries, 1):
+            stages.setdefault(entry["stage"], epoch)
+            for name, value in (entry.get("terms") or {}).items():
+                if value is not None and math.isfinite(value):
+                    terms.setdefault(name, []).append((epoch, value))
+            if entry.get("dev") is not None:
+                dev.append((epoch, 100 * entry["dev"]))
+        pictures.append((f"{label(line, section)}, seed {seed}", plots.curves(terms, dev, stages)))
+    return pictures
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+def advice(section: Section) -> list[str]:
+    """What to use, in sentences: the best student, whether distillation helped, the choice under each budget."""
+    students = [line for line in section.lines if line.row.competes and "test" in line.values]
+    if not students:
+        return []
+    best = max(students, key=lambda line: line.values["test"].mean)
+    return [*leaders(section, students, best), *gains(section, students), *budgets(section)]
+
+
+def leaders(section: Section, students: list[Line], best: Line) -> list[str]:
+    said = f"{label(best, section)} scores best of the students: {show.points(best.values['test'])} on test"
+    if kept := best.values.get("retained"):
+        said += f", {show.percent(kept)} of its teacher's score"
+    tied = [label(line, section) for line in students if line.tie == "a" and line is not best]
+    seeds = len(best.row.seeds)
+    if best.tie and tied:
+        said += f". It cannot be told apart from {enumerated(tied)}"
+    elif best.tie and len(students) > 1:
+        said += ". No other student is as good"
+    elif len(students) > 1:
+        said += f". With {seeds} seed{'s' * (seeds != 1)} this is preliminary: no ranking can be concluded"
+    return [f"{said}."]
+
+
+def gains(section: Section, students: list[Line]) -> list[str]:
+    """Does distillation help? By the rows whose difference from plain fine-tuning is judged."""
+    judged = [line for line in students if (gain := line.values.get("gain")) is not None and gain.p is not None]
+    if not judged:
+        return []
+    helped = [label(line, section) for line in judged if line.values["gain"].star and line.values["gain"].mean > 0]
+    harmed = [label(line, section) for line in judged if line.values["gain"].star and line.values["gain"].mean < 0]
+    unclear = [label(line, section) for line in judged if not line.values["gain"].star]
+    sentences = []
+    if helped:
+        sentences.append(f"Better than the same student without a teacher, beyond chance: {enumerated(helped)}.")
+    if harmed:
+        sentences.append(f"Worse than the same student without a teacher, beyond chance: {enumerated(harmed)}.")
+    if unclear:
+        sentences.append(f"No separable gain over the same student without a teacher: {enumerated(unclear)}.")
+    return sentences
+
+
+def budgets(section: Section) -> list[str]:
+    """One sentence a budget, along its frontier: up to so much, this."""
+    series = plots.series_of([label(line, section) for line in section.lines])
+    sentences = []
+    for budget in BUDGETS:
+        steps = plots.frontier(points_of(section, budget.column, series))
+        if len(steps) > 1:
+            choices = [f"from {budget.limit.format(show.number(Value(p.cost)))} {p.series.name} ({p.score:.1f})" for p in steps]
+            sentences.append(f"{budget.title.removeprefix('Score against ').capitalize()}: {'; '.join(choices)}.")
+    return sentences
+
+
+def enumerated(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# ---- all tasks -------------------------------------------------------------------------------------------------------
+
+
+def across(table: Table, kind: str) -> dict[str, Any]:
+    """The summary over tasks of one kind of data, with the picture of what is kept of the teacher."""
+    head, lines = summary(table, kind)
+    groups = [section.group for section in table.sections if section.group.kind == kind]
+    shares: dict[tuple[str, str], dict[str, float]] = {}
+    for group in groups:
+        for row in group.students:
+            if (share := shared_share(row, group.teacher(row))) is not None:
+                shares.setdefault((called(row), row.student), {}).setdefault(group.task, 100 * share)
+    tasks = [task for task in dict.fromkeys(group.task for group in groups) if any(task in kept for kept in shares.values())]
+    several = len({student for _, student in shares}) > 1
+    names = {key: f"{key[0]}, {key[1]}" if several else key[0] for key in shares}
+    series = plots.series_of(list(names.values()))
+    rows = [(series[names[key]], [kept.get(task) for task in tasks]) for key, kept in shares.items()]
+    return {
+        "kind": kind, "head": head, "lines": lines, "right": show.numeric(lines),
+        "picture": plots.retention(tasks, rows) if rows else "",
+        "legend": [(plots.key(one), one.name) for one in series.values()],
+    }
+
+
+def origins(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Code, versions and machine of the runs, in words, with the number of runs of each."""
+    found: dict[str, int] = {}
+    for record in records:
+        facts = record.get("provenance") or {}
+        packages = ", ".join(f"{name} {version}" for name, version in (facts.get("packages") or {}).items())
+        commit = f"commit {facts['commit'][:10]}" if facts.get("commit") else "no commit known"
+        said = [f"kdbench {facts.get('kdbench', '?')}", commit + (" with changes" if facts.get("dirty") else ""),
+                f"Python {facts.get('python', '?')}", packages, facts.get("processor"), facts.get("system"),
+                facts.get("device"), f"{facts['threads']} threads" if facts.get("threads") else ""]
+        line = "; ".join(str(fact) for fact in said if fact)
+        found[line] = found.get(line, 0) + 1
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def corpus(group: Group) -> dict[str, Any]:
+    """The data of one section: files by checksum."""
+    data = group.data
+    published = {True: "the published files", False: "other files than the published ones"}
+    return {
+        "task": group.task, "kind": group.kind, "files": published.get(data.get("published_files"), ""),
+        "licence": data.get("licence") or "",
+        "sums": ", ".join(f"{name} {str(sum_)[:12]}" for name, sum_ in sorted((data.get("sha256") or {}).items())),
+    }
+

@@ -1,0 +1,239 @@
+"""Published figures beside ours: `results/reported.csv`, and what may be said of each.
+
+A published figure is one number without a variance. It is *consistent* with ours if it lies in our
+prediction interval (where one further run of ours would fall), else it lies above or below; and it is *not
+comparable* where the metric, the split, the files or the kind of data differ, which is said first.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbench import render as show
+from kdbench.errors import BadInput
+from kdbench.registry import unknown
+from kdbench.rows import Group, Row, grouped, names
+
+FILE = Path("results") / "reported.csv"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A row of `reported.csv`: scores x 100.
+
+    source, year, system, role, paper_task, paper_metric   as published
+    certainty      paper, readme, abstract, third party (quoted by somebody else) or derived
+    where          where it can be read
+    corpora        our tasks on the same corpus, comparable or not
+    task, task_options, metric, split, sha256   our name for exactly that protocol; the split is found by the
+                   checksum of its file where one is given, because what one calls dev another calls test
+    protocol       the same in words
+    method, model, options   which of our rows it stands for: name patterns, split by |, and options of the method
+    not_comparable why no protocol of ours fits, where none does
+    """
+
+    source: str
+    year: str
+    system: str
+    role: str
+    paper_task: str
+    paper_metric: str
+    value: float
+    runs: str
+    parameters_m: str
+    disk_mb: str
+    latency_ms: str
+    certainty: str
+    notes: str
+    where: str
+    corpora: tuple[str, ...]
+    task: str
+    task_options: dict[str, str]
+    metric: str
+    split: str
+    sha256: str
+    protocol: str
+    method: str
+    model: str
+    options: dict[str, str]
+    not_comparable: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One published figure beside one row of ours; `ours` is None where nothing can be set beside it."""
+
+    reported: Reported
+    row: str
+    ours: show.Value | None
+    verdict: str  # consistent, above, below, one run, not comparable or not run
+    why: str
+
+
+def load(path: Path) -> list[Reported]:
+    """The rows of `reported.csv`; `BadInput` with file and line where one has no figure or no source."""
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; published figures are in results/reported.csv of the project")
+    fields = set(Reported.__dataclass_fields__)
+    rows = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        if missing := fields - set(reader.fieldnames or ()):
+            raise BadInput(f"{path}: line 1 lacks the column {sorted(missing)[0]!r}; see docs on published figures")
+        for row in reader:
+            try:
+                value = float(row["value"])
+            except (TypeError, ValueError):
+                raise BadInput(f"{path}: line {reader.line_num}: value {row['value']!r} is no number") from None
+            if not row["where"]:
+                raise BadInput(f"{path}: line {reader.line_num}: no source; say in the column `where` where it can be read")
+            facts: dict[str, Any] = {name: row[name] or "" for name in fields}
+            facts.update(value=value, corpora=tuple(facts["corpora"].split()), options=pairs(facts["options"]),
+                         task_options=pairs(facts["task_options"]))
+            rows.append(Reported(**facts))
+    return rows
+
+
+def pairs(text: str) -> dict[str, str]:
+    """``a=1;b=2`` as a dict."""
+    return dict(part.split("=", 1) for part in text.split(";") if part)
+
+
+def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported]) -> list[Comparison]:
+    """Every published figure on the corpora of `records`, beside our rows of the same method and model."""
+    found = []
+    for group in grouped(records):
+        called = dict(zip(map(id, group.rows), names(group.rows), strict=True))
+        for figure in reported:
+            if group.task not in figure.corpora:
+                continue
+            rows = [row for row in group.rows if not row.part and stands_for(figure, row)]
+            reason = mismatch(figure, group)
+            split = None if reason else split_of(figure, group)
+            for row in rows:
+                name = f"{called[id(row)]}, {row.student}"
+                if why := reason or fewer_rows(row):
+                    found.append(Comparison(figure, name, None, "not comparable", why))
+                    continue
+                found.append(judge(figure, name, row.scores(split, figure.metric), split, group))
+                if figure.metric != group.metric:  # the figure that our table shows is another one: say so beside it
+                    found.append(Comparison(figure, name, None, "not comparable", other_metric(figure, group)))
+            if not rows and reason:
+                found.append(Comparison(figure, "", None, "not comparable", reason))
+            elif not rows:
+                found.append(Comparison(figure, "", None, "not run", f"no run of {figure.method} with {figure.model}"))
+    return found
+
+
+def stands_for(figure: Reported, row: Row) -> bool:
+    """Whether our row is an attempt at the published one: method, model, and the options that both name."""
+    patterns = figure.model.lower().split("|")
+    if row.method != figure.method or not any(fnmatch.fnmatchcase(row.student.lower(), p) for p in patterns):
+        return False
+    options = row.cell.get("options") or {}
+    return all(as_option(options[name]) == value for name, value in figure.options.items() if name in options)
+
+
+def as_option(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def mismatch(figure: Reported, group: Group) -> str:
+    """Why no score of this group can be set beside the figure; empty where one can."""
+    if figure.not_comparable:
+        return figure.not_comparable
+    if group.task != figure.task:
+        return f"theirs: {figure.protocol}, our task {figure.task}; here: {group.metric} on test of {group.task}"
+    if group.data.get("kind") != "real":
+        return f"theirs: the real corpus; here: {group.kind} data"
+    if group.data.get("published_files") is False:
+        return "here: other files than the published ones"
+    for name, value in figure.task_options.items():
+        if str(group.options.get(name, value)) != value:
+            return f"theirs: {name} {value}; here: {name} {group.options[name]}"
+    if split_of(figure, group) is None:
+        return f"theirs: {figure.protocol}; that file is neither dev nor test here"
+    return ""
+
+
+def fewer_rows(row: Row) -> str:
+    most = (row.cell.get("settings") or {}).get("max_train_examples")
+    return f"theirs: all training rows; here: {most:,} of them" if most else ""
+
+
+def split_of(figure: Reported, group: Group) -> str | None:
+    """The split of ours that the figure was taken on, by the checksum of its file where that is known."""
+    sums = group.data.get("sha256") or {}
+    if not figure.sha256:
+        return figure.split
+    return next((split for split in ("test", "dev") if sums.get(split) == figure.sha256), None)
+
+
+def other_metric(figure: Reported, group: Group) -> str:
+    return f"theirs: {figure.protocol}; the table's {group.metric} on test is another measure"
+
+
+def judge(figure: Reported, name: str, scores: dict[int, float], split: str | None, group: Group) -> Comparison:
+    """The published value against our runs of the same metric on the same split."""
+    ours = show.Value.of(scores.values())
+    if ours is None:
+        return Comparison(figure, name, None, "not comparable",
+                          f"theirs: {figure.protocol}; {figure.metric} on {split} was not recorded here")
+    from kdbench.statistics import prediction_interval
+
+    what = f"{figure.metric} on {split}"
+    if figure.sha256 and split != figure.split:
+        what += f" (their {figure.split})"
+    interval = prediction_interval(list(scores.values()))
+    off = figure.value - 100 * ours.mean
+    if interval is None:
+        return Comparison(figure, name, ours, "one run", f"{what}; theirs {off:+.1f}; one run of ours has no interval")
+    low, high = (100 * end for end in interval)
+    where = f"{what}; ours would fall in [{low:.1f}, {high:.1f}]"
+    if low <= figure.value <= high or math.isclose(off, 0, abs_tol=0.05):
+        return Comparison(figure, name, ours, "consistent", where)
+    return Comparison(figure, name, ours, "above" if off > 0 else "below", f"theirs {off:+.1f}; {where}")
+
+
+HEAD = ("source", "system", "published", "ours", "our row", "n", "verdict", "on what")
+
+
+def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
+    """The comparisons as markdown, latex, csv or json; `above` says that the published figure is the higher one.
+
+    For people, the figures that nothing can be set beside stand below the table, one line a reason.
+    """
+    if format in ("csv", "json"):
+        rows = [
+            {"source": c.reported.source, "system": c.reported.system, "paper_task": c.reported.paper_task,
+             "paper_metric": c.reported.paper_metric, "published": c.reported.value / 100, "row": c.row or None,
+             "ours": c.ours.mean if c.ours else None, "ours_sd": c.ours.sd if c.ours else None,
+             "n": c.ours.n if c.ours else 0, "verdict": c.verdict, "why": c.why, "certainty": c.reported.certainty,
+             "where": c.reported.where}
+            for c in comparisons
+        ]
+        return show.as_csv(rows) if format == "csv" else show.as_json(rows)
+    lines = [[c.reported.source, c.reported.system, f"{c.reported.value:.1f}", show.points(c.ours), c.row,
+              str(c.ours.n), c.verdict, c.why] for c in comparisons if c.ours]
+    alone: dict[tuple[str, str, str], dict[str, None]] = {}
+    for c in comparisons:
+        if c.ours is None:
+            figures = alone.setdefault((c.reported.source, c.verdict, c.why), {})
+            figures[f"{c.reported.system} {c.reported.value:.1f}"] = None
+    rest = [f"{source}: {verdict}: {why}. Published: {'; '.join(figures)}."
+            for (source, verdict, why), figures in alone.items()]
+    if format == "latex":
+        table = [show.latex(HEAD, lines, "Published figures beside ours.")] if lines else []
+        return "\n".join([*table, *(f"% {line}" for line in rest)]) + "\n"
+    if format != "markdown":
+        raise BadInput(unknown("format", format, ("markdown", "csv", "latex", "json")))
+    if not comparisons:
+        return "No published figure on these corpora.\n"
+    blocks = ([show.markdown(HEAD, lines)] if lines else []) + (["\n".join(f"- {line}" for line in rest)] if rest else [])
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,245 @@
+"""Records as rows: one row a configuration, its seeds together, in groups whose figures may be compared.
+
+A *group* is one protocol: a task with its options, a metric, the same data. Another metric, look-alike
+instead of real data, other files or another number of training rows make another group.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass
+class Row:
+    """Everything of a cell but its seed; or a `part` of it: a method's own teacher, an exported form.
+
+    By seed, `records` has the record, and `views` the score, size, latency and cost of this row in it (the
+    record itself, or the entry of its part).
+    """
+
+    cell: dict[str, Any]
+    role: str
+    part: str = ""
+    records: dict[int, dict[str, Any]] = field(default_factory=dict)
+    views: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        return self.cell["method"]
+
+    @property
+    def student(self) -> str:
+        return self.cell["student"]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted(self.views))
+
+    @property
+    def competes(self) -> bool:
+        """Whether this is a trained student, which the table compares; teachers and parts stand beside."""
+        return not self.part and self.role != "teacher"
+
+    @cached_property
+    def key(self) -> str:
+        return as_text(self.cell)
+
+    def scores(self, split: str = "test", metric: str | None = None) -> dict[int, float]:
+        """By seed, the main score on `split` or that of `metric`, where there is one."""
+        path = ("score", split) if metric is None else ("score", "all", split, metric)
+        found = {seed: at(view, *path) for seed, view in self.views.items()}
+        return {seed: score for seed, score in sorted(found.items()) if score is not None}
+
+
+@dataclass
+class Group:
+    """The rows of one protocol; `troubles` are the records of cells that failed or were skipped."""
+
+    task: str
+    metric: str
+    data: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    troubles: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        kind = self.data.get("kind", "unknown")
+        return DATA_KINDS.get(kind, kind)
+
+    @property
+    def students(self) -> list[Row]:
+        return [row for row in self.rows if row.competes]
+
+    @cached_property
+    def controls(self) -> dict[tuple, list[Row]]:
+        """Where the rows to compare with are found: by role, models and, first of all, equal settings."""
+        found: dict[tuple, list[Row]] = {}
+        for row in self.rows:
+            if row.part:
+                continue
+            settings = as_text(row.cell.get("settings"))
+            names = []
+            if row.method == "finetune":
+                names.append(("plain", row.student))
+            if row.method == "logit_kd":
+                names.append(("logit", row.student, row.cell["teacher"]))
+            if row.role == "teacher":
+                names.append(("teacher", row.student))
+            for name in names:
+                found.setdefault(name, []).append(row)
+                found.setdefault((*name, settings), []).append(row)
+        return found
+
+    def control(self, row: Row, *name: str | None) -> Row | None:
+        """The control called `name`, with `row`'s settings where there is one, else with the likest."""
+        same = self.controls.get((*name, as_text(row.cell.get("settings"))))
+        candidates = same or self.controls.get(name) or []
+        return max(candidates, key=lambda other: likeness(row, other), default=None)
+
+    def plain(self, row: Row) -> Row | None:
+        """The same student, fine-tuned without a teacher."""
+        return self.control(row, "plain", row.student)
+
+    def logit(self, row: Row) -> Row | None:
+        """The same student, plain logit distillation from the same teacher."""
+        return self.control(row, "logit", row.student, row.cell.get("teacher"))
+
+    def teacher(self, row: Row) -> Row | None:
+        """The fine-tuned teacher that `row` learned from; for a row without a teacher, the group's only one."""
+        if row.role == "teacher":
+            return row
+        name = row.cell.get("teacher")
+        if name is None:
+            names = {key[1] for key in self.controls if key[0] == "teacher"}
+            name = names.pop() if len(names) == 1 else None
+        return self.control(row, "teacher", name)
+
+
+def likeness(row: Row, other: Row) -> tuple[bool, int, bool]:
+    """Same teacher (a student cut from it, or over its word pieces, has one even alone), settings, variant."""
+    mine, theirs = row.cell.get("settings") or {}, other.cell.get("settings") or {}
+    teacher, variant = (row.cell.get(name) == other.cell.get(name) for name in ("teacher", "variant"))
+    return teacher, sum(theirs.get(k) == v for k, v in mine.items()), variant
+
+
+def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
+    """Records as groups of rows, in one order whatever the order of the records."""
+    groups: dict[str, Group] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
+    troubles: list[dict[str, Any]] = []
+    for record in sorted(records, key=lambda record: record["id"]):
+        cell, data = record["cell"], record.get("data") or {}
+        if record["status"] != "done":
+            troubles.append(record)
+            continue
+        metric, options = record["score"]["metric"], cell.get("task_options") or {}
+        protocol = as_text([cell["task"], options, metric, data.get("kind"), data.get("rows"), data.get("sha256")])
+        group = groups.setdefault(protocol, Group(cell["task"], metric, data, options))
+        configuration = {key: value for key, value in cell.items() if key not in ("seed", "task_options")}
+        known = as_text(configuration)
+        for part, view in parts(record):
+            row = rows.get((protocol, known, part))
+            if row is None:
+                row = rows[protocol, known, part] = Row(configuration, record["role"], part)
+                group.rows.append(row)
+            row.records[cell["seed"]] = record
+            row.views[cell["seed"]] = view
+    ordered = sorted(groups.values(), key=lambda g: (g.kind != "real", g.task, g.metric, as_text([g.data, g.options])))
+    for group in ordered:
+        group.rows.sort(key=order)
+    for record in troubles:
+        group = next((g for g in ordered if g.task == record["cell"]["task"]), None)
+        if group is None:  # nothing of this task came through: the failures still deserve their place
+            group = Group(record["cell"]["task"], "", record.get("data") or {})
+            ordered.append(group)
+        group.troubles.append(record)
+    return ordered
+
+
+def parts(record: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The rows that one record carries: its student, and what was scored beside it."""
+    yield "", record
+    for more in (*(record.get("rows_more") or ()), *(record.get("artefacts") or ())):
+        yield more["name"], more
+
+
+def order(row: Row) -> tuple:
+    """Teachers first, then the controls, then the methods by name; parts below their row."""
+    rank = 0 if row.role == "teacher" else {"finetune": 1, "logit_kd": 2}.get(row.method, 3)
+    return rank, row.method, row.student, row.key, row.part
+
+
+def trouble(record: dict[str, Any]) -> str:
+    """One line on a cell that failed or was skipped."""
+    cell = record["cell"]
+    reason = record.get("reason") or at(record, "error", "message") or "no reason recorded"
+    what = f"{cell['method']} on {cell['student']}, seed {cell['seed']}"
+    return f"{what}, {record['status']}: {' '.join(str(reason).split())}"
+
+
+def names(rows: list[Row]) -> list[str]:
+    """What people call the rows: the method, and of its options and settings what tells two such rows apart."""
+    alike: dict[tuple, list[Row]] = {}
+    for row in rows:
+        alike.setdefault((called(row), row.student, row.cell.get("teacher"), row.part), []).append(row)
+    return [told_apart(row, alike[called(row), row.student, row.cell.get("teacher"), row.part]) for row in rows]
+
+
+def called(row: Row) -> str:
+    name = "teacher" if row.role == "teacher" else row.method
+    return f"{name} (published)" if row.cell.get("variant") == "published" else name
+
+
+def told_apart(row: Row, alike: list[Row]) -> str:
+    facts = [{**(r.cell.get("settings") or {}), **(r.cell.get("options") or {})} for r in alike]
+    mine = {**(row.cell.get("settings") or {}), **(row.cell.get("options") or {})}
+    differ = sorted({key for other in facts for key in other | mine if other.get(key) != mine.get(key)})
+    shown = ", ".join(f"{key}={mine.get(key)}" for key in differ)
+    name = f"{called(row)} [{shown}]" if shown else called(row)
+    return f"{name}: {row.part}" if row.part else name
+
+
+def naive(group: Group, split: str) -> float | None:
+    """The naive predictor's score: it reads no text and knows no seed, so any record of the group has it."""
+    return next((score for row in group.rows if not row.part for view in row.views.values()
+                 if (score := at(view, "score", "naive", split)) is not None), None)
+
+
+def shared_share(row: Row, other: Row | None, split: str = "test") -> float | None:
+    """Mean score of `row` over that of `other`, on the seeds that both have."""
+    if other is None:
+        return None
+    ours, theirs = row.scores(split), other.scores(split)
+    both = ours.keys() & theirs.keys()
+    below = math.fsum(theirs[seed] for seed in both)
+    return math.fsum(ours[seed] for seed in both) / below if below else None
+
+
+def shared_gain(row: Row, other: Row | None, split: str = "test") -> list[float]:
+    """By shared seed, the score of `row` minus that of `other`."""
+    if other is None or other is row:
+        return []
+    ours, theirs = row.scores(split), other.scores(split)
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def at(thing: Any, *path: str) -> Any:
+    """A nested value, None where any step is missing."""
+    for step in path:
+        if not isinstance(thing, dict):
+            return None
+        thing = thing.get(step)
+    return thing
+
+
+def as_text(thing: Any) -> str:
+    return json.dumps(thing, sort_keys=True, default=str)

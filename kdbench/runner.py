@@ -1,0 +1,321 @@
+"""Cells -> records: plan them with their controls, run what is not there yet, write each when it is done."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from kdbench import corpora, measure, metrics, options, provenance, spec, store
+from kdbench.errors import BadInput, Skip
+from kdbench.identity import digest
+from kdbench.lab import Lab, Workshop
+from kdbench.method import Method
+from kdbench.mlm import unlabelled
+from kdbench.models import Model, Source, resolve
+from kdbench.progress import Phases, say
+from kdbench.registry import METHODS
+from kdbench.spec import Cell, Settings
+from kdbench.task import Data, Example, LoadOptions, Task
+from kdbench.task_index import TASKS
+
+LATENCY_TEXTS = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for: one configuration, before defaults, data and models are filled in."""
+
+    method: str
+    task: str
+    teacher: str = "tiny-teacher"
+    student: str = "tiny-student"
+    variant: str = "corrected"
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    task_options: dict[str, Any] = field(default_factory=dict)
+    recipe: str = "default"
+    data_dir: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+    unlabelled: Path | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell with everything that it takes to run it."""
+
+    cell: Cell
+    role: str  # teacher, control or method
+    method: Method
+    task: Task
+    data: Data
+    settings: Settings
+    student: Source
+    teacher: Source | None
+    unlabelled: tuple[Example, ...] = ()
+
+
+@lru_cache(maxsize=8)
+def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], ...], task_options: tuple[tuple[str, Any], ...]) -> tuple[Task, Data, Any]:
+    """The task, its data (the look-alike where no folder is given) and its resolved options."""
+    found: Task = TASKS.get(task)
+    if not task_options and found.options is None:
+        chosen = None
+    elif found.options is None:
+        raise BadInput(f"task {task} has no options; leave --task-set out")
+    else:
+        chosen = options.build(found.options, "corrected", dict(task_options), f"task {task}")
+    data = corpora.load(found, LoadOptions(data_dir, dict(files), chosen))
+    return corpora.settled(found, data), data, chosen
+
+
+@lru_cache(maxsize=32)
+def identity(source: Source) -> str:
+    return digest(source.identity())
+
+
+def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> list[Job]:
+    """The jobs of a request: controls first, then the method; `BadInput` or `Skip` before anything is written."""
+    cls = METHODS.get(request.method)
+    method = cls(options.build(cls.Options, request.variant, request.options, f"method {request.method}"))
+    teacher, student = resolve(request.teacher), resolve(request.student)
+    fits(request.method, method, TASKS.get(request.task))
+    task, data, chosen = load_data(request.task, request.data_dir, tuple(sorted(request.files.items())),
+                                   tuple(sorted(request.task_options.items())))
+    fits(request.method, method, task)
+    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe)
+    data = data.limited(settings.max_train_examples, settings.max_dev_examples)
+    extra = read_unlabelled(request.unlabelled, task)
+
+    def job(role: str, name: str, student: Source, seed: int, method: Method, variant: str, given: dict[str, Any]) -> Job:
+        uses = method.uses_teacher or derived(student)
+        has = tuple(extra) if method.uses_teacher else ()
+        content = digest({"data": dict(data.sha256), "labels": data.labels, "student": identity(student),
+                          "teacher": identity(teacher) if uses else None, "unlabelled": [e.key for e in has]})
+        published = any("published" in f["facts"] for f in fields_of(type(method).Options))
+        cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
+                    given, settings, asdict(chosen) if chosen else {}, content)
+        return Job(cell, role, method, task, data, settings, student, teacher if uses else None, has)
+
+    def control(name: str) -> Method:
+        return METHODS.get(name)(METHODS.get(name).Options())
+
+    name = METHODS.entry(request.method).name
+    jobs: list[Job] = []
+    for seed in seeds:
+        if controls:
+            jobs.append(job("teacher", "finetune", teacher, seed, control("finetune"), "corrected", {}))
+            if name != "finetune":
+                jobs.append(job("control", "finetune", student, seed, control("finetune"), "corrected", {}))
+            if name != "logit_kd" and "logit_kd" in METHODS:
+                other = control("logit_kd")
+                jobs.append(job("control", "logit_kd", student, seed, other, "corrected", asdict(other.options)))
+        jobs.append(job("method", name, student, seed, method, request.variant, asdict(method.options)))
+    return list({j.cell.id: j for j in jobs}.values())
+
+
+def fits(name: str, method: Method, task: Task) -> None:
+    """`Skip` where the method is not for this kind of task (the kind of the user's own files shows later)."""
+    if task.kind and task.kind not in method.kinds:
+        raise Skip(f"method {name} is for tasks of kind {' or '.join(method.kinds)}, and task {task.name} is of kind {task.kind}")
+
+
+def fields_of(cls: type) -> list[dict[str, Any]]:
+    import dataclasses
+
+    return [{"name": f.name, "facts": f.metadata} for f in dataclasses.fields(cls)]
+
+
+def derived(student: Source) -> bool:
+    """Does this student take its layers or its word pieces from the teacher?"""
+    if student.cut:
+        return student.base is None
+    return bool(student.recipe and student.recipe.config and not student.name.startswith("tiny"))
+
+
+def read_unlabelled(path: Path | None, task: Task) -> list[Example]:
+    """Texts without labels, one a line; for tags the words between blanks."""
+    if path is None:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadInput(f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"unlabelled text {path}: not UTF-8 ({error.reason}); convert it") from error
+    if task.tagging:
+        return [Example(f"unlabelled-{i}", words=tuple(line.split())) for i, line in enumerate(lines) if line.strip()]
+    return [replace(e, id=f"unlabelled-{e.id}") for e in unlabelled(lines)]
+
+
+class Runner:
+    """Runs jobs into a results folder.
+
+    device     "auto", "cpu" or "cuda"
+    overwrite  run anew what is finished; without it finished cells are kept and failed ones run again
+    """
+
+    def __init__(self, results_dir: Path, *, device: str = "auto", overwrite: bool = False, threads: int | None = None,
+                 profile: bool = False):
+        self.folder, self.device, self.overwrite, self.profile = Path(results_dir), device, overwrite, profile
+        store.check_writable(self.folder)
+        if threads:
+            torch.set_num_threads(threads)
+
+    @cached_property
+    def accelerator(self) -> Any:
+        from accelerate import Accelerator
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise BadInput("--device cuda: this machine offers no CUDA device; leave the option out")
+        return Accelerator(cpu=self.device == "cpu")
+
+    def run(self, jobs: Sequence[Job], *, fail_fast: bool = False) -> list[dict[str, Any]]:
+        """The jobs' records, in order; a failing one does not stop the others."""
+        records = []
+        for number, job in enumerate(jobs, 1):
+            record = self.one(job, f"[{number}/{len(jobs)}] ")
+            records.append(record)
+            if fail_fast and record["status"] == "failed":
+                break
+        return records
+
+    def one(self, job: Job, label: str = "") -> dict[str, Any]:
+        """The record of one job: found, or made under a lock, so that two runners share the work."""
+        if (record := self.finished(job)) is not None:
+            return record
+        if not self.accelerator.is_main_process:
+            self.execute(job, label)
+            return {}
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{job.cell.id}.lock"):
+            if (record := self.finished(job)) is not None:
+                return record
+            record, arrays = self.execute(job, label)
+            store.write(self.folder, record, arrays)
+        return record
+
+    def finished(self, job: Job) -> dict[str, Any] | None:
+        record = store.find(self.folder, job.cell.id, job.task.name)
+        return record if record and record["status"] == "done" and not self.overwrite else None
+
+    def execute(self, job: Job, label: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Train, score, measure; an exception becomes a failed record."""
+        begun = time.monotonic()
+        if self.accelerator.is_main_process:
+            say(f"{label}{job.cell.label}")
+        record = self.header(job)
+        lab = Lab(job.task, job.data, job.cell.seed, job.cell.variant, job.settings, job.student, job.teacher,
+                  Workshop(self.folder), self.accelerator, label, job.unlabelled)
+        arrays: dict[str, np.ndarray] = {}
+        try:
+            job.method.check(lab)
+            lab.phases = Phases()
+            student = job.method.fit(lab)
+            record["score"], arrays = self.scores(lab, student)
+            record["notes"] += list(student.notes)
+            record["size"] = measure.size(student.module)
+            record["latency"] = self.latency(lab, student)
+            record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
+            record["status"] = "done"
+        except (BadInput, KeyboardInterrupt):
+            raise
+        except Skip as reason:
+            record.update(status="skipped", reason=str(reason))
+        except Exception as error:
+            if os.environ.get("KDBENCH_DEBUG"):
+                raise
+            record.update(status="failed", error=provenance.describe_error(error, (str(self.folder.resolve()),)))
+            say(f"{label}failed: {record['error']['type']}: {record['error']['message']}")
+        record["curves"] = lab.curves
+        record["cost"] = self.cost(lab, time.monotonic() - begun)
+        return record, arrays
+
+    def header(self, job: Job) -> dict[str, Any]:
+        """What is known of a record before anything is trained."""
+        task, data = job.task, job.data
+        return {
+            "format": store.FORMAT, "id": job.cell.id, "status": "failed", "reason": None, "role": job.role,
+            "cell": job.cell.described(),
+            "data": {"kind": data.kind, "rows": data.rows, "sha256": dict(data.sha256), "published_files": data.published_files,
+                     "unit": task.unit, "licence": task.licence, "notes": list(data.notes)},
+            "models": {"student": identity(job.student), "teacher": identity(job.teacher) if job.teacher else None},
+            "notes": [],
+            "provenance": provenance.collect(str(self.accelerator.device.type), torch.get_num_threads()),
+        }
+
+    def scores(self, lab: Lab, student: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Dev and test scores (test is scored here and nowhere else), with what statistics need."""
+        dev = lab.score(student, "dev")[0] if lab.data.dev else None
+        test, predictions = lab.score(student, "test")
+        naive = {split: metrics.naive(lab.task, lab.data, split).main for split in ("dev", "test") if lab.data.split(split)}
+        score = {"metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main, "naive": naive,
+                 "all": {"dev": dev.all if dev else {}, "test": test.all}}
+        arrays = packed(predictions)
+        if test.counts is not None:
+            arrays.update(test_counts=test.counts, test_units=np.array(test.units))
+        return finite(score), arrays
+
+    def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
+        score, _ = self.scores(lab, model)
+        return {"name": name, "score": score, "size": measure.size(model.module), "latency": self.latency(lab, model)}
+
+    def latency(self, lab: Lab, model: Model) -> dict[str, Any] | None:
+        if lab.settings.latency == "off":
+            return None
+        examples = lab.data.test[:LATENCY_TEXTS]
+        return measure.latency(model, examples, protocol=lab.settings.latency, max_length=lab.settings.max_length,
+                               device=self.accelerator.device)
+
+    def cost(self, lab: Lab, seconds: float) -> dict[str, Any]:
+        """Training seconds, teacher apart from student, as spent when each stage was trained."""
+        spent = {role: round(sum(s["seconds"] for s in lab.stages if s["role"] == role), 2) for role in ("teacher", "student")}
+        cost = {"teacher_seconds": spent["teacher"], "student_seconds": spent["student"], "wall_seconds": round(seconds, 2),
+                "peak_memory_mb": provenance.peak_memory_mb(), "stages": lab.stages, "teacher_forwards": lab.forwards}
+        if self.profile:
+            cost["profile"] = {name: round(value, 3) for name, value in lab.phases.table().items()}
+        return cost
+
+
+def packed(predictions: Any) -> dict[str, np.ndarray]:
+    """Predictions as plain arrays: logits or values as they are, tags end to end with their lengths."""
+    if isinstance(predictions, list):
+        lengths = np.array([len(tags) for tags in predictions], dtype=np.int32)
+        return {"test_predictions": np.concatenate(predictions).astype(np.int16), "test_lengths": lengths}
+    return {"test_predictions": predictions.astype(np.float32)}
+
+
+def finite(value: Any) -> Any:
+    """JSON knows no NaN: a figure that is not defined is null."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return float(value) if isinstance(value, np.floating) else value
+
+
+def run(method: str, task: str, *, seeds: Sequence[int] = (0,), results_dir: str | Path = "results/local", device: str = "auto",
+        overwrite: bool = False, controls: bool = True, **request: Any) -> dict[str, Any] | list[dict[str, Any]]:
+    """Run one configuration with its controls; returns the method's record (a list for several seeds).
+
+    `request` takes the fields of `Request`: teacher, student, variant, options, data_dir, ...; any other
+    name is a setting of the protocol (`epochs`, `batch_size`, `max_train_examples`, ...).
+    """
+    known = {name for name in Request.__dataclass_fields__ if name not in ("method", "task", "settings")}
+    given = {name: value for name, value in request.items() if name not in known}
+    data_dir = request.pop("data_dir", None)
+    asked = Request(method, task, settings=given, data_dir=Path(data_dir) if data_dir else None,
+                    **{name: value for name, value in request.items() if name in known})
+    jobs = plan(asked, list(seeds), controls=controls)
+    records = Runner(Path(results_dir), device=device, overwrite=overwrite).run(jobs)
+    own = [record for record, job in zip(records, jobs, strict=True) if job.role == "method"]
+    return own[0] if len(own) == 1 else own

@@ -1,0 +1,97 @@
+"""What a single run is: the protocol's settings and the cell, validated and frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdbench.errors import BadInput
+from kdbench.identity import digest
+from kdbench.options import check, option
+from kdbench.task import Task
+
+# These change how a run goes, not what comes out, and so take no part in a cell's identity.
+CONVENIENCE = ("checkpoint_seconds", "signal_memory", "latency")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The protocol: the same for every method of a comparison. Published studies differ in it, so it is recorded."""
+
+    epochs: int = option(5, "epochs of plain fine-tuning; methods of several phases say how theirs follow", minimum=1)
+    batch_size: int = option(32, "examples an optimiser step", minimum=1)
+    lr: float | None = option(None, "peak learning rate of students (default: the model's own)", minimum=0)
+    teacher_lr: float | None = option(None, "peak learning rate of the teacher (default: as --lr)", minimum=0)
+    weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0)
+    warmup: float = option(0.1, "linear warm-up: share of the steps, or their number where above 1", minimum=0)
+    max_length: int = option(128, "tokens a text is cut at", minimum=4)
+    accumulate: int = option(1, "parts that a batch is computed in", minimum=1)
+    select: str = option("best", "the epoch that is kept: best on dev, or last", choices=("best", "last"))
+    max_train_examples: int | None = option(None, "at most so many training rows, drawn by a fixed seed", minimum=1)
+    max_dev_examples: int | None = option(None, "at most so many dev rows, drawn by a fixed seed", minimum=1)
+    precision: str = option("auto", "bf16 autocast or fp32; auto: bf16 for wide models where the device has it",
+                            choices=("auto", "fp32", "bf16"))
+    checkpoint_seconds: float = option(60.0, "seconds between checkpoints of a training", minimum=0)
+    signal_memory: float = option(2.0, "gigabytes of teacher signals to keep; more is computed on the fly", minimum=0)
+    latency: str = option("quick", "how latency is taken: quick (in this process), full (fresh processes), off",
+                          choices=("quick", "full", "off"))
+
+    def identity(self) -> dict[str, Any]:
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in CONVENIENCE}
+
+
+def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default") -> Settings:
+    """Settings from what the user gave, over the task's recipe (`paper`) or defaults."""
+    values: dict[str, Any] = {"max_length": task.max_length, "epochs": 10 if lookalike else 5}
+    if recipe == "paper":
+        if not task.recipe:
+            raise BadInput(f"task {task.name} has no published fine-tuning recipe; leave --recipe out")
+        values.update({k: v for k, v in task.recipe.items() if k in ("lr", "batch_size", "epochs", "max_length", "warmup")})
+        values["select"] = "last"
+    values.update({k: v for k, v in given.items() if v is not None})
+    import typing
+
+    hints = typing.get_type_hints(Settings)
+    facts = {f.name: f.metadata for f in dataclasses.fields(Settings)}
+    mistakes = []
+    for name, value in list(values.items()):
+        try:
+            values[name] = check(name, value, hints[name], facts[name])
+        except ValueError as error:
+            mistakes.append(str(error).replace(f"option {name}", f"--{name.replace('_', '-')}"))
+    if mistakes:
+        raise BadInput("; ".join(mistakes))
+    return Settings(**values)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (method, task, teacher, student, seed, options). `content` hashes data and models: what no name shows."""
+
+    method: str
+    task: str
+    variant: str
+    teacher: str | None
+    student: str
+    seed: int
+    options: dict[str, Any]
+    settings: Settings
+    task_options: dict[str, Any] = field(default_factory=dict)
+    content: str = ""
+
+    @property
+    def id(self) -> str:
+        return digest({**self.described(), "settings": self.settings.identity(), "content": self.content})
+
+    def described(self) -> dict[str, Any]:
+        """The record's `cell`: names and options, no local path."""
+        return {
+            "method": self.method, "task": self.task, "variant": self.variant, "teacher": self.teacher,
+            "student": self.student, "seed": self.seed, "options": self.options, "task_options": self.task_options,
+            "settings": self.settings.identity(),
+        }
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} on {self.task}, {self.student}, seed {self.seed}"

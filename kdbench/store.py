@@ -1,0 +1,95 @@
+"""Records: one JSON file a cell, written whole or not at all, and one compressed file of predictions beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+FORMAT = 1
+
+
+def check_writable(folder: Path) -> None:
+    """`BadInput` unless records can be written to `folder`; makes nothing."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"results folder {folder}: not writable; give another with --results-dir")
+
+
+def path_of(folder: Path, record_id: str, task: str) -> Path:
+    return folder / "records" / task / f"{record_id}.json"
+
+
+def write(folder: Path, record: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Path:
+    """Write the predictions, then the record; each by renaming a complete file into place."""
+    path = path_of(folder, record["id"], record["cell"]["task"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if arrays:
+        import numpy as np
+
+        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+        with part.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path.with_suffix(".npz"))
+    part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as stream:
+        json.dump(record, stream, indent=1, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+    return path
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The record in `path`; None where there is none or where it is no record of this format."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+
+def find(folder: Path, record_id: str, task: str) -> dict[str, Any] | None:
+    return read(path_of(folder, record_id, task))
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """All records below `folder`, in the order of their paths; links that lead elsewhere are not followed."""
+    if not folder.is_dir():
+        raise BadInput(f"results folder {folder}: no such folder; run something first")
+    for path in sorted((folder / "records").glob("*/*.json")):
+        if not path.is_symlink() and (record := read(path)) is not None:
+            yield record
+
+
+def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where there are none."""
+    import numpy as np
+
+    path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        if "test_counts" not in arrays:
+            return None
+        return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
+
+
+def load(folder: str | Path = "results/local") -> pd.DataFrame:
+    """All records of a results folder as a DataFrame, one row a record, nested names joined by dots."""
+    import pandas as pd
+
+    return pd.json_normalize(list(records(Path(folder))))

@@ -1,0 +1,91 @@
+"""Tag schemes: IO, IOB (every entity opens with B-) and IOBES (E- closes, S- is an entity of one word).
+
+A tag is ``O`` or a prefix with an optional type: ``B``, ``B-GENE``. All conversions go over spans, so what they
+mean is said once, in `lenient_spans` (how a reader understands any sequence) and `encode` (how a scheme writes it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+PREFIXES = {"IO": "I", "IOB": "BI", "IOBES": "BIES"}
+
+Span = tuple[int, int, str]  # first word, word after the last, entity type ("" where the corpus has one type)
+
+
+@lru_cache(maxsize=1024)
+def parts(tag: str) -> tuple[str, str]:
+    """Prefix and type: ``B-GENE`` -> (B, GENE), ``B`` -> (B, ""), ``O`` -> (O, "")."""
+    prefix, _, kind = tag.partition("-")
+    return prefix, kind
+
+
+def lenient_spans(tags: Sequence[str]) -> list[Span]:
+    """Entities of any tag sequence, as seqeval's default mode reads it.
+
+    A word continues the entity before it when it carries I or E of the same type and the word before carries
+    B or I; otherwise it opens a new one.
+    """
+    spans: list[Span] = []
+    before, kind = "O", ""
+    for i, tag in enumerate(tags):
+        prefix, own = parts(tag)
+        if prefix != "O":
+            if prefix in "IE" and before in ("B", "I") and own == kind:
+                spans[-1] = (spans[-1][0], i + 1, own)
+            else:
+                spans.append((i, i + 1, own))
+        before, kind = prefix, own
+    return spans
+
+
+def encode(spans: Iterable[Span], length: int, scheme: str) -> list[str]:
+    """The tags of `scheme` for `length` words with these entities."""
+    tags = ["O"] * length
+    for first, end, kind in spans:
+        ending = f"-{kind}" if kind else ""
+        prefixes = ["I"] * (end - first)
+        if scheme != "IO":
+            prefixes[0] = "B"
+        if scheme == "IOBES":
+            prefixes[-1] = "S" if end - first == 1 else "E"
+        tags[first:end] = [prefix + ending for prefix in prefixes]
+    return tags
+
+
+def repair(tags: Sequence[str], scheme: str) -> list[str]:
+    """The nearest valid sequence of `scheme`: an I- that opens an entity becomes B-, and so on."""
+    return encode(lenient_spans(tags), len(tags), scheme)
+
+
+def mistake(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
+    """The first tag that breaks `scheme` and the tag that would not, or None where the sequence is valid."""
+    for i, (tag, due) in enumerate(zip(tags, repair(tags, scheme), strict=True)):
+        if tag != due:
+            return i, due
+    return None
+
+
+def spans(tags: Sequence[str], scheme: str) -> list[Span]:
+    """Entities of a sequence that is valid in `scheme`; `ValueError` where it is not."""
+    wrong = mistake(tags, scheme)
+    if wrong is not None:
+        raise ValueError(f"tag {wrong[0] + 1} is {tags[wrong[0]]}, but {scheme} wants {wrong[1]} there")
+    return lenient_spans(tags)
+
+
+def convert(tags: Sequence[str], source: str, target: str) -> list[str]:
+    """The same entities in another scheme; into IO, entities of one type that touch become one."""
+    return encode(spans(tags, source), len(tags), target)
+
+
+def scheme_of(tags: Iterable[str]) -> str:
+    """The plainest scheme that has all these tags."""
+    prefixes = {parts(tag)[0] for tag in tags}
+    return "IOBES" if prefixes & {"E", "S"} else "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
+
+
+def tag_set(kinds: Iterable[str], scheme: str) -> tuple[str, ...]:
+    """All tags of `scheme` for these entity types, O first: the label set of a tagger."""
+    return ("O", *(prefix + (f"-{kind}" if kind else "") for kind in sorted(set(kinds)) for prefix in PREFIXES[scheme]))

@@ -1,0 +1,83 @@
+"""The named teachers and students, as an index that imports nothing.
+
+Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH` gives a
+folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of another's) and
+`tiny:KIND` (random weights, a tokenizer of its own).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdbench.registry import Entry, Registry
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a named model is made.
+
+    hub     weights to be loaded, by hub id; empty for one built from a configuration
+    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}
+    steps   masked-LM steps on the task's unlabelled text before the head is put on
+    lr      the learning rate of its fine-tuning where neither the user nor the task's recipe gives one
+    origin  where to get it, when it is no download
+    """
+
+    hub: str = ""
+    config: dict[str, Any] = field(default_factory=dict, hash=False)
+    steps: int = 0
+    lr: float = 5e-5
+    origin: str = ""
+
+
+def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int = 0) -> Recipe:
+    """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights."""
+    size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": 4 * width}
+    return Recipe(config={"type": kind, **size}, steps=steps, lr=1e-3)
+
+
+TINY_KINDS = ("bert", "roberta", "albert", "deberta", "distilbert")
+
+_LOCAL = "no public download; give its folder instead of the name"
+
+RECIPES: dict[str, tuple[Recipe, str]] = {
+    "tiny-teacher": (tiny("bert", layers=3, width=128, heads=4, steps=600),
+                     "BERT 3x128, pre-trained on the task's unlabelled text (default teacher)"),
+    "tiny-student": (tiny("bert", layers=2, width=64, heads=2), "BERT 2x64, random weights (default student)"),
+    **{f"tiny:{kind}": (tiny(kind), f"{kind} 2x64, random weights, own tokenizer") for kind in TINY_KINDS},
+    "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"),
+    "mbert": (Recipe("bert-base-multilingual-cased", lr=3e-5), "multilingual BERT base, cased"),
+    "cbert": (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
+    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"),
+    "roberta-large": (Recipe("roberta-large", lr=1e-5), "RoBERTa large (DoKTra's student)"),
+    "bio_roberta": (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"),
+    "bio_mbert": (Recipe("StivenLancheros/mBERT-base-Biomedical-NER", lr=3e-5), "multilingual BERT, biomedical NER"),
+    "biobert": (Recipe("dmis-lab/biobert-base-cased-v1.1", lr=2e-5), "BioBERT base v1.1, cased"),
+    "albert-xlarge-v2": (Recipe("albert-xlarge-v2", lr=1e-5), "ALBERT xlarge v2 (DoKTra's student)"),
+    "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
+    "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"),
+    "kmbert": (Recipe(lr=1e-5, origin=f"KM-BERT, Korean medical BERT with the larger vocabulary: {_LOCAL}"),
+               "KM-BERT, bigger vocabulary (local folder)"),
+    "kmbert-s": (Recipe(lr=1e-5, origin=f"KM-BERT with the smaller vocabulary: {_LOCAL}"),
+                 "KM-BERT, smaller vocabulary (local folder)"),
+    "kmbert-re": (Recipe(lr=1e-5, origin=f"KM-BERT pre-trained again on emergency notes: {_LOCAL}; "
+                                         "`bench.py pretrain` makes such a folder from one's own notes"),
+                  "KM-BERT, pre-trained again on notes (local folder)"),
+    "bilstm": (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
+               "BiLSTM 2x300 over the teacher's word pieces, random weights"),
+    "tinybert": (Recipe(config={"type": "bert", "hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12,
+                                "intermediate_size": 1200}, lr=1e-3),
+                 "TinyBERT 4x312 over the teacher's word pieces, random weights"),
+    "vekd-6x768": (Recipe(config={"type": "distilbert", "hidden_size": 768, "num_hidden_layers": 6,
+                                  "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
+                   "VE-KD's student, 6 layers of 768 (random until ve_kd trains it)"),
+    "vekd-6x384": (Recipe(config={"type": "distilbert", "hidden_size": 384, "num_hidden_layers": 6,
+                                  "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
+                   "VE-KD's narrow student, 6 layers of 384"),
+    "vekd-12x768": (Recipe(config={"type": "bert", "hidden_size": 768, "num_hidden_layers": 12,
+                                   "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
+                    "VE-KD's method on a full-size student, 12 layers of 768"),
+}
+
+MODELS = Registry("model", [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()])

@@ -1,0 +1,32 @@
+"""The control of VE-KD: the same student, vocabulary, corpus and masks, and no teacher to follow."""
+
+from __future__ import annotations
+
+from kdbench.lab import Lab
+from kdbench.method import Method
+from kdbench.methods.ve_kd import Stage, check, finetuned, pretrain
+from kdbench.models import Model
+
+
+class Adapt(Method):
+    """Masked-LM training of the student on domain text, then fine-tuning."""
+
+    name = "adapt"
+    title = "Masked-LM adaptation of the student"
+    citation = "Gururangan et al. 2020, Don't Stop Pretraining, ACL 2020, 740"
+    equations = """
+    L_mlm = CE over the expanded vocabulary at masked positions
+    then fine-tuning on the task: L = CE(z_S, y)"""
+    needs = "of the teacher its vocabulary alone, so that the student is the one that ve_kd trains"
+    kinds = ("single", "multi", "regression", "tags")
+    Options = Stage
+
+    def check(self, lab: Lab) -> None:
+        check(lab)
+
+    def fit(self, lab: Lab) -> Model:
+        return finetuned(lab, self.options, self.pretrain(lab))
+
+    def pretrain(self, lab: Lab) -> Model:
+        """Stage one alone."""
+        return pretrain(lab, self.options)

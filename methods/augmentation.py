@@ -1,0 +1,390 @@
+"""Augmentation of tagged sentences: label-wise replacement, mention replacement, shuffling.
+
+After Dai and Adel (2020), "An analysis of simple data augmentation for named entity recognition", and after
+what the notebook of biobert-distillation (2021) made of it; every difference is one switch of
+`AugmentOptions`. Standard library only: a draw is an index into a list (uniform) or a bisection of cumulated
+counts (by frequency), never a conversion of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain, groupby, pairwise
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, TextIO
+
+from kdbench.errors import BadInput
+from kdbench.options import option
+from kdbench.tags import Span, lenient_spans, parts
+from kdbench.task import Example
+
+Sentence = tuple[tuple[str, ...], tuple[str, ...]]  # words, and one tag a word
+
+OPERATIONS = ("label_wise", "mention", "shuffle")
+
+# Function words of English, as stop-word lists for retrieval have them; compared in lower case.
+STOP_WORDS = frozenset(re.findall(r"\w+", """
+a about above after again against all am an and any are as at be because been before being below between both but by
+can cannot could did do does doing done down during each either else ever few for from further had has have having he
+her here hers herself him himself his how i if in into is it its itself just may me might more most must my myself
+neither no nor not now of off on once only or other our ours ourselves out over own same shall she should so some such
+than that the their theirs them themselves then there these they this those through to too under until up upon us very
+was we were what when where whether which while who whom whose why will with within without would yet you your yours
+yourself yourselves
+"""))
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What to generate. Corrected: Dai and Adel's definitions and defaults; published: the notebook's."""
+
+    augment: tuple[str, ...] = option(
+        OPERATIONS, "operations, each applied to the original sentence", choices=OPERATIONS, source="README")
+    copies: int = option(
+        1, "copies an operation makes of each sentence (the README's tables: 1, 3, 6)", published=3, minimum=1,
+        source="corrected: Dai and Adel; published: code")
+    p_label_wise: float = option(
+        0.3, "probability that label-wise replacement replaces a word", published=0.5, minimum=0, maximum=1,
+        source="papers.md 4c.12")
+    p_mention: float = option(
+        0.3, "probability that a mention is replaced", published=0.5, minimum=0, maximum=1,
+        source="corrected: Dai and Adel; published: README, code")
+    p_shuffle: float = option(
+        0.3, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled", published=1.0,
+        minimum=0, maximum=1, source="papers.md 4c.11 (README: 0.5, code: always)")
+    label_draw: str = option(
+        "frequency", "a word is drawn by its frequency under the tag, or uniformly over the tag's distinct words",
+        choices=("frequency", "uniform"), published="uniform", source="papers.md 4c.12")
+    stop_words: str = option(
+        "keep", "label-wise replacement keeps stop-words and never puts them in, or treats them as any word",
+        choices=("keep", "replace"), published="replace", source="papers.md 4c.12")
+    mention_type: str = option(
+        "same", "the new mention is of the same entity type, or of any, with its own tags", choices=("same", "any"),
+        published="any", source="papers.md 4a, README")
+    mention_draw: str = option(
+        "uniform", "a mention is drawn uniformly over distinct mentions, or by its frequency",
+        choices=("uniform", "frequency"), published="frequency", source="corrected: Dai and Adel; published: code")
+    mr_bug: bool = option(
+        False, "a mention of several words that is not replaced is deleted", published=True, source="papers.md 4c.10")
+    shuffle_of: str = option(
+        "words", "words change place inside their segment, tags stay; or whole segments change place",
+        choices=("words", "segments"), published="segments", source="papers.md 4c.11")
+    drop_last: bool = option(
+        False, "the last sentence is lost, with its copies", published=True, source="papers.md 4c.13")
+
+
+class Copy(NamedTuple):
+    """One generated sentence; `name` is the operation and its number, `label_wise1`."""
+
+    name: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+class Augmenter:
+    """Copies of tagged sentences, drawn from the words and mentions of the sentences it was fitted on.
+
+        augmenter = Augmenter(options, seed).fit(sentences)
+        for words, tags in augmenter.generate(sentences): ...
+
+    Tags are IO, IOB or IOBES, with a type or without (see `kdbench.tags`). Holds the distinct words a tag and the
+    distinct mentions, never the sentences. Each operation draws from a stream of its own, so that leaving one
+    out changes no copy of another.
+    """
+
+    def __init__(self, options: AugmentOptions, seed: int = 0):
+        self.options = options
+        self._random = {operation: Random(f"{seed}/{operation}") for operation in OPERATIONS}
+        self.runs = False
+        self._draw_word: dict[str, Callable[[], str]] = {}
+        self._draw_mention: dict[str, Callable[[], Sentence]] = {}
+        self._last: tuple[tuple[str, ...], list[tuple[int, int, str | None]]] = (), []
+
+    def fit(self, sentences: Iterable[Sentence]) -> Augmenter:
+        """One pass over `sentences`: counts of words by tag and of mentions by entity type."""
+        words_of: dict[str, Counter[str]] = defaultdict(Counter)
+        stretches: Counter[Sentence] = Counter()  # of words that are not `O`: one mention or several
+        for words, tags in sentences:
+            for word, tag in zip(words, tags, strict=True):
+                words_of[tag][word] += 1
+            for outside, stretch in groupby(zip(words, tags, strict=True), lambda pair: pair[1] == "O"):
+                if not outside:
+                    some_words, some_tags = zip(*stretch, strict=True)
+                    stretches[some_words, some_tags] += 1
+        # Where B is the only prefix (EBM-NLP: every word of a span carries `B-`), equal neighbours are one mention.
+        self.runs = {parts(tag)[0] for tag in words_of} - {"O"} == {"B"}
+        self._count_words(words_of)
+        self._count_mentions(stretches)
+        return self
+
+    def _count_words(self, words_of: dict[str, Counter[str]]) -> None:
+        for tag, counts in words_of.items():
+            if self.options.stop_words == "keep":
+                counts = Counter({word: count for word, count in counts.items() if word.lower() not in STOP_WORDS})
+            if counts:
+                self._draw_word[tag] = drawer(counts, self.options.label_draw, self._random["label_wise"])
+
+    def _count_mentions(self, stretches: Counter[Sentence]) -> None:
+        mentions_of: dict[str, Counter[Sentence]] = defaultdict(Counter)
+        for (words, tags), count in stretches.items():
+            for start, end, kind in segments(tags, self.runs):
+                if kind is not None:
+                    mentions_of[kind][words[start:end], tags[start:end]] += count
+        source, how = self._random["mention"], self.options.mention_draw
+        if self.options.mention_type == "any" and mentions_of:
+            self._draw_mention = dict.fromkeys(mentions_of, drawer(sum(mentions_of.values(), Counter()), how, source))
+        else:
+            self._draw_mention = {kind: drawer(counts, how, source) for kind, counts in mentions_of.items()}
+
+    def generate(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
+        """Each sentence, followed by its copies; a stream."""
+        for words, tags in self.kept(sentences):
+            yield words, tags
+            for copied in self.copies(words, tags):
+                yield copied.words, copied.tags
+
+    def kept(self, items: Iterable) -> Iterator:
+        """`items`, less the last one where the options say so."""
+        return (item for item, _ in pairwise(items)) if self.options.drop_last else iter(items)
+
+    def copies(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Iterator[Copy]:
+        """The copies of one sentence. One that lost all its words (`mr_bug`) is left out."""
+        for operation in self.options.augment:
+            change = getattr(self, operation)
+            for number in range(1, self.options.copies + 1):
+                new_words, new_tags = change(words, tags)
+                if new_words:
+                    yield Copy(f"{operation}{number}", new_words, new_tags)
+
+    def label_wise(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
+        """Each word, with probability p, becomes another word of the same tag; tags stay."""
+        random, p, draw = self._random["label_wise"].random, self.options.p_label_wise, self._draw_word
+        keep = STOP_WORDS if self.options.stop_words == "keep" else ()
+        return tuple([draw[tag]() if random() < p and tag in draw and word.lower() not in keep else word
+                      for word, tag in zip(words, tags, strict=True)]), tags
+
+    def cut(self, tags: tuple[str, ...]) -> list[tuple[int, int, str | None]]:
+        """`segments` of these tags; those of the last call are kept, for all the copies of one sentence."""
+        if self._last[0] is not tags:
+            self._last = tags, segments(tags, self.runs)
+        return self._last[1]
+
+    def mention(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
+        """Each mention, with probability p, becomes another mention, of whatever length, with its tags."""
+        random, options = self._random["mention"].random, self.options
+        new_words: list[str] = []
+        new_tags: list[str] = []
+        for start, end, kind in self.cut(tags):
+            taken = words[start:end], tags[start:end]
+            if kind is not None:
+                if random() < options.p_mention and kind in self._draw_mention:
+                    taken = self._draw_mention[kind]()
+                elif options.mr_bug and end - start > 1:
+                    continue
+            new_words += taken[0]
+            new_tags += taken[1]
+        return tuple(new_words), tuple(new_tags)
+
+    def shuffle(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
+        """Words change place inside their segment (a mention, or the words between two), or segments do."""
+        random, p = self._random["shuffle"], self.options.p_shuffle
+        pieces = [(words[start:end], tags[start:end]) for start, end, _ in self.cut(tags)]
+        if self.options.shuffle_of == "segments":
+            if random.random() < p:
+                random.shuffle(pieces)
+            return tuple(word for own, _ in pieces for word in own), tuple(tag for _, own in pieces for tag in own)
+        shuffled: list[str] = []
+        for inside, _ in pieces:
+            shuffle = len(inside) > 1 and random.random() < p
+            shuffled += random.sample(inside, len(inside)) if shuffle else inside
+        return tuple(shuffled), tags
+
+
+def drawer(counts: Counter, how: str, source: Random) -> Callable[[], Any]:
+    """A function that draws one item of `counts`: by `frequency`, or `uniform` over the distinct items."""
+    items, random = list(counts), source.random
+    if how == "uniform":
+        size = len(items)
+        return lambda: items[int(random() * size)]
+    ends = list(accumulate(counts.values()))
+    total = ends[-1]
+    return lambda: items[bisect(ends, random() * total)]
+
+
+def segments(tags: Sequence[str], runs: bool = False) -> list[tuple[int, int, str | None]]:
+    """The sentence cut into mentions and what lies between them: (start, end, entity type or None).
+
+    Mentions are those that the scorer sees; with `runs`, every stretch of one tag is one.
+    """
+    found: list[tuple[int, int, str | None]] = []
+    place = 0
+    for start, end, kind in same_tag(tags) if runs else lenient_spans(tags):
+        if place < start:
+            found.append((place, start, None))
+        found.append((start, end, kind))
+        place = end
+    if place < len(tags):
+        found.append((place, len(tags), None))
+    return found
+
+
+def same_tag(tags: Sequence[str]) -> Iterator[Span]:
+    """Stretches of one tag other than `O`, as entities."""
+    for tag, stretch in groupby(range(len(tags)), tags.__getitem__):
+        if tag != "O":
+            span = list(stretch)
+            yield span[0], span[-1] + 1, parts(tag)[1]
+
+
+def augmented(
+    examples: Iterable[Example], labels: tuple[str, ...], options: AugmentOptions, seed: int = 0
+) -> Iterator[Example]:
+    """Training examples of a tagging task, each followed by its copies.
+
+    A copy is called `<id>+label_wise1` and belongs to the group of its original. Examples without tags
+    (unlabelled text) pass as they are.
+    """
+    examples = tuple(examples)
+    index = {tag: number for number, tag in enumerate(labels)}
+
+    def sentence(example: Example) -> Sentence:
+        return example.words, tuple(labels[number] for number in example.label)
+
+    augmenter = Augmenter(options, seed).fit(sentence(example) for example in examples if example.label is not None)
+    for example in augmenter.kept(examples):
+        yield example
+        if example.label is None:
+            continue
+        for copied in augmenter.copies(*sentence(example)):
+            yield replace(
+                example, id=f"{example.id}+{copied.name}", group=example.group or example.id, words=copied.words,
+                text=" ".join(copied.words) if example.text else "", label=tuple(index[tag] for tag in copied.tags))
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sentence of a file, with the JSON object that it came in; None where the file has two columns."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    record: dict[str, Any] | None = None
+
+    def text(self) -> str:
+        """The sentence as its file has it."""
+        if self.record is None:
+            return "".join([f"{word}\t{tag}\n" for word, tag in zip(self.words, self.tags, strict=True)]) + "\n"
+        return json.dumps({**self.record, "tokens": self.words, "ner_tags": self.tags}) + "\n"
+
+    def copy(self, copied: Copy) -> Row:
+        record = self.record
+        if record is not None and "id" in record:
+            record = {**record, "id": f"{record['id']}+{copied.name}"}
+        return Row(copied.words, copied.tags, record)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `augment_file` read and wrote."""
+
+    sentences_read: int
+    sentences: int
+    mentions_read: int
+    mentions: int
+
+
+def augment_file(source: str | Path, target: str | Path, options: AugmentOptions, seed: int = 0) -> Written:
+    """Write the sentences of `source`, each followed by its copies, to `target`, in the same format.
+
+    Two columns (`word<TAB>tag`, a blank line after each sentence) or JSON lines (`tokens`, `ner_tags`, and `id`,
+    which copies extend by `+label_wise1`). The source is read twice and never held; `target` appears only
+    when it is complete. `BadInput` names the file and the line that cannot be read.
+    """
+    source, target = Path(source), Path(target)
+    augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
+    originals, all_rows = Counter[str](), Counter[str]()
+    with written(target) as out:
+        for row in augmenter.kept(rows(source)):
+            for new in (row, *(row.copy(copied) for copied in augmenter.copies(row.words, row.tags))):
+                out.write(new.text())
+                mentions = sum(kind is not None for _, _, kind in segments(new.tags, augmenter.runs))
+                for counts in (originals, all_rows) if new is row else (all_rows,):
+                    counts.update(sentences=1, mentions=mentions)
+    return Written(originals["sentences"], all_rows["sentences"], originals["mentions"], all_rows["mentions"])
+
+
+def rows(path: Path) -> Iterator[Row]:
+    """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.readers` holds the whole file."""
+    try:
+        with path.open("rb") as stream:
+            lines = _decoded(path, stream)
+            first = next((line for line in lines if line[1].strip()), None)
+            if first is None:
+                raise BadInput(f"{path}: no sentence in it; give words with their tags, or JSON lines")
+            read = _json_lines if first[1].startswith("{") else _columns
+            yield from read(path, chain([first], lines))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def _decoded(path: Path, stream: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(stream, 1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise BadInput(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
+        yield number, line.rstrip("\r\n")
+
+
+def _columns(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+    pairs: list[list[str]] = []
+    for number, line in chain(lines, [(0, "")]):
+        if line.strip():
+            pairs.append(line.split("\t"))
+            if len(pairs[-1]) != 2 or not all(pairs[-1]):
+                raise BadInput(f"{path}:{number}: {line[:40]!r} is no word with its tag; put one tab between the two")
+        elif pairs:
+            words, tags = zip(*pairs, strict=True)
+            yield Row(words, tags)
+            pairs = []
+
+
+def _json_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            words, tags = record["tokens"], record["ner_tags"]
+            fits = len(words) == len(tags) and all(isinstance(item, str) for item in (*words, *tags))
+        except (ValueError, KeyError, TypeError):
+            fits = False
+        if not fits:
+            raise BadInput(f"{path}:{number}: give one JSON object a line, with tokens and ner_tags of one length")
+        yield Row(tuple(words), tuple(tags), record)
+
+
+@contextmanager
+def written(target: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `target` only when it was written to its end."""
+    if not target.parent.is_dir():
+        raise BadInput(f"{target}: no folder {target.parent}; create it first")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as out:
+            yield out
+        os.replace(beside, target)
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be written ({error.strerror}); give a file in a folder of your own") from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,197 @@
+"""DoKTra: a calibrated teacher, then the activation boundaries of its last layer, then the labels.
+
+Choi, Choi, Lee 2022, Domain Knowledge Transferring for Pre-trained Language Model via Calibrated Activation
+Boundary Distillation, ACL 2022 (long 116). The boundary loss is that of Heo et al. 2019 (arXiv 1811.03233).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.lab import Lab
+from kdbench.losses import entropy, soft_targets, supervised, task_logits
+from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.models import Model
+from kdbench.options import build
+
+
+def activation_boundary_sum(student_cls: Tensor, teacher_cls: Tensor, margin: float) -> Tensor:
+    """Σ over batch and dimensions of (s+m)² [s > -m, t <= 0] + (s-m)² [s <= m, t > 0]; both (B, H)."""
+    too_high = (student_cls > -margin) & (teacher_cls <= 0)
+    too_low = (student_cls <= margin) & (teacher_cls > 0)
+    return ((student_cls + margin).square() * too_high + (student_cls - margin).square() * too_low).sum()
+
+
+def boundary_disagreement(student_cls: Tensor, teacher_cls: Tensor) -> Tensor:
+    """Share of neurons that are active (> 0) in one of the two and not in the other; both (B, H)."""
+    return ((student_cls > 0) != (teacher_cls > 0)).float().mean()
+
+
+class Calibrated(Objective):
+    """CE(z, y) - β · H(softmax(z)); several labels: binary cross-entropy and binary entropies, means over labels."""
+
+    def __init__(self, kind: str, beta: float):
+        super().__init__()
+        self.kind, self.beta = kind, beta
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        logits = task_logits(self.outputs(student, batch), batch)
+        cross = supervised(logits, batch, self.kind)
+        return {"cross_entropy": cross, "entropy": Term(entropy(logits, self.kind).sum(), "examples", -self.beta)}
+
+
+class Transfer(Calibrated):
+    """First `switch` epochs: the teacher's knowledge; then the calibrated cross-entropy. Never both at once.
+
+    abd  boundaries of the last layer's first position, before any pooler (signal `cls`)
+    kld  the teacher's class distribution (signal `logits`)
+    """
+
+    def __init__(self, options: Any, kind: str, switch: int, student_width: int, teacher_width: int, batch_size: int, seed: int):
+        super().__init__(kind, options.beta_student)
+        self.o = asdict(options)
+        self.switch, self.batch_size = switch, batch_size
+        self.hidden_states = options.transfer == "abd"
+        same = student_width == teacher_width
+        learned = options.expander == "learned_student"
+        shape = (student_width, teacher_width) if learned else (teacher_width, student_width)
+        self.expander: nn.Module = nn.Identity()
+        if options.transfer == "abd" and not same:
+            self.expander = nn.Linear(*shape)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                nn.init.xavier_uniform_(self.expander.weight)
+            nn.init.constant_(self.expander.bias, 0.01)
+            self.expander.requires_grad_(learned)
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        if self.epoch >= self.switch:
+            return super().forward(student, batch)
+        outputs = self.outputs(student, batch)
+        # every part of the student is in the graph in both phases, as several processes need it
+        idle = 0.0 * outputs.logits.sum()
+        if self.o["transfer"] == "kld":
+            each = soft_targets(task_logits(outputs, batch), batch.signals["logits"], self.o["temperature"], self.kind)
+            return {"teacher_distribution": Term(each.sum() + idle)}
+        student_cls, teacher_cls = self.vectors(outputs.hidden_states[-1][:, 0].float(), batch.signals["cls"])
+        total = activation_boundary_sum(student_cls, teacher_cls, self.o["margin"]) + idle
+        disagreement = boundary_disagreement(student_cls, teacher_cls).detach() * student_cls.shape[0]
+        terms = {"boundary_disagreement": Term(disagreement, "examples", 0.0)}
+        scale = 1 / 1000 if self.o["abd_scale"] == "1/1000" else 1 / student_cls.shape[-1]
+        if self.o["abd_batch"] == "nominal":  # the published code: also in a smaller last batch
+            terms["activation_boundary"] = Term(total, "sum", scale / self.batch_size)
+        else:
+            terms["activation_boundary"] = Term(total, "examples", scale)
+        return terms
+
+    def vectors(self, student_cls: Tensor, teacher_cls: Tensor) -> tuple[Tensor, Tensor]:
+        """Student's and teacher's vectors in one space: the learned connector maps the student, the frozen one the teacher."""
+        if self.o["expander"] == "learned_student":
+            return self.expander(student_cls), teacher_cls
+        return student_cls, self.expander(teacher_cls)
+
+
+class DoKTra(Method):
+    """Calibrated teacher -> initial fine-tuning of the student -> boundaries, then calibrated cross-entropy."""
+
+    name = "doktra"
+    title = "Domain Knowledge Transferring via Calibrated Activation Boundary Distillation"
+    citation = "Choi, Choi, Lee 2022, ACL 2022 (long 116); boundary loss: Heo et al. 2019, arXiv 1811.03233"
+    equations = """
+    1. teacher:  L = CE(z_T, y) - beta_teacher * H(softmax(z_T))
+    2. student:  L = CE(z_S, y)
+    3. E epochs from that student, switch at e0 = int(E * gamma), learning rate decaying over all E
+       epoch <  e0:  L = scale * sum over batch and dims of (s+m)^2 [s > -m, t <= 0] + (s-m)^2 [s <= m, t > 0]
+                     s, t: last layer, first position, before any pooler; a connector where the widths differ
+                     (transfer=kld: T^2 * KL(teacher || student) instead)
+       epoch >= e0:  L = CE(z_S, y) - beta_student * H(softmax(z_S))"""
+    needs = "any encoder; vectors of another width go through the connector; its own tokenizer is used"
+    kinds = ("single", "multi")
+
+    @dataclass(frozen=True)
+    class Options:
+        transfer: str = option("abd", "what is transferred: activation boundaries or the class distribution",
+                               choices=("abd", "kld"), source="paper; kld is its ablation")
+        beta_teacher: float = option(0.3, "confidence penalty of the teacher", minimum=0.0, source="README and code")
+        beta_student: float = option(0.5, "confidence penalty of the student", minimum=0.0, source="README (code's default: 0.3)")
+        gamma: float = option(0.8, "share of the distillation epochs before the switch", minimum=0.0, maximum=1.0,
+                              source="README (code's default: 0.7)")
+        margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
+        teacher_epochs: int | None = option(None, "epochs of the calibrated teacher (default: --epochs)", minimum=1, source="README: 5")
+        student_epochs: int | None = option(None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1, source="README: 5")
+        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)", minimum=1, source="README: 10")
+        teacher_lr: float | None = option(None, "teacher's rate (default: the protocol's)", minimum=0, source="README: 2e-5")
+        student_lr: float | None = option(None, "student's rate (default: the protocol's)", minimum=0, source="README: 1e-5")
+        distil_lr: float | None = option(None, "rate of the transfer (default: the student's)", minimum=0, source="README: 1e-5")
+        temperature: float = option(2.0, "transfer=kld: temperature", minimum=0.01, published=1.0, source="code has none")
+        abd_scale: str = option("mean", "what the boundary loss is divided by besides the batch: its dimensions, or 1000",
+                                choices=("mean", "1/1000"), published="1/1000", source="code, from Heo et al.'s CIFAR script")
+        abd_batch: str = option("actual", "batch size that the boundary loss is divided by", choices=("actual", "nominal"),
+                                published="nominal", source="code")
+        expander: str = option("learned_student", "connector where widths differ: learned, on the student, or random and "
+                               "frozen, on the teacher", choices=("learned_student", "frozen_teacher"),
+                               published="frozen_teacher", source="code; Heo et al. learn theirs on the student's side")
+        warmup: float | None = option(None, "warm-up of every phase (default: the protocol's)", minimum=0, published=0.0, source="code")
+        weight_decay: float | None = option(None, "weight decay of every phase (default: the protocol's)", minimum=0,
+                                            published=0.0, source="code")
+        select: str | None = option(None, "epoch that is kept (default: the protocol's)", choices=("best", "last"),
+                                    published="last", source="code")
+        second_schedule: bool = option(False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
+                                       "decay over both phases", source="code: one decay")
+
+    def fit(self, lab: Lab) -> Model:
+        o, epochs = self.options, lab.settings.epochs
+        own = {name: value for name in ("warmup", "weight_decay", "select") if (value := getattr(o, name)) is not None}
+        kind = lab.task.kind
+
+        teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher), stage="calibrated teacher",
+                            epochs=o.teacher_epochs or epochs, **rate(o.teacher_lr), **own)
+        lab.also(teacher, "calibrated teacher")
+        student = lab.finetune(lab.student(), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
+
+        signals = lab.signals(teacher, ("cls",) if o.transfer == "abd" else ("logits",))
+        distil_epochs = o.distil_epochs or 2 * epochs
+        switch = int(distil_epochs * o.gamma)
+        objective = Transfer(o, kind, switch, student.module.config.hidden_size, teacher.module.config.hidden_size,
+                             lab.settings.batch_size, lab.seed_for("expander"))
+        training = {**own, **rate(o.distil_lr or o.student_lr)}
+        if not o.second_schedule:
+            return lab.train(student, objective, stage="transfer", signals=signals, epochs=distil_epochs, **training)
+        if switch:
+            student = lab.train(student, objective, stage="transfer", signals=signals, epochs=switch, **{**training, "select": "last"})
+        if switch == distil_epochs:
+            return student
+        return lab.train(student, Calibrated(kind, o.beta_student), stage="calibrated student",
+                         epochs=distil_epochs - switch, **training)
+
+
+def rate(lr: float | None) -> dict[str, float]:
+    return {} if lr is None else {"lr": lr}
+
+
+def golden(case: dict[str, Any]) -> dict[str, float]:
+    """The published losses of a golden case, by the objective that the method trains with."""
+    given = {"beta_student": case["beta"], "margin": case["margin"]}
+    student_cls, teacher_cls = torch.tensor(case["student_cls"]), torch.tensor(case["teacher_cls"])
+    rows, width = student_cls.shape
+    objective = Transfer(build(DoKTra.Options, "published", given, "doktra"), "single", 1, width, width, rows, seed=0)
+    batch = Batch({}, labels=torch.tensor(case["labels"]), signals={"cls": teacher_cls},
+                  counts={"examples": float(rows), "labelled": float(rows)})
+    outputs = SimpleNamespace(logits=torch.tensor(case["logits"]), hidden_states=[student_cls.unsqueeze(1)])
+
+    def student(**_: Any) -> SimpleNamespace:
+        return outputs
+
+    boundary = objective(student, batch)
+    objective.epoch = 1
+    return {
+        "activation_boundary_sum": float(activation_boundary_sum(student_cls, teacher_cls, case["margin"])),
+        "activation_boundary_as_trained": float(loss_of(boundary, batch.counts)),
+        "calibrated_cross_entropy": float(loss_of(objective(student, batch), batch.counts)),
+        "boundary_disagreement": float(boundary["boundary_disagreement"].total / rows),
+    }

@@ -1,0 +1,500 @@
+"""DSG-KD, and MLKD as it was called before: what a domain model makes of the code-switched words of a text.
+
+    1. the teacher is a pre-trained domain encoder, not fine-tuned, frozen
+    2. in every text, take the words of the other script (English words in Korean notes) and where each of
+       them lies in the teacher's tokens and in the student's
+    3. train the student on the task, and pull its hidden states and attention rows at these words, in all
+       layers, towards the teacher's
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedTokenizerFast
+from transformers.masking_utils import eager_mask
+
+from kdbench.batching import pad_stack, position_limit
+from kdbench.errors import Skip
+from kdbench.gelu_head import with_gelu_head
+from kdbench.identity import digest
+from kdbench.lab import Lab
+from kdbench.losses import Supervised, supervised
+from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.models import Model
+from kdbench.options import build
+from kdbench.task import Example
+
+TEACHER, STUDENT = 0, 1
+CLS, SEP, REST = 0, 1, 2  # columns of a word-aligned attention row that are no words
+FIRST_WORD = 3
+
+
+# ---- where the words are ---------------------------------------------------------------------------------------------
+
+
+def is_code_switched(word: str) -> bool:
+    """Pure ASCII letters; a digit, a hyphen, a full stop or a glued-on particle disqualifies the word."""
+    return word.encode("utf-8", "surrogatepass").isalpha()
+
+
+def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | None]:
+    """Token ranges of words as the published code counts them: from position 1, each word as long as it is when
+    tokenised alone; cut at `limit` - 1, and none from the first word on that would start there."""
+    spans: list[tuple[int, int] | None] = []
+    start = 1
+    for length in lengths:
+        inside = start < limit - 1 and length > 0
+        spans.append((start, min(start + length, limit - 1)) if inside else None)
+        start += length
+    return spans
+
+
+def spans_by_offsets(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    """Token ranges of words from characters: a token belongs to the word in which its last character lies.
+
+    words    character range of each word, in order
+    offsets  character range of each token of the same text, empty for special tokens
+    """
+    spans: list[tuple[int, int] | None] = [None] * len(words)
+    starts = [start for start, _ in words]
+    for position, (start, end) in enumerate(offsets):
+        word = bisect_right(starts, end - 1) - 1
+        if start < end and word >= 0 and end - 1 < words[word][1]:
+            before = spans[word]
+            spans[word] = (before[0] if before else position, position + 1)
+    return spans
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One model's reading of a text: token ranges of its words (None: not read), and its number of tokens."""
+
+    spans: list[tuple[int, int] | None]
+    tokens: int
+
+
+class Reader:
+    """Finds the blank-separated words of texts in one tokenizer's tokens.
+
+    rule  "offsets": by the characters that each token covers; "alone": `spans_alone`, which drifts where a
+          tokenizer marks the blank before a word (RoBERTa)
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, limit: int, rule: str):
+        self.tokenizer, self.limit, self.rule = tokenizer, limit, rule
+        self.bare = without_prefix_space(tokenizer)
+
+    def __call__(self, examples: Sequence[Example]) -> list[Reading]:
+        texts = [example.text for example in examples]
+        pairs = [example.pair or "" for example in examples] if any(e.pair is not None for e in examples) else None
+        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, return_offsets_mapping=True)
+        read = self.by_offsets if self.rule == "offsets" else self.alone
+        return [read(example, encoded, i) for i, example in enumerate(examples)]
+
+    def by_offsets(self, example: Example, encoded: Any, i: int) -> Reading:
+        offsets, belongs = encoded["offset_mapping"][i], encoded.sequence_ids(i)
+        spans: list[tuple[int, int] | None] = []
+        for number, text in enumerate(texts_of(example)):
+            own = [span if which == number else (0, 0) for span, which in zip(offsets, belongs, strict=True)]
+            spans += spans_by_offsets(word_ranges(text), own)
+        return Reading(spans, len(offsets))
+
+    def alone(self, example: Example, encoded: Any, i: int) -> Reading:
+        """The published data have one text field, so the words of a pair's second text are not looked for. Words
+        that the count puts behind the text's last token are left out: the published code reads padding there."""
+        tokens = len(encoded["offset_mapping"][i])
+        words = self.bare.encode_batch(example.text.split(" "), add_special_tokens=False)
+        spans = spans_alone([len(word.ids) for word in words], min(self.limit, tokens))
+        return Reading(spans + [None] * sum(len(text.split(" ")) for text in texts_of(example)[1:]), tokens)
+
+
+def texts_of(example: Example) -> tuple[str, ...]:
+    return (example.text,) if example.pair is None else (example.text, example.pair)
+
+
+def word_ranges(text: str) -> list[tuple[int, int]]:
+    """Character ranges of the parts of `text` between single blanks (two blanks in a row enclose an empty word)."""
+    ranges, start = [], 0
+    for word in text.split(" "):
+        ranges.append((start, start + len(word)))
+        start += len(word) + 1
+    return ranges
+
+
+def without_prefix_space(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """The bare tokenizer, without truncation; a byte-level BPE puts no blank before the first word of a text."""
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["truncation"] = spec["padding"] = None
+    if (spec["pre_tokenizer"] or {}).get("add_prefix_space"):
+        spec["pre_tokenizer"]["add_prefix_space"] = False
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """One text under both tokenizers; pairs are (teacher, student).
+
+    spans    (K, 2) each: half-open token ranges of the text's K code-switched words
+    columns  (T,) each: the column of an aligned attention row that a token's attention goes to
+    width    how many of these columns the text has
+    """
+
+    spans: tuple[np.ndarray, np.ndarray]
+    columns: tuple[np.ndarray, np.ndarray]
+    width: int
+
+
+def align(example: Example, teacher: Reading, student: Reading, most: int, attn_align: str) -> Alignment:
+    """The first `most` code-switched words that both models read, and the columns of attention rows.
+
+    attn_align  "raw_columns": a column is a token position. "word": one column each for [CLS], for [SEP], for the
+                tokens of no common word, and for every word that both models read
+    """
+    words = [word for text in texts_of(example) for word in text.split(" ")]
+    common = [i for i, spans in enumerate(zip(teacher.spans, student.spans, strict=True)) if None not in spans]
+    chosen = [i for i in common if is_code_switched(words[i])][:most]
+    spans, columns = [], []
+    for reading in (teacher, student):
+        spans.append(np.array([reading.spans[i] for i in chosen], dtype=np.int64).reshape(-1, 2))
+        column = np.full(reading.tokens, REST)
+        column[0], column[-1] = CLS, SEP
+        for number, i in enumerate(common):
+            column[slice(*reading.spans[i])] = FIRST_WORD + number
+        columns.append(np.arange(reading.tokens) if attn_align == "raw_columns" else column)
+    width = max(teacher.tokens, student.tokens) if attn_align == "raw_columns" else FIRST_WORD + len(common)
+    return Alignment((spans[0], spans[1]), (columns[0], columns[1]), width)
+
+
+class Aligner:
+    """Alignments of texts by their content, each found once."""
+
+    def __init__(self, teacher: Model, student: Model, max_length: int, options: Options):
+        self.readers = [Reader(model.tokenizer, min(max_length, position_limit(model.module)), options.spans)
+                        for model in (teacher, student)]
+        self.options = options
+        self.found: dict[str, Alignment] = {}
+
+    def __call__(self, examples: Sequence[Example]) -> list[Alignment]:
+        new = list({e.key: e for e in examples if e.key not in self.found}.values())
+        if new:
+            for example, teacher, student in zip(new, *(reader(new) for reader in self.readers), strict=True):
+                o = self.options
+                self.found[example.key] = align(example, teacher, student, o.cs_max_len, o.attn_align)
+        return [self.found[e.key] for e in examples]
+
+
+# ---- the losses ------------------------------------------------------------------------------------------------------
+
+
+def segment_means(spans: Tensor, counts: Tensor, tokens: int) -> Tensor:
+    """Token ranges (B, K, 2), of which the first `counts` (B,) are real, as a matrix (B, K, T) whose product with
+    token states is their mean over each word; the rows of the others are zero."""
+    position = torch.arange(tokens, device=spans.device)
+    inside = (position >= spans[..., :1]) & (position < spans[..., 1:]) & real_words(spans, counts)[..., None]
+    return inside / inside.sum(-1, keepdim=True).clamp(min=1)
+
+
+def real_words(spans: Tensor, counts: Tensor) -> Tensor:
+    """(B, K) True for the first `counts` (B,) words."""
+    return torch.arange(spans.shape[1], device=spans.device) < counts[:, None]
+
+
+def column_sums(columns: Tensor, width: int, mean: bool) -> Tensor:
+    """Columns (B, T) of tokens, -1 for padding, as a matrix (B, T, R) that adds up (or averages) attention by column."""
+    matrix = F.one_hot(columns + 1, width + 1)[..., 1:].float()
+    return matrix / matrix.sum(1, keepdim=True).clamp(min=1) if mean else matrix
+
+
+def pool_hidden(layers: Sequence[Tensor], words: Tensor) -> Tensor:
+    """h_l(w) = mean of H_l over the tokens of w: n layers (B, T, H), words (B, K, T) -> (B, n, K, H).
+
+    One matrix product a layer. Slicing word by word instead makes the backward pass write a full-size tensor a word.
+    """
+    return torch.stack([words.to(layer.dtype) @ layer for layer in layers], 1)
+
+
+def pool_attention(layers: Sequence[Tensor], words: Tensor, columns: Tensor | None, average_heads: bool) -> Tensor:
+    """r_l,a(w) = mean of the attention rows of w's tokens: n layers (B, A, T, T), words (B, K, T) -> (B, n, A, K, R).
+
+    columns        (B, T, R) of `column_sums`; None leaves the row as it is, R = T
+    average_heads  the mean over heads, A = 1
+    """
+    pooled = []
+    for layer in layers:
+        rows = words[:, None].to(layer.dtype) @ (layer.mean(1, keepdim=True) if average_heads else layer)
+        pooled.append(rows if columns is None else rows @ columns[:, None].to(layer.dtype))
+    return torch.stack(pooled, 1)
+
+
+def hidden_sum(teacher: Tensor, student: Tensor, real: Tensor) -> Tensor:
+    """Sum over words of the mean over (l, dims) of (h^T_l(w) - h^S_l(w))^2; both (B, n, K, H), real (B, K)."""
+    return ((teacher - student).square().mean((1, 3)) * real).sum()
+
+
+def attention_sum(teacher: Tensor, student: Tensor, real: Tensor, columns: Tensor) -> Tensor:
+    """Sum over words of the mean over (l, a, columns) of (r^T_l,a(w) - r^S_l,a(w))^2; both (B, n, A, K, R).
+
+    columns (B,) is what the sum over a row is divided by; the narrower side is zero beyond its own columns.
+    """
+    width = max(teacher.shape[-1], student.shape[-1])
+    teacher, student = (F.pad(rows, (0, width - rows.shape[-1])) for rows in (teacher, student))
+    return ((teacher - student).square().sum(-1).mean((1, 2)) / columns[:, None] * real).sum()
+
+
+def layer_pairs(teacher: int, student: int) -> list[tuple[int, int]]:
+    """(teacher layer, student layer), from 1, spread evenly over both depths; layer by layer where they are equal.
+
+    The paper has equal depths only: this map is our reading for the others.
+    """
+    pairs = min(teacher, student)
+    return [(round(i * teacher / pairs), round(i * student / pairs)) for i in range(1, pairs + 1)]
+
+
+def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+                          scaling: float | None = None, dropout: float = 0.0, **_: Any) -> tuple[Tensor, Tensor]:
+    """Eager attention that hands out its scores (before the softmax) where others hand out probabilities."""
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    attention = F.dropout(scores.softmax(-1), dropout, module.training)
+    return (attention @ value).transpose(1, 2).contiguous(), scores
+
+
+SCORES = "eager_with_scores"
+AttentionInterface.register(SCORES, attention_with_scores)
+AttentionMaskInterface.register(SCORES, eager_mask)
+
+
+# ---- the method ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    mode: str = option("mlkd", "mlkd: distil; base: the student alone, with this method's head and recipe; ensemble: distil, "
+                       "then predict with the mean of the student's and the fine-tuned teacher's class probabilities",
+                       choices=("mlkd", "base", "ensemble"), source="README; the code lacks ensemble, so that is our reading (1c.12)")
+    direction: str = option("domain_to_general", "which model teaches: --teacher (the domain model) or, swapped, --student",
+                            choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both (1c.13)")
+    alpha: float = option(0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)")
+    beta: float = option(0.2, "weight of the attention loss", minimum=0, source="code (README: 0.1)")
+    cs_max_len: int = option(32, "code-switched words used of a text, at most", minimum=1, source="README and code")
+    spans: str = option("offsets", "how words are found in tokens: by the characters each token covers, or by tokenising "
+                        "each word alone and counting", choices=("offsets", "alone"), published="alone", source="code (1c.11)")
+    attn_align: str = option("word", "what is compared in attention rows: attention added up by word, or token positions",
+                             choices=("word", "raw_columns"), published="raw_columns", source="code (1c.2)")
+    attn_columns: str = option("valid", "what a row's sum is divided by: the columns its text has, or the length limit",
+                               choices=("valid", "max_length"), published="max_length", source="code (1c.3)")
+    attn_kind: str = option("probs", "attention probabilities, or the scores before the softmax (a word's column is then "
+                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT (1c.4)")
+    head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
+                       choices=("gelu", "own"), source="code")
+    base_recipe: str = option("same", "mode=base: head, rates and warm-up of mlkd, or as published: the student's own head, a "
+                              "tenth of the encoder's rate, ten times the head's, warm-up 0.15",
+                              choices=("same", "published"), published="published", source="code (1c.14)")
+    lr: float | None = option(None, "encoder's peak rate (default: the protocol's)", minimum=0,
+                              source="README and run scripts: 1e-4 (code's default: 1e-5)")
+    head_lr: float | None = option(None, "peak rate of head and projection (default: ten times the encoder's)", minimum=0,
+                                   source="run scripts: 1e-3 (README and code's default: 1e-2)")
+    warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
+    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
+    patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
+                           minimum=1, source="code")
+    eval_loss_on: str = option("logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
+                               choices=("logits", "probs"), published="probs", source="code (1c.5)")
+    subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
+                              source="code (1c.8); it also cut dev and test, which here stay whole")
+
+
+class CodeSwitched(Objective):
+    """L = L_pred + alpha * L_hid + beta * L_att.
+
+    Signals read, per text with K words: `word_hidden` (n+1, K, H_T) and `word_attention` (n, A, K, R), which
+    `teacher_signals` makes; n is the number of layer pairs. A student of another width goes through a learned
+    projection; where the numbers of heads differ, both sides are averaged over heads (our reading).
+    """
+
+    hidden_states = True
+
+    def __init__(self, options: Options, teacher: Any, student: Any, max_length: int, aligner: Aligner | None = None):
+        """teacher, student: the models' configurations."""
+        super().__init__()
+        self.options, self.max_length, self.aligner = options, max_length, aligner
+        self.attentions = bool(options.beta) and (SCORES if options.attn_kind == "scores" else True)
+        self.pairs = layer_pairs(teacher.num_hidden_layers, student.num_hidden_layers)
+        self.average_heads = teacher.num_attention_heads != student.num_attention_heads
+        same = teacher.hidden_size == student.hidden_size
+        self.project = nn.Identity() if same else nn.Linear(student.hidden_size, teacher.hidden_size)
+
+    def place(self, found: Sequence[Alignment], side: int, tokens: int) -> dict[str, Tensor]:
+        """Where the words of a batch are in one side's (B, T) tokens, as tensors."""
+        columns = [column + 1 for column in (alignment.columns[side] for alignment in found)]
+        return {
+            "spans": torch.from_numpy(pad_stack([alignment.spans[side] for alignment in found])),
+            "words": torch.tensor([len(alignment.spans[side]) for alignment in found]),
+            "columns": torch.from_numpy(pad_stack(columns, (tokens,))) - 1,
+            "widths": torch.tensor([alignment.width for alignment in found]),
+        }
+
+    def pool(self, outputs: Any, place: dict[str, Tensor], side: int) -> tuple[Tensor, Tensor | None]:
+        """h (B, n+1, K, H) and r (B, n, A, K, R) of one side's forward pass; r is None where beta is 0."""
+        o = self.options
+        words = segment_means(place["spans"], place["words"], outputs.hidden_states[0].shape[1])
+        hidden = pool_hidden([outputs.hidden_states[pair[side]] for pair in [(0, 0), *self.pairs]], words)
+        if not self.attentions:
+            return hidden, None
+        layers = [outputs.attentions[pair[side] - 1] for pair in self.pairs]
+        if o.attn_kind == "scores":
+            layers = [layer.masked_fill(layer <= -100, 0) for layer in layers]  # those of padding
+        columns = None
+        if o.attn_align == "word":
+            columns = column_sums(place["columns"], int(place["widths"].max()), mean=o.attn_kind == "scores")
+        return hidden, pool_attention(layers, words, columns, self.average_heads)
+
+    def teacher_signals(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
+        """One teacher forward pass as signals, one tensor a text: a `Pool` of `kdbench.signals`."""
+        found = self.aligner(batch.examples)
+        ids = batch.inputs["input_ids"]
+        place = {name: value.to(ids.device) for name, value in self.place(found, TEACHER, ids.shape[1]).items()}
+        hidden, rows = self.pool(outputs, place, TEACHER)
+        counts = [len(alignment.spans[TEACHER]) for alignment in found]
+        signals = {"word_hidden": [each[:, :count] for each, count in zip(hidden, counts, strict=True)]}
+        if rows is not None:
+            signals["word_attention"] = [each[:, :, :count, :alignment.width]
+                                         for each, count, alignment in zip(rows, counts, found, strict=True)]
+        return signals
+
+    def collate(self, batch: Batch) -> None:
+        place = self.place(self.aligner(batch.examples), STUDENT, batch.inputs["input_ids"].shape[1])
+        batch.extra.update(place)
+        words = float(place["words"].sum())
+        batch.counts.update(code_switched_words=words, batches=1.0)
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        o, place = self.options, batch.extra
+        outputs = self.outputs(student, batch)
+        hidden, rows = self.pool(outputs, place, STUDENT)
+        real = real_words(place["spans"], place["words"])
+        hidden = self.project(hidden).float()
+        terms = {
+            "prediction": supervised(outputs.logits, batch, "single"),
+            "hidden": Term(hidden_sum(batch.signals["word_hidden"], hidden, real), "code_switched_words", o.alpha),
+            # the published code crashes on a batch without a code-switched word; here both losses are 0 and such batches counted
+            "batches_without_words": Term((~real.any()).float(), "batches", 0.0),
+        }
+        if rows is not None:
+            divisor = place["widths"] if o.attn_columns == "valid" else torch.full_like(place["widths"], self.max_length)
+            total = attention_sum(batch.signals["word_attention"], rows.float(), real, divisor)
+            terms["attention"] = Term(total, "code_switched_words", o.beta)
+        return terms
+
+
+class DsgKD(Method):
+    """Pull the student, at the code-switched words, towards a frozen domain model while it learns the task."""
+
+    name = "dsg_kd"
+    title = "DSG-KD: Knowledge Distillation from Domain-Specific to General Language Models"
+    citation = "Cho, Jeon, Lee, Lee, Kim 2024, IEEE Access, arXiv 2409.14904; MLKD in earlier versions of its repository"
+    equations = """
+    words w: parts between single blanks, all ASCII letters, the first 32 that both models read
+    a(w): tokens of w, in the teacher's and in the student's tokens
+    h_l(w)   = mean over i in a(w) of H_l[i]         l = 0..L, 0 the embedding output
+    r_l,a(w) = mean over i in a(w) of A_l,a[i, :]    heads a, attention probabilities
+    L_hid  = mean over words, l, dims of (h^T_l(w) - h^S_l(w))^2
+    L_att  = mean over words, l, a, columns of (r^T_l,a(w) - r^S_l,a(w))^2
+    L      = CE(z_S, y) + alpha * L_hid + beta * L_att
+    other depth, width or number of heads (ours): evenly spread layers, a learned projection of h^S, r averaged over heads
+    ensemble (ours): p = (softmax(z_S) + softmax(z_T)) / 2, z_T of the fine-tuned teacher"""
+    needs = "a transformer encoder with its own tokenizer, not fine-tuned; student and teacher give attention"
+    kinds = ("single",)
+    Options = Options
+
+    def models(self, lab: Lab) -> tuple[Model, Model]:
+        """(teacher, student) in the chosen direction."""
+        pair = lab.teacher(), lab.student()
+        return pair if self.options.direction == "domain_to_general" else pair[::-1]
+
+    def check(self, lab: Lab) -> None:
+        for model in self.models(lab):
+            base = model.module.base_model
+            if not getattr(model.module.config, "num_attention_heads", None):
+                raise Skip(f"{model.name} has no attention to compare at code-switched words")
+            if self.options.attn_kind == "scores" and not base._can_set_attn_implementation():
+                raise Skip(f"{model.name} does not hand out attention scores; use attn_kind=probs")
+
+    def fit(self, lab: Lab) -> Model:
+        o = self.options
+        teacher, student = self.models(lab)
+        unequal = o.mode == "base" and o.base_recipe == "published"
+        if o.head == "gelu" and not unequal:
+            student = with_gelu_head(student, lab.seed_for("head"))
+        examples = part(lab.data.train, o.subsample, lab.seed_for("subsample"))
+        training = self.training(lab, student, unequal)
+        if o.mode == "base":
+            return lab.train(student, Supervised("single"), stage="base", examples=examples, **training)
+
+        length = lab.settings.max_length
+        objective = CodeSwitched(o, teacher.module.config, student.module.config, length, Aligner(teacher, student, length, o))
+        signals = lab.signals(
+            teacher, ("word_hidden", "word_attention") if o.beta else ("word_hidden",), examples=examples,
+            pool=objective.teacher_signals, hidden_states=True, attentions=objective.attentions,
+            pool_key=["dsg_kd", o.cs_max_len, o.spans, o.attn_align, o.attn_kind, objective.pairs, objective.average_heads,
+                      tokenizer_key(student.tokenizer)])
+        trained = lab.train(student, objective, stage="code-switched words", examples=examples, signals=signals, **training)
+        return replace(trained, partner=lab.finetune(teacher)) if o.mode == "ensemble" else trained
+
+    def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
+        """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
+        o = self.options
+        lr = o.lr or lab.training_for(student).lr
+        head_lr = o.head_lr or 10 * lr
+        if unequal:
+            lr, head_lr = lr / 10, head_lr * 10
+        loss = "-loss" if o.eval_loss_on == "logits" else "-loss_on_probabilities"
+        watch = ("f1_at_rate", "-brier", loss) if len(lab.data.labels) == 2 else ("score", loss)
+        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "decay_all": o.decay_all,
+                "patience": o.patience, "watch": watch}
+
+
+def part(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
+    """A share of the examples, drawn by `seed`, in their order."""
+    if share == 1:
+        return examples
+    kept = sorted(random.Random(seed).sample(range(len(examples)), max(1, round(share * len(examples)))))
+    return tuple(examples[i] for i in kept)
+
+
+def tokenizer_key(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Hash of how a tokenizer cuts texts."""
+    return digest(without_prefix_space(tokenizer).to_str())
+
+
+def golden(case: dict[str, Any]) -> dict[str, float]:
+    """The published losses of a golden case, by the objective that the method trains with."""
+    options = build(Options, "published", {"alpha": case["alpha"], "beta": case["beta"]}, "dsg_kd")
+    sides = []
+    for side in ("teacher", "student"):
+        hidden, attention = (torch.tensor(case[f"{side}_{part}"]) for part in ("hidden", "attention"))
+        sides.append(SimpleNamespace(hidden_states=list(hidden), attentions=list(attention), logits=torch.tensor(case["logits"])))
+    layers, texts, heads, tokens, _ = attention.shape
+    config = SimpleNamespace(num_hidden_layers=layers, num_attention_heads=heads, hidden_size=hidden.shape[-1])
+    objective = CodeSwitched(options, config, config, max_length=tokens)
+    counts = torch.tensor(case["span_counts"])
+    places = [{"spans": torch.tensor(case[f"{side}_spans"]), "words": counts, "widths": torch.full((texts,), tokens)}
+              for side in ("teacher", "student")]
+    signals = dict(zip(("word_hidden", "word_attention"), objective.pool(sides[TEACHER], places[TEACHER], TEACHER), strict=True))
+    batch = Batch({}, labels=torch.tensor(case["labels"]), signals=signals, extra=places[STUDENT],
+                  counts={"labelled": float(texts), "code_switched_words": float(counts.sum())})
+    terms = objective(lambda **_: sides[STUDENT], batch)
+    return {name: float(loss_of({name: terms[name]}, batch.counts)) for name in ("hidden", "attention", "prediction")}

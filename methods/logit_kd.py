@@ -1,0 +1,40 @@
+"""Plain logit distillation, the control that a cleverer method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdbench.lab import Lab
+from kdbench.losses import SoftTargets
+from kdbench.method import Method, option
+from kdbench.models import Model
+
+
+class LogitKD(Method):
+    """Train the student on the teacher's softened class distribution and, by `alpha`, on the labels."""
+
+    name = "logit_kd"
+    title = "Distilling the Knowledge in a Neural Network"
+    citation = "Hinton, Vinyals, Dean 2015, arXiv 1503.02531"
+    equations = """
+    p_T = softmax(z_T / T)    p_S = softmax(z_S / T)
+    L   = alpha * CE(z_S, y) + (1 - alpha) * T^2 * KL(p_T || p_S)
+    tags: means over the words that both have read; several labels: two-class distributions a label, mean over labels;
+    regression: squared difference to the teacher's value"""
+    needs = "any teacher with the task's head; its own tokenizer is used"
+    kinds = ("single", "multi", "regression", "tags")
+
+    @dataclass(frozen=True)
+    class Options:
+        temperature: float = option(2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
+                                    source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses")
+        alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,
+                              source="paper, section 3: a considerably lower weight on the labels works best")
+
+    def fit(self, lab: Lab) -> Model:
+        o = self.options
+        teacher = lab.finetune(lab.teacher())
+        examples = (*lab.data.train, *lab.unlabelled)
+        logits = lab.signals(teacher, ("logits",), examples=examples)
+        return lab.train(lab.student(), SoftTargets(lab.task.kind, o.temperature, o.alpha), stage="soft targets",
+                         examples=examples, signals=logits)

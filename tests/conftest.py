@@ -1,0 +1,34 @@
+"""What all tests share: real data only where its folder is named, slow ones only when asked for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect what this run is not for; nothing is skipped silently inside a test."""
+    data = os.environ.get("KDBENCH_DATA")
+    slow = "slow" in (config.option.markexpr or "")
+    kept, left = [], []
+    for item in items:
+        wanted = ("realdata" not in item.keywords or data) and ("slow" not in item.keywords or slow)
+        (kept if wanted else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of the real corpora; only tests marked `realdata` ask for it."""
+    return Path(os.environ["KDBENCH_DATA"])
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """Without KDBENCH_DATA a task gives its look-alike."""
+    monkeypatch.delenv("KDBENCH_DATA", raising=False)

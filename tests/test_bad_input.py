@@ -1,0 +1,101 @@
+"""Every mistake of a user is one line that names its cause, exit code 2, and leaves nothing written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from kdbench.cli import main
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A valid chemprot folder of six sentences, to be spoilt by a test."""
+    folder = tmp_path / "data" / "chemprot"
+    folder.mkdir(parents=True)
+    labels = ["0", "CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9"]
+    for split in ("train", "dev", "test"):
+        rows = [{"id": f"{split}{i}.T1.T2", "sentence": f"@CHEMICAL$ acts on @GENE$ in {split} {i}", "label": label}
+                for i, label in enumerate(labels)]
+        (folder / f"{split}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def refused(tmp_path, capsys, no_data):
+    """Run the command line; it must refuse in one line and write nothing. Returns that line."""
+
+    def run(*words: str, method="doktra", task="chemprot") -> str:
+        results = tmp_path / "results"
+        code = main(["--method", method, "--task", task, "--results-dir", str(results), *words])
+        out, err = capsys.readouterr()
+        assert code == 2
+        assert out == ""
+        assert err.count("\n") == 1 and err.startswith("bench.py: ")
+        assert not results.exists()
+        return err
+
+    return run
+
+
+def test_unknown_names_come_with_a_suggestion_and_what_there_is(refused):
+    assert "unknown method 'doktr'; did you mean 'doktra'? (valid: finetune, logit_kd" in refused(method="doktr")
+    assert "unknown task 'chemprod'; did you mean 'chemprot'?" in refused(task="chemprod")
+    assert "unknown model 'tiny-techer'; did you mean 'tiny-teacher'?" in refused("--teacher", "tiny-techer")
+    line = refused("--set", "marginn=1", "--set", "gama=2")
+    assert "did you mean 'margin'?" in line and "did you mean 'gamma'?" in line  # all mistakes at once
+    assert "did you mean '--teacher" in refused("--techer", "x") or "--techer" in refused("--techer", "x")
+    assert "did you mean 'published'?" in refused("--variant", "publishd")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--set", "margin=wide"], "option margin: 'wide' is not a number"),
+    (["--set", "gamma=1.5"], "option gamma: 1.5 is above its maximum 1.0"),
+    (["--set", "transfer=kl"], "option transfer: 'kl' is not one of abd, kld"),
+    (["--set", "margin"], "write NAME=VALUE"),
+    (["--epochs", "0"], "--epochs: 0 is below its minimum 1"),
+    (["--epochs", "many"], "--epochs: 'many' is not a whole number"),
+    (["--seeds", "1-"], "write 0-4 or 0,3,7"),
+    (["--seeds", "1,1"], "twice"),
+])
+def test_options_of_the_wrong_type_or_range(refused, words, said):
+    assert said in refused(*words)
+
+
+def test_a_missing_data_folder(refused, tmp_path, corpus):
+    assert "no such folder" in refused("--data-dir", str(tmp_path / "nowhere"))
+    # a folder that lacks the task is an error, never the look-alike
+    assert "gad" in refused("--data-dir", str(corpus.parent), method="finetune", task="gad")
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda lines: lines[:2] + ['{"id": "x", "sent'] + lines[3:], "train.json:3"),
+    (lambda lines: lines[:1] + ['{"id": "x", "label": "0"}'], "train.json:2"),
+    (lambda lines: lines[:3] + ['{"id": "x", "sentence": "a b", "label": "CPR:7"}'], "CPR:7"),
+    (lambda lines: [], "empty"),
+    (lambda lines: [*lines, lines[0]], "train.json:7"),
+], ids=["broken line", "missing field", "unknown label", "empty split", "id twice"])
+def test_a_spoilt_file_is_named_with_its_line(refused, corpus, spoil, said):
+    path = corpus / "train.json"
+    path.write_text("".join(f"{line}\n" for line in spoil(path.read_text().splitlines())))
+    assert said in refused("--data-dir", str(corpus.parent))
+
+
+def test_models_that_cannot_be_loaded(refused, tmp_path):
+    assert "no such folder" in refused("--student", str(tmp_path / "nothing"))
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text('{"model_type": "bert"}')
+    (pickled / "pytorch_model.bin").write_bytes(b"")
+    assert "bench.py convert" in refused("--student", str(pickled))
+    assert "cut:N" in refused("--student", "cut:x")
+
+
+def test_a_results_folder_that_cannot_be_written(tmp_path, capsys, no_data):
+    occupied = tmp_path / "file"
+    occupied.write_text("not a folder")
+    assert main(["--method", "doktra", "--task", "chemprot", "--results-dir", str(occupied / "results")]) == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+def test_a_method_that_does_not_fit_the_task(refused):
+    assert "tags" in refused(method="doktra", task="bc2gm")

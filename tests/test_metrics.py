@@ -1,0 +1,376 @@
+"""Metrics against scikit-learn and seqeval on thousands of random cases, and against examples worked by hand."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdbench.errors import BadInput
+from kdbench.metrics import METRICS, Info, evaluate, gold_labels, info_for, naive
+from kdbench.task import Data, Example, Task
+
+RNG = np.random.default_rng
+GENE = ("O", "B-GENE", "I-GENE")
+IOBES = ("O", *(f"{prefix}-{kind}" for kind in ("GENE", "DRUG") for prefix in "BIES"))
+
+
+def make_task(kind, metric, **facts):
+    return Task(name="made-up", kind=kind, about="", metric=metric, load=None, **facts)
+
+
+def score(name, gold, predicted, **facts):
+    return METRICS[name].score(gold, predicted, Info(**facts))
+
+
+def random_logits(rng, n, c):
+    return rng.normal(size=(n, c)).astype(np.float32)
+
+
+def random_tags(rng, labels, sentences=6, longest=9):
+    lengths = rng.integers(0, longest, size=sentences)
+    shares = rng.dirichlet(np.ones(len(labels)))
+    return [rng.choice(len(labels), size=n, p=shares) for n in lengths]
+
+
+def near(rng, tags, labels, noise):
+    return [np.where(rng.random(len(t)) < noise, rng.integers(0, len(labels), size=len(t)), t) for t in tags]
+
+
+# ---- every metric ----------------------------------------------------------------------------------------------------
+
+
+def sample(kind, rng):
+    """Gold labels, predictions and info of one random case."""
+    n, labels = 12, ("0", "A", "B")
+    groups = tuple(f"d{i}" for i in rng.integers(0, 5, size=n))
+    info = Info(labels, ("0",), 0.4, groups)
+    if kind == "tags":
+        gold = random_tags(rng, IOBES)
+        pieces = [rng.integers(1, 5, size=len(tags)) for tags in gold]
+        return gold, near(rng, gold, IOBES, 0.3), Info(IOBES, (), None, groups[: len(gold)], pieces)
+    if kind == "regression":
+        return rng.normal(size=n), rng.normal(size=n), info
+    if kind == "multi":
+        return rng.integers(0, 2, size=(n, 3)), random_logits(rng, n, 3), info
+    return rng.integers(0, 3, size=n), random_logits(rng, n, 3), info
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_counts_add_up_over_examples_and_over_replicates(name):
+    metric = METRICS[name]
+    for kind in metric.kinds:
+        gold, predicted, info = sample(kind, RNG(3))
+        value = metric.score(gold, predicted, info)
+        assert -1 <= value <= 1
+        if metric.counts is None:
+            continue
+        counts = metric.counts(gold, predicted, info)
+        assert counts.shape[0] == len(gold)
+        weights = np.ones((4, len(gold)))
+        np.testing.assert_allclose(metric.finish(weights @ counts), np.full(4, value))
+        assert metric.finish(np.zeros(counts.shape[1])) == 0, "nothing to count is 0, not a division by zero"
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_about_says_averaging_or_what_is_ignored(name):
+    assert 20 < len(METRICS[name].about) < 160
+    assert METRICS[name].name == name
+
+
+# ---- texts against scikit-learn --------------------------------------------------------------------------------------
+
+
+def test_single_label_metrics_equal_scikit_learn():
+    from sklearn.metrics import accuracy_score, f1_score
+
+    rng = RNG(0)
+    for _ in range(700):
+        c, n = int(rng.integers(2, 6)), int(rng.integers(2, 30))
+        labels = tuple(str(i) for i in range(c))
+        gold, logits = rng.integers(0, c, size=n), random_logits(rng, n, c)
+        given = logits.argmax(axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = {
+                "micro_f1": f1_score(gold, given, labels=range(1, c), average="micro", zero_division=0),
+                "f1_positive": f1_score(gold == c - 1, given == c - 1, zero_division=0),
+                "accuracy": accuracy_score(gold, given),
+                "macro_f1": f1_score(gold, given, average="macro", zero_division=0),
+            }
+        for name, value in expected.items():
+            assert score(name, gold, logits, labels=labels, negative=("0",)) == pytest.approx(value, abs=1e-12), name
+
+
+def test_multi_label_metrics_equal_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    rng = RNG(1)
+    for _ in range(500):
+        c, n = int(rng.integers(2, 6)), int(rng.integers(2, 20))
+        gold, logits = (rng.random((n, c)) < 0.3).astype(int), random_logits(rng, n, c)
+        given = (logits > 0).astype(int)
+        seen = [i for i in range(c) if gold[:, i].any() or given[:, i].any()]
+        labels = tuple(str(i) for i in range(c))
+        assert score("micro_f1", gold, logits, labels=labels) == pytest.approx(
+            f1_score(gold, given, average="micro", zero_division=0))
+        if seen:
+            assert score("macro_f1", gold, logits, labels=labels) == pytest.approx(
+                f1_score(gold, given, labels=seen, average="macro", zero_division=0))
+
+
+def test_threshold_metrics_equal_scikit_learn():
+    from sklearn import metrics as sklearn
+
+    rng = RNG(2)
+    for _ in range(400):
+        n, rate = int(rng.integers(4, 40)), float(rng.uniform(0.1, 0.9))
+        gold, logits = rng.integers(0, 2, size=n), 2 * random_logits(rng, n, 2)
+        gold[:2] = 0, 1
+        powers = np.exp(logits.astype(float))
+        p = powers[:, 1] / powers.sum(axis=1)
+        given = p >= rate
+        expected = {
+            "f1_at_rate": sklearn.f1_score(gold, given, zero_division=0),
+            "accuracy_at_rate": sklearn.accuracy_score(gold, given),
+            "recall_at_rate": sklearn.recall_score(gold, given, zero_division=0),
+            "precision_at_rate": sklearn.precision_score(gold, given, zero_division=0),
+            "auroc": sklearn.roc_auc_score(gold, p),
+            "auprc": sklearn.average_precision_score(gold, p),
+            "brier": sklearn.brier_score_loss(gold, p),
+        }
+        for name, value in expected.items():
+            ours = score(name, gold, logits, labels=("0", "1"), positive_rate=rate)
+            assert ours == pytest.approx(value, abs=1e-12), name
+
+
+def test_correlations_equal_scipy_also_far_from_the_origin():
+    from scipy.stats import pearsonr, spearmanr
+
+    rng = RNG(4)
+    for _ in range(300):
+        n = int(rng.integers(3, 40))
+        gold = rng.integers(0, 5, size=n) + 1e6 * (rng.random() < 0.3)
+        predicted = gold + rng.normal(size=n) + 1e5 * (rng.random() < 0.3)
+        if np.ptp(gold) == 0:
+            continue
+        for name, oracle in (("pearson", pearsonr), ("spearman", spearmanr)):
+            assert score(name, gold.astype(float), predicted) == pytest.approx(oracle(gold, predicted)[0], abs=1e-9)
+    assert score("pearson", np.array([1.0, 2.0, 3.0]), np.full(3, 0.1)) == 0
+
+
+# ---- documents -------------------------------------------------------------------------------------------------------
+
+# three documents of two sentences each, over labels a, b, c; the third has no gold label
+GOLD = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0], [0, 0, 0]])
+GIVEN = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]])
+DOCUMENTS = ("d1", "d1", "d2", "d2", "d3", "d3")
+
+
+def test_documents_equal_the_example_worked_by_hand():
+    logits = 2.0 * GIVEN - 1
+    # unions: gold {a, b}, {c}, {}; predicted {a, c}, {}, {b}. TP 1, gold 3, predicted 3
+    assert score("document_micro_f1", GOLD, logits, labels=("a", "b", "c"), groups=DOCUMENTS) == pytest.approx(2 / 6)
+    # over d1 and d2: mean precision (1/2 + 0) / 2, mean recall (1/2 + 0) / 2; d3 is left out
+    assert score("document_example_f1", GOLD, logits, labels=("a", "b", "c"), groups=DOCUMENTS) == pytest.approx(0.25)
+    # sentence by sentence it is another metric: TP 1, gold 4, predicted 4
+    assert score("micro_f1", GOLD, logits, labels=("a", "b", "c")) == pytest.approx(0.25)
+
+
+def test_documents_equal_sets_on_random_cases():
+    rng = RNG(5)
+    for _ in range(500):
+        n, c = int(rng.integers(1, 15)), 4
+        gold, logits = (rng.random((n, c)) < 0.3).astype(int), random_logits(rng, n, c) - 0.5
+        groups = tuple(f"g{i}" for i in rng.integers(0, 5, size=n))
+        sets = {group: (set(), set()) for group in groups}
+        for row, group in enumerate(groups):
+            sets[group][0].update(np.flatnonzero(gold[row]))
+            sets[group][1].update(np.flatnonzero(logits[row] > 0))
+        both = sum(len(a & b) for a, b in sets.values())
+        size = sum(len(a) + len(b) for a, b in sets.values())
+        judged = [(a, b) for a, b in sets.values() if a]
+        precision = np.mean([len(a & b) / len(b) if b else 0 for a, b in judged]) if judged else 0
+        recall = np.mean([len(a & b) / len(a) for a, b in judged]) if judged else 0
+        example = 2 * precision * recall / (precision + recall) if precision + recall else 0
+        facts = {"labels": tuple("abcd"), "groups": groups}
+        assert score("document_micro_f1", gold, logits, **facts) == pytest.approx(2 * both / size if size else 0)
+        assert score("document_example_f1", gold, logits, **facts) == pytest.approx(example)
+
+
+# ---- tags against seqeval --------------------------------------------------------------------------------------------
+
+TAG_SETS = {
+    "plain": ("O", "B", "I"),
+    "one type": GENE,
+    "two types": ("O", "B-PAR", "I-PAR", "B-INT", "I-INT"),
+    "IO": ("O", "I-GENE", "I-DRUG"),
+    "IOBES": IOBES,
+}
+
+
+def as_names(sequences, labels):
+    return [[labels[i] for i in tags] for tags in sequences]
+
+
+@pytest.mark.parametrize("tag_set", TAG_SETS)
+def test_entities_equal_seqeval_in_its_default_mode(tag_set):
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+
+    labels, rng = TAG_SETS[tag_set], RNG(6)
+    for case in range(600):
+        gold = random_tags(rng, labels)
+        predicted = near(rng, gold, labels, rng.choice([0.1, 0.5])) if case % 3 else random_tags(rng, labels)
+        predicted = [np.resize(np.append(b, 0), len(a)) for a, b in zip(gold, predicted, strict=True)]
+        counts = METRICS["entity_f1"].counts(gold, predicted, Info(labels)).sum(axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            names = as_names(gold, labels), as_names(predicted, labels)
+            expected = precision_recall_fscore_support(*names, average="micro")
+        assert METRICS["entity_f1"].finish(counts) == pytest.approx(expected[2], abs=1e-12)
+        assert counts[1] == expected[3]
+
+
+@pytest.mark.parametrize("tag_set", ["one type", "two types", "IOBES"])
+def test_entities_equal_seqeval_in_strict_mode(tag_set):
+    from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
+    from seqeval.scheme import IOBES as IOBES_SCHEME
+
+    labels, rng = TAG_SETS[tag_set], RNG(7)
+    scheme = IOBES_SCHEME if tag_set == "IOBES" else IOB2
+    differs = 0
+    for _ in range(600):
+        gold = random_tags(rng, labels)
+        predicted = near(rng, gold, labels, rng.choice([0.1, 0.5]))
+        ours = score("entity_f1_strict", gold, predicted, labels=labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = f1_score(as_names(gold, labels), as_names(predicted, labels), mode="strict", scheme=scheme)
+        assert ours == pytest.approx(expected, abs=1e-12)
+        differs += ours != score("entity_f1", gold, predicted, labels=labels)
+    assert differs > 100, "strict and default mode are two metrics"
+
+
+def test_entities_of_whole_corpora_are_counted_fast_and_equal_seqeval():
+    from seqeval.metrics import f1_score
+
+    rng = RNG(8)
+    gold = [rng.choice(3, size=30, p=[0.8, 0.1, 0.1]) for _ in range(2000)]
+    predicted = near(rng, gold, GENE, 0.05)
+    assert score("entity_f1", gold, predicted, labels=GENE) == pytest.approx(
+        f1_score(as_names(gold, GENE), as_names(predicted, GENE)))
+
+
+def test_word_macro_f1_equals_scikit_learn_over_words():
+    from sklearn.metrics import f1_score
+
+    labels, rng = ("O", "B-PAR", "I-PAR", "B-INT", "B-OUT"), RNG(9)
+    kinds = np.array([0, 1, 1, 2, 3])
+    for _ in range(400):
+        gold = random_tags(rng, labels)
+        predicted = near(rng, gold, labels, 0.4)
+        a, b = kinds[np.concatenate(gold)], kinds[np.concatenate(predicted)]
+        seen = sorted(set(a) | set(b) - {0})
+        seen = [kind for kind in seen if kind]
+        if seen:
+            expected = f1_score(a, b, labels=seen, average="macro", zero_division=0)
+            assert score("word_macro_f1", gold, predicted, labels=labels) == pytest.approx(expected)
+
+
+def test_a_word_counts_once_per_piece():
+    gold, predicted = [np.array([1, 2, 0, 1])], [np.array([1, 0, 1, 1])]
+    # pieces: the first word has 3, so TP = 3 + 1, gold = 3 + 2 + 1, predicted = 3 + 4 + 1
+    value = score("piece_tag_micro_f1", gold, predicted, labels=GENE, pieces=[[3, 2, 4, 1]])
+    assert value == pytest.approx(8 / 14)
+    with pytest.raises(ValueError, match="word pieces"):
+        score("piece_tag_micro_f1", gold, predicted, labels=GENE)
+
+
+@pytest.mark.skipif("KDBENCH_GOLDEN" not in os.environ, reason="golden numbers are found through KDBENCH_GOLDEN")
+def test_piece_tags_equal_the_golden_numbers():
+    labels = ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
+    for case in json.loads((Path(os.environ["KDBENCH_GOLDEN"]) / "ner_distillation_losses.json").read_text()):
+        mask = np.array(case["mask"], dtype=bool)
+        gold, given = (np.maximum(np.where(mask, case[key], 0), 4) - 4 for key in ("labels", "predictions"))
+        value = score("piece_tag_micro_f1", list(gold), list(given), labels=labels, pieces=np.ones(mask.shape))
+        assert value == pytest.approx(case["expected"]["token_f1"], abs=1e-5)
+
+
+# ---- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def corpus(labels, golds, groups=None):
+    groups = groups or [""] * len(golds)
+    pairs = enumerate(zip(golds, groups, strict=True))
+    rows = tuple(Example(str(i), f"text {i}", label=gold, group=group) for i, (gold, group) in pairs)
+    return Data(rows, rows, rows, labels)
+
+
+def test_evaluate_gives_the_main_metric_its_counts_by_unit_and_all_others():
+    data = corpus(("0", "A"), [0, 1, 1, 0], ["p1", "p2", "p1", ""])
+    task = make_task("single", "micro_f1", metrics=("accuracy",), negative=("0",))
+    logits = np.array([[0, 1], [0, 1], [1, 0], [1, 0]])
+    scores = evaluate(task, info_for(task, data, "test"), data.test, logits)
+    assert scores.main == scores.all["micro_f1"] == pytest.approx(0.5)
+    assert scores.all == {"micro_f1": pytest.approx(0.5), "accuracy": 0.5}
+    assert scores.units == ("3", "p1", "p2"), "an example without a group is its own unit"
+    np.testing.assert_array_equal(scores.counts, [[0, 0, 0], [0, 1, 1], [1, 1, 1]])
+
+
+def test_naive_predictors_read_no_text():
+    single = corpus(("0", "A"), [0, 0, 0, 1])
+    assert naive(make_task("single", "accuracy"), single, "test").main == 0.75
+    assert naive(make_task("single", "micro_f1", negative=("0",)), single, "test").main == 0
+    # the share of positives is the threshold, so a constant prediction of that share calls everything positive
+    assert naive(make_task("single", "recall_at_rate"), single, "test").main == 1
+    assert naive(make_task("single", "f1_at_rate"), single, "test").main == pytest.approx(2 * 1 / (1 + 4))
+    assert naive(make_task("single", "brier"), single, "test").main == pytest.approx(0.25 * 0.75)
+    assert naive(make_task("single", "auroc"), single, "test").main == 0.5
+    multi = corpus(("a", "b"), [(1, 0), (1, 0), (1, 1)])
+    assert naive(make_task("multi", "micro_f1"), multi, "test").main == pytest.approx(2 * 3 / (4 + 3))
+    assert naive(make_task("regression", "pearson"), corpus((), [1.0, 2.0, 4.0]), "test").main == 0
+    tags = corpus(GENE, [(0, 1, 2), (0, 0), (1,)])
+    for metric in ("entity_f1", "entity_f1_strict", "piece_tag_micro_f1", "word_macro_f1"):
+        assert naive(make_task("tags", metric), tags, "test").main == 0
+
+
+def test_threshold_is_kept_at_any_class_share():
+    for n in range(2, 60):
+        for positives in range(1, n):
+            data = corpus(("0", "1"), [1] * positives + [0] * (n - positives))
+            if n % 7 == 0:
+                assert naive(make_task("single", "recall_at_rate"), data, "test").main == 1
+
+
+def test_what_cannot_be_scored_is_refused():
+    data = corpus(("0", "A"), [0, 1])
+    task = make_task("single", "micro_f1")
+    info = info_for(task, data, "test")
+    with pytest.raises(ValueError, match="shape"):
+        evaluate(task, info, data.test, np.zeros((3, 2)))
+    with pytest.raises(BadInput, match="did you mean 'micro_f1'"):
+        evaluate(task, info, data.test, np.zeros((2, 2)), ["micro_f"])
+    with pytest.raises(BadInput, match="entity_f1 is for tags"):
+        evaluate(task, info, data.test, np.zeros((2, 2)), ["entity_f1"])
+    with pytest.raises(BadInput, match="has no label"):
+        evaluate(task, info, (Example("x", "text"),), np.zeros((1, 2)))
+    with pytest.raises(BadInput, match="no examples"):
+        evaluate(task, info, (), np.zeros((0, 2)))
+
+
+def test_gold_labels_have_the_shapes_that_metrics_take():
+    assert gold_labels("multi", [Example("1", label=(0, 1))]).tolist() == [[0, 1]]
+    assert gold_labels("regression", [Example("1", label=2)]).dtype == float
+    assert gold_labels("tags", [Example("1", label=(0, 2))])[0].tolist() == [0, 2]
+
+
+def test_importing_metrics_imports_no_heavy_library():
+    heavy = "('torch', 'sklearn', 'seqeval', 'scipy', 'pandas')"
+    code = f"import sys, kdbench.metrics; print([m for m in {heavy} if m in sys.modules])"
+    root = Path(__file__).resolve().parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout.strip() == "[]"
