@@ -16,7 +16,6 @@ from kdbench.errors import BadInput, Broken, Skip
 from kdbench.registry import METHODS, load_entry_points, load_plugin, unknown
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
-from kdbench.zoo import MODELS
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -97,6 +96,72 @@ def parser() -> Parser:
     add_data_options(check, positional=True)
     check.add_argument("--model", metavar="FOLDER", help="count lengths in this model's tokens too")
     check.add_argument("--json", action="store_true", help="for programs")
+
+    pretrain = verb("pretrain", do_pretrain, "masked-LM training on a text corpus: plain (adapt) or distilled (ve_kd)")
+    pretrain.add_argument("out", type=Path, help="the folder that is made")
+    pretrain.add_argument("--method", default="adapt", metavar="M", help="adapt (plain, the default) or ve_kd (distilled)")
+    pretrain.add_argument("--corpus", type=Path, required=True, metavar="FILE", help="text, one sequence a line")
+    pretrain.add_argument("--student", required=True, metavar="MODEL", help="the encoder that is trained")
+    pretrain.add_argument("--teacher", metavar="MODEL", help="whose vocabulary is expanded, and who is followed (default: the student)")
+    add_setting_options(pretrain, ("max_length", "accumulate", "precision", "checkpoint_seconds"))
+    add_common_options(pretrain)
+    pretrain.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+    prepare = verb("prepare", do_prepare, "fetch a corpus from its public source and verify it")
+    prepare.add_argument("task", nargs="*", help="tasks; or --all")
+    prepare.add_argument("--all", action="store_true", help="all that can be fetched")
+    prepare.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where to (default: data)")
+    prepare.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help="take the files from here instead")
+
+    augment = verb("augment", do_augment, "augment a file of tagged sentences: the originals and their copies")
+    augment.add_argument("source", type=Path, help="two columns (word, tag), or JSON lines (tokens, ner_tags)")
+    augment.add_argument("target", type=Path, help="the file that is made")
+    augment.add_argument("--variant", default="corrected", choices=("corrected", "published"), metavar="variant",
+                         help="corrected (default) or published")
+    augment.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="augment, copies, p_mention, ...")
+    augment.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+    convert = verb("convert", do_convert, "turn .bin/.pt weights or a TF1 BERT checkpoint into a safetensors folder")
+    convert.add_argument("source", type=Path)
+    convert.add_argument("target", type=Path)
+
+    def of_run(name: str, do: Any, help: str) -> Parser:
+        made = verb(name, do, help)
+        made.add_argument("run", metavar="RUN", help="a record's id, or its beginning")
+        made.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
+        made.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: all cores)")
+        made.add_argument("--json", action="store_true", help="for programs")
+        return made
+
+    export = of_run("export", do_export, "export a run's student, scored and timed as it would be served")
+    export.add_argument("out", type=Path, help="the folder that is made")
+    export.add_argument("--kinds", default="safetensors,onnx,onnx_int8", metavar="LIST",
+                        help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
+    export.add_argument("--data-dir", type=Path, metavar="DIR", help="where the corpora are (also: KDBENCH_DATA)")
+    export.add_argument("--latency", default="full", choices=("full", "quick"), metavar="protocol", help="full (default) or quick")
+
+    evaluate = of_run("evaluate", do_evaluate, "score a run's student on another file")
+    evaluate.add_argument("--test", type=Path, required=True, metavar="FILE")
+    evaluate.add_argument("--time", action="store_true", help="take its latency too")
+
+    predict = of_run("predict", do_predict, "labels with probabilities, or entities, of new texts")
+    predict.add_argument("text", nargs="*", help="texts")
+    predict.add_argument("--file", type=Path, metavar="FILE", help="texts, one a line (or JSON lines)")
+    predict.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend", help="torch or onnxruntime")
+
+    for name, do, help in (("table", do_table, "records to a table"), ("report", do_report, "records to one HTML page")):
+        made = verb(name, do, help)
+        made.add_argument("suite", nargs="?", metavar="FILTER", help="as in 'task=chemprot,method=dok*'")
+        made.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
+        made.add_argument("--against", type=Path, nargs="?", const=Path("results/reported.csv"), metavar="CSV",
+                          help="published figures beside ours (default: results/reported.csv)")
+        made.add_argument("--no-intervals", action="store_true", help="means and SDs alone, at once")
+        if name == "table":
+            made.add_argument("--format", default="markdown", choices=("markdown", "csv", "latex", "json"), metavar="format",
+                              help="markdown, csv, latex or json")
+            made.add_argument("--columns", metavar="LIST", help="columns by name")
+        else:
+            made.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     return top
 
 
@@ -118,36 +183,60 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     add_data_options(run)
     run.add_argument("--teacher", default=None, metavar="MODEL", help="a model's name, folder (NAME=FOLDER to name it) or hub id")
     run.add_argument("--student", default=None, metavar="MODEL", help="likewise; cut:N takes N of the teacher's layers")
-    run.add_argument("--variant", default="corrected", choices=("corrected", "published"), metavar="variant",
-                     help="what the method means (corrected, the default) or what the authors' code computes (published)")
-    run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the method (see `show METHOD`)")
-    run.add_argument("--seeds", default="0", metavar="LIST", help="seeds: 0-4, or 0,3,7 (default: 0)")
+    add_common_options(run)
+    run.add_argument("--seeds", default=None, metavar="LIST", help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")
     run.add_argument("--recipe", default="default", choices=("default", "paper"), metavar="recipe",
                      help="fine-tuning settings: default, or paper (the task's published ones)")
     run.add_argument("--unlabelled", type=Path, metavar="FILE", help="texts that the teacher labels, as further training examples")
-    for field in dataclasses.fields(Settings):
-        run.add_argument(f"--{field.name.replace('_', '-')}", default=None, metavar="X",
-                         help=f"{field.metadata['help']} (default: {field.default})")
-    run.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
-    run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), metavar="device", help="auto, cpu or cuda")
-    run.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: all cores)")
+    add_setting_options(run)
+    run.add_argument("--only", metavar="PATTERN", help="suite: the cells that fit, as in 'method=doktra,task=chem*'")
+    run.add_argument("--dry-run", action="store_true", help="suite: list the cells, what is finished and what is missing")
+    run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
+    run.add_argument("--isolate", action=argparse.BooleanOptionalAction, default=None,
+                     help="suite: each cell in a process of its own (default on a GPU)")
+    run.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine", help="suite: local (default) or ray")
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="suite: cells at a time, devices shared out")
+    run.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster's; without it a local one is started")
     run.add_argument("--no-controls", action="store_true", help="run the method alone")
     run.add_argument("--overwrite", action="store_true", help="run anew what is finished")
     run.add_argument("--profile", action="store_true", help="record and print where the time went")
     run.add_argument("--json", action="store_true", help="print the records instead of the table")
 
 
+def add_setting_options(to: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:
+    """The protocol's settings as options; text that `kdbench.spec.settings` checks."""
+    for field in dataclasses.fields(Settings):
+        if names is None or field.name in names:
+            to.add_argument(f"--{field.name.replace('_', '-')}", default=None, metavar="X",
+                            help=f"{field.metadata['help']} (default: {field.default})")
+
+
+def add_common_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--variant", default="corrected", choices=("corrected", "published"), metavar="variant",
+                    help="what the method means (corrected, the default) or what the authors' code computes (published)")
+    to.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the method (see `show METHOD`)")
+    to.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
+    to.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), metavar="device", help="auto, cpu or cuda")
+    to.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: all cores)")
+
+
+def chosen_settings(args: argparse.Namespace) -> dict[str, str]:
+    return {f.name: value for f in dataclasses.fields(Settings) if (value := getattr(args, f.name, None)) is not None}
+
+
 # --- verbs: run ---------------------------------------------------------------------------------
 
 
 def do_run(args: argparse.Namespace) -> int:
+    if args.suite:
+        return run_suite(args)
     if not args.method or not args.task:
         raise BadInput("name a method and a task: bench.py --method M --task T (see `bench.py list`)")
     METHODS.entry(args.method)
     TASKS.entry(args.task)
-    seeds = parse_seeds(args.seeds)
+    seeds = parse_seeds(args.seeds or "0")
     data_dir, files = data_options(args)
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Settings) if getattr(args, f.name) is not None}
+    given = chosen_settings(args)
     chosen, task_chosen = assignments(args.set, "--set"), assignments(args.task_set, "--task-set")
     from kdbench.store import check_writable
 
@@ -161,7 +250,7 @@ def do_run(args: argparse.Namespace) -> int:
                       args.recipe, data_dir, files, args.unlabelled)
     jobs = plan(request, seeds, controls=not args.no_controls)
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile)
-    records = runner.run(jobs)
+    records = runner.run(jobs, fail_fast=args.fail_fast)
     if not runner.accelerator.is_main_process:
         return DONE
     if args.json:
@@ -170,6 +259,47 @@ def do_run(args: argparse.Namespace) -> int:
         print(run_table(records))
         if args.profile:
             print(profile(records))
+    return outcome(records)
+
+
+def run_suite(args: argparse.Namespace) -> int:
+    """`run SUITE`: the grid, its table, and exit code 1 with a list where cells failed."""
+    from kdbench import suite as suites
+    from kdbench.store import check_writable
+
+    suite = suites.load(args.suite)
+    if args.only:
+        suite = suites.only(suite, args.only)
+    given = [name for name in ("method", "task", "teacher", "student") if getattr(args, name)]
+    if given:
+        raise BadInput(f"--{given[0]} goes with a single run; for a part of a suite use --only '{given[0]}=...'")
+    data_dir, _ = data_options(args)
+    check_writable(args.results_dir)
+
+    from kdbench import grid
+    from kdbench.runner import Runner
+
+    cells = grid.cells(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
+    if args.dry_run:
+        print(grid.dry_run(suite, cells, args.results_dir))
+        return DONE
+    runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile)
+    isolate = args.isolate if args.isolate is not None else runner.accelerator.device.type == "cuda"
+    records = grid.run(suite, cells, runner, engine=args.engine, workers=args.workers, isolate=isolate, fail_fast=args.fail_fast,
+                       ray_address=args.ray_address)
+    if not runner.accelerator.is_main_process:
+        return DONE
+    if args.json:
+        print(json.dumps(records, indent=1, ensure_ascii=False))
+    else:
+        from kdbench.tables import build, render
+
+        print(render(build(records), "markdown"))
+    return outcome(records)
+
+
+def outcome(records: list[dict[str, Any]]) -> int:
+    """Exit code 1 with a list where cells failed."""
     failed = [record for record in records if record["status"] == "failed"]
     for record in failed:
         print(f"failed: {record['cell']['method']} seed {record['cell']['seed']}: {record['error']['type']}: "
@@ -226,6 +356,17 @@ def assignments(given: Sequence[str], flag: str) -> dict[str, str]:
     return found
 
 
+def do_pretrain(args: argparse.Namespace) -> int:
+    METHODS.entry(args.method)
+    from kdbench.stages import pretrain
+
+    given = {**assignments(args.set, "--set"), "corpus": str(args.corpus)}
+    made = pretrain(args.method, args.student, args.teacher, given, args.out, variant=args.variant, settings=chosen_settings(args),
+                    seed=args.seed, results_dir=args.results_dir, device=args.device, threads=args.threads)
+    print(f"{args.out}: {made['steps']:,} steps in {made['seconds']:.0f} s; an ordinary model folder")
+    return DONE
+
+
 # --- verbs: looking ------------------------------------------------------------------------------
 
 
@@ -260,4 +401,144 @@ def do_check(args: argparse.Namespace) -> int:
     return DONE
 
 
-__all__ = ["METHODS", "MODELS", "TASKS", "main", "parser"]
+# --- verbs: corpora and artefacts -----------------------------------------------------------------
+
+
+def do_prepare(args: argparse.Namespace) -> int:
+    from kdbench.prepare import prepare
+
+    if bool(args.task) == args.all:
+        raise BadInput("name tasks, or --all")
+    for name in args.task:
+        TASKS.entry(name)
+    names = args.task or [name for name in TASKS.names() if name != "files"]
+    for done in prepare(names, args.data_dir, args.source):
+        fate = {True: "verified", False: "NOT the published file", None: "nothing to verify it with"}.get(done.get("verified"), "")
+        print(f"{done['task']}: {done['how']}" if done["state"] == "by hand"
+              else f"{done['task']}/{done['file']}: {done['state']}, {done['bytes']:,} bytes, {fate}")
+    return DONE
+
+
+def do_augment(args: argparse.Namespace) -> int:
+    from kdbench.methods.augmentation import AugmentOptions, augment_file
+    from kdbench.options import build
+
+    chosen = build(AugmentOptions, args.variant, assignments(args.set, "--set"), "augmentation")
+    done = augment_file(args.source, args.target, chosen, args.seed)
+    print(f"{args.target}: {done.sentences:,} sentences with {done.mentions:,} mentions, "
+          f"from {done.sentences_read:,} with {done.mentions_read:,}")
+    return DONE
+
+
+def do_convert(args: argparse.Namespace) -> int:
+    from kdbench.convert import convert
+
+    done = convert(args.source, args.target)
+    print(f"{args.target}: {done['architecture']}, {done['parameters']:,} parameters")
+    for note in done["notes"]:
+        print(f"  {note}")
+    return DONE
+
+
+def data_folder(args: argparse.Namespace) -> Path | None:
+    return args.data_dir or (Path(os.environ["KDBENCH_DATA"]) if os.environ.get("KDBENCH_DATA") else None)
+
+
+def do_export(args: argparse.Namespace) -> int:
+    from kdbench.artefacts import export_run
+
+    rows = export_run(args.results_dir, args.run, args.out, args.kinds.split(","), data_folder(args), args.latency, args.threads)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return DONE
+    for row in rows:
+        kept = f"; left in fp32: {', '.join(row['fp32_layers'])}" if row["fp32_layers"] else ""
+        print(f"{row['name']:<12} test {row['score']['metric']} {100 * row['score']['test']:.2f}, {row['size']['megabytes']:.2f} MB, "
+              f"p50 {row['latency']['p50_ms']:.2f} ms, p95 {row['latency']['p95_ms']:.2f} ms{kept}")
+    return DONE
+
+
+def do_evaluate(args: argparse.Namespace) -> int:
+    from kdbench.artefacts import evaluate_run
+
+    report = evaluate_run(args.results_dir, args.run, args.test, args.time, args.threads)
+    if args.json:
+        print(json.dumps(report, indent=1))
+        return DONE
+    print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
+    for name, score in report["all"].items():
+        print(f"  {name} {score if score is None else round(100 * score, 2)}")
+    if args.time:
+        print(f"  p50 {report['latency']['p50_ms']:.2f} ms, p95 {report['latency']['p95_ms']:.2f} ms at batch 1")
+    return DONE
+
+
+def do_predict(args: argparse.Namespace) -> int:
+    from kdbench.predict import load_predictor, read_texts, render
+
+    if bool(args.text) == bool(args.file):
+        raise BadInput("give texts, or --file FILE")
+    folder = Path(args.run)
+    if not folder.is_dir():
+        from kdbench.artefacts import find_run
+
+        folder = find_run(args.results_dir, args.run)[1]
+    predictor = load_predictor(folder, args.backend, args.threads)
+    texts = args.text or read_texts(args.file, predictor.artefact.labels.kind)
+    print(render(predictor.predict(texts), "json" if args.json else "table"))
+    return DONE
+
+
+# --- verbs: results ------------------------------------------------------------------------------
+
+
+def chosen_records(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The records of the results folder that fit the filter."""
+    import fnmatch
+
+    from kdbench.store import records
+
+    wanted = assignments(args.suite.split(","), "filter") if args.suite else {}
+    found = [record for record in records(args.results_dir)
+             if all(fnmatch.fnmatchcase(str(record["cell"].get(name, "")), pattern) for name, pattern in wanted.items())]
+    if not found:
+        raise BadInput(f"{args.results_dir}: no record{f' fits {args.suite!r}' if wanted else ''}; run something first")
+    return found
+
+
+def counts_of(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Where statistics find the counts, and where intervals are kept."""
+    if args.no_intervals:
+        return None, None
+    from kdbench.statistics import Cache
+    from kdbench.store import counts
+
+    return (lambda record: counts(args.results_dir, record)), Cache(args.results_dir / "intervals.json")
+
+
+def do_table(args: argparse.Namespace) -> int:
+    from kdbench import reported
+    from kdbench.tables import build, render
+
+    found = chosen_records(args)
+    if args.against:
+        print(reported.render(reported.against(found, reported.load(args.against)), args.format))
+        return DONE
+    counts, cache = counts_of(args)
+    print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache), args.format))
+    return DONE
+
+
+def do_report(args: argparse.Namespace) -> int:
+    from kdbench import reported
+    from kdbench.report import report
+
+    found = chosen_records(args)
+    counts, cache = counts_of(args)
+    beside = reported.against(found, reported.load(args.against)) if args.against else ()
+    page = report(found, counts, title=args.suite or str(args.results_dir.name), comparisons=beside, cache=cache)
+    part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, args.out)
+    print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
+    return DONE

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import unicodedata
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,9 @@ def torch_state(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on unusual pickles, which are refused or read in full
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise BadInput(f"{path}: holds something other than plain tensors, or is damaged, and is not unpickled; "
                        "save the model's state_dict() instead") from error

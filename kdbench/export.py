@@ -71,10 +71,7 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     encoded = original.encode(texts)
     tokens, types = [row.ids for row in encoded], [row.type_ids for row in encoded]
     expected, found = (np.vstack(predict_logits(artefact, tokens, types)) for artefact in (original, exported))
-    if original.labels.kind in ("single", "tags"):
-        equal = expected.argmax(-1) == found.argmax(-1)
-    else:
-        equal = (expected > 0) == (found > 0)
+    equal = expected.argmax(-1) == found.argmax(-1) if original.labels.kind in ("single", "tags") else (expected > 0) == (found > 0)
     return {"largest_difference": float(np.abs(expected - found).max()), "agreement": float(equal.mean())}
 
 

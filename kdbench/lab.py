@@ -75,7 +75,7 @@ class Lab:
     others: list[tuple[str, Model]] = field(default_factory=list)
     forwards: dict[str, int] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
-    _corpora: dict[Any, Corpus] = field(default_factory=dict)
+    _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _built: dict[Any, Model] = field(default_factory=dict)
 
     # --- models ---------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Lab:
         training = replace(self.training_for(model), **overrides)
         key = digest({
             "format": STAGE_FORMAT, "model": model.key, "objective": fingerprint(objective), "training": training,
-            "examples": digest([(e.key, e.label) for e in examples]), "signals": signals.key if signals else None,
+            "examples": getattr(examples, "sha256", None) or digest([(e.key, e.label) for e in examples]), "signals": signals.key if signals else None,
             "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
             "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
         }, 24)
@@ -203,8 +203,7 @@ class Lab:
         if objective.attentions:
             model.module.set_attn_implementation("eager")
         corpus = self.corpus(model, examples, training.max_length)
-        dev = stage != "masked LM" and bool(self.data.dev) and model.module.config.num_labels == max(len(self.data.labels), 1)
-        measured = (training.select == "best" or training.patience is not None) and dev
+        measured = (training.select == "best" or training.patience is not None) and bool(self.data.dev)
         partial = folder.with_name(f"{folder.name}.partial")
         fitting = Fitting(
             model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
@@ -246,9 +245,9 @@ class Lab:
     def corpus(self, model: Model, examples: Sequence[Example], max_length: int) -> Corpus:
         key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, id(examples), max_length)
         if key not in self._corpora:
-            self._corpora[key] = Corpus(model, examples, max_length, self.task.kind, len(self.data.labels))
-            self._corpora[key].source = examples  # keeps the identity in the key alive
-        return self._corpora[key]
+            made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length, self.task.kind, len(self.data.labels))
+            self._corpora[key] = (made, examples)  # the examples stay alive with the identity that is their key
+        return self._corpora[key][0]
 
     # --- signals --------------------------------------------------------------------------------
 
@@ -260,8 +259,7 @@ class Lab:
         """
         examples = self.data.train if examples is None else examples
         s = self.settings
-        tagging = self.task.kind if teacher.module.config.num_labels else self.task.kind
-        giver = signals.Teacher(teacher, kinds, tagging, s.max_length, device=self.accelerator.device,
+        giver = signals.Teacher(teacher, kinds, self.task.kind, s.max_length, device=self.accelerator.device,
                                 autocast=lambda: self.autocast(teacher), pool=pool, hidden_states=hidden_states, attentions=attentions)
         teacher.module.to(self.accelerator.device)
         key = digest({"teacher": teacher.key, "examples": digest(sorted({e.key for e in examples})), "max_length": s.max_length,

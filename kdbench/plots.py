@@ -16,8 +16,10 @@ from typing import Any
 # Okabe and Ito's colours are told apart by colour-blind readers; the page gives each a light and a dark value.
 COLOURS = 8
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+Pair = tuple[float, float]
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
-STAND_INS = {"ink": "#010203", "soft": "#020304", "grid": "#030405", **{f"c{i}": f"#0405{i:02x}" for i in range(COLOURS)}}
+STAND_INS = {"ink": "#010203", "soft": "#020304", "grid": "#030405"}
+STAND_INS |= {f"c{i}": f"#0405{i:02x}" for i in range(COLOURS)}
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,8 @@ class Point:
 
 def series_of(names: Sequence[str]) -> dict[str, Series]:
     """A marker and a colour for each name; with more than twelve names pairs of both still differ."""
-    return {
-        name: Series(name, MARKERS[i % len(MARKERS)], STAND_INS[f"c{i % COLOURS}"]) for i, name in enumerate(dict.fromkeys(names))
-    }
+    return {name: Series(name, MARKERS[i % len(MARKERS)], STAND_INS[f"c{i % COLOURS}"])
+            for i, name in enumerate(dict.fromkeys(names))}
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -71,60 +72,70 @@ def pareto(points: Sequence[Point], axis: str) -> str:
     for p in points:
         axes.errorbar(p.cost, p.score, yerr=p.sd, fmt=p.series.marker, color=p.series.colour, markersize=7,
                       elinewidth=1, capsize=2, zorder=3)
-    for p in line:
-        axes.annotate(p.series.name, (p.cost, p.score), xytext=(0, 8), textcoords="offset points", ha="center",
-                      fontsize=8, color=STAND_INS["ink"], zorder=4)
     axes.set_xlabel(axis)
     axes.set_ylabel("test score")
-    axes.margins(x=0.18, y=0.2)
+    axes.margins(x=0.1, y=0.2)
     plain_ticks(axes.xaxis, [p.cost for p in points])
+    axes.autoscale_view()
+    for i, p in enumerate(line):  # names grow inwards, so that none leaves the picture, and alternate in height
+        across = axes.transAxes.inverted().transform(axes.transData.transform((p.cost, p.score)))[0]
+        side, shift = ("left", -4) if across < 0.35 else ("right", 4) if across > 0.65 else ("center", 0)
+        axes.annotate(p.series.name, (p.cost, p.score), xytext=(shift, -14 if i % 2 else 8),
+                      textcoords="offset points", ha=side, fontsize=8, color=STAND_INS["ink"], zorder=4)
     return svg(figure)
 
 
 def spread(rows: Sequence[tuple[Series, Sequence[float]]]) -> str:
     """The test score (x 100) of every seed, a line a row; the bar is the mean."""
-    figure, axes = canvas(4.6, 0.55 + 0.3 * len(rows))
+    names = [series.name for series, _ in reversed(rows)]
+    figure, axes = canvas(4.6, 0.55 + 0.28 * len(rows), left=room_for(names))
     for height, (series, scores) in enumerate(reversed(rows)):
-        axes.scatter(scores, [height] * len(scores), marker=series.marker, s=28, color=series.colour, alpha=0.75,
-                     linewidths=0, zorder=3)
-        axes.plot([sum(scores) / len(scores)] * 2, [height - 0.35, height + 0.35], color=STAND_INS["ink"], linewidth=1.5,
-                  zorder=4)
-    labelled_rows(axes, [series.name for series, _ in reversed(rows)])
+        mean = sum(scores) / len(scores)
+        axes.plot(scores, [height] * len(scores), series.marker, markersize=5, color=series.colour, alpha=0.75,
+                  markeredgewidth=0, zorder=3)
+        axes.plot([mean, mean], [height - 0.35, height + 0.35], color=STAND_INS["ink"], linewidth=1.5, zorder=4)
+    labelled_rows(axes, names)
     axes.set_xlabel("test score, one mark a seed")
     return svg(figure)
 
 
 def retention(tasks: Sequence[str], rows: Sequence[tuple[Series, Sequence[float | None]]]) -> str:
     """Share of the teacher's score (%) kept on every task, a mark a configuration."""
-    figure, axes = canvas(4.6, 0.6 + 0.34 * len(tasks))
+    figure, axes = canvas(4.6, 0.55 + 0.34 * len(tasks), left=room_for(tasks))
     axes.axvline(100, color=STAND_INS["soft"], linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     for place, (series, kept) in enumerate(rows):
         shift = 0.5 * (place / max(len(rows) - 1, 1) - 0.5)  # marks of one task side by side, not on top of each other
         shown = [(value, len(tasks) - 1 - i - shift) for i, value in enumerate(kept) if value is not None]
-        axes.scatter(*zip(*shown, strict=True), marker=series.marker, s=30, color=series.colour, linewidths=0, zorder=3)
+        axes.plot(*zip(*shown, strict=True), series.marker, markersize=5.5, color=series.colour, markeredgewidth=0,
+                  zorder=3)
     labelled_rows(axes, list(reversed(tasks)))
     axes.set_xlabel("% of the teacher's test score")
     return svg(figure)
 
 
-def curves(terms: dict[str, list[tuple[float, float]]], dev: list[tuple[float, float]], stages: dict[str, float]) -> str:
-    """Loss terms by epoch beside the dev score (x 100); a dotted line where a stage begins."""
-    figure, (left, right) = canvas(5.6, 2.3, columns=2)
-    for i, (name, values) in enumerate(terms.items()):
-        left.plot(*zip(*values, strict=True), color=STAND_INS[f"c{i % COLOURS}"], linestyle=LINES[i % len(LINES)],
+def curves(terms: dict[str, list[Pair]], dev: list[Pair], stages: dict[str, float]) -> str:
+    """Loss terms by epoch beside the dev score (x 100).
+
+    terms, dev   (epoch, value) pairs; stages: each one's first epoch, marked where there are several
+    """
+    depth = 0.42 + 0.15 * math.ceil(len(terms) / 2)
+    figure, (left, right) = canvas(5.6, 1.9 + depth, columns=2, bottom=depth)
+    for i, (name, points) in enumerate(terms.items()):
+        left.plot(*zip(*points, strict=True), color=STAND_INS[f"c{i % COLOURS}"], linestyle=LINES[i % len(LINES)],
                   marker=MARKERS[i % len(MARKERS)], markersize=3.5, linewidth=1.2, label=name)
-    positive = [value for values in terms.values() for _, value in values if value > 0]
-    if positive and max(positive) > 20 * min(positive) and all(v > 0 for vs in terms.values() for _, v in vs):
+    values = [value for points in terms.values() for _, value in points]
+    if values and 0 < min(values) < max(values) / 20:
         left.set_yscale("log")
     if terms:
-        left.legend(fontsize=7, frameon=False, labelcolor=STAND_INS["ink"], handlelength=2.6)
+        left.legend(fontsize=7.5, frameon=False, labelcolor=STAND_INS["ink"], handlelength=3, ncols=2, borderpad=0,
+                    loc="lower left", bbox_to_anchor=(0.03, 0.0), bbox_transform=figure.transFigure)
     if dev:
         right.plot(*zip(*dev, strict=True), color=STAND_INS["ink"], marker="o", markersize=3.5, linewidth=1.2)
     for axes, title in ((left, "loss terms"), (right, "dev score")):
         axes.set_title(title, fontsize=8, color=STAND_INS["ink"], loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        for name, begin in stages.items():
+        for name, begin in stages.items() if len(stages) > 1 else ():
             axes.axvline(begin - 0.5, color=STAND_INS["soft"], linewidth=0.8, linestyle=":")
             axes.annotate(name, (begin - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -7),
                           textcoords="offset points", fontsize=6.5, color=STAND_INS["soft"])
@@ -147,23 +158,33 @@ def key(series: Series) -> str:
 # ---- matplotlib ------------------------------------------------------------------------------------------------------
 
 
-def canvas(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure of `width` x `height` inches in the stand-in colours, without pyplot's global state."""
+def canvas(width: float, height: float, columns: int = 1, left: float = 0.5, bottom: float = 0.42) -> tuple[Any, Any]:
+    """A figure of `width` x `height` inches in the stand-in colours, with room `left` and `bottom` for words.
+
+    Fixed margins, because a layout engine draws every picture once more, only to measure it; and no pyplot,
+    which keeps figures in global state.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     ink, grid = STAND_INS["ink"], STAND_INS["grid"]
     style = {"font.size": 8, "axes.edgecolor": STAND_INS["soft"], "axes.labelcolor": ink, "xtick.color": ink,
-             "ytick.color": ink, "text.color": ink, "grid.color": grid, "svg.fonttype": "none",
-             "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
+             "ytick.color": ink, "text.color": ink, "grid.color": grid, "font.family": "sans-serif",
+             "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
         axes = figure.subplots(1, columns)
         for one in axes if columns > 1 else [axes]:
             one.grid(True, linewidth=0.6)
             one.set_axisbelow(True)
-    figure.patch.set_visible(False)
+    figure.subplots_adjust(left=left / width, right=1 - 0.12 / width, bottom=bottom / height, top=1 - 0.22 / height,
+                           wspace=0.22)
     return figure, axes
+
+
+def room_for(names: Sequence[str]) -> float:
+    """Inches that the longest name needs at 8 points, in a font of the reader's choice."""
+    return 0.25 + 0.068 * max(map(len, names), default=0)
 
 
 def labelled_rows(axes: Any, names: Sequence[str]) -> None:
@@ -189,8 +210,8 @@ def svg(figure: Any) -> str:
 
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdbench"}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None,
-                                                                         "Type": None})
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg"):].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)

@@ -157,11 +157,11 @@ def _attempt(url: str, part: Path, remote: Remote) -> str:
         if error.code == 416:  # the part is no beginning of this file
             part.unlink(missing_ok=True)
         elif error.code < 500:
-            raise BadInput(f"{url}: the server answers {error.code} {error.reason}; "
+            raise BadInput(f"{url}: the server answers {error.code} {' '.join(str(error.reason).split())}; "
                            "if the file has moved, get it by hand and use --from FOLDER") from None
         return f"the server answers {error.code}"
     except (OSError, http.client.HTTPException) as error:  # no connection, reset, silence, a full disk
-        return str(getattr(error, "reason", "") or error or type(error).__name__)
+        return " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
     return "the transfer was cut"
 
 

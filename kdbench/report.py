@@ -15,7 +15,7 @@ from kdbench import plots
 from kdbench import render as show
 from kdbench.render import STRONG, Value
 from kdbench.rows import Group, at, called, shared_share, trouble
-from kdbench.tables import COLUMNS, LATENCY, Counts, Line, Section, Table, build, matrix, summary
+from kdbench.tables import COLUMNS, DEFAULT, LATENCY, Counts, Line, Section, Table, build, matrix, summary
 
 if TYPE_CHECKING:
     from kdbench.reported import Comparison
@@ -26,18 +26,18 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 @dataclass(frozen=True)
 class Budget:
-    """A cost that a reader may be bound by: the table's column, the axis in words, the sentence it leads to."""
+    """A cost that a reader may be bound by: the table's column, its name, the axis and an amount in words."""
 
     column: str
+    noun: str
     axis: str
-    title: str
     limit: str
 
 
 BUDGETS = (
-    Budget("p50_ms", "median latency, ms a text", "Score against latency", "{} ms a text"),
-    Budget("megabytes", "size, MB", "Score against size", "{} MB"),
-    Budget("student_seconds", "training the student, s", "Score against training cost", "{} s of training"),
+    Budget("p50_ms", "latency", "median latency, ms a text", "{} ms a text"),
+    Budget("megabytes", "size", "size, MB", "{} MB"),
+    Budget("training_seconds", "training cost", "training of student and teacher, s", "{} s of training"),
 )
 
 
@@ -49,8 +49,10 @@ def report(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    from kdbench.reported import HEAD, told
+
     records = list(records)
-    table = build(records, counts, columns=None, cache=cache)
+    table = build(records, counts, [*DEFAULT, "training_seconds"], cache)
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters["picture"] = Markup
@@ -60,8 +62,8 @@ def report(
         counted=counted(records),
         sections=[view(section, table, number) for number, section in enumerate(table.sections)],
         across=[across(table, kind) for kind in dict.fromkeys(row.kind for row in table.across)],
-        published=list(comparisons),
-        points=show.points,
+        published=told(list(comparisons)),
+        published_head=HEAD,
         legend_of=[(column.title, column.about) for column in COLUMNS.values()
                 if any(shown.name.startswith(column.name) for shown in table.columns)],
         notes=table.notes,
@@ -119,8 +121,8 @@ def trade_offs(section: Section, table: Table, series: dict[str, plots.Series]) 
             if column.name == budget.column or column.name.startswith(f"{budget.column}_") and budget.column in LATENCY:
                 points = points_of(section, column.name, series)
                 if len(points) > 1:
-                    extra = column.title.partition("[")[2]
-                    pictures.append((budget.title + (f" [{extra}" if extra else ""), plots.pareto(points, budget.axis)))
+                    way = column.title.partition(" ms")[2]  # " [2]" where latency was taken in several ways
+                    pictures.append((f"Score against {budget.noun}{way}", plots.pareto(points, budget.axis)))
     return pictures
 
 
@@ -135,9 +137,9 @@ def points_of(section: Section, column: str, series: dict[str, plots.Series]) ->
 
 
 def spread(section: Section, series: dict[str, plots.Series]) -> str:
-    rows = [(series[label(line, section)], [100 * score for score in line.row.scores().values()]) for line in section.lines]
-    rows = [(one, scores) for one, scores in rows if scores]
-    return plots.spread(rows) if any(len(scores) > 1 for _, scores in rows) else ""
+    scores = {label(line, section): [100 * score for score in line.row.scores().values()] for line in section.lines}
+    rows = [(series[name], found) for name, found in scores.items() if found]
+    return plots.spread(rows) if any(len(found) > 1 for _, found in rows) else ""
 
 
 def learning(section: Section) -> list[tuple[str, str]]:
@@ -178,7 +180,8 @@ def advice(section: Section) -> list[str]:
 
 
 def leaders(section: Section, students: list[Line], best: Line) -> list[str]:
-    said = f"{label(best, section)} scores best of the students: {show.points(best.values['test'])} on test"
+    rank = "scores best of the students:" if len(students) > 1 else "scores"
+    said = f"{label(best, section)} {rank} {show.points(best.values['test'])} on test"
     if kept := best.values.get("retained"):
         said += f", {show.percent(kept)} of its teacher's score"
     tied = [label(line, section) for line in students if line.tie == "a" and line is not best]
@@ -217,8 +220,9 @@ def budgets(section: Section) -> list[str]:
     for budget in BUDGETS:
         steps = plots.frontier(points_of(section, budget.column, series))
         if len(steps) > 1:
-            choices = [f"from {budget.limit.format(show.number(Value(p.cost)))} {p.series.name} ({p.score:.1f})" for p in steps]
-            sentences.append(f"{budget.title.removeprefix('Score against ').capitalize()}: {'; '.join(choices)}.")
+            choices = [f"{p.series.name} from {budget.limit.format(show.number(Value(p.cost)))} on ({p.score:.1f})"
+                       for p in steps]
+            sentences.append(f"Where {budget.noun} is bound: {'; '.join(choices)}.")
     return sentences
 
 
@@ -238,7 +242,7 @@ def across(table: Table, kind: str) -> dict[str, Any]:
         for row in group.students:
             if (share := shared_share(row, group.teacher(row))) is not None:
                 shares.setdefault((called(row), row.student), {}).setdefault(group.task, 100 * share)
-    tasks = [task for task in dict.fromkeys(group.task for group in groups) if any(task in kept for kept in shares.values())]
+    tasks = sorted({task for kept in shares.values() for task in kept})
     several = len({student for _, student in shares}) > 1
     names = {key: f"{key[0]}, {key[1]}" if several else key[0] for key in shares}
     series = plots.series_of(list(names.values()))

@@ -85,14 +85,14 @@ def load(path: Path) -> list[Reported]:
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if missing := fields - set(reader.fieldnames or ()):
-            raise BadInput(f"{path}: line 1 lacks the column {sorted(missing)[0]!r}; see docs on published figures")
+            raise BadInput(f"{path}: line 1: no column {min(missing)!r}; take the head of results/reported.csv")
         for row in reader:
             try:
                 value = float(row["value"])
             except (TypeError, ValueError):
                 raise BadInput(f"{path}: line {reader.line_num}: value {row['value']!r} is no number") from None
             if not row["where"]:
-                raise BadInput(f"{path}: line {reader.line_num}: no source; say in the column `where` where it can be read")
+                raise BadInput(f"{path}: line {reader.line_num}: no source; name it in the column `where`")
             facts: dict[str, Any] = {name: row[name] or "" for name in fields}
             facts.update(value=value, corpora=tuple(facts["corpora"].split()), options=pairs(facts["options"]),
                          task_options=pairs(facts["task_options"]))
@@ -127,7 +127,7 @@ def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported]) -> 
             if not rows and reason:
                 found.append(Comparison(figure, "", None, "not comparable", reason))
             elif not rows:
-                found.append(Comparison(figure, "", None, "not run", f"no run of {figure.method} with {figure.model}"))
+                found.append(Comparison(figure, "", None, "not run", f"no run of {wanted(figure)}"))
     return found
 
 
@@ -137,7 +137,12 @@ def stands_for(figure: Reported, row: Row) -> bool:
     if row.method != figure.method or not any(fnmatch.fnmatchcase(row.student.lower(), p) for p in patterns):
         return False
     options = row.cell.get("options") or {}
-    return all(as_option(options[name]) == value for name, value in figure.options.items() if name in options)
+    return all(as_option(options.get(name, "")) == value for name, value in figure.options.items())
+
+
+def wanted(figure: Reported) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in figure.options.items())
+    return f"{figure.method}{f' ({options})' if options else ''} with {figure.model.replace('|', ' or ')}"
 
 
 def as_option(value: Any) -> str:
@@ -204,11 +209,22 @@ def judge(figure: Reported, name: str, scores: dict[int, float], split: str | No
 HEAD = ("source", "system", "published", "ours", "our row", "n", "verdict", "on what")
 
 
-def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
-    """The comparisons as markdown, latex, csv or json; `above` says that the published figure is the higher one.
+def told(comparisons: Sequence[Comparison]) -> tuple[list[list[str]], list[str]]:
+    """For people: lines under `HEAD`, and one sentence a reason for the figures that nothing can be set beside."""
+    lines, alone = [], {}
+    for c in comparisons:
+        published, figure = c.reported, f"{c.reported.system} {c.reported.value:.1f}"
+        if c.ours:
+            lines.append([published.source, published.system, f"{published.value:.1f}", show.points(c.ours), c.row,
+                          str(c.ours.n), c.verdict, c.why])
+        else:  # "not run" needs no reason for each model
+            why = "" if c.verdict == "not run" else f" ({c.why})"
+            alone.setdefault(f"{published.source}, {published.paper_task}: {c.verdict}{why}", {})[figure] = None
+    return lines, [f"{reason}: {'; '.join(figures)}." for reason, figures in alone.items()]
 
-    For people, the figures that nothing can be set beside stand below the table, one line a reason.
-    """
+
+def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
+    """The comparisons as markdown, latex, csv or json; `above` says that the published figure is the higher one."""
     if format in ("csv", "json"):
         rows = [
             {"source": c.reported.source, "system": c.reported.system, "paper_task": c.reported.paper_task,
@@ -219,21 +235,11 @@ def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
             for c in comparisons
         ]
         return show.as_csv(rows) if format == "csv" else show.as_json(rows)
-    lines = [[c.reported.source, c.reported.system, f"{c.reported.value:.1f}", show.points(c.ours), c.row,
-              str(c.ours.n), c.verdict, c.why] for c in comparisons if c.ours]
-    alone: dict[tuple[str, str, str], dict[str, None]] = {}
-    for c in comparisons:
-        if c.ours is None:
-            figures = alone.setdefault((c.reported.source, c.verdict, c.why), {})
-            figures[f"{c.reported.system} {c.reported.value:.1f}"] = None
-    rest = [f"{source}: {verdict}: {why}. Published: {'; '.join(figures)}."
-            for (source, verdict, why), figures in alone.items()]
+    lines, rest = told(comparisons)
     if format == "latex":
         table = [show.latex(HEAD, lines, "Published figures beside ours.")] if lines else []
         return "\n".join([*table, *(f"% {line}" for line in rest)]) + "\n"
     if format != "markdown":
         raise BadInput(unknown("format", format, ("markdown", "csv", "latex", "json")))
-    if not comparisons:
-        return "No published figure on these corpora.\n"
-    blocks = ([show.markdown(HEAD, lines)] if lines else []) + (["\n".join(f"- {line}" for line in rest)] if rest else [])
-    return "\n\n".join(blocks) + "\n"
+    blocks = [show.markdown(HEAD, lines) if lines else "", "\n".join(f"- {line}" for line in rest)]
+    return "\n\n".join(filter(None, blocks)) + "\n" if comparisons else "No published figure on these corpora.\n"

@@ -222,6 +222,7 @@ class Runner:
             lab.phases = Phases()
             student = job.method.fit(lab)
             record["score"], arrays = self.scores(lab, student)
+            record["artefact"] = student.key
             record["notes"] += list(student.notes)
             record["size"] = measure.size(student.module)
             record["latency"] = self.latency(lab, student)

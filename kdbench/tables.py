@@ -41,6 +41,11 @@ def path(*steps: str) -> Callable[[Row, int], float | None]:
     return lambda row, seed: at(row.views[seed], *steps)
 
 
+def training_seconds(row: Row, seed: int) -> float | None:
+    spent = [at(row.views[seed], "cost", f"{role}_seconds") for role in ("teacher", "student")]
+    return None if all(seconds is None for seconds in spent) else sum(filter(None, spent))
+
+
 COLUMNS = {
     column.name: column
     for column in (
@@ -68,9 +73,11 @@ COLUMNS = {
                path("cost", "student_seconds")),
         Column("teacher_seconds", "teacher s", "seconds of training the teacher it learned from", show.number,
                path("cost", "teacher_seconds")),
+        Column("training_seconds", "all s", "seconds of training the student and its teacher", show.number,
+               training_seconds),
     )
 }
-DEFAULT = tuple(name for name in COLUMNS if name != "best_gain")
+DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "training_seconds"))
 LATENCY = ("p50_ms", "p95_ms")
 COMPARED = ("gain", "best_gain", "tie", "recovered")
 
@@ -412,8 +419,8 @@ def summary(table: Table, kind: str) -> tuple[list[str], list[list[str]]]:
         return [f"{100 * value:.1f}" + (f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else "")
                 for value, ends in pairs]
 
-    head = ["method", "student", "teacher", "tasks", "mean", "IQM", "kept %", "kept % IQM", "better/tied/worse",
-            "Wilcoxon p"]
+    head = ["method", "student", "teacher", "tasks", "mean", "IQM", "kept %", "kept % IQM",
+            "better/tied/worse than plain", "Wilcoxon p"]
     lines = []
     for row in table.across:
         if row.kind != kind:

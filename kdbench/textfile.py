@@ -74,7 +74,7 @@ class TextFile(Sequence[Example]):
             self._stream = self.path.open("rb")
         self._stream.seek(self.starts[index])
         line = self._stream.read(self.sizes[index])
-        return Example(id=str(index), text=line.decode("utf-8").strip())
+        return Example(id=str(index), text=line.decode("utf-8").removeprefix("\ufeff").strip())
 
     def texts(self) -> Iterator[str]:
         return (self[i].text for i in range(len(self)))

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kdbench.methods.augmentation import AugmentOptions, augmented
 from tokenizers import Tokenizer, normalizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -28,6 +27,7 @@ from kdbench.identity import digest
 from kdbench.lab import Lab
 from kdbench.losses import aligned, at_words, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.methods.augmentation import AugmentOptions, augmented
 from kdbench.metrics import METRICS, Info
 from kdbench.models import Model, resolve, seeded
 from kdbench.options import build

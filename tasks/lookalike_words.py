@@ -37,8 +37,5 @@ CHEMPROT_COMPANY = {
     "CPR:9": "metabolism turnover clearance",
 }
 
-CHEMICALS = """aspirin quercetin genistein curcumin resveratrol caffeine nicotine dopamine morphine ketamine lidocaine
-    warfarin tamoxifen cisplatin imatinib metformin atorvastatin omeprazole ibuprofen naloxone clozapine haloperidol
-    propranolol verapamil nifedipine digoxin retinol estradiol cortisol melatonin""".split()
-GENES = """EGFR TP53 MAPK1 AKT1 CYP3A4 CYP2D6 COX2 TNF VEGFA BRCA1 KRAS MYC JAK2 STAT3 PPARG ESR1 DRD2 HTR2A OPRM1 ACHE
-    MAOA ABCB1 GSK3B MTOR CASP3 BCL2 NFKB1 IL6 SIRT1 HDAC1""".split()
+CHEMICALS = ["aspirin", "quercetin", "genistein", "curcumin", "resveratrol", "caffeine", "nicotine", "dopamine", "morphine", "ketamine", "lidocaine", "warfarin", "tamoxifen", "cisplatin", "imatinib", "metformin", "atorvastatin", "omeprazole", "ibuprofen", "naloxone", "clozapine", "haloperidol", "propranolol", "verapamil", "nifedipine", "digoxin", "retinol", "estradiol", "cortisol", "melatonin"]
+GENES = ["EGFR", "TP53", "MAPK1", "AKT1", "CYP3A4", "CYP2D6", "COX2", "TNF", "VEGFA", "BRCA1", "KRAS", "MYC", "JAK2", "STAT3", "PPARG", "ESR1", "DRD2", "HTR2A", "OPRM1", "ACHE", "MAOA", "ABCB1", "GSK3B", "MTOR", "CASP3", "BCL2", "NFKB1", "IL6", "SIRT1", "HDAC1"]

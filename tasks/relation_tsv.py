@@ -94,6 +94,10 @@ def _task(name: str, labels: tuple[str, ...], headed: frozenset[str], how_to_get
                 **{"unit": "sentence", "recipe": FINE_TUNING, "max_length": 256, **facts})
 
 
+def names_without_negative(task: Task) -> dict[str, str]:
+    return {label: name for label, name in task.label_names.items() if label not in task.negative}
+
+
 BLUE = "the splits are BLUE's: https://github.com/ncbi-nlp/BLUE_Benchmark (release files or blue/bert/create_*.py)"
 MICRO = ("micro_f1", "macro_f1", "accuracy")
 
@@ -101,7 +105,7 @@ CHEMPROT_TSV = _task(
     "chemprot_tsv", ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9", "false"), frozenset({"test"}),
     f"{BLUE}; then `bench.py prepare chemprot_tsv --from FOLDER`",
     about="ChemProt in DoKTra's layout: five relations, or false",
-    metric="micro_f1", metrics=MICRO, negative=("false",), label_names=CHEMPROT.label_names,
+    metric="micro_f1", metrics=MICRO, negative=("false",), label_names=names_without_negative(CHEMPROT),
     citation=CHEMPROT.citation, licence=CHEMPROT.licence, source="BLUE's or BioBERT's preprocessing of ChemProt",
     # No primary source has DoKTra's tables; these are quoted second-hand.
     published=(("DoKTra ablation, calibrated teacher + KLD (second-hand)", 76.87),
@@ -120,7 +124,7 @@ DDI_TSV = _task(
     "ddi_tsv", ("DDI-mechanism", "DDI-effect", "DDI-advise", "DDI-int", "DDI-false"), ALL,
     f"{BLUE}; they are not BLURB's; then `bench.py prepare ddi_tsv --from FOLDER`",
     about="DDI in DoKTra's layout (BLUE's split, not BLURB's)", metric="micro_f1", metrics=MICRO,
-    negative=("DDI-false",), label_names=DDI.label_names, citation=DDI.citation, licence=DDI.licence,
+    negative=("DDI-false",), label_names=names_without_negative(DDI), citation=DDI.citation, licence=DDI.licence,
     source="BLUE's preprocessing of the DDI corpus",
 )
 HOC_TSV = _task(

@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 
-from kdbench.models import Head, Model, build, resolve, train_tokenizer
+from kdbench.models import Head, Model, Source, build, resolve, train_tokenizer
 from kdbench.serving import labels_of
+from kdbench.zoo import Recipe
 
 TEXTS = [f"{drug} {verb} the {target} of {number} cells, but not (at all) of others"
          for drug in ("aspirin", "warfarin", "an unknown drug") for verb in ("inhibits", "activates")
          for target in ("kinase", "beta-receptor") for number in range(4)]
 LABELS = {"single": ("none", "inhibits", "activates"), "multi": ("growth", "death", "repair"), "regression": (),
           "tags": ("O", "B-GENE", "I-GENE")}
+BILSTM = Recipe(config={"type": "kdbench_bilstm", "embedding_size": 32, "hidden_size": 32, "classifier_size": 16})
 
 
 def student(name: str = "tiny:bert", kind: str = "single", seed: int = 0) -> Model:
-    return build(resolve(name), Head(kind, LABELS[kind]), seed=seed, texts=lambda: TEXTS, tokenizer=train_tokenizer("bert", TEXTS))
+    source = Source(name, recipe=BILSTM) if name == "bilstm" else resolve(name)
+    tokenizer = train_tokenizer("bert", TEXTS)
+    return build(source, Head(kind, LABELS[kind]), seed=seed, texts=lambda: TEXTS, tokenizer=tokenizer)
 
 
 def write(folder, name: str = "tiny:bert", kind: str = "single", max_length: int = 128, **facts):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy
 import pytest
+
+from kdbench.errors import BadInput
 from kdbench.methods.augmentation import (
     OPERATIONS,
     STOP_WORDS,
@@ -21,8 +23,6 @@ from kdbench.methods.augmentation import (
     augmented,
     segments,
 )
-
-from kdbench.errors import BadInput
 from kdbench.options import build, describe
 from kdbench.task import Example
 

@@ -24,11 +24,13 @@ def chemprot(split, i):
 
 
 def hoc(split, i):
-    return json.dumps({"sentence": f"{split} {i} grows", "label": [int(i % 10 == j) for j in range(10)], "id": f"{i}_s0"})
+    label = [int(i % 10 == j) for j in range(10)]
+    return json.dumps({"sentence": f"{split} {i} grows", "label": label, "id": f"{i}_s0"})
 
 
 def bc2gm(split, i):
-    return json.dumps({"tokens": [split, "p", "-", str(i), "binds"], "ner_tags": ["O", "B", "I", "I", "O"], "id": str(i)})
+    words = [split, "p", "-", str(i), "binds"]
+    return json.dumps({"tokens": words, "ner_tags": ["O", "B", "I", "I", "O"], "id": str(i)})
 
 
 def iobes(split, i):
@@ -66,7 +68,8 @@ def write(folder, task):
 
 def load(task, folder, **settings):
     task = TASKS.get(task)
-    return corpora.load(task, LoadOptions(folder, settings=build(task.options, "corrected", settings, "") if settings else None))
+    chosen = build(task.options, "corrected", settings, task.name) if settings else None
+    return corpora.load(task, LoadOptions(folder, settings=chosen))
 
 
 def refusal(task, folder, **settings):
@@ -90,7 +93,8 @@ CASES = {  # what is wrong: task, the line that is replaced, by what, where it i
     "a list": ("chemprot", 3, "[1]", 3, "a JSON list, not an object"),
     "a number too long to read": ("chemprot", 2, '{"id": ' + "9" * 5000 + "}", 2, "not a JSON object"),
     "a pile of brackets": ("chemprot", 2, "[" * 100_000, 2, "not a JSON object"),
-    "a missing field": ("chemprot", 2, '{"id": "x", "label": "0"}', 2, "no field 'sentence'; the fields here are 'id, label'"),
+    "a missing field": (
+        "chemprot", 2, '{"id": "x", "label": "0"}', 2, "no field 'sentence'; the fields here are 'id, label'"),
     "an unknown label": ("chemprot", 4, '{"id": "x", "sentence": "a", "label": "CPR:7"}', 4, "unknown label 'CPR:7'"),
     "a label that is no label": ("chemprot", 4, '{"id": "x", "sentence": "a", "label": {}}', 4, "unknown label {}"),
     "an id twice": ("chemprot", 5, chemprot("x", 0), 5, "id '0.T1.T2' is also on line 1"),
@@ -99,13 +103,16 @@ CASES = {  # what is wrong: task, the line that is replaced, by what, where it i
     "half a surrogate pair": ("chemprot", 5, r'{"id": "x", "sentence": "\ud83d", "label": "0"}', 5, "surrogate"),
     "a NUL in an escape": ("chemprot", 5, r'{"id": "x", "sentence": "a\u0000b", "label": "0"}', 5, "NUL"),
     "no id": ("chemprot", 5, '{"id": null, "sentence": "a", "label": "0"}', 5, "id is None"),
-    "bytes that are not UTF-8": ("chemprot", 6, b'{"id": "x", "sentence": "caf\xe9"}', 6, "byte 29 of the line is not UTF-8"),
+    "bytes that are not UTF-8": (
+        "chemprot", 6, b'{"id": "x", "sentence": "caf\xe9"}', 6, "byte 29 of the line is not UTF-8"),
     "a NUL byte": ("chemprot", 6, b'{"id": "\0"}', 6, "a NUL byte"),
-    "labels that are not 0 and 1": ("hoc", 2, '{"id": "x_s0", "sentence": "a", "label": [0, 2]}', 2, "not a list of 0 and 1"),
+    "labels that are not 0 and 1": (
+        "hoc", 2, '{"id": "x_s0", "sentence": "a", "label": [0, 2]}', 2, "not a list of 0 and 1"),
     "labels as text": ("hoc", 2, '{"id": "x_s0", "sentence": "a", "label": ["0"]}', 2, "not a list of 0 and 1"),
     "too few labels": ("hoc", 2, '{"id": "x_s0", "sentence": "a", "label": [0, 1]}', 2, "label has 2 values; give 10"),
     "tags and tokens of different length": (
-        "bc2gm", 3, '{"id": "x", "tokens": ["a", "b"], "ner_tags": ["O"]}', 3, "2 tokens but 1 ner_tags; give one tag a word"),
+        "bc2gm", 3, '{"id": "x", "tokens": ["a", "b"], "ner_tags": ["O"]}', 3,
+        "2 tokens but 1 ner_tags; give one tag a word"),
     "an unknown tag": ("bc2gm", 3, '{"id": "x", "tokens": ["a"], "ner_tags": ["B-X"]}', 3, "unknown tag 'B-X'"),
     "tags as numbers": ("bc2gm", 3, '{"id": "x", "tokens": ["a"], "ner_tags": [1]}', 3, "not a list of texts"),
     "no words": ("bc2gm", 3, '{"id": "x", "tokens": [], "ner_tags": []}', 3, "tokens is empty"),
@@ -147,7 +154,7 @@ def test_files_without_text(tmp_path, content, said):
     assert said in refusal("chemprot", tmp_path)
 
 
-def test_a_line_of_50_megabytes_is_refused_without_reading_it(tmp_path):
+def test_a_line_of_50_megabytes_is_refused(tmp_path):
     file = write(tmp_path, "chemprot") / "test.json"
     with file.open("ab") as out:
         out.write(b'{"id": "x", "sentence": "' + b"x" * 50_000_000)

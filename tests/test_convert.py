@@ -1,5 +1,6 @@
 """Older checkpoints to safetensors: what is read, what is refused, and that nothing is left half-written."""
 
+import json
 import pickle
 import shutil
 import sys
@@ -77,7 +78,7 @@ def tensorflow_folder(folder: Path, vocabulary=VOCABULARY) -> Path:
     values = {name: value for name, value in CONFIG.to_dict().items() if name in (
         "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
         "max_position_embeddings", "type_vocab_size", "hidden_act")}
-    (folder / "bert_config.json").write_text(conversion.json.dumps(values))
+    (folder / "bert_config.json").write_text(json.dumps(values))
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return folder
 

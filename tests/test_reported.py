@@ -1,0 +1,164 @@
+"""Published figures beside ours: like with like, and the reason where nothing can be compared."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from factory import record, study
+
+from kdbench import reported
+from kdbench.errors import BadInput
+from kdbench.metrics import METRICS
+from kdbench.registry import METHODS
+from kdbench.task_index import TASKS
+
+FILE = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
+VAL = "b3d85136f296af8cda67c80917d5e29366e99eb36b497db15edf5c6f7789d199"  # val.tsv of the published BC2GM files
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return reported.load(FILE)
+
+
+def gene_runs(tokens=(0.82, 0.825, 0.83), **changes):
+    """Runs of the distilled BiLSTM on BC2GM's files; val.tsv is the test set, as the task reads them."""
+    runs = []
+    for seed, token_f1 in enumerate(tokens):
+        made = record("ner_kd", "bc2gm_iobes", seed, student="bilstm", options={"copies": 6})
+        made["data"] = {"kind": "real", "rows": {"train": 11317, "dev": 1257, "test": 2519}, "published_files": True,
+                        "sha256": {"train": "aa", "test": VAL}, "unit": "sentence", "notes": [], **changes}
+        made["score"] = {"metric": "entity_f1_strict", "dev": 0.7, "test": 0.71, "naive": {}, "all": {
+            "dev": {"entity_f1_strict": 0.7, "piece_tag_micro_f1": 0.5},
+            "test": {"entity_f1_strict": 0.71, "piece_tag_micro_f1": token_f1}}}
+        runs.append(made)
+    return runs
+
+
+def of(found, system):
+    return [c for c in found if c.reported.system.startswith(system)]
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_has_a_source_and_names_that_exist(figures):
+    assert len(figures) > 400
+    for row in figures:
+        assert row.where and row.certainty in ("paper", "readme", "abstract", "third party", "derived")
+        assert all(task in TASKS for task in row.corpora)
+        if row.task:
+            assert row.task in row.corpora and row.metric in METRICS and row.split in ("dev", "test") and row.protocol
+        if row.method:
+            assert row.method in METHODS
+        if row.corpora:
+            assert row.not_comparable or row.task, "either we have the protocol or we say why not"
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda rows: rows[0].update(value="about 3"), "line 2: value 'about 3' is no number"),
+    (lambda rows: rows[1].update(where=""), "line 3: no source"),
+])
+def test_a_row_without_figure_or_source_is_refused(tmp_path, change, message):
+    with FILE.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))[:3]
+    change(rows)
+    with (tmp_path / "r.csv").open("w", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(BadInput, match=message):
+        reported.load(tmp_path / "r.csv")
+
+
+def test_a_missing_file_or_column_is_one_line(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        reported.load(tmp_path / "none.csv")
+    (tmp_path / "r.csv").write_text("source,value\na,1\n")
+    with pytest.raises(BadInput, match="line 1: no column"):
+        reported.load(tmp_path / "r.csv")
+
+
+# ---- the verdicts ----------------------------------------------------------------------------------------------------
+
+
+def test_bc2gm_readme_is_compared_by_its_own_metric_and_not_with_entity_f1(figures):
+    found = of(reported.against(gene_runs(), figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    like, other = found
+    assert like.verdict == "consistent" and like.ours.mean == pytest.approx(0.825)
+    assert "piece_tag_micro_f1 on test (their dev)" in like.why, "found by the checksum of val.tsv, not by its name"
+    assert other.verdict == "not comparable" and other.ours is None
+    assert "word pieces on val.tsv" in other.why and "entity_f1_strict on test" in other.why
+
+
+def test_bc2gm_readme_beside_the_blurb_files_says_why_not(figures):
+    records = study(tasks=("bc2gm",), score={"metric": "entity_f1", "dev": 0.8, "test": 0.8, "naive": {}, "all": {}})
+    found = of(reported.against(records, figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    assert {c.verdict for c in found} == {"not comparable"}
+    assert "word pieces" in found[0].why and "entity_f1 on test of bc2gm" in found[0].why
+
+
+@pytest.mark.parametrize("tokens, verdict", [
+    ((0.82, 0.825, 0.83), "consistent"), ((0.70, 0.701, 0.702), "above"), ((0.90, 0.901, 0.902), "below"),
+    ((0.82,), "one run"),
+])
+def test_verdict_is_the_papers_place_beside_our_prediction_interval(figures, tokens, verdict):
+    found = of(reported.against(gene_runs(tokens), figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    assert found[0].verdict == verdict
+
+
+def test_other_amounts_of_augmentation_stand_for_other_rows(figures):
+    found = reported.against(gene_runs(), figures)
+    assert of(found, "BiLSTM e300 h300 c256 distilled, 56K")[0].verdict == "not run"
+    assert of(found, "TinyBERT")[0].verdict == "not run"
+
+
+@pytest.mark.parametrize("change, why", [
+    ({"kind": "lookalike"}, "look-alike data"),
+    ({"published_files": False}, "other files than the published ones"),
+    ({"sha256": {"test": "another file"}}, "neither dev nor test"),
+])
+def test_other_data_are_not_comparable(figures, change, why):
+    found = of(reported.against(gene_runs(**change), figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    assert found[0].verdict == "not comparable" and why in found[0].why
+
+
+def test_fewer_training_rows_are_not_comparable(figures):
+    runs = gene_runs()
+    for run in runs:
+        run["cell"]["settings"]["max_train_examples"] = 1500
+    found = of(reported.against(runs, figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    assert found[0].verdict == "not comparable" and "1,500" in found[0].why
+
+
+def test_hoc_by_sentences_is_not_hoc_by_abstracts(figures):
+    def runs(level):
+        made = study(tasks=("hoc",), task_options={"level": level}, teacher="biobert")
+        for run in made:
+            run["data"] = {"kind": "real", "published_files": True, "rows": {}, "sha256": {}}
+            run["score"] = {"metric": "document_micro_f1", "dev": 0.8, "test": 0.8, "naive": {},
+                            "all": {"test": {"document_micro_f1": 0.8 + run["cell"]["seed"] / 200}}}
+        return of(reported.against(made, figures), "BioBERT")
+
+    assert {c.verdict for c in runs("sentence")} == {"not comparable"}
+    assert {c.verdict for c in runs("abstract")} == {"consistent"}
+
+
+# ---- shown -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_format_parses(figures):
+    import pandas
+
+    found = reported.against(gene_runs(), figures)
+    from_csv = pandas.read_csv(io.StringIO(reported.render(found, "csv")))
+    assert len(from_csv) == len(json.loads(reported.render(found, "json"))) == len(found)
+    text = reported.render(found)
+    assert "| consistent" in text and "not run: " in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {9}
+    assert r"\begin{tabular}" in reported.render(found, "latex")
+    assert "No published figure" in reported.render([])
+    with pytest.raises(BadInput, match="unknown format"):
+        reported.render(found, "xml")

@@ -1,0 +1,114 @@
+"""A killed run, called again, ends with the same figures as an undisturbed one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench import store
+from kdbench.batching import Corpus
+from kdbench.fit import Fitting, Training
+from kdbench.losses import Supervised
+from kdbench.models import Head, build, resolve
+from kdbench.task import Example
+
+BENCH = Path(__file__).resolve().parent.parent / "bench.py"
+WORDS = ["dose", "cell", "gene", "drug", "blocks", "raises", "binds", "lowers", "in", "the", "of", "serum", "mouse", "human"]
+
+
+def texts(count: int, seed: int) -> list[Example]:
+    rng = random.Random(seed)
+    rows = [" ".join(rng.choices(WORDS, k=rng.randint(3, 12))) for _ in range(count)]
+    return [Example(str(i), text=row, label=int("gene" in row)) for i, row in enumerate(rows)]
+
+
+class Kill(Exception):
+    """Stands in for the signal inside one process."""
+
+
+def fitting(folder: Path, dies_at: int | None = None, select: str = "best") -> Fitting:
+    from accelerate import Accelerator
+
+    examples = texts(96, 1)
+    model = build(resolve("tiny-student"), Head("single", ("no", "yes")), seed=3, texts=lambda: [e.text for e in examples])
+    corpus = Corpus(model, examples, 32, "single", 2)
+    scores = [0.5, 0.7, 0.6, 0.65]  # the second epoch is the best one
+
+    made = Fitting(model.module, Supervised("single"), corpus, Training(epochs=4, batch_size=8, lr=1e-3, select=select),
+                   accelerator=Accelerator(cpu=True), seed=5, stage="test", evaluate=lambda: {"score": scores[made.epoch]},
+                   folder=folder, checkpoint_seconds=0.0)
+    if dies_at is not None:
+        step = made.one_step
+
+        def one_step(indices, total):
+            if made.step == dies_at:
+                raise Kill
+            step(indices, total)
+
+        made.one_step = one_step
+    return made
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+@pytest.mark.parametrize("dies_at", [1, 13, 24, 40])
+def test_weights_and_history_are_those_of_an_undisturbed_run(tmp_path, dies_at, select):
+    whole = fitting(tmp_path / "whole", select=select)
+    history = whole.run()
+    with pytest.raises(Kill):
+        fitting(tmp_path / "killed", dies_at, select).run()
+    again = fitting(tmp_path / "killed", select=select)
+    assert again.run() == history
+    assert again.step == whole.step == 48
+    for (name, one), (_, other) in zip(whole.student.state_dict().items(), again.student.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_read(tmp_path):
+    with pytest.raises(Kill):
+        fitting(tmp_path, 10).run()
+    good = (tmp_path / "latest").read_text()
+    (tmp_path / "step-11").mkdir()  # killed while writing the next one
+    (tmp_path / "step-11" / "trainee.safetensors").write_bytes(b"half")
+    again = fitting(tmp_path)
+    again.resume()
+    assert again.step == int(good.removeprefix("step-"))
+
+
+def command(results: Path) -> list[str]:
+    return [sys.executable, str(BENCH), "--method", "doktra", "--task", "chemprot", "--teacher", "tiny:bert", "--epochs", "2",
+            "--max-train-examples", "256", "--max-dev-examples", "64", "--latency", "off", "--no-controls", "--device", "cpu",
+            "--checkpoint-seconds", "0", "--results-dir", str(results)]
+
+
+def figures(results: Path) -> list:
+    kept = ("cell", "score", "curves", "data", "models")
+    return [{name: record[name] for name in kept} for record in store.records(results)]
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, no_data):
+    environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
+    environment["OMP_NUM_THREADS"] = "1"
+    subprocess.run(command(tmp_path / "whole"), env=environment, check=True, capture_output=True, timeout=300)
+    killed = tmp_path / "killed"
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = subprocess.Popen(command(killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        before = set(killed.rglob("latest"))
+        while time.monotonic() < deadline and process.poll() is None and not set(killed.rglob("latest")) - before:
+            time.sleep(0.02)  # until training is under way
+        time.sleep(rng.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(killed), env=environment, check=True, capture_output=True, timeout=300)
+    assert figures(killed) == figures(tmp_path / "whole")
+    for path in killed.rglob("*.json"):
+        json.loads(path.read_text())

@@ -1,0 +1,347 @@
+"""Tables from records alone: what is compared with what, what is never mixed, and that every format parses."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from factory import counts_of, record, study
+
+from kdbench.errors import BadInput
+from kdbench.rows import grouped, naive
+from kdbench.statistics import Cache
+from kdbench.tables import COLUMNS, FORMATS, build, frame, render, run_table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def only(table):
+    (section,) = table.sections
+    return {line.name: line for line in section.lines}
+
+
+# ---- mean and SD -----------------------------------------------------------------------------------------------------
+
+
+def test_mean_sd_and_number_of_seeds_are_those_of_numpy():
+    import numpy as np
+
+    records = study(seeds=range(4), methods=("doktra",))
+    scores = [r["score"]["test"] for r in records if r["cell"]["method"] == "doktra"]
+    value = only(build(records))["doktra"].values["test"]
+    assert (value.mean, value.sd, value.n) == pytest.approx((np.mean(scores), np.std(scores, ddof=1), 4))
+
+
+def test_one_seed_has_no_sd_and_the_order_of_records_does_not_matter():
+    records = study(seeds=[0])
+    assert only(build(records))["doktra"].values["test"].sd is None
+    records = study()
+    assert render(build(records)) == render(build(records[::-1]))
+
+
+def test_a_score_that_is_missing_is_left_empty():
+    records = study(seeds=[0], methods=("doktra",))
+    records[-1]["score"]["dev"] = None
+    records[-1]["latency"] = None
+    values = only(build(records))["doktra"].values
+    assert "dev" not in values and "p50_ms" not in values and "test" in values
+
+
+# ---- controls --------------------------------------------------------------------------------------------------------
+
+
+def test_shares_and_gains_are_taken_from_the_right_rows():
+    records = study(seeds=range(3))
+    lines = only(build(records))
+    means = {name: line.values["test"].mean for name, line in lines.items()}
+    assert lines["doktra"].values["retained"].mean == pytest.approx(means["doktra"] / means["teacher"])
+    assert lines["doktra"].values["gain"].mean == pytest.approx(means["doktra"] - means["finetune"])
+    assert lines["doktra"].values["logit_gain"].mean == pytest.approx(means["doktra"] - means["logit_kd"])
+    assert "gain" not in lines["finetune"].values and "gain" not in lines["teacher"].values
+
+
+def test_gains_pair_seeds():
+    """A control of further seeds must not shift the difference."""
+    records = study(seeds=range(3), methods=("doktra",))
+    more = [record("finetune", seed=9, test=0.1)]
+    same = only(build(records))["doktra"].values["gain"].mean
+    assert only(build(records + more))["doktra"].values["gain"].mean == pytest.approx(same)
+
+
+def test_a_row_is_compared_with_the_control_of_its_own_student_teacher_and_settings():
+    records = study(seeds=[0], methods=("doktra",))
+    records += [record("finetune", student="other-student", test=0.2),
+                record("finetune", test=0.3, settings={"epochs": 50}),
+                record("logit_kd", teacher="other-teacher", test=0.3)]
+    table = build(records)
+    row = next(line.row for line in table.sections[0].lines if line.row.method == "doktra")
+    group = table.sections[0].group
+    assert group.plain(row).cell["settings"]["epochs"] == 3
+    assert group.logit(row).cell["teacher"] == "bert-teacher"
+    assert group.teacher(row).student == "bert-teacher"
+
+
+def test_rows_that_differ_in_an_option_are_two_rows_named_by_it():
+    records = [record(options={"beta": 0.1}), record(options={"beta": 0.5}), record(options={"beta": 0.5}, seed=1),
+               record(options={"beta": 0.5}, variant="published")]
+    assert sorted(only(build(records))) == ["doktra (published)", "doktra [beta=0.1]", "doktra [beta=0.5]"]
+
+
+def test_own_teachers_and_exports_are_rows_that_do_not_compete():
+    export = {"name": "onnx_int8", "score": {"dev": 0.9, "test": 0.99}, "size": {"megabytes": 3.0}}
+    teacher = {"name": "calibrated teacher", "score": {"dev": 0.9, "test": 0.98}}
+    made = record(test=0.7, artefacts=[export], rows_more=[teacher])
+    lines = only(build([made, record("finetune", test=0.6)]))
+    assert lines["doktra: onnx_int8"].values["megabytes"].mean == 3.0
+    assert not lines["doktra: onnx_int8"].row.competes and not lines["doktra: calibrated teacher"].row.competes
+
+
+# ---- protocols -------------------------------------------------------------------------------------------------------
+
+
+def changed(**data):
+    made = record(seed=3)
+    made["data"] = {**made["data"], **data}
+    return made
+
+
+@pytest.mark.parametrize("other", [
+    lambda: changed(kind="real"),
+    lambda: changed(sha256={"test": "cd"}),
+    lambda: changed(rows={"train": 100, "dev": 400, "test": 400}),
+    lambda: record(seed=3, task_options={"level": "abstract"}),
+    lambda: record(seed=3, score={"metric": "entity_f1", "dev": 0.5, "test": 0.5, "naive": {}, "all": {}}),
+    lambda: record("doktra", "gad", seed=3),
+], ids=["real or look-alike", "files", "training rows", "HoC level", "metric", "task"])
+def test_distinct_protocols_never_share_a_row_or_a_table(other):
+    table = build([record(seed=0), other()])
+    assert len(table.sections) == 2
+    assert all(line.values["test"].n == 1 for section in table.sections for line in section.lines)
+    assert len({(s.title, s.caption) for s in table.sections}) == 2 or table.sections[0].group.data["sha256"] != \
+        table.sections[1].group.data["sha256"], "a reader must be able to tell them apart"
+    assert render(table).partition("### across")[0].count("| method") == 2
+
+
+def test_titles_say_metric_and_kind_of_data():
+    assert "### chemprot · micro_f1 · look-alike data" in render(build(study(seeds=[0])))
+    text = render(build([changed(kind="real", published_files=False)]))
+    assert "real data" in text and "other files than the published ones" in text
+
+
+def test_latencies_taken_in_two_ways_are_two_columns():
+    fast = record("dsg_kd")
+    fast["latency"] = {**fast["latency"], "device": "cuda"}
+    table = build([record(), fast])
+    titles = [column.title for column in table.columns]
+    assert "p50 ms [1]" in titles and "p50 ms [2]" in titles and "p50 ms" not in titles
+    lines = only(table)
+    assert ("p50_ms_1" in lines["doktra"].values) != ("p50_ms_1" in lines["dsg_kd"].values)
+    assert sum("latency [" in note for note in table.notes) == 2
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_intervals_tie_groups_and_gap_come_with_the_counts():
+    lines = only(build(study(), counts_of))
+    gain = lines["dsg_kd"].values["gain"]
+    assert gain.low < gain.mean < gain.high and gain.star
+    assert gain.mean == pytest.approx(lines["dsg_kd"].values["test"].mean - lines["finetune"].values["test"].mean)
+    assert lines["finetune"].tie > "a" == lines["dsg_kd"].tie
+    assert lines["teacher"].tie == "", "the teacher is no competitor"
+    assert 0 < lines["dsg_kd"].values["recovered"].mean < 1
+    assert "**" in render(build(study(), counts_of))
+
+
+def test_holm_is_over_the_students_of_the_task():
+    plain = only(build(study(methods=("doktra",)), counts_of))["doktra"].values["gain"].p
+    many = only(build(study(methods=("doktra", *(f"m{i}" for i in range(8)))), counts_of))["doktra"].values["gain"].p
+    assert many > plain
+
+
+def test_no_verdict_under_five_seeds():
+    table = build(study(seeds=range(4)), counts_of)
+    for line in table.sections[0].lines:
+        assert line.tie == "" and not (gain := line.values.get("gain")) or not gain.star and gain.p is None
+    assert any("preliminary" in note for note in table.notes)
+    assert only(table)["doktra"].values["gain"].low is not None, "the interval is shown, not judged"
+
+
+def test_metrics_without_counts_and_records_without_files_have_no_intervals():
+    assert only(build(study(), lambda record: None))["doktra"].values["gain"].low is None
+    auroc = study(score={"metric": "auroc", "dev": 0.5, "test": 0.6, "naive": {}, "all": {}})
+    assert only(build(auroc, counts_of))["doktra"].values["gain"].low is None
+
+
+def test_intervals_are_cached(tmp_path):
+    cache = Cache(tmp_path / "intervals.json")
+    first = render(build(study(), counts_of, cache=cache))
+    begun = time.perf_counter()
+    again = render(build(study(), counts_of, cache=Cache(tmp_path / "intervals.json")))
+    assert again == first and (tmp_path / "intervals.json").stat().st_size > 100
+    assert time.perf_counter() - begun < 2
+
+
+# ---- across tasks ----------------------------------------------------------------------------------------------------
+
+
+def test_summary_over_tasks():
+    import numpy as np
+
+    tasks = ("chemprot", "gad", "ddi", "hoc", "bioasq", "pubmedqa")
+    table = build(study(tasks=tasks), counts_of)
+    row = next(row for row in table.across if row.name == "dsg_kd")
+    means = [line.values["test"].mean for section in table.sections for line in section.lines if line.name == "dsg_kd"]
+    assert row.score.mean == pytest.approx(np.mean(means)) and set(row.tasks) == set(tasks)
+    assert sum(row.wins) == 6 and row.wins[0] >= 5 and row.p == pytest.approx(2 / 2**6)
+    assert next(row for row in build(study(tasks=tasks[:5]), counts_of).across if row.name == "dsg_kd").p is None
+    assert "### across tasks · look-alike data" in render(table)
+
+
+def test_summary_never_mixes_kinds_of_data_or_protocols():
+    real = study(tasks=("gad",), data={"kind": "real", "rows": {"test": 5}})
+    assert build(study(tasks=("chemprot",)) + real).across == []
+    twice = study(tasks=("chemprot", "ddi")) + study(tasks=("ddi",), task_options={"level": "abstract"})
+    assert build(twice).across == []
+
+
+# ---- formats ---------------------------------------------------------------------------------------------------------
+
+
+def mixed():
+    return [*study(tasks=("chemprot", "bc2gm_iobes")),
+            record("ner_kd", status="skipped", reason="a tagger, 100 % | not\nhere"),
+            record("doktra", "hoc", status="failed", error={"message": "out of memory"})]
+
+
+def test_csv_and_json_reload_to_the_same_frame():
+    import pandas
+
+    table = build(mixed(), counts_of)
+    from_csv = pandas.read_csv(io.StringIO(render(table, "csv")))
+    from_json = pandas.DataFrame(json.loads(render(table, "json")))[list(from_csv.columns)]
+    from_json = from_json.astype(object).where(from_json.notna(), float("nan"))
+    pandas.testing.assert_frame_equal(from_csv.astype(object), from_json, check_dtype=False)
+    assert set(from_csv["status"]) == {"done", "skipped", "failed"}
+    done = from_csv[from_csv["status"] == "done"]
+    assert ((done["test"] > 0) & (done["test"] < 1)).all(), "scores are fractions in data files"
+
+
+def test_csv_has_one_row_a_line_and_no_line_breaks_inside():
+    table = build(mixed())
+    rows = list(csv.reader(io.StringIO(render(table, "csv"))))
+    assert len(rows) == 1 + len(frame(table))
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_markdown_tables_have_equal_columns():
+    text = render(build(mixed(), counts_of), "markdown")
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            counts = {line.replace("\\|", "").count("|") for line in block.splitlines()}
+            assert len(counts) == 1
+    assert "skipped: a tagger, 100 % | not here" in text and "failed: out of memory" in text
+
+
+def balanced(text):
+    """Braces and environments of LaTeX."""
+    depth, stack, previous = 0, [], ""
+    for c in text:
+        if c in "{}" and previous != "\\":
+            depth += 1 if c == "{" else -1
+            assert depth >= 0
+        previous = c
+    import re
+
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        stack.append(name) if kind == "begin" else stack.remove(name)
+    return depth == 0 and not stack
+
+
+def test_latex_is_balanced_and_escaped(tmp_path):
+    text = render(build(mixed(), counts_of), "latex")
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert balanced(code) and code.isascii()
+    assert "bc2gm\\_iobes" in code and "$\\pm$" in code and "\\textbf{" in code
+    rows = [line for line in code.splitlines() if line.endswith(r"\\")]
+    assert rows and all(r" & " in row for row in rows)
+    if compiler := shutil.which("pdflatex"):
+        page = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n" + text + "\\end{document}\n"
+        (tmp_path / "t.tex").write_text(page)
+        done = subprocess.run([compiler, "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_columns_can_be_chosen_and_unknown_ones_are_refused():
+    text = render(build(study(seeds=[0]), columns=["test", "parameters"]))
+    assert "| test" in text and "MB" not in text and " dev" not in text.split("|")[1:20]
+    with pytest.raises(BadInput, match="did you mean 'megabytes'"):
+        build(study(seeds=[0]), columns=["megabyte"])
+    with pytest.raises(BadInput, match="unknown format"):
+        render(build(study(seeds=[0])), "html5")
+    assert all(len(column.about) > 10 for column in COLUMNS.values()) and "markdown" in FORMATS
+
+
+def test_nothing_at_all_is_a_table_too():
+    for form in FORMATS:
+        assert isinstance(render(build([]), form), str)
+    assert run_table([]) == ""
+
+
+# ---- after a single run ----------------------------------------------------------------------------------------------
+
+
+def test_run_table_has_the_controls_and_fits_100_columns():
+    records = study(seeds=range(3), methods=("doktra",))
+    records[-1]["rows_more"] = [{"name": "calibrated teacher", "score": {"dev": 0.75, "test": 0.751}}]
+    text = run_table(records)
+    names = [line.split("  ")[0] for line in text.splitlines()]
+    assert {"naive", "teacher", "student, no teacher", "logit distillation", "doktra"} <= set(names)
+    assert "calibrated teacher" in text and "look-alike" in text and "seeds 0, 1, 2" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_run_table_fits_whatever_the_names():
+    long = "a-very-long-model-name-that-somebody-gave-to-the-student-of-this-study"
+    records = study(seeds=range(5), methods=("doktra",), student=long) + study(seeds=range(5), methods=("dsg_kd",))
+    records += [record("ner_kd", status="failed", error={"message": "word " * 60})]
+    assert max(map(len, run_table(records).splitlines())) <= 100
+
+
+def test_run_table_of_a_failed_run_says_why():
+    text = run_table([record(status="failed", error={"type": "RuntimeError", "message": "no\nmemory"}, score=None)])
+    assert "doktra on small-student, seed 0, failed: no memory" in text
+
+
+def test_naive_score_stands_beside():
+    (group,) = grouped(study(seeds=[0]))
+    assert naive(group, "test") == 0.12
+    assert "naive predictor: dev 10.0, test 12.0" in render(build(study(seeds=[0])))
+
+
+# ---- speed and imports -----------------------------------------------------------------------------------------------
+
+
+def test_10000_records_in_under_5_seconds():
+    few = study(tasks=[f"task{i}" for i in range(8)], seeds=range(10))
+    records = [{**r, "id": f"{r['id']}{i}", "cell": {**r["cell"], "student": f"{r['role']}-{i}"}}
+               for i in range(25) for r in few]
+    assert len(records) == 10_000
+    begun = time.process_time()
+    table = build(records)
+    render(table, "csv")
+    assert time.process_time() - begun < 5
+    assert sum(len(section.lines) for section in table.sections) == 1000
+
+
+def test_tables_import_nothing_heavy():
+    heavy = "('torch', 'transformers', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'jinja2')"
+    code = f"import sys, kdbench.tables; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
