@@ -125,9 +125,9 @@ class Lab:
         assert source.recipe is not None
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()
-        batch = 64
+        batch = 32
         epochs = max(1, round(source.recipe.steps * batch / len(texts)))
-        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=1e-3, seed=0)
+        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0)
         return self.shop.stage(self.stages[-1]["key"])
 
     def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None, **training: Any) -> Model:

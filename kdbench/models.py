@@ -189,7 +189,7 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     kind = {"deberta": "deberta-v2"}.get(config["type"], config["type"])
     if kind == "distilbert":
         words = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
-                 "intermediate_size": "hidden_dim"}
+                 "intermediate_size": "hidden_dim", "initializer_range": "initializer_range"}
         sizes = {words[name]: value for name, value in sizes.items()}
     if kind == "albert":
         sizes["embedding_size"] = sizes["hidden_size"]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
 from kdbench.batching import position_limit
-from kdbench.errors import Skip
+from kdbench.errors import BadInput, Skip
 from kdbench.identity import digest, seed_for
 from kdbench.lab import Lab
 from kdbench.losses import soft_targets
@@ -120,6 +120,8 @@ class VocabularyKD(Objective):
     def weigh(self, o: Options) -> None:
         given = {"masked_lm": o.a_mlm, "kl": o.a_ce, "mse": o.a_mse, "cosine": o.a_cos}
         self.weights = {name: weight for name, weight in given.items() if weight}
+        if not self.weights:
+            raise BadInput("ve_kd: a_ce, a_mlm, a_mse and a_cos are all 0, which leaves nothing to learn; give one a weight")
         self.tolerance = {name: o.tolerance / (weight if o.tolerance_on == "weighted" else 1)
                           for name, weight in self.weights.items() if name != "masked_lm"}
         self.temperature = o.temperature

@@ -9,6 +9,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--plugin", action="append", default=[], help="a file that registers a method, to be tested like the others")
+
+
+def pytest_configure(config):
+    from kdbench.registry import load_plugin
+
+    for path in config.getoption("--plugin"):
+        load_plugin(path)
+
+
 def pytest_collection_modifyitems(config, items):
     """Deselect what this run is not for; nothing is skipped silently inside a test."""
     data = os.environ.get("KDBENCH_DATA")

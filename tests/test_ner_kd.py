@@ -1,0 +1,366 @@
+"""ner_kd: its losses against plain arithmetic, its students, and the whole procedure on tiny models."""
+
+import dataclasses
+import math
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+from kdbench.bilstm import BiLSTMTagger
+from kdbench.errors import Skip
+from kdbench.lab import Lab, Workshop
+from kdbench.method import Batch, loss_of
+from kdbench.methods.ner_kd import (
+    Distillation,
+    NerKD,
+    attention_error,
+    layer_pairs,
+    lower_cased,
+    same_tokens,
+    smoothed_cross_entropy,
+    squared_error,
+)
+from kdbench.models import resolve
+from kdbench.options import build
+from kdbench.spec import Settings
+from kdbench.task import Data, Example, Task
+from kdbench.zoo import RECIPES
+
+LABELS = ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
+
+
+def options(variant="corrected", **given):
+    return build(NerKD.Options, variant, given, "ner_kd")
+
+
+# Losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes():
+    logits, labels = torch.randn(2, 3, 5), torch.tensor([[0, 4, -100], [2, -100, 1]])
+    expected = 0.0
+    for row, label in zip(logits.reshape(-1, 5), labels.flatten(), strict=True):
+        if label >= 0:
+            wanted = torch.full((5,), 0.1 / 4)
+            wanted[label] = 0.9
+            expected -= float((wanted * row.log_softmax(-1)).sum())
+    assert smoothed_cross_entropy(logits, labels, 0.1).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_squared_error_leaves_padding_out():
+    student, teacher = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    cut = nn.functional.mse_loss(student[0], teacher[0]) * 4 + nn.functional.mse_loss(student[1, :2], teacher[1, :2]) * 2
+    assert squared_error(student, teacher, mask).item() == pytest.approx(cut.item(), rel=1e-5)
+    everything = nn.functional.mse_loss(student, teacher) * 8
+    assert squared_error(student, teacher, None).item() == pytest.approx(everything.item(), rel=1e-5)
+
+
+def test_attention_error_compares_real_rows_and_columns():
+    student, teacher = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    cut = [nn.functional.mse_loss(student[b, :, :n, :n], teacher[b, :, :n, :n]) for b, n in enumerate((4, 2))]
+    assert attention_error(student, teacher, mask).item() == pytest.approx(sum(cut).item(), rel=1e-5)
+    everything = nn.functional.mse_loss(student, teacher) * 2
+    assert attention_error(student, teacher, None).item() == pytest.approx(everything.item(), rel=1e-5)
+
+
+def test_attention_of_other_numbers_of_heads_is_averaged():
+    teacher = torch.rand(1, 4, 3, 3)
+    student = teacher.mean(1, keepdim=True).expand(-1, 2, -1, -1)
+    assert attention_error(student, teacher, None).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_layer_pairs():
+    assert layer_pairs(12, 4, "off_by_one") == ([(1, 0), (4, 1), (7, 2), (10, 3)], [(1, 1), (4, 2), (7, 3), (10, 4)])
+    assert layer_pairs(12, 4, "uniform") == ([(3, 1), (6, 2), (9, 3), (12, 4)],) * 2
+    for teacher, student in [(3, 2), (6, 3), (2, 4), (24, 5), (1, 1)]:
+        hidden, attention = layer_pairs(teacher, student, "uniform")
+        assert hidden == attention and [layer for _, layer in hidden] == list(range(1, student + 1))
+        assert hidden[-1][0] == teacher, "the last layer learns from the last"
+        for pairs in layer_pairs(teacher, student, "off_by_one"):
+            assert all(0 <= t <= teacher and s <= student for t, s in pairs)
+
+
+def bert(layers=2, width=12, heads=2, vocab=40):
+    torch.manual_seed(layers)
+    config = BertConfig(vocab_size=vocab, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+                        intermediate_size=16, num_labels=5, attn_implementation="eager")
+    return BertForTokenClassification(config).eval()
+
+
+def batch_of(objective, teacher, width=8):
+    """Two texts of 8 and 5 tokens, the first and last of which are special, with the teacher's signals on them."""
+    ids = torch.randint(5, 40, (2, 8), generator=torch.Generator().manual_seed(3))
+    mask = torch.tensor([[1] * 8 + [0] * (width - 8), [1] * 5 + [0] * (width - 5)])
+    ids = nn.functional.pad(ids, (0, width - 8)) * mask
+    words = torch.tensor([[1, 2, 4, 6], [1, 3, -1, -1]])
+    word_ids = torch.full((2, width), -1)
+    word_ids[0, 1:7] = torch.tensor([0, 1, 1, 2, 2, 3])
+    word_ids[1, 1:4] = torch.tensor([0, 0, 1])
+    labels = torch.tensor([[0, 1, 3, 4], [0, 2, -100, -100]])
+    batch = Batch({"input_ids": ids, "attention_mask": mask}, labels=labels, words=words, extra={"word_ids": word_ids},
+                  counts={"examples": 2.0, "tokens": 13.0, "positions": 2.0 * width, "words": 6.0, "aligned": 6.0},
+                  examples=[SimpleNamespace(words=range(4)), SimpleNamespace(words=range(2))])
+    with torch.no_grad():
+        outputs = teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
+    pooled = objective.pool()(outputs, batch)
+    if "logits" in pooled:
+        pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
+        batch.signals["logits_known"] = words >= 0
+    batch.signals |= {kind: torch.stack(rows).float() for kind, rows in pooled.items()}
+    objective.collate(batch)
+    return batch
+
+
+EVERYTHING = ("hard", "logits", "hidden", "attention")
+
+
+def objective_for(chosen, teacher, student, terms=EVERYTHING, **more):
+    configs = teacher.config, student.config
+    return Distillation(chosen, terms, depths=tuple(c.num_hidden_layers for c in configs),
+                        widths=tuple(c.hidden_size for c in configs), **more)
+
+
+@pytest.mark.parametrize("unit", ["tokens", "words"])
+def test_a_student_that_is_its_teacher_has_no_soft_loss(unit):
+    model = bert()
+    terms = ("logits", "hidden", "attention") if unit == "tokens" else ("logits", "hidden")
+    objective = objective_for(options(), model, model, terms, unit=unit)
+    batch = batch_of(objective, model)
+    with torch.no_grad():
+        found = objective(model, batch)
+        assert all(term.total.item() == pytest.approx(0, abs=1e-9) for term in found.values())
+        assert {"logits", "embedding", "hidden"} <= set(found)
+        assert objective(bert(3), batch)["hidden"].total.item() > 1e-3
+
+
+@pytest.mark.parametrize("variant, changes", [("corrected", False), ("published", True)])
+def test_padding_changes_the_published_loss_alone(variant, changes):
+    teacher, student = bert(4, heads=4), bert(2)
+    objective = objective_for(options(variant, alpha=0.5), teacher, student)
+    with torch.no_grad():
+        losses = []
+        for width in (8, 12):
+            batch = batch_of(objective, teacher, width)
+            losses.append(loss_of(objective(student, batch), batch.counts).item())
+    assert (losses[0] != pytest.approx(losses[1], rel=1e-4)) == changes
+
+
+@pytest.mark.parametrize("variant", ["corrected", "published"])
+def test_permuting_a_batch_leaves_the_loss(variant):
+    teacher, student = bert(3, width=16), bert(2)
+    objective = objective_for(options(variant, alpha=0.5), teacher, student, seed=1)
+    batch = batch_of(objective, teacher)
+    turned = dataclasses.replace(
+        batch, inputs={k: v.flip(0) for k, v in batch.inputs.items()}, labels=batch.labels.flip(0), words=batch.words.flip(0),
+        signals={k: v.flip(0) for k, v in batch.signals.items()}, extra={k: v.flip(0) for k, v in batch.extra.items()})
+    with torch.no_grad():
+        one, two = (loss_of(objective(student, b), b.counts).item() for b in (batch, turned))
+    assert one == pytest.approx(two, rel=1e-5)
+
+
+def test_tokens_carry_their_words_tag():
+    teacher = bert()
+    objective = objective_for(options("published", alpha=0.5), teacher, teacher)
+    batch = batch_of(objective, teacher)
+    assert batch.extra["token_labels"].tolist() == [[-100, 0, 1, 1, 3, 3, 4, -100], [-100, 0, 0, 2] + [-100] * 4]
+    assert batch.counts["labelled_tokens"] == 9
+
+
+def test_tinybert_has_the_size_of_the_readme():
+    """54.40 MiB: 4 x 312 over 28,996 pieces, 9 tags, and the two projections to 768, which inference does not need."""
+    config = BertConfig(vocab_size=28_996, num_labels=9, **{k: v for k, v in RECIPES["tinybert"][0].config.items() if k != "type"})
+    with torch.device("meta"):
+        student = BertForTokenClassification(config)
+    objective = Distillation(options("published"), ("logits", "hidden", "attention"), depths=(12, 4),
+                             widths=(768, config.hidden_size))
+    deployed = sum(p.numel() for p in student.parameters())
+    learned = sum(p.numel() for p in objective.parameters())
+    assert (deployed + learned) * 4 / 2**20 == pytest.approx(54.40, abs=0.005)
+    assert deployed / 1e6 == pytest.approx(13.78, abs=0.005)
+
+
+# The procedure ----------------------------------------------------------------------------------------------------
+
+
+def sentences(count: int, seed: int) -> tuple[Example, ...]:
+    draw = random.Random(seed)
+    made = []
+    for number in range(count):
+        words, tags = [], []
+        for _ in range(draw.randint(1, 4)):
+            gene = draw.random() < 0.5
+            piece = [draw.choice(["Abc1", "Def", "kinase", "Xyz2"]) for _ in range(draw.randint(1, 3))] if gene else \
+                [draw.choice(["binds", "the", "inhibits", "weakly", "cells"]) for _ in range(draw.randint(1, 3))]
+            letters = ("S" if len(piece) == 1 else "B" + "I" * (len(piece) - 2) + "E") if gene else "O" * len(piece)
+            words += piece
+            tags += [LABELS.index(letter if letter == "O" else f"{letter}-GENE") for letter in letters]
+        made.append(Example(f"{seed}-{number}", words=tuple(words), label=tuple(tags)))
+    return tuple(made)
+
+
+TASK = Task(name="made_up", kind="tags", about="", metric="entity_f1", load=lambda _: None, scheme="IOBES")
+DATA = Data(train=sentences(40, 1), dev=sentences(10, 2), test=sentences(10, 3), labels=LABELS)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    def make(student="tiny:bert", teacher="tiny:bert", task=TASK, data=DATA, **settings):
+        chosen = Settings(**{"epochs": 1, "batch_size": 16, "max_length": 24, "latency": "off", **settings})
+        return Lab(task, data, 0, "corrected", chosen, resolve(student), resolve(teacher), Workshop(tmp_path),
+                   Accelerator(cpu=True))
+
+    return make
+
+
+def seen(made: Lab) -> dict[str, list[Example]]:
+    """The examples of each stage of training, filled in as `made` trains."""
+    found, train = {}, made.train
+
+    def record(model, objective, *, stage, examples=None, **more):
+        found[stage] = list(DATA.train if examples is None else examples)
+        return train(model, objective, stage=stage, examples=examples, **more)
+
+    made.train = record
+    return found
+
+
+RUNS = {
+    "corrected": ("corrected", {}, {}),
+    "published": ("published", {}, {}),
+    "other tokenizer": ("corrected", {"student": "tiny:roberta"}, {}),
+    "joint": ("corrected", {}, {"stages": "joint"}),
+    "alpha 0": ("corrected", {}, {"alpha": 0}),
+    "labels only": ("corrected", {}, {"distillation": "no"}),
+    "bilstm": ("corrected", {"student": "bilstm"}, {"embedding_size": 8, "hidden": 8, "head": 0}),
+    "published bilstm": ("published", {"student": "bilstm"}, {"embedding_size": 8, "hidden": 8, "layers": 1}),
+    "multi-channel": ("corrected", {"student": "bilstm"}, {"embedding": "cnn", "hidden": 8}),
+    "bert embedding": ("corrected", {"student": "bilstm"}, {"embedding": "bert", "hidden": 8, "alpha": 1}),
+    "no augmentation": ("corrected", {}, {"augment": "", "layer_losses": "no"}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs(lab, name):
+    variant, models, given = RUNS[name]
+    made = lab(**models)
+    stages = seen(made)
+    student = NerKD(options(variant, **given)).fit(made)
+    assert not student.module.training
+    assert all(math.isfinite(value) for entry in made.curves for value in entry["terms"].values())
+    predictions = made.predict(student, DATA.test)
+    assert [len(tags) for tags in predictions] == [len(example.words) for example in DATA.test]
+
+    last = [stage for stage in stages if stage != "fine-tuning"]
+    expected = {"labels only": ["augmented"], "corrected": ["layers", "distillation"], "other tokenizer": ["layers", "distillation"],
+                "alpha 0": ["layers", "distillation"]}.get(name, ["distillation"])
+    assert last == expected
+    copies = {"published": 39 * 10, "published bilstm": 39 * 10, "no augmentation": 40}.get(name, 40 * 4)
+    for stage in last:
+        assert len(stages[stage]) == pytest.approx(copies, rel=0.03)
+        originals = {example.id.split("+")[0] for example in stages[stage]}
+        assert originals <= {example.id for example in DATA.train}, "dev and test are never touched"
+    assert {example.id for example in stages["fine-tuning"]} == {example.id for example in DATA.train}
+    shown = {entry["stage"]: set(entry["terms"]) for entry in made.curves}
+    assert ("hard_labels" in shown[last[-1]]) == (name not in ("published", "published bilstm", "alpha 0"))
+    if name == "joint":
+        assert shown["distillation"] == {"hard_labels", "logits", "embedding", "hidden", "attention"}
+    if name == "other tokenizer":
+        assert shown["layers"] == {"embedding", "hidden"}
+    rebuilt = models.get("student") == "bilstm"
+    assert [row for row, _ in made.others] == (["bilstm as built here, no teacher"] if rebuilt else [])
+    assert isinstance(student.module, BiLSTMTagger) == rebuilt
+
+
+def test_projections_are_trained_and_saved(lab, tmp_path):
+    made = lab(student="tinybert")
+    student = NerKD(options("published", augment="")).fit(made)
+    saved = load_file(next((tmp_path / "models").glob(f"{student.key}*/objective.safetensors")))
+    assert {name: tuple(value.shape) for name, value in saved.items()} == {
+        f"project_{part}.{name}": shape for part in ("embedding", "hidden")
+        for name, shape in (("weight", (64, 312)), ("bias", (64,)))}
+    fresh = Distillation(options("published"), ("logits", "hidden"), depths=(2, 4), widths=(64, 312),
+                         seed=made.seed_for("projections"))
+    assert not torch.equal(saved["project_hidden.weight"], fresh.project_hidden.weight)
+    assert not torch.equal(saved["project_embedding.weight"], fresh.project_embedding.weight)
+
+
+def test_loss_decreases_and_students_learn(lab):
+    made = lab(epochs=6)
+    NerKD(options()).fit(made)
+    logits = [entry["terms"]["logits"] for entry in made.curves if entry["stage"] == "distillation"]
+    assert logits[-1] < 0.5 * logits[0]
+    hidden = [entry["terms"]["hidden"] for entry in made.curves if entry["stage"] == "layers"]
+    assert hidden[-1] < hidden[0]
+
+
+def test_unlabelled_sentences_join_the_distillation(lab):
+    made = lab()
+    made.unlabelled = (Example("u1", words=("Def", "binds")), Example("u2", words=("the",)))
+    stages = seen(made)
+    NerKD(options(layer_losses="no")).fit(made)
+    assert stages["distillation"][-2:] == list(made.unlabelled)
+    labels_only = lab()
+    labels_only.unlabelled = made.unlabelled
+    stages = seen(labels_only)
+    NerKD(options(distillation=False)).fit(labels_only)
+    assert all(example.label is not None for example in stages["augmented"])
+
+
+def test_published_protocol_reaches_the_training(lab, monkeypatch):
+    made, trained = lab(), {}
+    monkeypatch.setattr(made, "train", lambda model, objective, *, stage, **more: trained.update({stage: more}) or model)
+    NerKD(options("published")).fit(made)
+    own = {name: trained["distillation"][name] for name in ("lr", "weight_decay", "schedule", "warmup", "shuffle", "decay_all")}
+    assert own == {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "shuffle": False, "decay_all": True}
+    NerKD(options()).fit(made)
+    assert not {"lr", "weight_decay", "schedule", "warmup"} & set(trained["distillation"])
+
+
+def test_bert_embedding_is_copied_from_the_fine_tuned_teacher(lab):
+    made = lab(student="bilstm")
+    method = NerKD(options(embedding="bert"))
+    teacher = made.finetune(made.teacher())
+    student = method.shaped(made.student(), teacher, seed=0)
+    for name, value in teacher.module.bert.embeddings.state_dict().items():
+        assert torch.equal(student.module.encoder.embeddings.state_dict()[name], value)
+    assert student.key != made.student().key
+
+
+def test_a_bilstm_keeps_its_weights_where_they_fit(lab):
+    made = lab(student="bilstm")
+    given, teacher = made.student(), made.teacher()
+    assert NerKD(options()).shaped(given, teacher, seed=0) is given
+    unpacked = NerKD(options(packed=False)).shaped(given, teacher, seed=0)
+    assert not unpacked.module.config.packed and given.module.config.packed
+    assert all(torch.equal(a, b) for a, b in zip(unpacked.module.parameters(), given.module.parameters(), strict=True))
+    small = NerKD(options(hidden=8)).shaped(given, teacher, seed=0)
+    assert small.module.config.hidden_size == 8
+
+
+def test_lower_casing_survives_a_folder(lab, tmp_path):
+    made = lab(teacher="tiny:roberta", student="tiny:bert")
+    cased, lower = made.teacher(), made.student()
+    assert lower_cased(lower) is lower, "its tokenizer lower-cases by itself"
+    changed = lower_cased(cased)
+    changed.tokenizer.save_pretrained(tmp_path / "saved")
+    words = ["Abc1", "BINDS"]
+    for tokenizer in (changed.tokenizer, AutoTokenizer.from_pretrained(tmp_path / "saved", add_prefix_space=True)):
+        upper = tokenizer(words, is_split_into_words=True)["input_ids"]
+        assert upper == tokenizer([word.lower() for word in words], is_split_into_words=True)["input_ids"]
+        assert upper == cased.tokenizer([word.lower() for word in words], is_split_into_words=True)["input_ids"]
+    assert changed.key != cased.key and not same_tokens(changed.tokenizer, cased.tokenizer)
+
+
+def test_what_does_not_fit_is_skipped_with_a_reason(lab):
+    with pytest.raises(Skip, match="level=words"):
+        NerKD(options("published")).fit(lab(student="tiny:roberta"))
+    with pytest.raises(Skip, match="embedding=trained"):
+        NerKD(options(embedding="bert")).fit(lab(teacher="tiny:distilbert", student="bilstm"))

@@ -1,0 +1,205 @@
+"""Answers in words: labels with probabilities, entities where they stand in the text."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from students import TEXTS, student, write
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from kdbench.errors import BadInput
+from kdbench.export import export
+from kdbench.predict import Predictor, load_predictor, read_texts, render
+from kdbench.serving import Artefact, Labels
+from kdbench.task import Example
+
+
+class Lookup(Artefact):
+    """A model of our own making: each token's logits are looked up by the token's text."""
+
+    def __init__(self, labels, table, limit=64):
+        letters = [chr(i) for i in range(33, 127)] + ["µ", "é"]
+        names = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters, *(f"##{letter}" for letter in letters), *table]
+        tokenizer = Tokenizer(models.WordPiece({name: i for i, name in enumerate(dict.fromkeys(names))}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+        self.table = {tokenizer.token_to_id(name): logits for name, logits in table.items()}
+        super().__init__(tokenizer, labels, {"max_position_embeddings": limit}, ("input_ids", "attention_mask"), 1, "cpu")
+
+    def forward(self, inputs):
+        none = np.zeros(len(self.labels.labels))
+        none[0] = 4.0
+        return np.array([[self.table.get(i, none) for i in row] for row in inputs["input_ids"]], dtype=np.float32)
+
+
+def tagger(limit=64, labels=("O", "B-GENE", "I-GENE"), names=None):
+    begins, goes_on = (0, 9, 0), (0, 0, 9)
+    table = {"p53": begins, "IL": begins, "-": goes_on, "2": goes_on, "NF": begins, "kappa": goes_on, "##kappa": (99, 0, 0)}
+    return Predictor(Lookup(Labels("tags", labels, names or {}, 512), table, limit))
+
+
+# ---- tags ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, entities", [
+    ("p53 binds IL-2.", [("p53", 0, 3), ("IL-2", 10, 14)]),
+    ("(p53)\tand\n IL - 2", [("p53", 1, 4), ("IL - 2", 11, 17)]),
+    ("µé p53", [("p53", 3, 6)]),
+    ("nothing here", []),
+    (["Of", "IL", "-", "2", ",", "p53"], [("IL - 2", 3, 9), ("p53", 12, 15)]),
+    ("p53 p53", [("p53", 0, 3), ("p53", 4, 7)]),
+    ("p53_a", []),  # one word, of which only the first piece counts; that piece is no gene
+])
+def test_entities_stand_where_the_text_has_them(text, entities):
+    answer, = tagger().predict([text])
+    plain = text if isinstance(text, str) else " ".join(text)
+    assert [(e["text"], e["start"], e["end"]) for e in answer["entities"]] == entities
+    assert all(plain[e["start"]:e["end"]] == e["text"] for e in answer["entities"]) and answer["text"] == plain
+
+
+def test_a_word_is_tagged_by_its_first_piece():
+    entity, = tagger().predict(["NFkappa"])[0]["entities"]
+    assert (entity["text"], entity["type"]) == ("NFkappa", "GENE")
+
+
+def test_an_entitys_probability_is_the_mean_over_its_words():
+    artefact = tagger().artefact
+    artefact.table[artefact.tokenizer.token_to_id("-")] = (0.0, 0.0, 1.0)
+    entity, = Predictor(artefact).predict(["IL-"])[0]["entities"]
+    sure, unsure = np.exp(9) / (np.exp(9) + 2), np.e / (np.e + 2)
+    assert entity["probability"] == pytest.approx((sure + unsure) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("labels, names, expected", [
+    (("O", "B-GENE", "I-GENE"), {"B-GENE": "gene begins", "I-GENE": "gene goes on"}, ("GENE", "gene")),
+    (("O", "B", "I"), {"B": "gene begins"}, ("", "gene")),
+    (("O", "B", "I"), {}, ("", "entity")),
+    (("O", "B-PAR", "I-PAR"), {"B-PAR": "participants"}, ("PAR", "participants")),
+])
+def test_types_are_spelled_out(labels, names, expected):
+    entity, = tagger(labels=labels, names=names).predict(["p53"])[0]["entities"]
+    assert (entity["type"], entity["name"]) == expected
+
+
+def test_a_text_beyond_the_limit_says_so():
+    short, long = tagger(limit=4).predict(["a p53", "a b p53"])
+    assert len(short["entities"]) == 1 and "truncated" not in short
+    assert long["entities"] == [] and long["truncated"] is True
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+def fixed(tmp_path, kind, bias, **facts):
+    """A student whose logits are `bias`, whatever it reads."""
+    model = student(kind=kind)
+    with torch.no_grad():
+        model.module.classifier.weight.zero_()
+        model.module.classifier.bias.copy_(torch.tensor(bias))
+    write(tmp_path / "run", kind=kind, **facts)
+    model.module.save_pretrained(tmp_path / "run")
+    return load_predictor(tmp_path / "run")
+
+
+def test_single_labels_with_probabilities(tmp_path):
+    predictor = fixed(tmp_path, "single", [0.0, 2.0, 1.0], names={"inhibits": "inhibitor, downregulator"})
+    answer, pair = predictor.predict(["one", ("one", "two")])
+    powers = np.exp([0, 2, 1]) / np.exp([0, 2, 1]).sum()
+    assert answer == {"text": "one", "label": "inhibits", "name": "inhibitor, downregulator", "probability": round(powers[1], 4),
+                      "labels": dict(zip(("none", "inhibits", "activates"), powers.round(4).tolist(), strict=True))}
+    assert (pair["text"], pair["pair"]) == ("one", "two")
+
+
+@pytest.mark.parametrize("threshold, label", [(None, "none"), (0.2, "inhibits"), (0.4, "none")])
+def test_the_threshold_of_two_classes(tmp_path, threshold, label):
+    artefact = Lookup(Labels("single", ("none", "inhibits"), {}, 64, threshold), {})
+    artefact.forward = lambda inputs: np.array([[1.0, 0.0]] * len(inputs["input_ids"]))  # 0.27 for the last
+    assert Predictor(artefact).predict(["x"])[0]["label"] == label
+
+
+@pytest.mark.parametrize("threshold, predicted", [(None, ["death"]), (0.2, ["death", "repair"])])
+def test_several_labels_by_threshold(tmp_path, threshold, predicted):
+    predictor = fixed(tmp_path, "multi", [-3.0, 1.0, -1.0], names={"death": "cell death"}, threshold=threshold)
+    answer, = predictor.predict(["one"])
+    assert answer["predicted"] == predicted and answer["names"][0] == "cell death"
+    assert answer["labels"] == {"growth": 0.0474, "death": 0.7311, "repair": 0.2689}
+
+
+def test_numbers(tmp_path):
+    assert fixed(tmp_path, "regression", [2.5]).predict([("one", "two")]) == [{"text": "one", "pair": "two", "value": 2.5}]
+
+
+@pytest.mark.parametrize("kind", ["single", "tags"])
+def test_onnx_says_what_safetensors_says(tmp_path, kind):
+    write(tmp_path / "run", kind=kind)
+    export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:2])
+    torch_says, onnx_says = (load_predictor(tmp_path / place).predict(TEXTS) for place in ("run", "out/onnx"))
+    assert json.dumps(torch_says)[:200] and len(torch_says) == len(TEXTS)
+    for a, b in zip(torch_says, onnx_says, strict=True):
+        assert a.get("label") == b.get("label")
+        assert [(e["start"], e["end"], e["type"]) for e in a.get("entities", ())] == [
+            (e["start"], e["end"], e["type"]) for e in b.get("entities", ())]
+
+
+def test_a_task_s_examples_are_texts_too(tmp_path):
+    predictor = tagger()
+    assert predictor.predict([Example("1", words=("p53", "x"))]) == predictor.predict([["p53", "x"]])
+    assert predictor.predict([]) == []
+
+
+def test_a_folder_without_labels_json_is_read_by_its_configuration(tmp_path):
+    for kind in ("single", "multi", "tags"):
+        for name in ("tiny:bert", "bilstm"):
+            folder = write(tmp_path / f"{name}-{kind}", name, kind)
+            written = Labels.read(folder)
+            (folder / "labels.json").unlink()
+            assert (Labels.read(folder).kind, Labels.read(folder).labels) == (written.kind, written.labels)
+            assert written.kind == kind
+
+
+# ---- in and out ------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_lines_and_of_json(tmp_path):
+    path = tmp_path / "texts"
+    path.write_text('one\n\n  two \n{"sentence": "three", "label": "x"}\n{"text": "four"}\n'
+                    '{"sentence1": "five", "sentence2": "six"}\n{"tokens": ["seven"], "sentence": "eight"}\n', encoding="utf-8")
+    start = ["one", "two", "three", "four", ("five", "six")]
+    assert read_texts(path, "single") == [*start, "eight"]
+    assert read_texts(path, "tags") == [*start, ["seven"]]
+
+
+@pytest.mark.parametrize("content, message", [
+    (b'fine\n{"sentence": 3}\n', r"line 2: has no `sentence`"),
+    (b'{"sentence": \n', r"line 1: not valid JSON"),
+    (b"\n \n", "holds no text"),
+    (b"\xff\xfe", "not UTF-8"),
+    (None, "No such file"),
+])
+def test_bad_files_take_one_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "texts").write_bytes(content)
+    with pytest.raises(BadInput, match=message) as error:
+        read_texts(tmp_path / "texts", "single")
+    assert "\n" not in str(error.value)
+
+
+def test_tables_and_json_lines():
+    answers = tagger().predict(["p53 binds IL-2.", "nothing"])
+    assert render(answers).splitlines() == [
+        "entity  type  start  end  probability  in",
+        "p53     GENE  0      3    0.9998       p53 binds IL-2.",
+        "IL-2    GENE  10     14   0.9998       p53 binds IL-2.",
+        "        none                           nothing",
+    ]
+    assert [json.loads(line) for line in render(answers, "jsonl").splitlines()] == answers
+    labelled = [{"text": "one " * 40, "label": "CPR:4", "name": "inhibitor", "probability": 0.9, "labels": {"CPR:4": 0.9}}]
+    header, row = render(labelled).splitlines()
+    assert header.split() == ["label", "name", "probability", "text"] and row.startswith("CPR:4  inhibitor  0.9") and row.endswith("...")
+    several = [{"text": "a", "predicted": ["x", "y"], "names": ["ex", "why"], "labels": {"x": 0.9, "y": 0.6}},
+               {"text": "b", "pair": "c", "predicted": [], "names": [], "labels": {"x": 0.1, "y": 0.2}}]
+    assert render(several).splitlines()[1:] == ["ex 0.9, why 0.6  a", "none             b | c"]
+    assert render([{"text": "a", "value": 2.5}]).splitlines() == ["value  text", "2.5    a"]
+    with pytest.raises(BadInput, match="unknown format 'csv'"):
+        render(answers, "csv")
