@@ -98,7 +98,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: 
     record, folder = find_run(results_dir, run)
     task: Task = TASKS.get(record["cell"]["task"])
     data = load(LoadOptions(files={"train": path, "dev": path, "test": path}))
-    labels = open_artefact(folder, "torch", threads).labels.names
+    labels = open_artefact(folder, "torch", threads).labels.labels
     strangers = [label for label in data.labels if label not in labels]
     if strangers:
         raise BadInput(f"{path}: label {strangers[0]!r} is none of the student's ({', '.join(labels)})")

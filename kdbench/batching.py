@@ -154,5 +154,6 @@ def pad_stack(rows: Sequence[np.ndarray], least: Sequence[int] = ()) -> np.ndarr
         shape[d] = max(shape[d], size)
     out = np.zeros((len(rows), *shape), dtype=rows[0].dtype)
     for i, row in enumerate(rows):
-        out[(i, *(slice(0, n) for n in row.shape))] = row
+        corner: Any = (i, *(slice(0, n) for n in row.shape))
+        out[corner] = row
     return out

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from kdbench import __version__
 from kdbench.errors import BadInput, Broken, Skip
-from kdbench.registry import METHODS, load_entry_points, load_plugin, unknown
+from kdbench.registry import METHODS, load_plugins, unknown
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT
-        for path in getattr(args, "plugin", None) or ():
-            load_plugin(path)
-        load_entry_points()
+        if getattr(args, "plugin", None):  # workers read the variable
+            os.environ["KDBENCH_PLUGINS"] = os.pathsep.join(str(Path(path).absolute()) for path in args.plugin)
+        load_plugins()
         return args.do(args) or DONE
     except (BadInput, Skip) as error:
         print(f"bench.py: {one_line(error)}", file=sys.stderr)
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            raise BadInput(unknown(action.metavar or action.dest, str(value), [str(c) for c in action.choices]))
+            raise BadInput(unknown(str(action.metavar or action.dest), str(value), [str(c) for c in action.choices]))
 
 
 def parser() -> Parser:

@@ -102,34 +102,40 @@ def find_folder(name: str, data_dir: Path) -> Path:
     """
     if not data_dir.is_dir():
         raise BadInput(f"data folder {data_dir}: no such folder")
-    root = data_dir.resolve()
     wanted = (name.lower(), f"{name.lower()}_hf")
-    found = [data_dir] if root.name.lower() in wanted else []
+    found = [data_dir] if data_dir.resolve().name.lower() in wanted else []
     level = [data_dir]
     for _ in range(DEPTH):
-        level = [child for folder in level for child in _children(folder, root)]
+        level = [child for folder in level for child in _children(folder) if _inside(child, data_dir)]
         found += [folder for folder in level if folder.name.lower() in wanted]
     if not found:
         raise BadInput(f"data folder {data_dir} has no folder named {name} (searched {DEPTH} levels down); "
                        f"`bench.py prepare {name}` gets it or says how; without a data folder the look-alike is used")
-    return next((folder for folder in found if any(path.is_file() for path in folder.iterdir())), found[0])
+    return next((folder for folder in found if any(os.path.isfile(folder / name) for name in _names(folder))), found[0])
 
 
-def _children(folder: Path, root: Path) -> list[Path]:
+def _names(folder: Path) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except OSError:  # a folder that may not be listed cannot be the one that was meant
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError:  # a folder that may not be listed has nothing for us
         return []
-    return [folder / name for name in names if (folder / name).resolve().is_relative_to(root)]
+
+
+def _children(folder: Path) -> list[Path]:
+    return [folder / name for name in _names(folder) if os.path.isdir(folder / name)]
+
+
+def _inside(path: Path, data_dir: Path) -> bool:
+    """Does `path` lie in the data folder after every link is followed? (realpath: a loop of links is no error yet)"""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data_dir))
 
 
 def find_file(folder: Path, data_dir: Path, names: Sequence[str]) -> Path | None:
     """The first of `names` that the folder has; `BadInput` where it leads out of the data folder."""
     for name in names:
         path = folder / name
-        if path.exists() or path.is_symlink():
-            if not path.resolve().is_relative_to(data_dir.resolve()):
+        if os.path.lexists(path):
+            if not _inside(path, data_dir):
                 raise BadInput(f"{path} leads out of the data folder {data_dir}; copy the file into it")
             return path
     return None

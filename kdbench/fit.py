@@ -96,7 +96,7 @@ class Fitting:
         self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr, betas=training.betas,
                                            eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.parallel: nn.Module = self.trainee
+        self.parallel: Any = self.trainee
         if self.world > 1:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.trainee, find_unused_parameters=True)
         self.epoch = self.batch_number = self.step = 0

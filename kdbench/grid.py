@@ -19,6 +19,7 @@ import torch
 from kdbench import store
 from kdbench.errors import BadInput, Skip
 from kdbench.progress import clock, say
+from kdbench.registry import load_plugins
 from kdbench.runner import Job, Request, Runner, plan
 from kdbench.suite import Planned, Suite
 
@@ -133,6 +134,7 @@ def run(suite: Suite, all_cells: Sequence[Cell], runner: Runner, *, engine: str 
         for number, cell in enumerate(jobs, 1):
             spent = time.monotonic() - begun
             left = f", about {clock(spent / (number - 1) * (len(jobs) - number + 1))} left" if number > 1 else ""
+            assert cell.job is not None
             record = runner.one(cell.job, f"[{number}/{len(jobs)}{left}] ")
             records.append(record)
             if fail_fast and record.get("status") == "failed":
@@ -199,6 +201,7 @@ def message(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
 
 def work(told: dict[str, Any]) -> dict[str, Any]:
     """A worker's part: plan the request again, run the one cell with that id, return its record."""
+    load_plugins()
     given = told["request"]
     request = Request(**{**given, "data_dir": Path(given["data_dir"]) if given["data_dir"] else None,
                          "unlabelled": Path(given["unlabelled"]) if given["unlabelled"] else None,

@@ -26,7 +26,7 @@ from kdbench.losses import Supervised
 from kdbench.method import Objective
 from kdbench.mlm import MaskedLM, unlabelled
 from kdbench.models import Head, Model, Source, build, cut
-from kdbench.progress import Phases, Progress
+from kdbench.progress import Phases, Progress, say
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task
 
@@ -193,7 +193,8 @@ class Lab:
         trained.module.eval()
         made = json.loads((folder / "stage.json").read_text())
         role = "teacher" if self.is_teacher(model) else "student"
-        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"], "cached": cached, "key": key})
+        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
+                            "accumulate": made["accumulate"], "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
         return trained
 
@@ -205,12 +206,26 @@ class Lab:
         corpus = self.corpus(model, examples, training.max_length)
         measured = (training.select == "best" or training.patience is not None) and bool(self.data.dev)
         partial = folder.with_name(f"{folder.name}.partial")
-        fitting = Fitting(
-            model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
-            bf16=self.bf16(model), evaluate=(lambda: self.dev_measures(model, training)) if measured else None,
-            folder=partial, checkpoint_seconds=self.settings.checkpoint_seconds,
-            label=f"{self.label}{model.name}, {stage}", phases=self.phases)
-        history = fitting.run()
+        initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
+        while True:
+            fitting = Fitting(
+                model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
+                bf16=self.bf16(model), evaluate=(lambda: self.dev_measures(model, training)) if measured else None,
+                folder=partial, checkpoint_seconds=self.settings.checkpoint_seconds,
+                label=f"{self.label}{model.name}, {stage}", phases=self.phases)
+            try:
+                history = fitting.run()
+                break
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or 2 * training.accumulate > training.batch_size:
+                    raise
+            # outside the handler, so that the failed step's tensors are let go
+            training = replace(training, accumulate=2 * training.accumulate)
+            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts of {training.batch_size // training.accumulate}")
+            del fitting
+            torch.cuda.empty_cache()
+            model.module.load_state_dict(initial[0])
+            objective.load_state_dict(initial[1])
         if self.accelerator.is_main_process:
             part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
             shutil.rmtree(part, ignore_errors=True)
@@ -219,7 +234,8 @@ class Lab:
             model.tokenizer.save_pretrained(part)
             if any(True for _ in objective.parameters()):
                 save_model(objective, str(part / "objective.safetensors"))
-            made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "history": history}
+            made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "accumulate": training.accumulate,
+                    "history": history}
             (part / "stage.json").write_text(json.dumps(made))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(part, folder)
@@ -353,6 +369,11 @@ class Lab:
 
     def seed_for(self, *axes: str) -> int:
         return seed_for(self.seed, *axes)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Is this torch saying that a device, or the machine, has no memory left?"""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def average(own: list[Any], other: Any, kind: str) -> list[Any]:

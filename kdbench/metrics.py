@@ -61,9 +61,10 @@ class Metric:
     higher_is_better: bool = True
 
     def score(self, gold: Any, predicted: Any, info: Info) -> float:
-        if self.direct is not None:
-            return self.direct(gold, predicted, info)
-        return float(self.finish(self.counts(gold, predicted, info).sum(axis=0)))
+        if self.counts is not None and self.finish is not None:
+            return float(self.finish(self.counts(gold, predicted, info).sum(axis=0)))
+        assert self.direct is not None, f"{self.name} has neither counts nor a direct score"
+        return self.direct(gold, predicted, info)
 
 
 @dataclass(frozen=True)
@@ -228,12 +229,14 @@ def accuracy_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
 def documents(gold: ndarray, predicted: ndarray, info: Info) -> tuple[ndarray, ndarray, ndarray]:
     """Union of the labels over the examples of each document (D, C), and the row where each document begins (D,)."""
     _, first, where = np.unique(np.array(info.groups, dtype=str), return_index=True, return_inverse=True)
-    merged = []
-    for labels in one_hot(gold, predicted):
-        union = np.zeros((len(first), labels.shape[1]), dtype=int)
-        np.maximum.at(union, where, labels)
-        merged.append(union)
-    return *merged, first
+
+    def union(labels: ndarray) -> ndarray:
+        merged = np.zeros((len(first), labels.shape[1]), dtype=int)
+        np.maximum.at(merged, where, labels)
+        return merged
+
+    in_gold, in_predicted = one_hot(gold, predicted)
+    return union(in_gold), union(in_predicted), first
 
 
 def document_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:

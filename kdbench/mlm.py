@@ -54,7 +54,8 @@ class MaskedLM(Objective):
         batch.counts["masked"] = float((targets != -100).sum())
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
-        hidden = student.base_model(**batch.inputs).last_hidden_state
+        encoder: Any = student.base_model
+        hidden = encoder(**batch.inputs).last_hidden_state
         targets = batch.extra["targets"]
         where = targets != -100
         logits = lm_logits(student, hidden[where])

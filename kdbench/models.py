@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,13 +76,20 @@ class Source:
 
 
 def resolve(name: str) -> Source:
-    """What `name` stands for; `BadInput` where it is no known name, no usable folder and no hub id."""
+    """What `name` stands for; `BadInput` where it is no known name, no usable folder and no hub id.
+
+    A folder of that name in the folder that KDBENCH_MODELS names comes first: so a suite that says
+    `biobert` runs on a machine that reaches no hub.
+    """
     if name.startswith("cut:"):
         _, count, *rest = name.split(":", 2)
         if not count.isdigit() or int(count) < 1:
             raise BadInput(f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
         base = resolve(rest[0]) if rest else None
         return Source(f"cut:{count}" + (f":{base.name}" if base else ""), cut=int(count), base=base)
+    if (shelf := os.environ.get("KDBENCH_MODELS")) and (folder := Path(shelf) / name).is_dir() and folder.parent == Path(shelf):
+        check_folder(folder)
+        return Source(name, folder=folder)
     if name in MODELS:
         recipe = MODELS.get(name)
         if recipe.origin:
@@ -165,7 +173,8 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     identity = {"source": source.identity(), "head": head, "seed": seed}
     if encoder is not None:
         identity["encoder"] = encoder.name
-    lr = source.recipe.lr if source.recipe else 5e-5
+    recipe = source.recipe or (MODELS.get(source.name) if source.name in MODELS else None)
+    lr = recipe.lr if recipe else 5e-5
     if encoder is not None:
         source = replace(source, folder=encoder)
     if source.folder or source.hub:
@@ -216,7 +225,7 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
     return module, tokenizer, ready, ("head as it came",) if ready else ()
 
 
-def load_tokenizer(place: str, config: Any) -> PreTrainedTokenizerFast:
+def load_tokenizer(place: str, config: Any) -> Any:
     byte_level = config.model_type in ("roberta", "gpt2", "deberta", "longformer", "modernbert")
     tokenizer = AutoTokenizer.from_pretrained(place, **({"add_prefix_space": True} if byte_level else {}))
     if not tokenizer.is_fast:

@@ -16,6 +16,7 @@ from typing import Any
 # Okabe and Ito's colours are told apart by colour-blind readers; the page gives each a light and a dark value.
 COLOURS = 8
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+IDS = "id-in-picture-"  # begins every id; a page with several pictures numbers it
 Pair = tuple[float, float]
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 STAND_INS = {"ink": "#010203", "soft": "#020304", "grid": "#030405"}
@@ -149,7 +150,7 @@ def key(series: Series) -> str:
     style = MarkerStyle(series.marker)
     path = style.get_path().transformed(style.get_transform())
     letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
-    steps = [letters[code] + " ".join(f"{10 * v:.1f}" for v in (points if code != 79 else ()))
+    steps = [letters[int(code)] + " ".join(f"{10 * v:.1f}" for v in (points if code != 79 else ()))
              for points, code in path.iter_segments()]
     return (f'<svg class="key" viewBox="-7 -7 14 14" aria-hidden="true"><path transform="scale(1,-1)" '
             f'style="fill:var(--{series.css});stroke:var(--{series.css})" d="{" ".join(steps)}"/></svg>')
@@ -168,7 +169,7 @@ def canvas(width: float, height: float, columns: int = 1, left: float = 0.5, bot
     from matplotlib.figure import Figure
 
     ink, grid = STAND_INS["ink"], STAND_INS["grid"]
-    style = {"font.size": 8, "axes.edgecolor": STAND_INS["soft"], "axes.labelcolor": ink, "xtick.color": ink,
+    style: Any = {"font.size": 8, "axes.edgecolor": STAND_INS["soft"], "axes.labelcolor": ink, "xtick.color": ink,
              "ytick.color": ink, "text.color": ink, "grid.color": grid, "font.family": "sans-serif",
              "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
@@ -220,16 +221,9 @@ def svg(figure: Any) -> str:
     text = re.sub(r' xmlns:xlink="[^"]*"| xmlns="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r"<style.*?</style>", "", text, flags=re.S).replace("<defs></defs>", "")
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
-    prefix = f"p{abs(hash_of(text)):x}-"
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r'(url\(#|href="#)', rf"\1{prefix}", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{IDS}{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r'(url\(#|href="#)', rf"\1{IDS}", text)
     for name, stand_in in STAND_INS.items():
         text = text.replace(stand_in, f"var(--{name})")
     return text
 
-
-def hash_of(text: str) -> int:
-    """The same for the same picture in every process, unlike `hash`."""
-    import zlib
-
-    return zlib.crc32(text.encode())

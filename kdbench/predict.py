@@ -18,7 +18,7 @@ from kdbench.registry import unknown
 from kdbench.serving import Artefact, Labels, Text, open_artefact, plain_text, words_of
 from kdbench.tags import lenient_spans
 
-FORMATS = ("table", "jsonl")
+FORMATS = ("table", "json")
 Words = str | Sequence[str]  # a text, a pair of texts, or the words of one
 
 
@@ -171,10 +171,10 @@ def is_words(value: Any) -> bool:
 
 
 def render(answers: Sequence[dict[str, Any]], style: str = "table") -> str:
-    """Answers for people (`table`) or for programs (`jsonl`, one JSON object a line)."""
+    """Answers for people (`table`) or for programs (`json`: one object a line)."""
     if style not in FORMATS:
         raise BadInput(unknown("format", style, FORMATS))
-    if style == "jsonl":
+    if style == "json":
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
     rows = [row for answer in answers for row in table_rows(answer)]
     lines = [list(rows[0]) if rows else [], *([str(value) for value in row.values()] for row in rows)]

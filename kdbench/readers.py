@@ -159,7 +159,7 @@ def tagged_words(record: Record, words: str, tags: str, known: Collection[str], 
     if wrong is not None and not repair:
         i, due = wrong
         raise _at_word(record, i, f"tag {lists[1][i]} of word {i + 1} breaks {scheme}, which has {due} there",
-                       "correct it, or let it be repaired with --set repair=yes")
+                       "correct it, or let it be repaired with --task-set repair=yes")
     return tuple(lists[0]), schemes.repair(lists[1], scheme) if wrong else lists[1]
 
 

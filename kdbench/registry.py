@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -114,10 +115,12 @@ def load_plugin(path: str | Path) -> None:
         raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
 
 
-def load_entry_points() -> None:
-    """Import what installed packages offer under the entry-point group ``kdbench``."""
+def load_plugins() -> None:
+    """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the entry-point group ``kdbench``."""
     from importlib.metadata import entry_points
 
+    for path in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):
+        load_plugin(path)
     for point in entry_points(group="kdbench"):
         point.load()
 

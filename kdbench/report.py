@@ -5,6 +5,7 @@ A single HTML file that opens offline: inline SVG and CSS, no script, no request
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench import plots
 from kdbench import render as show
+from kdbench.columns import COLUMNS, DEFAULT, LATENCY
+from kdbench.contrasts import Counts
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, at, called, shared_share, trouble
-from kdbench.tables import COLUMNS, DEFAULT, LATENCY, Counts, Line, Section, Table, build, matrix, summary
+from kdbench.rows import Group, Line, at, called, shared_share, trouble
+from kdbench.tables import Section, Table, build, matrix, summary
 
 if TYPE_CHECKING:
     from kdbench.reported import Comparison
@@ -55,7 +58,8 @@ def report(
     table = build(records, counts, [*DEFAULT, "training_seconds"], cache)
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
-    environment.filters["picture"] = Markup
+    numbers = itertools.count(1)
+    environment.filters["picture"] = lambda svg: Markup(svg.replace(plots.IDS, f"p{next(numbers)}-"))  # ids stay unique
     page = environment.get_template("report.html")
     return page.render(
         title=title,
@@ -272,9 +276,9 @@ def origins(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def corpus(group: Group) -> dict[str, Any]:
     """The data of one section: files by checksum."""
     data = group.data
-    published = {True: "the published files", False: "other files than the published ones"}
+    published = {"True": "the published files", "False": "other files than the published ones"}
     return {
-        "task": group.task, "kind": group.kind, "files": published.get(data.get("published_files"), ""),
+        "task": group.task, "kind": group.kind, "files": published.get(str(data.get("published_files")), ""),
         "licence": data.get("licence") or "",
         "sums": ", ".join(f"{name} {str(sum_)[:12]}" for name, sum_ in sorted((data.get("sha256") or {}).items())),
     }

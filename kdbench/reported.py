@@ -34,7 +34,7 @@ class Reported:
     task, task_options, metric, split, sha256   our name for exactly that protocol; the split is found by the
                    checksum of its file where one is given, because what one calls dev another calls test
     protocol       the same in words
-    method, model, options   which of our rows it stands for: name patterns, split by |, and options of the method
+    method, model, options   which of our rows it stands for; | is "or", models are patterns
     not_comparable why no protocol of ours fits, where none does
     """
 
@@ -115,7 +115,7 @@ def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported]) -> 
                 continue
             rows = [row for row in group.rows if not row.part and stands_for(figure, row)]
             reason = mismatch(figure, group)
-            split = None if reason else split_of(figure, group)
+            split = split_of(figure, group) or ""
             for row in rows:
                 name = f"{called[id(row)]}, {row.student}"
                 if why := reason or fewer_rows(row):
@@ -132,17 +132,23 @@ def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported]) -> 
 
 
 def stands_for(figure: Reported, row: Row) -> bool:
-    """Whether our row is an attempt at the published one: method, model, and the options that both name."""
-    patterns = figure.model.lower().split("|")
-    if row.method != figure.method or not any(fnmatch.fnmatchcase(row.student.lower(), p) for p in patterns):
-        return False
+    """Whether our row is an attempt at the published one: method, model, and the options that the figure names.
+
+    An option that our row does not have is an empty text; None is a default.
+    """
     options = row.cell.get("options") or {}
-    return all(as_option(options.get(name, "")) == value for name, value in figure.options.items())
+    models = {row.student.lower(), str(options.get("student", "")).lower()}  # a method may build its own student
+    return (
+        row.method in figure.method.split("|")
+        and any(fnmatch.fnmatchcase(model, pattern) for model in models for pattern in figure.model.lower().split("|"))
+        and all(as_option(options.get(name, "")) in value.split("|") for name, value in figure.options.items())
+    )
 
 
 def wanted(figure: Reported) -> str:
-    options = ", ".join(f"{name}={value}" for name, value in figure.options.items())
-    return f"{figure.method}{f' ({options})' if options else ''} with {figure.model.replace('|', ' or ')}"
+    options = ", ".join(f"{name}={value.strip('|')}" for name, value in figure.options.items())
+    models = figure.model.replace("|", " or ") or "that model"
+    return f"{figure.method.replace('|', ' or ')}{f' ({options})' if options else ''} with {models}"
 
 
 def as_option(value: Any) -> str:
@@ -184,7 +190,7 @@ def other_metric(figure: Reported, group: Group) -> str:
     return f"theirs: {figure.protocol}; the table's {group.metric} on test is another measure"
 
 
-def judge(figure: Reported, name: str, scores: dict[int, float], split: str | None, group: Group) -> Comparison:
+def judge(figure: Reported, name: str, scores: dict[int, float], split: str, group: Group) -> Comparison:
     """The published value against our runs of the same metric on the same split."""
     ours = show.Value.of(scores.values())
     if ours is None:
@@ -211,7 +217,8 @@ HEAD = ("source", "system", "published", "ours", "our row", "n", "verdict", "on 
 
 def told(comparisons: Sequence[Comparison]) -> tuple[list[list[str]], list[str]]:
     """For people: lines under `HEAD`, and one sentence a reason for the figures that nothing can be set beside."""
-    lines, alone = [], {}
+    lines: list[list[str]] = []
+    alone: dict[str, dict[str, None]] = {}
     for c in comparisons:
         published, figure = c.reported, f"{c.reported.system} {c.reported.value:.1f}"
         if c.ours:

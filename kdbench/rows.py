@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kdbench.render import Value
+
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
 SPLITS = ("train", "dev", "test")
 
@@ -60,6 +62,16 @@ class Row:
 
 
 @dataclass
+class Line:
+    """A row with its name and its figures by column; `tie` is the letter of its tie group."""
+
+    row: Row
+    name: str
+    values: dict[str, Value] = field(default_factory=dict)
+    tie: str = ""
+
+
+@dataclass
 class Group:
     """The rows of one protocol; `troubles` are the records of cells that failed or were skipped."""
 
@@ -87,11 +99,11 @@ class Group:
             if row.part:
                 continue
             settings = as_text(row.cell.get("settings"))
-            names = []
+            names: list[tuple[str, ...]] = []
             if row.method == "finetune":
                 names.append(("plain", row.student))
             if row.method == "logit_kd":
-                names.append(("logit", row.student, row.cell["teacher"]))
+                names.append(("logit", row.student, row.cell.get("teacher") or ""))
             if row.role == "teacher":
                 names.append(("teacher", row.student))
             for name in names:
@@ -99,7 +111,7 @@ class Group:
                 found.setdefault((*name, settings), []).append(row)
         return found
 
-    def control(self, row: Row, *name: str | None) -> Row | None:
+    def control(self, row: Row, *name: str) -> Row | None:
         """The control called `name`, with `row`'s settings where there is one, else with the likest."""
         same = self.controls.get((*name, as_text(row.cell.get("settings"))))
         candidates = same or self.controls.get(name) or []
@@ -111,7 +123,7 @@ class Group:
 
     def logit(self, row: Row) -> Row | None:
         """The same student, plain logit distillation from the same teacher."""
-        return self.control(row, "logit", row.student, row.cell.get("teacher"))
+        return self.control(row, "logit", row.student, row.cell.get("teacher") or "")
 
     def teacher(self, row: Row) -> Row | None:
         """The fine-tuned teacher that `row` learned from; for a row without a teacher, the group's only one."""
@@ -121,7 +133,7 @@ class Group:
         if name is None:
             names = {key[1] for key in self.controls if key[0] == "teacher"}
             name = names.pop() if len(names) == 1 else None
-        return self.control(row, "teacher", name)
+        return self.control(row, "teacher", name or "")
 
 
 def likeness(row: Row, other: Row) -> tuple[bool, int, bool]:
@@ -157,11 +169,10 @@ def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
     for group in ordered:
         group.rows.sort(key=order)
     for record in troubles:
-        group = next((g for g in ordered if g.task == record["cell"]["task"]), None)
-        if group is None:  # nothing of this task came through: the failures still deserve their place
-            group = Group(record["cell"]["task"], "", record.get("data") or {})
-            ordered.append(group)
-        group.troubles.append(record)
+        task = record["cell"]["task"]
+        if not any(group.task == task for group in ordered):  # nothing of it came through: failures have their place
+            ordered.append(Group(task, "", record.get("data") or {}))
+        next(group for group in ordered if group.task == task).troubles.append(record)
     return ordered
 
 

@@ -23,6 +23,7 @@ from kdbench.mlm import unlabelled
 from kdbench.models import Model, Source, resolve
 from kdbench.progress import Phases, say
 from kdbench.registry import METHODS
+from kdbench.serving import Labels
 from kdbench.spec import Cell, Settings
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
@@ -228,6 +229,7 @@ class Runner:
             record["latency"] = self.latency(lab, student)
             record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
             record["status"] = "done"
+            self.label(lab, student)
         except (BadInput, KeyboardInterrupt):
             raise
         except Skip as reason:
@@ -265,6 +267,13 @@ class Runner:
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
+
+    def label(self, lab: Lab, student: Model) -> None:
+        """Put beside the student's weights what turns its logits into answers."""
+        folder = lab.shop.stage(student.key)
+        if folder.is_dir() and self.accelerator.is_main_process:
+            rate = metrics.info_for(lab.task, lab.data, "test").positive_rate if lab.task.metric.endswith("_at_rate") else None
+            Labels(lab.task.kind, lab.data.labels, dict(lab.task.label_names), lab.settings.max_length, rate).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)

@@ -75,10 +75,12 @@ class Labels:
 class Artefact:
     """A model that reads texts: `encode` them, then `logits` of what was encoded.
 
-    Subclasses know how to run a padded batch: `forward({name: int64 (B, T)}) -> float32 (B, C) or (B, T, C)`.
+    Subclasses know how to run a padded batch: `forward({name: int64 (B, T)}) -> float32 (B, C) or (B, T, C)`, and
+    how many texts `logits` gives it at once.
     """
 
     backend = ""
+    together = 32
 
     def __init__(self, tokenizer: Tokenizer, labels: Labels, config: Mapping[str, Any], inputs: Sequence[str],
                  threads: int, device: str):
@@ -112,12 +114,12 @@ class Artefact:
             arrays[name] = array
         return arrays
 
-    def logits(self, tokens: Rows, types: Rows | None = None, batch_size: int = 32) -> list[np.ndarray]:
+    def logits(self, tokens: Rows, types: Rows | None = None) -> list[np.ndarray]:
         """Logits of each row of token ids: (C,), or (T, C) for tags; computed in batches of like lengths."""
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         found: list[Any] = [None] * len(tokens)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start:start + batch_size]
+        for start in range(0, len(order), self.together):
+            chosen = order[start:start + self.together]
             values = self.forward(self.batch([tokens[i] for i in chosen], types and [types[i] for i in chosen]))
             for i, row in zip(chosen, values, strict=True):
                 found[i] = row[:len(tokens[i])] if self.labels.kind == "tags" else row
@@ -145,9 +147,14 @@ class TorchArtefact(Artefact):
 
 
 class OnnxArtefact(Artefact):
-    """An ONNX Runtime session."""
+    """An ONNX Runtime session.
+
+    It reads one text at a time: int8 takes the range of activations over the batch, so that in a larger one a text's
+    logits would depend on its neighbours.
+    """
 
     backend = "onnxruntime"
+    together = 1
 
     def __init__(self, folder: Path, threads: int, device: str = "cpu"):
         import onnxruntime

@@ -260,8 +260,9 @@ def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICAT
             seed_weights(len(scores[task]), replicates, seed + 1 + i) @ np.asarray(scores[task], dtype=float)
             for i, task in enumerate(tasks)
         ])
-        ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-        intervals = [tuple(map(float, np.percentile(x, ends))) for x in (drawn.mean(axis=0), iqm(drawn))]
+        for i, x in enumerate((drawn.mean(axis=0), iqm(drawn))):
+            low, high = np.percentile(x, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+            intervals[i] = float(low), float(high)
     return Overall(float(means.mean()), intervals[0], float(iqm(means)), intervals[1], len(tasks))
 
 

@@ -30,7 +30,7 @@ def path_of(folder: Path, record_id: str, task: str) -> Path:
     return folder / "records" / task / f"{record_id}.json"
 
 
-def write(folder: Path, record: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> Path:
+def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = None) -> Path:
     """Write the predictions, then the record; each by renaming a complete file into place."""
     path = path_of(folder, record["id"], record["cell"]["task"])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -88,6 +88,7 @@ def load(name: str) -> Suite:
     mistakes = [unknown("key", key, TOP) for key in raw if key not in TOP]
     defaults = raw.get("defaults", {})
     mistakes += [f"defaults: {unknown('key', key, FIELDS | SETTINGS)}" for key in defaults if key not in FIELDS | SETTINGS]
+    defaults = {key: value for key, value in defaults.items() if key in FIELDS | SETTINGS}
     cells: list[Planned] = []
     for number, entry in enumerate(raw.get("cells", []), 1):
         try:

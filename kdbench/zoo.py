@@ -2,7 +2,8 @@
 
 Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH` gives a
 folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of another's) and
-`tiny:KIND` (random weights, a tokenizer of its own).
+`tiny:KIND` (random weights, a tokenizer of its own). A folder of a name's own in the folder that the variable
+KDBENCH_MODELS names takes the place of a download.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
     "bio_mbert": (Recipe("StivenLancheros/mBERT-base-Biomedical-NER", lr=3e-5), "multilingual BERT, biomedical NER"),
     "biobert": (Recipe("dmis-lab/biobert-base-cased-v1.1", lr=2e-5), "BioBERT base v1.1, cased"),
     "albert-xlarge-v2": (Recipe("albert-xlarge-v2", lr=1e-5), "ALBERT xlarge v2 (DoKTra's student)"),
+    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2", lr=1e-4), "MiniLM 6x384, a general encoder that trains on a CPU"),
+    "minilm-pubmed": (Recipe(lr=1e-4, origin="MiniLM after masked-LM training on biomedical abstracts; `bench.py pretrain "
+                                             "FOLDER --student minilm --corpus FILE --set new_tokens=0` makes it, and KDBENCH_MODELS "
+                                             "names the folder it lies in"),
+                      "MiniLM as a domain teacher, made by `pretrain` (local folder)"),
     "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
     "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"),
     "kmbert": (Recipe(lr=1e-5, origin=f"KM-BERT, Korean medical BERT with the larger vocabulary: {_LOCAL}"),

@@ -53,32 +53,32 @@ class AugmentOptions:
         source="corrected: Dai and Adel; published: code")
     p_label_wise: float = option(
         0.3, "probability that label-wise replacement replaces a word", published=0.5, minimum=0, maximum=1,
-        source="papers.md 4c.12")
+        source="corrected: Dai and Adel; published: code")
     p_mention: float = option(
         0.3, "probability that a mention is replaced", published=0.5, minimum=0, maximum=1,
         source="corrected: Dai and Adel; published: README, code")
     p_shuffle: float = option(
         0.3, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled", published=1.0,
-        minimum=0, maximum=1, source="papers.md 4c.11 (README: 0.5, code: always)")
+        minimum=0, maximum=1, source="corrected: Dai and Adel; published: code (README: 0.5)")
     label_draw: str = option(
         "frequency", "a word is drawn by its frequency under the tag, or uniformly over the tag's distinct words",
-        choices=("frequency", "uniform"), published="uniform", source="papers.md 4c.12")
+        choices=("frequency", "uniform"), published="uniform", source="corrected: Dai and Adel; published: code")
     stop_words: str = option(
         "keep", "label-wise replacement keeps stop-words and never puts them in, or treats them as any word",
-        choices=("keep", "replace"), published="replace", source="papers.md 4c.12")
+        choices=("keep", "replace"), published="replace", source="corrected: Dai and Adel; published: code")
     mention_type: str = option(
         "same", "the new mention is of the same entity type, or of any, with its own tags", choices=("same", "any"),
-        published="any", source="papers.md 4a, README")
+        published="any", source="corrected: Dai and Adel; published: README, code")
     mention_draw: str = option(
         "uniform", "a mention is drawn uniformly over distinct mentions, or by its frequency",
         choices=("uniform", "frequency"), published="frequency", source="corrected: Dai and Adel; published: code")
     mr_bug: bool = option(
-        False, "a mention of several words that is not replaced is deleted", published=True, source="papers.md 4c.10")
+        False, "a mention of several words that is not replaced is deleted", published=True, source="code")
     shuffle_of: str = option(
         "words", "words change place inside their segment, tags stay; or whole segments change place",
-        choices=("words", "segments"), published="segments", source="papers.md 4c.11")
+        choices=("words", "segments"), published="segments", source="corrected: Dai and Adel; published: code")
     drop_last: bool = option(
-        False, "the last sentence is lost, with its copies", published=True, source="papers.md 4c.13")
+        False, "the last sentence is lost, with its copies", published=True, source="code")
 
 
 class Copy(NamedTuple):

@@ -289,7 +289,7 @@ def shaped(bilstm: Model, changes: dict[str, Any], teacher: Model, seed: int) ->
         module.load_state_dict(own)
     copied = changes.get("embedding") == "bert"
     if copied:
-        module.encoder.embeddings.load_state_dict(teacher.module.base_model.embeddings.state_dict())
+        module.encoder.embeddings.load_state_dict(teacher.module.base_model.get_submodule("embeddings").state_dict())
     key = digest({"of": bilstm.key, "changes": changes, "embeddings": teacher.key if copied else None})
     return replace(bilstm, module=module, key=key)
 
@@ -338,31 +338,32 @@ class NerKD(Method):
             source="README: 256 or none")
         dropout: float | None = option(
             None, "BiLSTM: dropout (`bilstm`: 0.5)", minimum=0, maximum=0.99, source="code: 0.5")
-        packed: bool = option(True, "BiLSTM: padding is not read", published=False, source="papers.md 4c.2")
+        packed: bool = option(True, "BiLSTM: padding is not read", published=False, source="code")
         lower_case: bool = option(
-            False, "lower-case all text, also for a cased vocabulary", published=True, source="papers.md 4c.6")
+            False, "lower-case all text, also for a cased vocabulary", published=True, source="code")
         distillation: bool = option(
             True, "no: the labels of the augmented sentences, without the teacher", source="README's first table")
         alpha: float = option(
             0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
-            source="papers.md 4c.7: code 0, corrected to be searched in 0, 0.5, 1")
+            source="published: code; corrected: to be searched in 0, 0.5, 1")
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
         level: str = option(
             "words", "logits and labels at each word's first token, or at all tokens, each with its word's tag (for "
-            "models with one tokenizer)", choices=("words", "tokens"), published="tokens", source="papers.md 4a")
+            "models with one tokenizer)", choices=("words", "tokens"), published="tokens", source="code")
         mse_over: str = option(
             "real", "squared errors: means over real tokens, or over all positions of the batch, padding included",
-            choices=("real", "positions"), published="positions", source="papers.md 4c.2")
+            choices=("real", "positions"), published="positions", source="code")
         layer_losses: str = option(
             "auto", "TinyBERT's losses on embedding, hidden states, attention; auto: where the student is no BiLSTM",
             choices=("auto", "no"), source="code")
         layer_map: str = option(
             "uniform", "layers that are paired: 3m and m where there are 12 and 4; or 1, 4, 7, 10 and 0, 1, 2, 3",
-            choices=("uniform", "off_by_one"), published="off_by_one", source="papers.md 4c.1")
+            choices=("uniform", "off_by_one"), published="off_by_one",
+            source="published: code; corrected: TinyBERT")
         stages: str = option(
             "two", "first the layers, then the prediction; or all losses in one training", choices=("two", "joint"),
-            published="joint", source="papers.md 4c.14")
+            published="joint", source="published: code; corrected: TinyBERT")
         intermediate_epochs: int | None = option(
             None, "stages=two: epochs of the first (default: --epochs)", minimum=1, source="TinyBERT: 20, of 23")
         epochs: int | None = option(
@@ -377,7 +378,7 @@ class NerKD(Method):
             published="constant", source="code")
         shuffle: bool = option(
             True, "shuffle the sentences; otherwise copies stay beside their original", published=False,
-            source="papers.md 4c.9")
+            source="code")
 
     def fit(self, lab: Lab) -> Model:
         o = self.options
@@ -404,8 +405,8 @@ class NerKD(Method):
                 seed=lab.seed_for("projections"))
             everything = (*examples, *lab.unlabelled)
             plain = objective.kinds == ("logits",)
-            own = {} if plain else {"pool": objective.pool(), "pool_key": objective.pool_key}
-            signals = lab.signals(teacher, objective.kinds, examples=everything, **own)
+            pool, pool_key = (None, None) if plain else (objective.pool(), objective.pool_key)
+            signals = lab.signals(teacher, objective.kinds, examples=everything, pool=pool, pool_key=pool_key)
             return lab.train(student, objective, stage=stage, examples=everything, signals=signals,
                              **self.training(**training))
 

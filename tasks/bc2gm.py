@@ -23,8 +23,8 @@ DEV_FILES, TEST_FILES = ("val.tsv", "devel.tsv", "dev.tsv"), ("test.tsv",)
 
 @dataclass(frozen=True)
 class Bc2gmOptions:
-    dev: str = option("train", "without test.tsv, dev is: a share of train, or val.tsv, which is then test as well",
-                      choices=("train", "val"), published="val", source="code: it selects and reports on val.tsv")
+    dev: str = option("train", "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
+                      choices=("train", "val"), source="code: it selects and reports on val.tsv")
     split_dev: float = option(0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5)
     repair: bool = option(False, "read tags that break the scheme as seqeval does instead of refusing them")
 

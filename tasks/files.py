@@ -230,7 +230,7 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
     words, found_tags = settings.text_column or by_name(WORDS), settings.tags_column or by_name(TAGS)
     if settings.tags_column or (words and found_tags and isinstance(first.fields[words], list)):
         if words is None or found_tags is None:
-            raise first.wrong("no column of words", "say --set text_column=NAME")
+            raise first.wrong("no column of words", "say --task-set text_column=NAME")
         return Columns(words, tags=found_tags, id=id, group=group)
     text, labels = settings.text_column or by_name(TEXTS) or "", settings.label_column
     pair = settings.pair_column or (by_name(PAIRS.get(text.lower(), ())) if text else None)
@@ -245,7 +245,7 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
     for what, known in (("text", bool(text)), ("label", bool(labels))):
         if not known:
             raise first.wrong(f"which column has the {what}? There are {shown(', '.join(names), 200)}",
-                              f"say --set {what}_column=NAME")
+                              f"say --task-set {what}_column=NAME")
     return Columns(text, pair, labels, id=id, group=group)
 
 
@@ -301,7 +301,7 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
         return "regression", (), lambda record: ((), record.number(name))
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
         raise records[0].wrong(f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
-                               "say --set label_column=NAME")
+                               "say --task-set label_column=NAME")
     if len(labels) < 2:
         raise records[0].wrong(f"{name} is {shown(labels[0])} in every row", "give rows of at least two labels")
     places = {label: i for i, label in enumerate(labels)}

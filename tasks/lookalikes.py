@@ -4,8 +4,8 @@ Each is written by a seeded grammar of our own and has three properties that mak
 
 - the label depends on context: a text holds cue words of several classes, and negation, or which clause holds
   the marked entities, decides which of them counts; so a bag of words does not solve it;
-- most cue words of a class are rare in train (0 to 2 uses) but common in dev, test and the unlabelled domain text, where
-  they keep the company of their class: a teacher that is pre-trained there knows what a student lacks;
+- most cue words of a class are rare in train (0 to 2 uses) but common in dev, test and the unlabelled domain text,
+  where lists of keywords show which belong together: a teacher that is pre-trained there knows what a student lacks;
 - some labels of train, and of train only, are wrong, as in real corpora.
 """
 
@@ -13,154 +13,211 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from kdbench import tags
 from kdbench.task import Data, Example
 from kdbench.tasks import lookalike_words as words
+from kdbench.tasks.lookalike_grammars import (
+    Dice,
+    Draw,
+    Grammar,
+    Hallmarks,
+    Mentions,
+    Notes,
+    Question,
+    Relation,
+    Similarity,
+    Trend,
+)
 
-RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}  # how often a cue is a rare one (train: while uses are left)
-USES = (0, 1, 1, 2)  # of a rare cue in train
-
-
-class Dice:
-    """Seeded choices by `random()` alone, the one method whose sequence Python promises to keep."""
-
-    def __init__(self, seed: str):
-        self.roll = random.Random(seed).random
-
-    def chance(self, probability: float) -> bool:
-        return self.roll() < probability
-
-    def pick(self, items: Sequence[Any]) -> Any:
-        return items[int(self.roll() * len(items))]
-
-    def take(self, items: Sequence[Any], count: int) -> list:
-        """`count` different items in random order."""
-        left = list(items)
-        return [left.pop(int(self.roll() * len(left))) for _ in range(count)]
-
-    def write(self, template: str, **slots: str) -> str:
-        """Fill ``{slot}`` and choose one of ``[a|b|]``, innermost first; blanks are normalised."""
-        while "[" in template:
-            template = _CHOICE.sub(lambda match: self.pick(match[1].split("|")), template)
-        return " ".join(template.format(**slots).split())
-
-
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
-
-
-class Cues:
-    """Draws cue words of a class for one split."""
-
-    def __init__(self, dice: Dice, lexicons: Mapping[str, words.Lexicon], split: str):
-        self.dice, self.lexicons, self.split = dice, lexicons, split
-        if split == "train":
-            self.left = {}
-            for label, (_, rare) in lexicons.items():
-                uses = [word for word in rare for _ in range(dice.pick(USES))]
-                self.left[label] = dice.take(uses, len(uses))
-
-    def draw(self, label: str) -> str:
-        common, rare = self.lexicons[label]
-        if not self.dice.chance(RARE[self.split]):
-            return self.dice.pick(common)
-        if self.split != "train":
-            return self.dice.pick(rare)
-        return self.left[label].pop() if self.left[label] else self.dice.pick(common)
+DOMAIN = 8000  # unlabelled sentences
+KEYWORDS = 0.6  # share of keyword lists among them
 
 
 @dataclass(frozen=True)
-class Relation:
-    """Sentences of two clauses; the label is the relation of the marked pair, which at most one of them states."""
+class Lookalike:
+    """What makes one corpus of a grammar."""
 
-    lexicons: Mapping[str, words.Lexicon]
-    company: Mapping[str, str]  # what a class's cues keep company with in domain text
-    negative: str  # the label of a pair that no clause relates
-    marks: tuple[str, str]
-    names: tuple[Sequence[str], Sequence[str]]
-    clauses: tuple[str, str]  # plain and denied, with {a} {cue} {b}
-    frames: str  # with {x} and {y}
-    reversed: tuple[str, ...] = ()  # labels whose second mention acts on the first
-
-    def clause(self, dice: Dice, label: str, cue: str, first: str, second: str, denied: bool = False) -> str:
-        a, b = (second, first) if label in self.reversed else (first, second)
-        return dice.write(self.clauses[denied], a=a, b=b, cue=cue)
-
-    def example(self, dice: Dice, cues: Cues) -> tuple[str, str]:
-        """A text and its label."""
-        label = self.negative if dice.chance(0.36) else dice.pick([x for x in self.lexicons if x != self.negative])
-        stated, denied, apart = label, False, False
-        if label == self.negative:
-            how = dice.roll()
-            denied, apart = how < 0.35, how > 0.7
-            if denied or apart:
-                stated = dice.pick([x for x in self.lexicons if x != self.negative])
-        (first, second), others = self.marks, [dice.pick(names) for names in self.names]
-        aside = dice.pick([x for x in self.lexicons if x != stated])
-        if apart:
-            second, others[1] = others[1], second
-        x = self.clause(dice, stated, cues.draw(stated), first, second, denied)
-        y = self.clause(dice, aside, cues.draw(aside), *others, denied=dice.chance(0.25))
-        if dice.chance(0.5):
-            x, y = y, x
-        text = dice.write(self.frames, x=x, y=y)
-        return text[0].upper() + text[1:], label
-
-    def sentence(self, dice: Dice, cues: Cues) -> str:
-        """A sentence of domain text: like a task's text, or cues of one class in a row with what they go with."""
-        if dice.chance(0.4):
-            return self.example(dice, cues)[0]
-        label = dice.pick(list(self.lexicons))
-        company = dice.pick(self.company[label].split())
-        return " ".join(["Keywords:", company, *(cues.draw(label) for _ in range(6))])
+    texts: str  # names the sequence of texts: corpora of one name have the same
+    grammar: Grammar
+    labels: tuple[str, ...]
+    about: str
+    noise: float = 0.12  # share of the labels (mentions) of train that are wrong
+    rename: Mapping[str, str] = field(default_factory=dict)  # the grammar's label -> the task's
+    mentions: tuple[str, ...] = ()  # types that are tagged
 
 
-def corpus(name: str, maker: Any, labels: Sequence[str], seed: int, sizes: Mapping[str, int], noise: float, note: str) -> Data:
-    """All splits and the domain text of one look-alike; no text occurs twice."""
+def generate(spec: Lookalike, seed: int = 0, train: int = 2000, dev: int = 400, test: int = 400) -> Data:
+    """The corpus of `spec`, the same on every machine; no text occurs twice, be it in splits or domain text.
+
+    Only train has wrong labels, and they do not change its texts.
+    """
     seen: set[str] = set()
     splits = {}
-    for split, size in {**sizes, "domain": 8000}.items():
-        dice = Dice(f"{name}/{split}/{seed}")
-        cues = Cues(dice, maker.lexicons, split)
-        rows: list[Any] = []
-        while len(rows) < size:
-            text, label = (maker.sentence(dice, cues), None) if split == "domain" else maker.example(dice, cues)
-            if text in seen:
-                continue
-            seen.add(text)
-            if split == "train" and dice.chance(noise):
-                label = dice.pick([other for other in labels if other != label])
-            rows.append(text if split == "domain" else Example(f"{split}-{len(rows)}", text, label=labels.index(label)))
-        splits[split] = tuple(rows)
-    return Data(splits["train"], splits["dev"], splits["test"], tuple(labels), kind="lookalike",
-                sha256={split: checksum(splits[split]) for split in sizes}, domain_text=splits["domain"], notes=(note,))
+    for name, size in (("train", train), ("dev", dev), ("test", test)):
+        noise = Noise(Dice(f"{spec.texts}/{name}/{seed}/noise"), spec.noise if name == "train" else 0.0)
+        drafts = fresh(spec, name, seed, seen)
+        splits[name] = tuple(finished(spec, next(drafts), f"{name}-{row}", noise) for row in range(size))
+    return Data(
+        **splits, labels=spec.labels, kind="lookalike", sha256={name: checksum(rows) for name, rows in splits.items()},
+        domain_text=domain_text(spec, seed, seen),
+        notes=(f"generated {spec.about}; {spec.noise:.0%} of the labels of train are wrong on purpose",))
+
+
+def fresh(spec: Lookalike, split: str, seed: int, seen: set[str]) -> Iterator[Example]:
+    """The grammar's examples for `split` without those whose text has been seen."""
+    dice = Dice(f"{spec.texts}/{split}/{seed}")
+    for draft in spec.grammar.examples(dice, Draw(dice, spec.grammar.lexicon, split)):
+        if draft.key not in seen:
+            seen.add(draft.key)
+            yield draft
+
+
+def finished(spec: Lookalike, draft: Example, id: str, noise: Noise) -> Example:
+    """A draft with its id, its group and its label as the task has it."""
+    match draft.label:
+        case frozenset():  # sentences of an abstract, ids like HoC's
+            split, row = id.split("-")
+            abstract = f"{split}{draft.group}"
+            found = noise.topics(draft.label, spec.labels)
+            return replace(draft, id=f"{abstract}_s{row}", group=abstract, label=tuple(int(x in found) for x in spec.labels))
+        case tuple():
+            spans = noise.spans([span for span in draft.label if span[2] in spec.mentions])
+            label: Any = tag_indices(spans, len(draft.words), spec.labels)
+        case float():
+            label = noise.score(draft.label)
+        case _:
+            label = spec.labels.index(noise.name(spec.rename.get(draft.label, draft.label), spec.labels))
+    return replace(draft, id=id, group=id, label=label)
+
+
+def tag_indices(spans: Sequence[tags.Span], length: int, labels: Sequence[str]) -> tuple[int, ...]:
+    """The spans in the scheme that `labels` shows: IOBES, IOB, or (EBM PICO) B- on every word."""
+    if not any(label.startswith("I") for label in labels):
+        spans = [(i, i + 1, kind) for start, end, kind in spans for i in range(start, end)]
+    if "B" in labels:
+        spans = [(start, end, "") for start, end, _ in spans]
+    scheme = "IOBES" if any(label.startswith("S") for label in labels) else "IOB"
+    return tuple(labels.index(tag) for tag in tags.encode(spans, length, scheme))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Mistakes of an annotator, one in `share` labels (for tags: mentions)."""
+
+    dice: Dice
+    share: float
+
+    def name(self, label: str, labels: Sequence[str]) -> str:
+        return self.dice.other(labels, label) if self.dice.chance(self.share) else label
+
+    def score(self, value: float) -> float:
+        return min(4.0, max(0.0, value + self.dice.pick((-1.0, 1.0)))) if self.dice.chance(self.share) else value
+
+    def topics(self, found: frozenset[str], labels: Sequence[str]) -> frozenset[str]:
+        """One topic missed, or, where there is none, one too many."""
+        if not self.dice.chance(self.share):
+            return found
+        return found - {self.dice.pick(sorted(found))} if found else frozenset([self.dice.pick(labels)])
+
+    def spans(self, spans: Sequence[tags.Span]) -> list[tags.Span]:
+        """A mention missed, or without its first word (one of one word: with the word before it)."""
+        kept, end_before = [], 0
+        for start, end, kind in spans:
+            if self.dice.chance(self.share):
+                if self.dice.chance(0.5):
+                    continue
+                start = start + 1 if end - start > 1 else max(end_before, start - 1)
+            kept.append((start, end, kind))
+            end_before = end
+        return kept
+
+
+def domain_text(spec: Lookalike, seed: int, seen: set[str]) -> tuple[str, ...]:
+    """Unlabelled text: sentences as the task has them, and lists of keywords of one class."""
+    drafts = fresh(spec, "domain", seed, seen)
+    dice, lexicon = Dice(f"{spec.texts}/keywords/{seed}"), spec.grammar.lexicon
+    draw = Draw(dice, lexicon, "domain")
+    texts = []
+    for _ in range(DOMAIN):
+        if dice.chance(KEYWORDS):
+            name = dice.pick(list(lexicon))
+            texts.append(" ".join(["Keywords:", dice.pick(lexicon[name].company), *(draw(name) for _ in range(6))]))
+        else:
+            draft = next(drafts)
+            texts.append(" ".join(filter(None, [*draft.words, draft.text, draft.pair])))
+    return tuple(texts)
 
 
 def checksum(examples: Sequence[Example]) -> str:
-    """SHA-256 of the examples' canonical JSON."""
+    """SHA-256 of the examples as canonical JSON."""
     rows = [astuple(example) for example in examples]
     return hashlib.sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-PLACE = "[|in hepatocytes|in rat liver|in these cells|in two cohorts|at low dose|in the second trial|after one hour]"
-CHEMPROT = Relation(
-    words.CHEMPROT, words.CHEMPROT_COMPANY, "0", ("@CHEMICAL$", "@GENE$"), (words.CHEMICALS, words.GENES),
-    ("[{a} [|strongly|slowly|clearly|directly] {cue} [the|human|purified|soluble] {b}"
-     "|{b} was [|strongly|slowly|clearly|directly] {cue} by [the|added|purified|soluble] {a}]",
-     "[{a} never {cue} [the|human|purified|soluble] {b}|{b} was [not|never] {cue} by [the|added|purified|soluble] {a}]"),
-    f"[|[Overall|In brief|Of note|As expected],] [{{x}} {PLACE}, [whereas|while|but|and] {{y}}|although {{x}}, {{y}} {PLACE}"
-    f"|{{x}} {PLACE}; {{y}}].",
-    ("CPR:9",),
-)
+def relation(texts: str, lexicon: words.Lexicon, marks: tuple[str, str], names: Sequence[Sequence[str]], about: str,
+             **facts: Any) -> Lookalike:
+    """A relation corpus in which all classes have the same pair of marks; class `0` is the negative one."""
+    grammar = Relation(lexicon, dict.fromkeys(lexicon, marks), dict(zip(marks, names, strict=True)), "0", **facts)
+    return Lookalike(texts, grammar, tuple(lexicon), about)
 
 
-def chemprot(seed: int = 0, train: int = 2000, dev: int = 400, test: int = 400) -> Data:
-    return corpus("chemprot", CHEMPROT, tuple(words.CHEMPROT), seed, {"train": train, "dev": dev, "test": test}, 0.12,
-                  "generated abstract sentences with a marked chemical and gene; 12 % of the labels of train are wrong")
+CHEMPROT = relation("chemprot", words.CHEMPROT, ("@CHEMICAL$", "@GENE$"), (words.CHEMICALS, words.GENES),
+                    "sentences with a marked chemical and a marked gene", reverse=("CPR:9",))
+DDI = relation("ddi", words.DDI, ("@DRUG$", "@DRUG$"), (words.CHEMICALS, words.CHEMICALS),
+               "sentences with two marked drugs", clauses=words.TOGETHER)
+GAD = relation("gad", words.GAD, ("@GENE$", "@DISEASE$"), (words.GENES, words.DISEASES),
+               "sentences with a marked gene and a marked disease", clauses=words.VARIANTS, share_negative=0.5)
+I2B2_MARKS = {name: ("@TEST$" if name.startswith("Te") else "@PROBLEM$" if name == "PIP" else "@TREATMENT$", "@PROBLEM$")
+              for name in words.I2B2}
+I2B2_NAMES = {"@TREATMENT$": words.TREATMENTS, "@PROBLEM$": words.PROBLEMS, "@TEST$": words.TESTS}
+I2B2 = Lookalike("i2b2", Relation(words.I2B2, I2B2_MARKS, I2B2_NAMES, "false", reverse=("TrNAP", "TeCP")),
+                 ("PIP", "TeCP", "TeRP", "TrAP", "TrCP", "TrIP", "TrNAP", "TrWP", "false"),
+                 "sentences with two marked clinical concepts")
+HOC = Lookalike("hoc", Hallmarks(words.HALLMARKS, words.GENES), tuple(words.HALLMARKS), "abstracts, labelled by sentence")
+QUESTION = Question(words.ANSWERS, words.GROUPS, words.CHEMICALS, words.DISEASES)
+YES_NO = {name: words.ANSWERS[name] for name in ("yes", "no")}
+TONES = ("positive", "neutral", "negative")
+EMERGENCY = ("non-emergency", "emergency")
+GENE = Lookalike("bc2gm", Mentions(words.GENE_WORDS, words.GENE_PATTERNS), ("O", "B", "I"), "sentences with genes",
+                 mentions=("GENE",))
+CDR = Lookalike("bc5cdr", Mentions(words.CDR_WORDS, words.CDR_PATTERNS), ("O", "B", "I"),
+                "sentences with chemicals and diseases")
 
+SPECS = {
+    "chemprot": CHEMPROT,
+    "chemprot_tsv": replace(CHEMPROT, labels=(*list(words.CHEMPROT)[1:], "false"), rename={"0": "false"}),
+    "ddi": DDI,
+    "ddi_tsv": replace(DDI, labels=("DDI-mechanism", "DDI-effect", "DDI-advise", "DDI-int", "DDI-false"),
+                       rename={"0": "DDI-false"}),
+    "gad": GAD,
+    "gad_tsv": GAD,
+    "i2b2": I2B2,
+    "hoc": HOC,
+    "hoc_tsv": HOC,
+    "bioasq": Lookalike("bioasq", replace(QUESTION, lexicon=YES_NO), ("yes", "no"), "questions with passages"),
+    "pubmedqa": Lookalike("pubmedqa", QUESTION, ("yes", "no", "maybe"), "questions with passages"),
+    "biosses": Lookalike("biosses", Similarity(words.CHEMPROT, words.CHEMICALS[:8], words.GENES[:8]), (),
+                         "pairs of sentences, scored by what they share"),
+    "fpb": Lookalike("fpb", Trend(words.TRENDS, words.COMPANIES, *words.NEWS), TONES, "sentences of financial news"),
+    "fts": Lookalike("fts", Trend(words.TRENDS, words.TICKERS, *words.MICROBLOG), TONES, "financial microblogs"),
+    "emr": Lookalike("emr", Notes(words.TRIAGE, *words.KOREAN, ("0", "1")), ("0", "1"),
+                     "Korean-English notes of a paediatric emergency department"),
+    "ktas_ed": Lookalike("ktas_ed", Notes(words.TRIAGE, *words.COMPLAINT, EMERGENCY), EMERGENCY,
+                         "chief complaints of an emergency department"),
+    "bc2gm": GENE,
+    "bc2gm_iobes": replace(GENE, labels=("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")),
+    "jnlpba": replace(GENE, texts="jnlpba"),
+    "ncbi-disease": Lookalike("ncbi-disease", Mentions(words.DISEASE_WORDS, words.DISEASE_PATTERNS), ("O", "B", "I"),
+                              "sentences with diseases", mentions=("DISEASE",)),
+    "bc5cdr-disease": replace(CDR, mentions=("DISEASE",)),
+    "bc5cdr-chem": replace(CDR, mentions=("CHEM",)),
+    "ebmnlp": Lookalike("ebmnlp", Mentions(words.PICO_WORDS, words.PICO_PATTERNS), ("O", "B-INT", "B-OUT", "B-PAR"),
+                        "sentences of trial abstracts", mentions=("INT", "OUT", "PAR")),
+}
 
-LOOKALIKES: dict[str, Callable[..., Data]] = {"chemprot": chemprot}
+LOOKALIKES: dict[str, Callable[..., Data]] = {name: partial(generate, spec) for name, spec in SPECS.items()}

@@ -23,7 +23,7 @@ from kdbench.tasks.embedded import lookalike
 FILES = {split: (f"{split}.tsv",) for split in SPLITS}
 ALL = frozenset(SPLITS)
 FINE_TUNING = {"lr": 2e-5, "batch_size": 10, "epochs": 5, "max_length": 256, "warmup": 0}  # defaults of its code
-REMEDY = "; where header and first column are not as in the published code, say --set header=all or header=none"
+REMEDY = "; where header and first column are not as in the published code, say --task-set header=all or header=none"
 
 
 @dataclass(frozen=True)

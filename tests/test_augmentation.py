@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -346,8 +345,8 @@ def test_source_may_be_its_own_target(tmp_path):
 
 
 @pytest.fixture
-def train() -> Path:
-    return Path(os.environ["KDBENCH_DATA"]) / "bc2gm_iobes" / "train.tsv"
+def train(data_dir) -> Path:
+    return data_dir / "bc2gm_iobes" / "train.tsv"
 
 
 @pytest.mark.realdata

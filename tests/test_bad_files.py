@@ -119,7 +119,7 @@ CASES = {  # what is wrong: task, the line that is replaced, by what, where it i
     "an empty word": ("bc2gm", 3, '{"id": "x", "tokens": [""], "ner_tags": ["O"]}', 3, "not a list of texts"),
     "an I without a B": (
         "bc2gm", 3, '{"id": "x", "tokens": ["a", "b"], "ner_tags": ["O", "I"]}', 3,
-        "tag I of word 2 breaks IOB, which has B there; correct it, or let it be repaired with --set repair=yes"),
+        "tag I of word 2 breaks IOB, which has B there; correct it, or let it be repaired with --task-set repair=yes"),
     "a B without an E": ("bc2gm_iobes", 3, "-\tO", 2, "tag B-GENE of word 2 breaks IOBES, which has S-GENE there"),
     "an unknown tag in a column": ("bc2gm_iobes", 3, "-\tI-DRUG", 3, "unknown tag 'I-DRUG'"),
     "a word without a tag": ("bc2gm_iobes", 2, "p53", 2, "1 columns instead of 2"),
@@ -208,6 +208,15 @@ def test_links_out_of_the_data_folder_are_not_followed(tmp_path):
     (folder / "dev.json").symlink_to("dev2.json")
     (folder / "dev2.json").write_bytes((outside / "dev.json").read_bytes())
     assert load("chemprot", inside).rows["dev"] == ROWS, "a link that stays inside is fine"
+
+
+def test_a_loop_of_links_hides_nothing_else(tmp_path):
+    folder = write(tmp_path / "data", "chemprot")
+    (tmp_path / "data" / "a").symlink_to("a")
+    assert load("chemprot", tmp_path / "data").rows["dev"] == ROWS
+    (folder / "dev.json").unlink()
+    (folder / "dev.json").symlink_to("dev.json")
+    assert "dev.json: cannot be read (Too many levels of symbolic links)" in refusal("chemprot", tmp_path / "data")
 
 
 def test_a_file_that_may_not_be_read(tmp_path):

@@ -20,8 +20,8 @@ from kdbench.export import disk_megabytes, export
 from kdbench.measure import PROTOCOLS, Protocol, latency, measuring, size, timed, training
 
 ROOT = Path(measure.__file__).parent.parent
-FIELDS = {"p50_ms", "p95_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms", "p50_ms_each", "protocol", "processes", "timed",
-          "threads", "device", "backend", "lengths"}
+FIELDS = {"p50_ms", "p95_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms", "p50_ms_each", "protocol", "processes",
+          "timed", "threads", "device", "backend", "lengths"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def own_lock(tmp_path_factory, monkeypatch):
 def short(monkeypatch):
     """The two protocols with few repeats."""
     for name, plan in list(PROTOCOLS.items()):
-        few = replace(plan, warm_up=1, least=3, seconds=0.0, processes=min(plan.processes, 2))
+        few = replace(plan, warm_up=1, least=3, seconds=0.0, most_seconds=float("inf"), processes=min(plan.processes, 2))
         monkeypatch.setitem(PROTOCOLS, name, few)
 
 
@@ -111,11 +111,10 @@ def test_what_the_model_reads_while_it_is_timed(monkeypatch, short):
         return forward(input_ids=input_ids, **rest)
 
     texts = ["aspirin", "aspirin inhibits the kinase", ["aspirin", "inhibits"]]
-    monkeypatch.setattr(measure, "stopwatch", lambda artefact: measure.wall_ms)
     monkeypatch.setattr(model.module, "forward", watched)
-    monkeypatch.setattr("kdbench.batching.takes_types", lambda module: True)
     result = latency(model, texts, "quick")
-    lengths = [len(model.tokenizer(text if isinstance(text, list) else text.split(), is_split_into_words=True).input_ids) for text in texts]
+    words = [text if isinstance(text, list) else text.split() for text in texts]
+    lengths = [len(ids) for ids in model.tokenizer(words, is_split_into_words=True).input_ids]
     assert shapes[:4] == [(1, lengths[i]) for i in (0, 0, 1, 2)]  # one to warm up, three timed
     assert shapes[4:8] == [(1, 128)] * 4
     assert shapes[8:] and {shape[0] for shape in shapes[8:]} == {32}
@@ -134,7 +133,8 @@ def test_quick_latency_of_a_folder(tmp_path, short, kind, backend):
     export(tmp_path / "run", tmp_path / "out", (kind,), sample_texts=TEXTS[:2])
     result = latency(tmp_path / "out" / kind, TEXTS, "quick", threads=1)
     assert set(result) == FIELDS
-    assert (result["protocol"], result["processes"], result["threads"], result["device"], result["backend"]) == ("quick", 1, 1, "cpu", backend)
+    said = {"protocol": "quick", "processes": 1, "threads": 1, "device": "cpu", "backend": backend, "lengths": "task"}
+    assert {name: result[name] for name in said} == said
     assert all(result[name] > 0 for name in ("p50_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms"))
     assert result["p95_ms"] >= result["p50_ms"]
 
@@ -169,7 +169,6 @@ def test_bad_requests_take_one_line(tmp_path, monkeypatch, short):
         latency(tmp_path, [])
     with pytest.raises(BadInput, match="no such folder"):  # said by the fresh process
         latency(tmp_path / "gone", TEXTS)
-    monkeypatch.setattr(measure.sys, "executable", sys.executable)
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # an interpreter that cannot start
     with pytest.raises(Broken, match="the measuring process failed"):
         latency(tmp_path, TEXTS)
@@ -187,8 +186,8 @@ def test_no_measurement_beside_a_training_or_another_measurement():
                 print("held", flush=True)
                 sys.stdin.read()
         """
-        other = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                 text=True, cwd=ROOT)
+        other = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert other.stdout.readline() == "held\n"
         with pytest.raises(filelock.Timeout), measuring(timeout=0.05):
             pass
@@ -218,16 +217,16 @@ def is_free() -> bool:
         return False
 
 
-@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux lets a process reset its peak")
 def test_peak_memory_begins_anew():
     block = np.ones(40_000_000)  # 320 MB, touched
     before = provenance.peak_memory_mb()
     del block
     measure.reset_peak_memory()
-    assert provenance.peak_memory_mb() < before - 200
+    after = provenance.peak_memory_mb()
+    assert after < before - 200 if sys.platform == "linux" else after == before
 
 
 def test_importing_it_loads_no_torch():
-    program = "import sys, kdbench.measure, kdbench.export, kdbench.predict, kdbench.convert, kdbench.card; print([m for m in " \
-              "('torch', 'transformers', 'onnx', 'onnxruntime', 'tensorflow') if m in sys.modules])"
+    program = ("import sys, kdbench.measure, kdbench.export, kdbench.predict, kdbench.convert, kdbench.card\n"
+               "print([m for m in ('torch', 'transformers', 'onnx', 'onnxruntime', 'tensorflow') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"

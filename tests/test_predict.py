@@ -21,9 +21,11 @@ class Lookup(Artefact):
     def __init__(self, labels, table, limit=64):
         letters = [chr(i) for i in range(33, 127)] + ["µ", "é"]
         names = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters, *(f"##{letter}" for letter in letters), *table]
-        tokenizer = Tokenizer(models.WordPiece({name: i for i, name in enumerate(dict.fromkeys(names))}, unk_token="[UNK]"))
+        vocabulary = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
         self.table = {tokenizer.token_to_id(name): logits for name, logits in table.items()}
         super().__init__(tokenizer, labels, {"max_position_embeddings": limit}, ("input_ids", "attention_mask"), 1, "cpu")
 
@@ -49,7 +51,8 @@ def tagger(limit=64, labels=("O", "B-GENE", "I-GENE"), names=None):
     ("nothing here", []),
     (["Of", "IL", "-", "2", ",", "p53"], [("IL - 2", 3, 9), ("p53", 12, 15)]),
     ("p53 p53", [("p53", 0, 3), ("p53", 4, 7)]),
-    ("p53_a", []),  # one word, of which only the first piece counts; that piece is no gene
+    ("p53_a", [("p53_a", 0, 5)]),  # one word: its first piece speaks for it
+    ("xp53", []),
 ])
 def test_entities_stand_where_the_text_has_them(text, entities):
     answer, = tagger().predict([text])
@@ -106,13 +109,14 @@ def test_single_labels_with_probabilities(tmp_path):
     predictor = fixed(tmp_path, "single", [0.0, 2.0, 1.0], names={"inhibits": "inhibitor, downregulator"})
     answer, pair = predictor.predict(["one", ("one", "two")])
     powers = np.exp([0, 2, 1]) / np.exp([0, 2, 1]).sum()
-    assert answer == {"text": "one", "label": "inhibits", "name": "inhibitor, downregulator", "probability": round(powers[1], 4),
-                      "labels": dict(zip(("none", "inhibits", "activates"), powers.round(4).tolist(), strict=True))}
+    assert answer == {
+        "text": "one", "label": "inhibits", "name": "inhibitor, downregulator", "probability": round(powers[1], 4),
+        "labels": dict(zip(("none", "inhibits", "activates"), powers.round(4).tolist(), strict=True))}
     assert (pair["text"], pair["pair"]) == ("one", "two")
 
 
 @pytest.mark.parametrize("threshold, label", [(None, "none"), (0.2, "inhibits"), (0.4, "none")])
-def test_the_threshold_of_two_classes(tmp_path, threshold, label):
+def test_the_threshold_of_two_classes(threshold, label):
     artefact = Lookup(Labels("single", ("none", "inhibits"), {}, 64, threshold), {})
     artefact.forward = lambda inputs: np.array([[1.0, 0.0]] * len(inputs["input_ids"]))  # 0.27 for the last
     assert Predictor(artefact).predict(["x"])[0]["label"] == label
@@ -127,7 +131,8 @@ def test_several_labels_by_threshold(tmp_path, threshold, predicted):
 
 
 def test_numbers(tmp_path):
-    assert fixed(tmp_path, "regression", [2.5]).predict([("one", "two")]) == [{"text": "one", "pair": "two", "value": 2.5}]
+    answer, = fixed(tmp_path, "regression", [2.5]).predict([("one", "two")])
+    assert answer == {"text": "one", "pair": "two", "value": 2.5}
 
 
 @pytest.mark.parametrize("kind", ["single", "tags"])
@@ -135,14 +140,13 @@ def test_onnx_says_what_safetensors_says(tmp_path, kind):
     write(tmp_path / "run", kind=kind)
     export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:2])
     torch_says, onnx_says = (load_predictor(tmp_path / place).predict(TEXTS) for place in ("run", "out/onnx"))
-    assert json.dumps(torch_says)[:200] and len(torch_says) == len(TEXTS)
     for a, b in zip(torch_says, onnx_says, strict=True):
         assert a.get("label") == b.get("label")
         assert [(e["start"], e["end"], e["type"]) for e in a.get("entities", ())] == [
             (e["start"], e["end"], e["type"]) for e in b.get("entities", ())]
 
 
-def test_a_task_s_examples_are_texts_too(tmp_path):
+def test_examples_are_texts_too():
     predictor = tagger()
     assert predictor.predict([Example("1", words=("p53", "x"))]) == predictor.predict([["p53", "x"]])
     assert predictor.predict([]) == []
@@ -193,10 +197,11 @@ def test_tables_and_json_lines():
         "IL-2    GENE  10     14   0.9998       p53 binds IL-2.",
         "        none                           nothing",
     ]
-    assert [json.loads(line) for line in render(answers, "jsonl").splitlines()] == answers
-    labelled = [{"text": "one " * 40, "label": "CPR:4", "name": "inhibitor", "probability": 0.9, "labels": {"CPR:4": 0.9}}]
-    header, row = render(labelled).splitlines()
-    assert header.split() == ["label", "name", "probability", "text"] and row.startswith("CPR:4  inhibitor  0.9") and row.endswith("...")
+    assert [json.loads(line) for line in render(answers, "json").splitlines()] == answers
+    labelled = {"text": "one " * 40, "label": "CPR:4", "name": "inhibitor", "probability": 0.9, "labels": {"CPR:4": 0.9}}
+    header, row = render([labelled]).splitlines()
+    assert header.split() == ["label", "name", "probability", "text"]
+    assert row.startswith("CPR:4  inhibitor  0.9") and row.endswith("...")
     several = [{"text": "a", "predicted": ["x", "y"], "names": ["ex", "why"], "labels": {"x": 0.9, "y": 0.6}},
                {"text": "b", "pair": "c", "predicted": [], "names": [], "labels": {"x": 0.1, "y": 0.2}}]
     assert render(several).splitlines()[1:] == ["ex 0.9, why 0.6  a", "none             b | c"]

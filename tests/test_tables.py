@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from factory import counts_of, record, study
 
+from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
 from kdbench.rows import grouped, naive
 from kdbench.statistics import Cache
-from kdbench.tables import COLUMNS, FORMATS, build, frame, render, run_table
+from kdbench.tables import FORMATS, build, frame, render, run_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -122,8 +123,7 @@ def test_distinct_protocols_never_share_a_row_or_a_table(other):
     table = build([record(seed=0), other()])
     assert len(table.sections) == 2
     assert all(line.values["test"].n == 1 for section in table.sections for line in section.lines)
-    assert len({(s.title, s.caption) for s in table.sections}) == 2 or table.sections[0].group.data["sha256"] != \
-        table.sections[1].group.data["sha256"], "a reader must be able to tell them apart"
+    assert len({(section.title, section.caption) for section in table.sections}) == 2, "a reader can tell them apart"
     assert render(table).partition("### across")[0].count("| method") == 2
 
 

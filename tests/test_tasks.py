@@ -177,7 +177,7 @@ def test_doktras_header_flags(tmp_path):
     data = load("chemprot_tsv", tmp_path)
     assert [(e.text, data.labels[e.label]) for e in (*data.train, *data.test)] == [
         ("@GENE$ x", "CPR:3"), ("@GENE$ v", "false"), ("@GENE$ y", "false")]
-    with pytest.raises(BadInput, match="2 columns, not 3 .a header expected.*--set header=all or header=none"):
+    with pytest.raises(BadInput, match="2 columns, not 3 .a header expected.*--task-set header=all or header=none"):
         load("chemprot_tsv", tmp_path, header="all")
     put(tmp_path / "chemprot_tsv", train__tsv=headed.replace("y", "w"), dev__tsv=headed.replace("y", "z"))
     with pytest.raises(BadInput, match="3 columns, not 2 .no header expected"):
@@ -295,7 +295,7 @@ def test_pairs_and_columns_by_option(tmp_path):
     text = "".join(json.dumps({"question": f"q {i}?", "context": "c", "label": "yn"[i % 2]}) + "\n" for i in range(30))
     assert own(tmp_path, text)[0].test[0].pair == "c"
     text = "a,b,c,d,e\n" + "".join(f"left {i},right,{i % 2},{i % 3 // 2},p{i // 2}\n" for i in range(30))
-    with pytest.raises(BadInput, match=r"t:2: which column has the text\? There are 'a, b, c, d, e'; say --set text_"):
+    with pytest.raises(BadInput, match=r"t:2: which column has the text\? .* 'a, b, c, d, e'; say --task-set text_"):
         own(tmp_path, text)
     data, task = own(tmp_path, text, text_column="a", pair_column="b", label_column="c,d", group_column="e")
     assert (task.kind, task.labels, data.test[5].label) == ("multi", ("c", "d"), (1, 1))

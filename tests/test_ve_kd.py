@@ -20,6 +20,7 @@ from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
 from kdbench.mlm import lm_logits
 from kdbench.models import Model, build, resolve
 from kdbench.options import build as build_options
+from kdbench.options import describe
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task
 from kdbench.textfile import StreamedCorpus, TextFile
@@ -140,14 +141,15 @@ def test_old_rows_stay_and_new_ones_are_drawn(kind, init):
     with torch.no_grad():
         model.module.get_output_embeddings().bias.uniform_(-1, 1)
     bias = model.module.get_output_embeddings().bias.detach().clone()
-    tokenizer = expand(model.tokenizer, ["naproxen", "☃"], len(before))
+    tokenizer = expand(model.tokenizer, ["catheter", "☃"], len(before))
     change_vocabulary(model.module, model.tokenizer, tokenizer, init, torch.Generator().manual_seed(1))
     after, output = model.module.get_input_embeddings().weight, model.module.get_output_embeddings()
     assert after.shape[0] == model.module.config.vocab_size == len(before) + 2
     assert torch.equal(after[:-2], before) and output.weight is after
     assert torch.equal(output.bias[:-2], bias) and output.bias[-2:].eq(0).all()
-    mean = before[pieces_of("naproxen", model.tokenizer.get_vocab())].mean(0)
-    assert torch.allclose(after[-2], mean) is (init == "mean")
+    ids = pieces_of("catheter", model.tokenizer.get_vocab())
+    mean = before[ids].mean(0)
+    assert len(ids) > 1 and torch.allclose(after[-2], mean) is (init == "mean")
     assert 0 < after[-1].std() < 0.1  # no old piece covers it: drawn at random
     assert model.module(**tokenizer(DOMAIN[0], return_tensors="pt")).logits.shape[-1] == len(before) + 2
 
@@ -266,7 +268,7 @@ def test_within_the_tolerance_the_gradient_is_exactly_zero():
         values.grad = None
         ve_kd.beyond(values.sum(), 2, tolerance).backward()
         assert values.grad.tolist() == [gradient, gradient]
-    assert float(ve_kd.beyond(values.sum(), 2, 0.1)) == pytest.approx(0.4)
+    assert float(ve_kd.beyond(values.detach().sum(), 2, 0.1)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("on, expected", [("weighted", {"kl": 0.25, "mse": 0.5, "cosine": 0.1}), ("raw", {"kl": 0.5, "mse": 0.5, "cosine": 0.5})])
@@ -404,85 +406,83 @@ def test_a_streamed_batch_equals_one_that_was_tokenised_beforehand(tmp_path):
 # ---- the procedure ---------------------------------------------------------------------------------------------------
 
 
-def lab_for(tmp_path, student="tiny:bert", teacher="tiny:bert", domain=DOMAIN, **given) -> Lab:
+def lab_for(tmp_path, student="tiny:bert", teacher="tiny:bert", **given) -> Lab:
+    """A task whose own text, and so the tiny teacher's vocabulary, is general."""
     from accelerate import Accelerator
 
-    texts = [f"{a} {b}" for a in GENERAL for b in DOMAIN[:6]]
-    examples = tuple(Example(str(i), text, label=int("naproxen" in text)) for i, text in enumerate(texts))
-    data = Data(examples, examples[:8], examples[8:], ("no", "yes"), domain_text=domain, sha256={"dev": "d"})
-    task = Task("drugs", "single", "", "accuracy", load=lambda _: data)
+    texts = [f"{a} and {b}" for a in GENERAL for b in (*GENERAL, "fever", "no pain")]
+    examples = tuple(Example(str(i), text, label=int("fever" in text)) for i, text in enumerate(texts))
+    data = Data(examples, examples[:8], examples[8:], ("no", "yes"), domain_text=GENERAL, sha256={"dev": "d"})
+    task = Task("notes", "single", "", "accuracy", load=lambda _: data)
     settings = Settings(**{"epochs": 1, "batch_size": 8, "max_length": 32, "lr": 1e-3, **given})
     return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), Workshop(tmp_path), Accelerator(cpu=True))
 
 
-def small(variant="corrected", **given) -> Options:
-    return options(variant, **{"pretrain_epochs": 1, "pretrain_batch": 4, "new_tokens": 50, **given})
+@pytest.fixture
+def corpus(tmp_path) -> str:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(DOMAIN), encoding="utf-8")
+    return str(path)
+
+
+QUICK = {"pretrain_epochs": 1, "pretrain_batch": 4, "new_tokens": 50}
 
 
 @pytest.mark.parametrize("variant", ["corrected", "published"])
 @pytest.mark.parametrize("student", ["tiny:bert", "tiny:distilbert", "cut:1"])
-def test_both_stages_on_every_kind_of_student(student, variant, tmp_path):
+def test_both_stages_on_every_kind_of_student(student, variant, corpus, tmp_path):
     lab = lab_for(tmp_path, student)
-    method = ve_kd.VeKD(small(variant))
+    method = ve_kd.VeKD(options(variant, corpus=corpus, **QUICK))
     method.check(lab)
     first = method.pretrain(lab)
     folder = lab.shop.stage(first.key)
     again, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert again.config.vocab_size == len(tokenizer) == len(first.tokenizer) > lab.teacher(MLM).module.config.vocab_size
-    assert tokenizer.tokenize("naproxen") == ["naproxen"]
+    assert tokenizer.tokenize("naproxen") == ["naproxen"] != lab.teacher().tokenizer.tokenize("naproxen")
     inputs = tokenizer(DOMAIN[0], return_tensors="pt")
     inputs.pop("token_type_ids", None)
     assert torch.allclose(again.eval()(**inputs).logits, first.module(**inputs).logits, atol=1e-5)
 
     model = method.fit(lab)
     assert lab.predict(model, lab.data.test).shape == (len(lab.data.test), 2)
-    assert [stage["name"] for stage in lab.stages][-3:] == ["domain text", "domain text", "fine-tuning"] and lab.stages[-2]["cached"]
+    assert [stage["name"] for stage in lab.stages] == ["domain text", "domain text", "fine-tuning"] and lab.stages[1]["cached"]
     terms = [entry["terms"] for entry in lab.curves]
     assert set(terms[0]) == {"masked_lm", "kl", "cosine"} and all(math.isfinite(v) for entry in terms for v in entry.values())
+    assert str(tmp_path) not in json.dumps([lab.stages, lab.curves])
 
 
-def test_the_control_trains_the_same_student_without_the_teacher(tmp_path):
+def test_the_control_trains_the_same_student_without_the_teacher(corpus, tmp_path):
     lab = lab_for(tmp_path)
-    given = {"pretrain_epochs": 1, "pretrain_batch": 4, "new_tokens": 50, "min_frequency": 2}
-    method = adapt.Adapt(build_options(adapt.Adapt.Options, "corrected", given, "adapt"))
+    method = adapt.Adapt(build_options(adapt.Adapt.Options, "corrected", {"min_frequency": 2, "corpus": corpus, **QUICK}, "adapt"))
     method.check(lab)
     model = method.fit(lab)
-    distilled = ve_kd.VeKD(small()).fit(lab)
+    distilled = ve_kd.VeKD(options(corpus=corpus, **QUICK)).fit(lab)
     assert set(lab.curves[0]["terms"]) == {"masked_lm"}
     assert model.tokenizer.get_vocab() == distilled.tokenizer.get_vocab()
     assert [p.shape for p in model.module.parameters()] == [p.shape for p in distilled.module.parameters()]
-    shared = {f["name"]: f["default"] for f in ve_kd_rows(adapt.Adapt)}
-    assert shared.items() <= {f["name"]: f["default"] for f in ve_kd_rows(ve_kd.VeKD)}.items()
-
-
-def ve_kd_rows(method):
-    from kdbench.options import describe
-
-    return describe(method.Options)
+    rows = [{row["name"]: row for row in describe(each.Options)} for each in (adapt.Adapt, ve_kd.VeKD)]
+    assert rows[0].items() <= rows[1].items()
 
 
 def test_distillation_lowers_its_losses(tmp_path):
-    lab = lab_for(tmp_path)
-    ve_kd.VeKD(small(pretrain_epochs=25, tolerance=0.0)).pretrain(lab)
+    lab = lab_for(tmp_path, student="tiny:distilbert")
+    ve_kd.VeKD(options(**{**QUICK, "pretrain_epochs": 25}, tolerance=0.0, a_mlm=0.0)).pretrain(lab)
     first, last = lab.curves[0]["terms"], lab.curves[-1]["terms"]
-    assert all(last[name] < first[name] for name in ("masked_lm", "kl", "cosine"))
+    assert all(last[name] < first[name] for name in ("kl", "cosine"))
 
 
-def test_a_corpus_file_takes_the_place_of_the_task_s_text(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_text("\n".join(["tocilizumab was given"] * 4), encoding="utf-8")
+def test_without_a_corpus_file_the_task_s_unlabelled_text_is_read(tmp_path):
     lab = lab_for(tmp_path)
-    first = ve_kd.VeKD(small(corpus=str(path))).pretrain(lab)
-    assert first.tokenizer.tokenize("tocilizumab naproxen")[0] == "tocilizumab"
-    assert first.tokenizer.tokenize("naproxen") != ["naproxen"]
-    assert str(tmp_path) not in json.dumps([lab.stages, lab.curves])
+    lab.unlabelled = tuple(Example(str(i), "tocilizumab was given") for i in range(2))
+    assert ve_kd.VeKD(options(**QUICK)).pretrain(lab).tokenizer.tokenize("tocilizumab") == ["tocilizumab"]
 
 
 def test_a_vocabulary_file_takes_the_place_of_training(tmp_path):
     path = tmp_path / "vocab.txt"
-    path.write_text("zidovudine\n", encoding="utf-8")
+    path.write_text("child\nzidovudine\n", encoding="utf-8")
     lab = lab_for(tmp_path)
-    first = ve_kd.VeKD(small(vocabulary=str(path))).pretrain(lab)
+    first = ve_kd.VeKD(options(vocabulary=str(path), **QUICK)).pretrain(lab)
+    assert first.tokenizer.convert_tokens_to_ids("zidovudine") == lab.teacher(MLM).module.config.vocab_size
     assert len(first.tokenizer) == lab.teacher(MLM).module.config.vocab_size + 1
 
 
@@ -490,7 +490,7 @@ def test_what_cannot_be_expanded_is_left_out_with_a_reason(tmp_path):
     for names, reason in ((("tiny:bert", "tiny:roberta"), "WordPiece"), (("tiny:roberta", "tiny:bert"), "padding id"),
                           (("bilstm", "tiny:bert"), "masked-LM form")):
         with pytest.raises(Skip, match=reason):
-            ve_kd.VeKD(small()).check(lab_for(tmp_path, *names))
+            ve_kd.VeKD(options()).check(lab_for(tmp_path, *names))
 
 
 def test_the_narrow_student_of_the_paper_fits_its_teacher():

@@ -1,0 +1,111 @@
+"""The columns of tables: what each shows, how it is written, and where its figure is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kdbench import render as show
+from kdbench.errors import BadInput
+from kdbench.registry import unknown
+from kdbench.render import Value
+from kdbench.rows import Group, Row, at
+
+
+@dataclass(frozen=True)
+class Column:
+    """`of(row, seed)` is a row's figure for one seed; None where the figure is computed from several rows."""
+
+    name: str
+    title: str
+    about: str
+    show: Callable[[Value | None], str]
+    of: Callable[[Row, int], float | None] | None = None
+
+
+def path(*steps: str) -> Callable[[Row, int], float | None]:
+    return lambda row, seed: at(row.views[seed], *steps)
+
+
+def training_seconds(row: Row, seed: int) -> float | None:
+    spent = [at(row.views[seed], "cost", f"{role}_seconds") for role in ("teacher", "student")]
+    return None if all(seconds is None for seconds in spent) else sum(filter(None, spent))
+
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("dev", "dev", "score on the dev split, which selects the epoch", show.points, path("score", "dev")),
+        Column("test", "test", "score on the test split, taken once a seed", show.points,
+               path("score", "test")),
+        Column("gain", "Δ plain", "test score minus that of the same student fine-tuned without a teacher, with its "
+               "95% interval over seeds and test units; * separable from 0 (Holm within the task, at least 5 seeds)",
+               show.gain),
+        Column("logit_gain", "Δ logit", "test score minus that of the same student by plain logit distillation",
+               show.gain),
+        Column("best_gain", "Δ best", "test score minus that of the best student of the task, with its 95% interval",
+               show.gain),
+        Column("tie", "tie", "letter of the tie group: rows of one letter cannot be told apart; a is the best group "
+               "(bold); only rows of at least 5 seeds", lambda value: ""),
+        Column("retained", "kept", "share of the teacher's test score", show.percent),
+        Column("recovered", "gap", "(test - plain) / (teacher - plain): how much of the teacher's lead over the "
+               "undistilled student is made up; empty where the teacher is not separably better", show.percent),
+        Column("parameters", "params", "parameters of the deployed model", show.count, path("size", "parameters")),
+        Column("megabytes", "MB", "size of the saved weights", show.number, path("size", "megabytes")),
+        Column("p50_ms", "p50 ms", "median latency of one text", show.number, path("latency", "p50_ms")),
+        Column("p95_ms", "p95 ms", "95th percentile of the latency of one text", show.number,
+               path("latency", "p95_ms")),
+        Column("student_seconds", "train s", "seconds of training the student", show.number,
+               path("cost", "student_seconds")),
+        Column("teacher_seconds", "teacher s", "seconds of training the teacher it learned from", show.number,
+               path("cost", "teacher_seconds")),
+        Column("training_seconds", "all s", "seconds of training the student and its teacher", show.number,
+               training_seconds),
+    )
+}
+DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "training_seconds"))
+LATENCY = ("p50_ms", "p95_ms")
+COMPARED = ("gain", "best_gain", "tie", "recovered")
+
+
+def pick(wanted: Sequence[str] | None) -> tuple[Column, ...]:
+    for name in wanted or ():
+        if name not in COLUMNS:
+            raise BadInput(unknown("column", name, COLUMNS))
+    return tuple(COLUMNS[name] for name in (wanted or DEFAULT))
+
+
+def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:
+    """Latency columns, one pair for each way in which latency was taken; the notes say which is which."""
+    ways = sorted({way for group in groups for row in group.rows for seed in row.views if (way := way_of(row, seed))})
+    if not ways:
+        return tuple(column for column in columns if column.name not in LATENCY), []
+    if len(ways) == 1:
+        return columns, [f"latency: {ways[0]}"]
+
+    def taken(column: Column, number: int, way: str) -> Column:
+        figure = path("latency", column.name)
+        return replace(column, name=f"{column.name}_{number}", title=f"{column.title} [{number}]",
+                       of=lambda row, seed: figure(row, seed) if way_of(row, seed) == way else None)
+
+    spread: list[Column] = []
+    for column in columns:
+        spread += [taken(column, i, way) for i, way in enumerate(ways, 1)] if column.name in LATENCY else [column]
+    return tuple(spread), [f"latency [{i}]: {way}" for i, way in enumerate(ways, 1)]
+
+
+def way_of(row: Row, seed: int) -> str:
+    """How a latency was taken, in words: only equal ways are comparable."""
+    latency = row.views[seed].get("latency")
+    if not latency:
+        return ""
+    threads = latency.get("threads")
+    said = (
+        "batch 1",
+        f"{latency['protocol']} protocol" if latency.get("protocol") else "",
+        f"{latency['lengths']} lengths" if latency.get("lengths") else "",
+        latency.get("device"),
+        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
+        at(row.records[seed], "provenance", "processor"),
+    )
+    return ", ".join(str(fact) for fact in said if fact)

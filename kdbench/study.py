@@ -1,0 +1,98 @@
+"""A committed study: `results/<study>/` with its records, and the README and table that are generated from them.
+
+    results/<study>/study.toml   title, about (what was asked, what can be concluded), commands (what made the records)
+    results/<study>/records/     one JSON file a cell, counts beside it
+    results/<study>/README.md    generated: the tables, every column explained, the commands
+    results/<study>/table.csv    generated: the same as data
+
+Nobody edits the generated files; a test holds that each equals what its records give.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from kdbench import reported, store
+from kdbench.columns import COLUMNS
+from kdbench.errors import BadInput
+from kdbench.registry import unknown
+from kdbench.statistics import Cache
+from kdbench.tables import build, render
+
+KEYS = {"title": str, "about": str, "commands": list}
+
+
+def studies(results: Path) -> list[Path]:
+    """The folders of committed studies."""
+    return sorted(path.parent for path in results.glob("*/study.toml"))
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """`study.toml`, checked."""
+    path = folder / "study.toml"
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; it gives a study its title, about and commands")
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: {error}") from None
+    for key, value in found.items():
+        if key not in KEYS:
+            raise BadInput(f"{path}: {unknown('key', key, KEYS)}")
+        if not isinstance(value, KEYS[key]):
+            raise BadInput(f"{path}: {key} must be a {'list of texts' if KEYS[key] is list else 'text'}")
+    for key in KEYS:
+        if key not in found:
+            raise BadInput(f"{path}: no {key}; add {key} = ...")
+    return found
+
+
+def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
+    """The generated files of a study, by name, from its records (and `published`, a file of published figures)."""
+    said = facts(folder)
+    records = list(store.records(folder))
+    table = build(records, lambda record: store.counts(folder, record), cache=Cache())
+    shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) for c in table.columns)]
+    commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}"])
+    blocks = [
+        f"# {said['title']}",
+        said["about"].strip(),
+        "Made by these commands; the last one prints the tables below from the records.",
+        f"```\n{commands}\n```",
+        "## Tables",
+        render(table, "markdown").strip(),
+    ]
+    if published is not None:
+        beside = reported.against(records, reported.load(published))
+        blocks += ["## Published figures", reported.render(beside).strip()]
+    blocks += [
+        "## Columns",
+        "\n".join(["- **n**: number of seeds", *(f"- **{column.title}**: {column.about}" for column in shown)]),
+        "`table.csv` holds the same figures, scores as fractions.",
+    ]
+    return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv")}
+
+
+def write(folder: Path, published: Path | None = None) -> list[Path]:
+    """Write the generated files; returns their paths."""
+    made = []
+    for name, text in pages(folder, published).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        made.append(folder / name)
+    return made
+
+
+def stale(folder: Path, published: Path | None = None) -> list[str]:
+    """The generated files that differ from what the records give, each with the first differing line."""
+    differing = []
+    for name, text in pages(folder, published).items():
+        path = folder / name
+        there = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        wanted = text.splitlines()
+        if there != wanted:
+            pairs = zip([*there, *[""] * len(wanted)], [*wanted, *[""] * len(there)], strict=False)
+            line = next(i for i, (a, b) in enumerate(pairs, 1) if a != b)
+            differing.append(f"{folder.name}/{name}: line {line} is not what the records give; write the study again")
+    return differing

@@ -1,0 +1,273 @@
+"""The grammars of the look-alikes: one for each way in which context decides a label.
+
+A grammar yields examples whose labels are written out (a class name, a set of names, a number, or spans of
+words); `kdbench.tasks.lookalikes` turns them into indices and tags.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdbench.task import Example
+from kdbench.tasks.lookalike_words import Lexicon
+
+RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}  # share of rare cues (train: while uses are left)
+USES = (0, 1, 1, 2)  # of a rare cue in train
+
+_CHOICE, _SLOT = re.compile(r"\[([^\[\]]*)\]"), re.compile(r"\{(\w+)\}")
+
+
+class Dice:
+    """Seeded choices by `random()` alone, the one method whose sequence Python promises to keep."""
+
+    def __init__(self, seed: str):
+        self.roll = random.Random(seed).random
+
+    def chance(self, probability: float) -> bool:
+        return self.roll() < probability
+
+    def pick(self, items: Sequence[Any]) -> Any:
+        return items[int(self.roll() * len(items))]
+
+    def other(self, items: Sequence[Any], than: Any) -> Any:
+        return self.pick([item for item in items if item != than])
+
+    def take(self, items: Sequence[Any], count: int) -> list:
+        """`count` different items in random order."""
+        left = list(items)
+        return [left.pop(int(self.roll() * len(left))) for _ in range(count)]
+
+    def write(self, pattern: str, slot: Callable[[str], str] | None = None, **slots: str) -> str:
+        """Choose among ``[a|b|]`` and fill ``{name}`` from `slots` or by ``slot(name)``, until neither is left."""
+        slot = slot or slots.__getitem__
+        while "[" in pattern or "{" in pattern:
+            while "[" in pattern:
+                pattern = _CHOICE.sub(lambda match: self.pick(match[1].split("|")), pattern)
+            pattern = _SLOT.sub(lambda match: slot(match[1]), pattern)
+        return " ".join(pattern.split())
+
+
+class Draw:
+    """Cue words of a class, common or rare as often as the split wants them."""
+
+    def __init__(self, dice: Dice, lexicon: Lexicon, split: str):
+        self.dice, self.lexicon, self.share = dice, lexicon, RARE[split]
+        self.left: dict[str, list[str]] | None = None
+        if split == "train":
+            uses = {name: [word for word in cues.rare for _ in range(dice.pick(USES))]
+                    for name, cues in lexicon.items()}
+            self.left = {name: dice.take(words, len(words)) for name, words in uses.items()}
+
+    def __call__(self, name: str) -> str:
+        cues = self.lexicon[name]
+        if self.dice.chance(self.share):
+            if self.left is None:
+                return self.dice.pick(cues.rare)
+            if self.left[name]:
+                return self.left[name].pop()
+        return self.dice.pick(cues.common)
+
+
+def sentence(text: str) -> str:
+    """A capital at the start, no blank before punctuation."""
+    text = re.sub(r" ([,.;?])", r"\1", text)
+    return text[0].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What all have: cue words by class, and an endless stream of examples."""
+
+    lexicon: Lexicon
+
+    def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
+        while True:
+            yield self.example(dice, draw)
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        raise NotImplementedError
+
+
+# A sentence of two clauses. They begin at the same place in every sentence: with openings of their own ("Overall,
+# although ...") a tiny student needs twice the epochs to learn which cue goes with which mention.
+TWO_CLAUSES = "[{x}, [whereas|while|but|and] {y}|{x}; {y}] {place}."
+PLACE = "[|in hepatocytes|in rat liver|in these cells|in two cohorts|at low dose|in the second trial|after one hour]"
+# {a} acts on {b}: stated, and denied
+ACTS_ON = (
+    "[{a} [|strongly|slowly|clearly|directly] {cue} [the|human|purified|soluble] {b}"
+    "|{b} was [|strongly|slowly|clearly|directly] {cue} by [the|added|purified|soluble] {a}]",
+    "[{a} never {cue} [the|human|purified|soluble] {b}|{b} was [not|never] {cue} by [the|added|purified|soluble] {a}]",
+)
+
+
+@dataclass(frozen=True)
+class Relation(Grammar):
+    """The relation of two marked mentions, among clauses on others.
+
+    A pair is related where one clause holds both marks, has the cue of a relation and does not deny it.
+
+    marks     the marks of each class
+    names     unmarked mentions that stand where a mark could
+    negative  the class of unrelated pairs
+    clauses   patterns with {a} {cue} {b}: stated, denied
+    reverse   classes in which the second mention acts on the first
+    """
+
+    marks: Mapping[str, tuple[str, str]]
+    names: Mapping[str, Sequence[str]]
+    negative: str
+    clauses: tuple[str, str] = ACTS_ON
+    share_negative: float = 0.36
+    reverse: tuple[str, ...] = ()
+
+    def clause(self, dice: Dice, draw: Draw, name: str, pair: Sequence[str], denied: bool) -> str:
+        a, b = reversed(pair) if name in self.reverse else pair
+        return dice.write(self.clauses[denied], a=a, b=b, cue=draw(name))
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        related = [name for name in self.lexicon if name != self.negative]
+        label = self.negative if dice.chance(self.share_negative) else dice.pick(related)
+        how = dice.pick(("denied", "apart", "neutral cue")) if label == self.negative else "stated"
+        first = dice.pick(related) if how in ("denied", "apart") else label
+        second = dice.other(list(self.lexicon), first)
+
+        (a, b), (c, d) = (self.marks[dice.pick(related) if name == self.negative else name] for name in (first, second))
+        c = dice.pick(self.names[c])
+        pairs = ((a, b), (c, dice.pick(self.names[d])))
+        if how == "apart":
+            pairs = ((a, dice.pick(self.names[b])), (c, d))
+        x, y = dice.take([self.clause(dice, draw, first, pairs[0], how == "denied"),
+                          self.clause(dice, draw, second, pairs[1], dice.chance(0.25))], 2)
+        return Example("", sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE)), label=label)
+
+
+@dataclass(frozen=True)
+class Question(Grammar):
+    """A question on one group of people, and a passage on two: what it says of the group asked about is the answer."""
+
+    groups: Sequence[str]
+    drugs: Sequence[str]
+    diseases: Sequence[str]
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        asked, other = dice.take(self.groups, 2)
+        label = dice.pick(list(self.lexicon))
+        drug, disease = dice.pick(self.drugs), dice.pick(self.diseases)
+        says = "in {group} [it|the drug|treatment] was [mostly|clearly|rather] {cue}"
+        x, y = dice.take([dice.write(says, group=asked, cue=draw(label)),
+                          dice.write(says, group=other, cue=draw(dice.other(list(self.lexicon), label)))], 2)
+        question = dice.write("[Is|Was] {drug} of [use|help] in {group} with {disease}?",
+                              drug=drug, group=asked, disease=disease)
+        passage = dice.write("We [gave|tested|studied] {drug} in {disease}; {x}, [whereas|while|but] {y}.",
+                             drug=drug, disease=disease, x=x, y=y)
+        return Example("", question, pair=passage, label=label)
+
+
+@dataclass(frozen=True)
+class Trend(Grammar):
+    """What is reported of now decides, not what was before; where the measure is a cost, upside down."""
+
+    names: Sequence[str]
+    text: str  # pattern with {now} and {before}
+    now: str  # patterns with {name} {measure} {cue}
+    before: str
+
+    def clause(self, dice: Dice, draw: Draw, pattern: str, tone: str) -> str:
+        costs = dice.chance(0.25)
+        trend = {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone] if costs else tone
+        measure = "[costs|losses|expenses|debt]" if costs else "[sales|profit|orders|margins]"
+        return dice.write(pattern, name=dice.pick(self.names), measure=measure, cue=draw(trend))
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        label = dice.pick(list(self.lexicon))
+        now = self.clause(dice, draw, self.now, label)
+        before = self.clause(dice, draw, self.before, dice.other(list(self.lexicon), label))
+        return Example("", sentence(dice.write(self.text, now=now, before=before)), label=label)
+
+
+@dataclass(frozen=True)
+class Hallmarks(Grammar):
+    """Abstracts on one or two topics; a sentence is labelled with the topics that it affirms, not with what it denies."""
+
+    agents: Sequence[str]
+    affirmed: str = "{agent} [altered|controlled|drove|governed] [the|overall|basal] {cue}"
+    denied: str = "{agent} [never altered|left unchanged|did not affect] [the|overall|basal] {cue}"
+
+    def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
+        abstract = 0
+        while True:
+            topics = dice.take(list(self.lexicon), dice.pick((1, 1, 2)))
+            for _ in range(dice.pick((4, 5, 6, 7))):
+                found = dice.take(topics, dice.pick((0, 0, 1, 1, len(topics))))
+                yield Example("", self.sentence(dice, draw, topics, found), label=frozenset(found), group=str(abstract))
+            abstract += 1
+
+    def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str], found: Sequence[str]) -> str:
+        one, two = dice.take([name for name in self.lexicon if name not in topics], 2)
+        first = " and ".join(map(draw, found or [one]))
+        x, y = dice.take([
+            dice.write(self.affirmed if found else self.denied, agent=dice.pick(self.agents), cue=first),
+            dice.write(self.denied, agent=dice.pick(self.agents), cue=draw(two)),
+        ], 2)
+        return sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE))
+
+
+@dataclass(frozen=True)
+class Similarity(Grammar):
+    """Two statements: 2 points for the same kind of effect, 1 for the same agent, 1 for the same target."""
+
+    agents: Sequence[str]
+    targets: Sequence[str]
+
+    def statement(self, dice: Dice, draw: Draw, agent: str, effect: str, target: str) -> str:
+        return sentence(dice.write(f"{ACTS_ON[0]} {PLACE}.", a=agent, b=target, cue=draw(effect)))
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        choices = (self.agents, list(self.lexicon), self.targets)
+        one = [dice.pick(names) for names in choices]
+        two = [name if dice.chance(0.5) else dice.other(names, name) for name, names in zip(one, choices, strict=True)]
+        same = [a == b for a, b in zip(one, two, strict=True)]
+        return Example("", self.statement(dice, draw, *one), pair=self.statement(dice, draw, *two),
+                       label=float(same[0] + 2 * same[1] + same[2]))
+
+
+@dataclass(frozen=True)
+class Mentions(Grammar):
+    """Sentences with ``<TYPE ...>`` around mentions; the label is the spans (first word, word after the last, type)."""
+
+    patterns: Mapping[str, str]  # "text", and the patterns that it names
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        def slot(name: str) -> str:
+            return draw(name) if name in self.lexicon else self.patterns[name]
+
+        words, spans, start, kind = [], [], 0, ""
+        for word in dice.write("{text}", slot).split():
+            if word.startswith("<"):
+                start, kind = len(words), word[1:]
+                continue
+            words.append(word.rstrip(">"))
+            if word.endswith(">"):
+                spans.append((start, len(words), kind))
+        return Example("", words=tuple(words), label=tuple(spans))
+
+
+@dataclass(frozen=True)
+class Notes(Grammar):
+    """Two grave and two mild findings, two of the four absent, past or another's: an emergency has a grave one now."""
+
+    text: str  # pattern with {a} {b} {c} {d}, the findings
+    present: str  # patterns with {cue}
+    absent: str
+    labels: tuple[str, str]  # no emergency, emergency
+
+    def example(self, dice: Dice, draw: Draw) -> Example:
+        emergency = dice.chance(0.45)
+        findings = [("danger", emergency), ("danger", False), ("benign", True), ("benign", not emergency)]
+        a, b, c, d = (dice.write(self.present if there else self.absent, cue=draw(name))
+                      for name, there in dice.take(findings, 4))
+        return Example("", dice.write(self.text, a=a, b=b, c=c, d=d), label=self.labels[emergency])

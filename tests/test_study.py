@@ -1,0 +1,71 @@
+"""Committed studies equal what their records give."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factory import STORE, UNITS, study
+
+from kdbench.errors import BadInput
+from kdbench.study import facts, pages, stale, studies, write
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+TOML = '''title = "Made-up study"
+about = "What was asked: nothing. What can be concluded: nothing."
+commands = ["python bench.py run smoke --results-dir results/made-up"]
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study in the layout of the store."""
+    folder = tmp_path / "made-up"
+    (folder / "records" / "chemprot").mkdir(parents=True)
+    for made in study():
+        path = folder / "records" / "chemprot" / f"{made['id']}.json"
+        path.write_text(json.dumps(made))
+        np.savez_compressed(path.with_suffix(".npz"), test_counts=STORE[made["id"]],
+                            test_units=np.array([f"PMID{i}" for i in range(UNITS)]))
+    (folder / "study.toml").write_text(TOML)
+    return folder
+
+
+def test_committed_pages_equal_the_regenerated_ones():
+    assert [line for committed in studies(RESULTS) for line in stale(committed, RESULTS / "reported.csv")] == []
+
+
+def test_pages_hold_tables_columns_and_commands(folder):
+    text = pages(folder, RESULTS / "reported.csv")["README.md"]
+    for part in ("# Made-up study", "run smoke", "table --results-dir results/made-up", "### chemprot · micro_f1",
+                 "**Δ plain**", "**p50 ms**", "## Published figures", "**n**: number of seeds"):
+        assert part in text, part
+    assert "**p50 ms**: median latency" in text and " | a " in text, "with intervals and tie groups"
+
+
+def test_written_pages_are_fresh_until_a_figure_changes(folder):
+    assert sorted(path.name for path in write(folder)) == ["README.md", "table.csv"]
+    assert stale(folder) == []
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("66.", "67.", 1) + "more\n")
+    (difference,) = stale(folder)
+    assert "made-up/README.md: line" in difference
+    (folder / "table.csv").unlink()
+    assert len(stale(folder)) == 2
+
+
+@pytest.mark.parametrize("text, message", [
+    ("title = ", "study.toml"), ('titel = "x"', "did you mean 'title'"), ('title = "x"', "no about"),
+    (TOML.replace('["python bench.py run smoke --results-dir results/made-up"]', '"x"'), "commands must be a list"),
+])
+def test_a_broken_study_file_is_one_line(folder, text, message):
+    (folder / "study.toml").write_text(text)
+    with pytest.raises(BadInput, match=message) as error:
+        facts(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_study_file_is_one_line(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        facts(tmp_path)
