@@ -27,7 +27,7 @@ def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
     if len(found) != 1:
         ids = ", ".join(record["id"] for record in found[:5])
         raise BadInput(f"run {run!r}: {f'several records begin so ({ids}); give more of the id' if found else 'no such record'} "
-                       f"in {results_dir} (ids: `bench.py table --columns id`)")
+                       f"in {results_dir}; a run's id is printed at its end and is its record's name in {results_dir / 'records'}")
     record = found[0]
     if record["status"] != "done":
         raise BadInput(f"run {run}: its status is {record['status']}, so there is no student")

@@ -55,7 +55,7 @@ class Corpus:
 
     def __init__(self, model: Model, examples: Sequence[Example], max_length: int, kind: str, classes: int):
         self.examples, self.kind, self.classes = list(examples), kind, classes
-        self.pad = model.tokenizer.pad_token_id or 0
+        self.pad, self.hidden = model.tokenizer.pad_token_id or 0, model.hidden_ids
         limit = min(max_length, position_limit(model.module))
         tagging = bool(self.examples) and bool(self.examples[0].words)
         self.tokens: list[list[int]] = []
@@ -87,6 +87,8 @@ class Corpus:
         for row, i in enumerate(indices):
             ids[row, :self.lengths[i]] = self.tokens[i]
             mask[row, :self.lengths[i]] = 1
+        if self.hidden:
+            mask[np.isin(ids, self.hidden)] = 0
         inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         if self.types is not None:
             types = np.zeros_like(ids)

@@ -18,6 +18,7 @@ from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
         words.insert(0, "run")  # the flat form
     try:
-        args = parser().parse_args(words)
+        args, rest = parser().parse_known_args(words)
+        if rest and not (args.verb == "predict" and all(not word.startswith("-") for word in rest)):
+            raise BadInput(unrecognised(rest[0], args.verb))
+        if rest:  # argparse gives up on texts that stand behind an option
+            args.text += rest
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT
@@ -51,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"bench.py: {error.filename or 'writing'}: {error.strerror}; make room or give another folder", file=sys.stderr)
         return FAILED
+
+
+def unrecognised(word: str, verb: str | None) -> str:
+    actions = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices[verb or "run"]._actions
+    return unknown("option", word.partition("=")[0], [flag for action in actions for flag in action.option_strings if flag.startswith("--")])
 
 
 def one_line(error: BaseException) -> str:
@@ -153,7 +163,7 @@ def parser() -> Parser:
         made = verb(name, do, help)
         made.add_argument("suite", nargs="?", metavar="FILTER", help="as in 'task=chemprot,method=dok*'")
         made.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
-        made.add_argument("--against", type=Path, nargs="?", const=Path("results/reported.csv"), metavar="CSV",
+        made.add_argument("--against", type=Path, nargs="?", const=REPORTED, metavar="CSV",
                           help="published figures beside ours (default: results/reported.csv)")
         made.add_argument("--no-intervals", action="store_true", help="means and SDs alone, at once")
         if name == "table":
@@ -259,6 +269,7 @@ def do_run(args: argparse.Namespace) -> int:
         print(run_table(records))
         if args.profile:
             print(profile(records))
+        print(use(args, jobs[-1].cell.id))
     return outcome(records)
 
 
@@ -305,6 +316,12 @@ def outcome(records: list[dict[str, Any]]) -> int:
         print(f"failed: {record['cell']['method']} seed {record['cell']['seed']}: {record['error']['type']}: "
               f"{one_line(Exception(record['error']['message']))}", file=sys.stderr)
     return FAILED if failed else DONE
+
+
+def use(args: argparse.Namespace, run: str) -> str:
+    """What can be done with the student now."""
+    where = f" --results-dir {args.results_dir}" if args.results_dir != Path("results/local") else ""
+    return f"\nRun {run}. Try: bench.py predict {run[:8]}{where} 'a text'; bench.py export {run[:8]} FOLDER{where}; bench.py report{where}"
 
 
 def profile(records: list[dict[str, Any]]) -> str:

@@ -43,8 +43,8 @@ class GeluHeadModel(PreTrainedModel):
 
     def __init__(self, config: GeluHeadConfig):
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder_config())
-        width = config.hidden_size
+        self.encoder: Any = AutoModel.from_config(config.encoder_config())
+        width = self.encoder.config.hidden_size
         self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, width), nn.GELU(),
                                         nn.Dropout(config.dropout), nn.Linear(width, config.num_labels))
         self.post_init()
@@ -76,10 +76,11 @@ def with_gelu_head(model: Model, seed: int) -> Model:
     base = model.module.base_model
     old = model.module.config
     sizes = {name: getattr(old, name) for name in SHARED if getattr(old, name, None) is not None}
-    encoder = {name: value for name, value in old.to_diff_dict().items() if name not in ("id2label", "label2id", "architectures")}
-    config = GeluHeadConfig(
-        encoder={**encoder, "model_type": old.model_type}, dropout=getattr(old, "hidden_dropout_prob", 0.1), id2label=old.id2label,
-        label2id=old.label2id, problem_type=old.problem_type, max_position_embeddings=position_limit(model.module), **sizes)
+    task = {"id2label": old.id2label, "label2id": old.label2id, "problem_type": old.problem_type}
+    encoder = {name: value for name, value in old.to_diff_dict().items()
+               if not name.startswith("_") and name not in (*task, "architectures", "num_labels")}
+    config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type}, dropout=getattr(old, "hidden_dropout_prob", 0.1),
+                            max_position_embeddings=position_limit(model.module), **task, **sizes)
     with seeded(seed):
         module = GeluHeadModel(config)
     # RoBERTa's classifier brings its encoder without a pooler

@@ -259,7 +259,7 @@ class Lab:
         return bool(wide and native)
 
     def corpus(self, model: Model, examples: Sequence[Example], max_length: int) -> Corpus:
-        key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, id(examples), max_length)
+        key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, model.hidden_ids, id(examples), max_length)
         if key not in self._corpora:
             made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length, self.task.kind, len(self.data.labels))
             self._corpora[key] = (made, examples)  # the examples stay alive with the identity that is their key
@@ -314,8 +314,12 @@ class Lab:
         module.eval()
         found: list[Any] = [None] * len(corpus)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        progress = Progress(f"{self.label}{model.name}, prediction", len(corpus), "texts", enabled=self.accelerator.is_main_process)
+        read = 0
         with torch.inference_mode(), self.autocast(model):
             for number, indices in enumerate(by_length(corpus.lengths, 64)):
+                progress.at(read)
+                read += len(indices)
                 if number % world != rank:
                     continue
                 batch = corpus.batch(indices).to(self.accelerator.device)
@@ -337,6 +341,7 @@ class Lab:
 
             pairs = gather_object([(i, value) for i, value in enumerate(found) if value is not None])
             found = [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
+        progress.end()
         module.train(was_training)
         if model.partner is not None:
             found = average(found, self.predict(model.partner, examples, max_length), self.task.kind)

@@ -52,6 +52,7 @@ class Model:
     lr: float = 5e-5
     ready: bool = False
     notes: tuple[str, ...] = ()
+    hidden_ids: tuple[int, ...] = ()  # token ids that attention must not see, besides the padding
     partner: Model | None = None  # predicts together with this one (the mean of their class probabilities)
 
 

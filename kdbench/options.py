@@ -4,7 +4,7 @@
     class Options:
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
         abd_scale: str = option("mean", "what the boundary loss is divided by", choices=("mean", "1/1000"),
-                                published="1/1000", source="papers.md 3c.1")
+                                published="1/1000", source="code")
 
 `--variant corrected` takes the defaults; `--variant published` takes `published` where one is given;
 `--set name=value` overrides either.

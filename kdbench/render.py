@@ -50,10 +50,15 @@ def points(value: Value | None) -> str:
 
 
 def gain(value: Value | None) -> str:
-    """A difference of scores times 100, with its interval; a star where it is separable from 0."""
+    """A difference of scores times 100, with its interval; a star where it is separable from 0.
+
+    Two seeds leave one degree of freedom, and an interval wider than the scale: it is not shown.
+    """
     if value is None:
         return ""
-    interval = "" if value.low is None or value.high is None else f" [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+    interval = ""
+    if value.low is not None and value.high is not None and value.n > 2:
+        interval = f" [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
     return f"{100 * value.mean:+.1f}{interval}{'*' * value.star}"
 
 

@@ -83,9 +83,14 @@ def counted(records: list[dict[str, Any]]) -> str:
     seeds = {record["cell"]["seed"] for record in done}
     kinds = {at(record, "data", "kind") for record in done}
     data = {frozenset({"real"}): "real data", frozenset({"lookalike"}): "look-alike data, generated: no real corpus"}
-    parts = [f"{len(done)} finished runs", f"{len({record['cell']['task'] for record in done})} tasks",
-             f"{len(seeds)} seeds", data.get(frozenset(kinds), "real and look-alike data, in separate sections")]
+    tasks = {record["cell"]["task"] for record in done}
+    parts = [plural(len(done), "finished run"), plural(len(tasks), "task"), plural(len(seeds), "seed"),
+             data.get(frozenset(kinds), "real and look-alike data, in separate sections")]
     return ", ".join(parts) if done else "no finished run"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
@@ -195,7 +200,7 @@ def leaders(section: Section, students: list[Line], best: Line) -> list[str]:
     elif best.tie and len(students) > 1:
         said += ". No other student is as good"
     elif len(students) > 1:
-        said += f". With {seeds} seed{'s' * (seeds != 1)} this is preliminary: no ranking can be concluded"
+        said += f". With {plural(seeds, 'seed')} this is preliminary: no ranking can be concluded"
     return [f"{said}."]
 
 

@@ -18,7 +18,7 @@ from kdbench.contrasts import Counts, judge
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, as_text, at, grouped, naive, names, shared_gain, shared_share, trouble
+from kdbench.rows import Group, Line, as_text, grouped, naive, names, shared_gain, shared_share, trouble
 from kdbench.statistics import LEAST_SEEDS, Cache, Overall
 
 FORMATS = ("markdown", "csv", "latex", "json")

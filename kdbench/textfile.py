@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from kdbench.batching import Corpus
 from kdbench.errors import BadInput
@@ -24,7 +23,7 @@ class StreamedCorpus(Corpus):
 
     def __init__(self, model: Model, examples: TextFile, max_length: int, kind: str, classes: int):
         self.model, self.source, self.max_length, self.kind, self.classes = model, examples, max_length, kind, classes
-        self.lengths = examples.sizes
+        self.lengths = list(examples.sizes)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -47,7 +46,7 @@ class TextFile(Sequence[Example]):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        digest, starts, sizes, position = hashlib.sha256(), [], [], 0
+        digest, starts, sizes, position = hashlib.sha256(), array("q"), array("q"), 0
         try:
             with self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
@@ -60,7 +59,7 @@ class TextFile(Sequence[Example]):
             raise BadInput(f"corpus {path}: cannot be read ({error.strerror}); give a text file, one sequence a line") from None
         if not starts:
             raise BadInput(f"corpus {path}: no text in it; give a text file, one sequence a line")
-        self.starts, self.sizes = np.array(starts, dtype=np.int64), np.array(sizes, dtype=np.int64)
+        self.starts, self.sizes = starts, sizes
         self.sha256 = digest.hexdigest()
         self._stream: Any = None
 

@@ -10,11 +10,12 @@ import copy
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, trainers
 from tokenizers import models as pieces
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from kdbench.readers import read, shown
 
@@ -23,11 +24,14 @@ def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
     return isinstance(tokenizer.backend_tokenizer.model, pieces.WordPiece)
 
 
-def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int, min_frequency: int) -> list[str]:
+def train_tokens(
+    texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int, min_frequency: int
+) -> list[str]:
     """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order training makes them.
 
-    `texts()` begins to read them; it is called twice. The trainer reads words as `tokenizer` does (same normaliser, same pre-tokeniser): single characters come
-    first, then the most frequent merges, down to pairs that occur `min_frequency` times.
+    `texts()` begins to read the texts; it is called twice. The trainer cuts them into words as `tokenizer` does (same
+    normaliser, same pre-tokeniser): single characters come first, then the most frequent merges, down to pairs
+    that occur `min_frequency` times.
     """
     backend, old = tokenizer.backend_tokenizer, tokenizer.get_vocab()
     fresh = Tokenizer(pieces.WordPiece(unk_token=tokenizer.unk_token))
@@ -99,7 +103,7 @@ def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> lis
 
 
 def change_vocabulary(
-    module: PreTrainedModel, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, init: str, generator: torch.Generator
+    module: Any, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, init: str, generator: torch.Generator
 ) -> None:
     """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and output bias.
 
@@ -135,4 +139,5 @@ def same_roles(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> di
     """The special tokens of `new` at the ids that play the same role in `old` (``[CLS]`` for ``<s>``, ...)."""
     roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     named = [(getattr(new, role), getattr(old, role)) for role in roles]
-    return {theirs: old.convert_tokens_to_ids(ours) for theirs, ours in named if theirs and ours}
+    ids = old.get_vocab()
+    return {theirs: ids[ours] for theirs, ours in named if theirs and ours}

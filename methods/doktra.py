@@ -6,13 +6,14 @@ Boundary Distillation, ACL 2022 (long 116). The boundary loss is that of Heo et 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdbench.identity import digest
 from kdbench.lab import Lab
 from kdbench.losses import entropy, soft_targets, supervised, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
@@ -97,7 +98,11 @@ class Transfer(Calibrated):
 
 
 class DoKTra(Method):
-    """Calibrated teacher -> initial fine-tuning of the student -> boundaries, then calibrated cross-entropy."""
+    """Calibrated teacher -> initial fine-tuning of the student -> boundaries, then calibrated cross-entropy.
+
+    Of the released code two things are not reproduced: heads that start unseeded, and the final separator that its
+    truncation cuts off. It has no loss for several labels (HoC); the binary one here is our reading.
+    """
 
     name = "doktra"
     title = "Domain Knowledge Transferring via Calibrated Activation Boundary Distillation"
@@ -144,6 +149,9 @@ class DoKTra(Method):
         second_schedule: bool = option(False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
                                        "decay over both phases", source="code: one decay")
 
+        pad_bug: bool = option(False, "RoBERTa: the mask is (id > 0), so that no position can attend to <s>, whose id is 0",
+                               published=True, source="code: pads with 0 and masks by it, in every phase and at test")
+
     def fit(self, lab: Lab) -> Model:
         o, epochs = self.options, lab.settings.epochs
         own = {name: value for name in ("warmup", "weight_decay", "select") if (value := getattr(o, name)) is not None}
@@ -152,7 +160,7 @@ class DoKTra(Method):
         teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher), stage="calibrated teacher",
                             epochs=o.teacher_epochs or epochs, **rate(o.teacher_lr), **own)
         lab.also(teacher, "calibrated teacher")
-        student = lab.finetune(lab.student(), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
+        student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
 
         signals = lab.signals(teacher, ("cls",) if o.transfer == "abd" else ("logits",))
         distil_epochs = o.distil_epochs or 2 * epochs
@@ -168,6 +176,13 @@ class DoKTra(Method):
             return student
         return lab.train(student, Calibrated(kind, o.beta_student), stage="calibrated student",
                          epochs=distil_epochs - switch, **training)
+
+
+    def student(self, lab: Lab) -> Model:
+        model = lab.student()
+        if not (self.options.pad_bug and model.module.config.model_type == "roberta"):
+            return model
+        return replace(model, hidden_ids=(0,), key=digest({"of": model.key, "hidden": 0}))
 
 
 def rate(lr: float | None) -> dict[str, float]:

@@ -9,190 +9,30 @@
 
 from __future__ import annotations
 
-import json
 import random
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedTokenizerFast
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from kdbench.batching import pad_stack, position_limit
+from kdbench.batching import pad_stack
 from kdbench.errors import Skip
 from kdbench.gelu_head import with_gelu_head
-from kdbench.identity import digest
 from kdbench.lab import Lab
 from kdbench.losses import Supervised, supervised
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
-from kdbench.models import Model
+from kdbench.methods.code_switching import Aligner, Alignment, tokenizer_key
+from kdbench.models import Model, seeded
 from kdbench.options import build
 from kdbench.task import Example
 
 TEACHER, STUDENT = 0, 1
-CLS, SEP, REST = 0, 1, 2  # columns of a word-aligned attention row that are no words
-FIRST_WORD = 3
-
-
-# ---- where the words are ---------------------------------------------------------------------------------------------
-
-
-def is_code_switched(word: str) -> bool:
-    """Pure ASCII letters; a digit, a hyphen, a full stop or a glued-on particle disqualifies the word."""
-    return word.encode("utf-8", "surrogatepass").isalpha()
-
-
-def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | None]:
-    """Token ranges of words as the published code counts them: from position 1, each word as long as it is when
-    tokenised alone; cut at `limit` - 1, and none from the first word on that would start there."""
-    spans: list[tuple[int, int] | None] = []
-    start = 1
-    for length in lengths:
-        inside = start < limit - 1 and length > 0
-        spans.append((start, min(start + length, limit - 1)) if inside else None)
-        start += length
-    return spans
-
-
-def spans_by_offsets(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """Token ranges of words from characters: a token belongs to the word in which its last character lies.
-
-    words    character range of each word, in order
-    offsets  character range of each token of the same text, empty for special tokens
-    """
-    spans: list[tuple[int, int] | None] = [None] * len(words)
-    starts = [start for start, _ in words]
-    for position, (start, end) in enumerate(offsets):
-        word = bisect_right(starts, end - 1) - 1
-        if start < end and word >= 0 and end - 1 < words[word][1]:
-            before = spans[word]
-            spans[word] = (before[0] if before else position, position + 1)
-    return spans
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One model's reading of a text: token ranges of its words (None: not read), and its number of tokens."""
-
-    spans: list[tuple[int, int] | None]
-    tokens: int
-
-
-class Reader:
-    """Finds the blank-separated words of texts in one tokenizer's tokens.
-
-    rule  "offsets": by the characters that each token covers; "alone": `spans_alone`, which drifts where a
-          tokenizer marks the blank before a word (RoBERTa)
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, limit: int, rule: str):
-        self.tokenizer, self.limit, self.rule = tokenizer, limit, rule
-        self.bare = without_prefix_space(tokenizer)
-
-    def __call__(self, examples: Sequence[Example]) -> list[Reading]:
-        texts = [example.text for example in examples]
-        pairs = [example.pair or "" for example in examples] if any(e.pair is not None for e in examples) else None
-        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, return_offsets_mapping=True)
-        read = self.by_offsets if self.rule == "offsets" else self.alone
-        return [read(example, encoded, i) for i, example in enumerate(examples)]
-
-    def by_offsets(self, example: Example, encoded: Any, i: int) -> Reading:
-        offsets, belongs = encoded["offset_mapping"][i], encoded.sequence_ids(i)
-        spans: list[tuple[int, int] | None] = []
-        for number, text in enumerate(texts_of(example)):
-            own = [span if which == number else (0, 0) for span, which in zip(offsets, belongs, strict=True)]
-            spans += spans_by_offsets(word_ranges(text), own)
-        return Reading(spans, len(offsets))
-
-    def alone(self, example: Example, encoded: Any, i: int) -> Reading:
-        """The published data have one text field, so the words of a pair's second text are not looked for. Words
-        that the count puts behind the text's last token are left out: the published code reads padding there."""
-        tokens = len(encoded["offset_mapping"][i])
-        words = self.bare.encode_batch(example.text.split(" "), add_special_tokens=False)
-        spans = spans_alone([len(word.ids) for word in words], min(self.limit, tokens))
-        return Reading(spans + [None] * sum(len(text.split(" ")) for text in texts_of(example)[1:]), tokens)
-
-
-def texts_of(example: Example) -> tuple[str, ...]:
-    return (example.text,) if example.pair is None else (example.text, example.pair)
-
-
-def word_ranges(text: str) -> list[tuple[int, int]]:
-    """Character ranges of the parts of `text` between single blanks (two blanks in a row enclose an empty word)."""
-    ranges, start = [], 0
-    for word in text.split(" "):
-        ranges.append((start, start + len(word)))
-        start += len(word) + 1
-    return ranges
-
-
-def without_prefix_space(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """The bare tokenizer, without truncation; a byte-level BPE puts no blank before the first word of a text."""
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    spec["truncation"] = spec["padding"] = None
-    if (spec["pre_tokenizer"] or {}).get("add_prefix_space"):
-        spec["pre_tokenizer"]["add_prefix_space"] = False
-    return Tokenizer.from_str(json.dumps(spec))
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """One text under both tokenizers; pairs are (teacher, student).
-
-    spans    (K, 2) each: half-open token ranges of the text's K code-switched words
-    columns  (T,) each: the column of an aligned attention row that a token's attention goes to
-    width    how many of these columns the text has
-    """
-
-    spans: tuple[np.ndarray, np.ndarray]
-    columns: tuple[np.ndarray, np.ndarray]
-    width: int
-
-
-def align(example: Example, teacher: Reading, student: Reading, most: int, attn_align: str) -> Alignment:
-    """The first `most` code-switched words that both models read, and the columns of attention rows.
-
-    attn_align  "raw_columns": a column is a token position. "word": one column each for [CLS], for [SEP], for the
-                tokens of no common word, and for every word that both models read
-    """
-    words = [word for text in texts_of(example) for word in text.split(" ")]
-    common = [i for i, spans in enumerate(zip(teacher.spans, student.spans, strict=True)) if None not in spans]
-    chosen = [i for i in common if is_code_switched(words[i])][:most]
-    spans, columns = [], []
-    for reading in (teacher, student):
-        spans.append(np.array([reading.spans[i] for i in chosen], dtype=np.int64).reshape(-1, 2))
-        column = np.full(reading.tokens, REST)
-        column[0], column[-1] = CLS, SEP
-        for number, i in enumerate(common):
-            column[slice(*reading.spans[i])] = FIRST_WORD + number
-        columns.append(np.arange(reading.tokens) if attn_align == "raw_columns" else column)
-    width = max(teacher.tokens, student.tokens) if attn_align == "raw_columns" else FIRST_WORD + len(common)
-    return Alignment((spans[0], spans[1]), (columns[0], columns[1]), width)
-
-
-class Aligner:
-    """Alignments of texts by their content, each found once."""
-
-    def __init__(self, teacher: Model, student: Model, max_length: int, options: Options):
-        self.readers = [Reader(model.tokenizer, min(max_length, position_limit(model.module)), options.spans)
-                        for model in (teacher, student)]
-        self.options = options
-        self.found: dict[str, Alignment] = {}
-
-    def __call__(self, examples: Sequence[Example]) -> list[Alignment]:
-        new = list({e.key: e for e in examples if e.key not in self.found}.values())
-        if new:
-            for example, teacher, student in zip(new, *(reader(new) for reader in self.readers), strict=True):
-                o = self.options
-                self.found[example.key] = align(example, teacher, student, o.cs_max_len, o.attn_align)
-        return [self.found[e.key] for e in examples]
 
 
 # ---- the losses ------------------------------------------------------------------------------------------------------
@@ -284,7 +124,7 @@ AttentionMaskInterface.register(SCORES, eager_mask)
 class Options:
     mode: str = option("mlkd", "mlkd: distil; base: the student alone, with this method's head and recipe; ensemble: distil, "
                        "then predict with the mean of the student's and the fine-tuned teacher's class probabilities",
-                       choices=("mlkd", "base", "ensemble"), source="README; the code lacks ensemble, so that is our reading (1c.12)")
+                       choices=("mlkd", "base", "ensemble"), source="README; ensemble, absent from the code, is our reading (1c.12)")
     direction: str = option("domain_to_general", "which model teaches: --teacher (the domain model) or, swapped, --student",
                             choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both (1c.13)")
     alpha: float = option(0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)")
@@ -439,13 +279,17 @@ class DsgKD(Method):
         unequal = o.mode == "base" and o.base_recipe == "published"
         if o.head == "gelu" and not unequal:
             student = with_gelu_head(student, lab.seed_for("head"))
-        examples = part(lab.data.train, o.subsample, lab.seed_for("subsample"))
+        examples = drawn(lab.data.train, o.subsample, lab.seed_for("subsample"))
         training = self.training(lab, student, unequal)
         if o.mode == "base":
             return lab.train(student, Supervised("single"), stage="base", examples=examples, **training)
+        if lab.unlabelled:  # they take part in everything but the prediction loss
+            examples = (*examples, *lab.unlabelled)
 
         length = lab.settings.max_length
-        objective = CodeSwitched(o, teacher.module.config, student.module.config, length, Aligner(teacher, student, length, o))
+        aligner = Aligner(teacher, student, length, most=o.cs_max_len, rule=o.spans, attn_align=o.attn_align)
+        with seeded(lab.seed_for("projection")):
+            objective = CodeSwitched(o, teacher.module.config, student.module.config, length, aligner)
         signals = lab.signals(
             teacher, ("word_hidden", "word_attention") if o.beta else ("word_hidden",), examples=examples,
             pool=objective.teacher_signals, hidden_states=True, attentions=objective.attentions,
@@ -467,7 +311,7 @@ class DsgKD(Method):
                 "patience": o.patience, "watch": watch}
 
 
-def part(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
+def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
     """A share of the examples, drawn by `seed`, in their order."""
     if share == 1:
         return examples
@@ -475,17 +319,12 @@ def part(examples: Sequence[Example], share: float, seed: int) -> Sequence[Examp
     return tuple(examples[i] for i in kept)
 
 
-def tokenizer_key(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Hash of how a tokenizer cuts texts."""
-    return digest(without_prefix_space(tokenizer).to_str())
-
-
 def golden(case: dict[str, Any]) -> dict[str, float]:
     """The published losses of a golden case, by the objective that the method trains with."""
     options = build(Options, "published", {"alpha": case["alpha"], "beta": case["beta"]}, "dsg_kd")
     sides = []
     for side in ("teacher", "student"):
-        hidden, attention = (torch.tensor(case[f"{side}_{part}"]) for part in ("hidden", "attention"))
+        hidden, attention = torch.tensor(case[f"{side}_hidden"]), torch.tensor(case[f"{side}_attention"])
         sides.append(SimpleNamespace(hidden_states=list(hidden), attentions=list(attention), logits=torch.tensor(case["logits"])))
     layers, texts, heads, tokens, _ = attention.shape
     config = SimpleNamespace(num_hidden_layers=layers, num_attention_heads=heads, hidden_size=hidden.shape[-1])

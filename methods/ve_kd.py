@@ -104,7 +104,9 @@ class VocabularyKD(Objective):
     def __init__(self, masking: Masking, seed: int):
         super().__init__()
         self.masking, self.seed = masking, seed
-        self.weights, self.tolerance, self.temperature = {"masked_lm": 1.0}, {}, 1.0
+        self.weights: dict[str, float] = {"masked_lm": 1.0}
+        self.tolerance: dict[str, float] = {}
+        self.temperature = 1.0
         self.teacher_key = ""
         self._teacher: tuple[nn.Module, ...] = ()  # in a tuple: neither trained nor saved with the objective
         self.project: nn.Module = nn.Identity()
@@ -247,6 +249,12 @@ class VeKD(Method):
 
     def check(self, lab: Lab) -> None:
         check(lab)
+        teacher = lab.teacher()
+        made_for = teacher.module.config.architectures or ["ForMaskedLM"]  # none: it was built here
+        logits = self.options.a_ce or self.options.a_mse
+        if logits and not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in made_for):
+            raise Skip(f"{teacher.name} came without its masked-LM head, whose logits ve_kd follows; pre-train it first "
+                       "(`bench.py pretrain --method adapt`), or set a_ce and a_mse to 0")
 
     def fit(self, lab: Lab) -> Model:
         return finetuned(lab, self.options, self.pretrain(lab))

@@ -191,7 +191,7 @@ class Trend(Grammar):
 
 @dataclass(frozen=True)
 class Hallmarks(Grammar):
-    """Abstracts on one or two topics; a sentence is labelled with the topics that it affirms, not with what it denies."""
+    """Abstracts on one or two topics; a sentence has the topics that it affirms as labels, not what it denies."""
 
     agents: Sequence[str]
     affirmed: str = "{agent} [altered|controlled|drove|governed] [the|overall|basal] {cue}"

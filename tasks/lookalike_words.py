@@ -27,6 +27,10 @@ def cues(text: str) -> Cues:
     return Cues(*(tuple(part.split()) for part in text.split("|")))
 
 
+def names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 Lexicon = Mapping[str, Cues]
 
 # -- relations -----------------------------------------------------------------------------------------------------
@@ -116,16 +120,20 @@ I2B2 = {
         mandated urged spurred demanded | workup indication request"""),
 }
 
-CHEMICALS = tuple("""aspirin quercetin genistein curcumin resveratrol caffeine nicotine dopamine morphine ketamine lidocaine
-    warfarin tamoxifen cisplatin imatinib metformin atorvastatin omeprazole ibuprofen naloxone clozapine haloperidol
-    propranolol verapamil nifedipine digoxin retinol estradiol cortisol melatonin""".split())
-GENES = tuple("""EGFR TP53 MAPK1 AKT1 CYP3A4 CYP2D6 COX2 TNF VEGFA BRCA1 KRAS MYC JAK2 STAT3 PPARG ESR1 DRD2 HTR2A OPRM1
-    ACHE MAOA ABCB1 GSK3B MTOR CASP3 BCL2 NFKB1 IL6 SIRT1 HDAC1""".split())
-DISEASES = tuple("""asthma diabetes epilepsy schizophrenia hypertension glaucoma psoriasis migraine lupus osteoporosis
-    leukaemia melanoma autism obesity arthritis stroke""".split())
-PROBLEMS = tuple("""pain fever cough oedema anaemia nausea delirium pneumonia hypotension rash tachycardia effusion""".split())
-TREATMENTS = tuple("""lasix heparin insulin oxygen dialysis prednisone vancomycin morphine surgery transfusion""".split())
-TESTS = tuple("""radiograph echocardiogram biopsy ultrasound angiogram colonoscopy urinalysis mammogram""".split())
+CHEMICALS = names("""
+    aspirin quercetin genistein curcumin resveratrol caffeine nicotine dopamine morphine ketamine lidocaine
+    warfarin tamoxifen cisplatin imatinib metformin atorvastatin omeprazole ibuprofen naloxone clozapine
+    haloperidol propranolol verapamil nifedipine digoxin retinol estradiol cortisol melatonin""")
+GENES = names("""
+    EGFR TP53 MAPK1 AKT1 CYP3A4 CYP2D6 COX2 TNF VEGFA BRCA1 KRAS MYC JAK2 STAT3 PPARG ESR1 DRD2 HTR2A OPRM1 ACHE
+    MAOA ABCB1 GSK3B MTOR CASP3 BCL2 NFKB1 IL6 SIRT1 HDAC1""")
+DISEASES = names("""
+    asthma diabetes epilepsy schizophrenia hypertension glaucoma psoriasis migraine lupus osteoporosis leukaemia
+    melanoma autism obesity arthritis stroke""")
+PROBLEMS = names("""
+    pain fever cough oedema anaemia nausea delirium pneumonia hypotension rash tachycardia effusion""")
+TREATMENTS = names("lasix heparin insulin oxygen dialysis prednisone vancomycin morphine surgery transfusion")
+TESTS = names("radiograph echocardiogram biopsy ultrasound angiogram colonoscopy urinalysis mammogram")
 
 # -- questions, sentiment, hallmarks -------------------------------------------------------------------------------
 
@@ -156,9 +164,10 @@ TRENDS = {
         fell dropped declined weakened | plunged slumped tumbled sank shrank slid dwindled plummeted collapsed
         contracted eroded deteriorated slipped faltered cratered dived | downturn slump downside"""),
 }
-COMPANIES = tuple("""Nordea Kone Wartsila Fortum Metso Outokumpu Stora Neste Rautaruukki Finnair Elisa Tieto Raisio Kesko
-    Amer Uponor Cargotec Konecranes Huhtamaki Orion""".split())
-TICKERS = tuple("""$AAPL $TSLA $AMZN $FB $GOOG $MSFT $NFLX $BAC $GE $JPM $INTC $TWTR $DIS $NKE $WMT $SBUX""".split())
+COMPANIES = names("""
+    Nordea Kone Wartsila Fortum Metso Outokumpu Stora Neste Rautaruukki Finnair Elisa Tieto Raisio Kesko Amer
+    Uponor Cargotec Konecranes Huhtamaki Orion""")
+TICKERS = names("$AAPL $TSLA $AMZN $FB $GOOG $MSFT $NFLX $BAC $GE $JPM $INTC $TWTR $DIS $NKE $WMT $SBUX")
 
 HALLMARKS = {
     "activating invasion and metastasis": cues("""
@@ -292,15 +301,16 @@ COMPLAINT = (
 
 CODE = "[BR|KT|ZN|HP|QS|LV|DX|MF][1|2|3|4|5|6|7|8|9][1|2|3|4|5|6|7|8|9]"
 GENE_PATTERNS = {
-    "text": "[Serum|Plasma|Tissue|Total] {one} [and|or] {one} [was|were] [measured|raised|low] in [patients|mice|rats] , "
-            "[and|but] {two} was [reported|studied|described] .",
-    "one": "[<GENE {gene}>|<GENE human {gene}>|<GENE {gene} receptor [alpha|beta]>|{other}|human {other}|{other} [uptake|salt]]",
+    "text": "[Serum|Plasma|Tissue|Total] {one} [and|or] {one} [was|were] [measured|raised|low] in "
+            "[patients|mice|rats] , [and|but] {two} was [reported|studied|described] .",
+    "one": "[<GENE {gene}>|<GENE human {gene}>|<GENE {gene} receptor [alpha|beta]>"
+           "|{other}|human {other}|{other} [uptake|salt]]",
     "two": "[<GENE {code}> {locus}|the {locus} of <GENE {code}>|{code} {thing}|the {thing} of {code}]",
     "code": CODE,
 }
 DISEASE_PATTERNS = {
-    "text": "[We studied|This report concerns|We reviewed] {one} [and|or] {one} in [two|three|several] [centres|countries] , "
-            "[and|but] {two} were [followed|described|excluded] .",
+    "text": "[We studied|This report concerns|We reviewed] {one} [and|or] {one} in [two|three|several] "
+            "[centres|countries] , [and|but] {two} were [followed|described|excluded] .",
     "one": "[<DISEASE {disease}>|<DISEASE familial {disease}>|<DISEASE {disease} type [1|2]>|{other}|familial {other}"
            "|{other} [phase|period]]",
     "two": "[<DISEASE {code}> {clinic}|{clinic} with <DISEASE {code}>|{code} {thing}|{thing} with {code}]",
@@ -309,8 +319,10 @@ DISEASE_PATTERNS = {
 CDR_PATTERNS = {
     "text": "[After|During|Despite] {one} , {two} [was|were] [noted|recorded|seen] in [rats|patients|infants] , "
             "[and|but] {one} [altered|preceded|induced] {two} .",
-    "one": "[<CHEM {chem}>|<CHEM {chem} sodium>|repeated <CHEM {chem}>|{other}|repeated {other}|{other} [sessions|periods]]",
-    "two": "[<DISEASE {disease}>|<DISEASE acute {disease}>|<DISEASE {disease} syndrome>|{outcome}|{outcome} [changes|scores]]",
+    "one": "[<CHEM {chem}>|<CHEM {chem} sodium>|repeated <CHEM {chem}>"
+           "|{other}|repeated {other}|{other} [sessions|periods]]",
+    "two": "[<DISEASE {disease}>|<DISEASE acute {disease}>|<DISEASE {disease} syndrome>"
+           "|{outcome}|acute {outcome}|{outcome} [changes|scores]]",
 }
 PICO_PATTERNS = {
     "text": "[{background} {trial}|{trial}|{trial} {background}]",

@@ -84,7 +84,8 @@ def finished(spec: Lookalike, draft: Example, id: str, noise: Noise) -> Example:
             split, row = id.split("-")
             abstract = f"{split}{draft.group}"
             found = noise.topics(draft.label, spec.labels)
-            return replace(draft, id=f"{abstract}_s{row}", group=abstract, label=tuple(int(x in found) for x in spec.labels))
+            hot = tuple(int(topic in found) for topic in spec.labels)
+            return replace(draft, id=f"{abstract}_s{row}", group=abstract, label=hot)
         case tuple():
             spans = noise.spans([span for span in draft.label if span[2] in spec.mentions])
             label: Any = tag_indices(spans, len(draft.words), spec.labels)
@@ -172,13 +173,14 @@ DDI = relation("ddi", words.DDI, ("@DRUG$", "@DRUG$"), (words.CHEMICALS, words.C
                "sentences with two marked drugs", clauses=words.TOGETHER)
 GAD = relation("gad", words.GAD, ("@GENE$", "@DISEASE$"), (words.GENES, words.DISEASES),
                "sentences with a marked gene and a marked disease", clauses=words.VARIANTS, share_negative=0.5)
-I2B2_MARKS = {name: ("@TEST$" if name.startswith("Te") else "@PROBLEM$" if name == "PIP" else "@TREATMENT$", "@PROBLEM$")
-              for name in words.I2B2}
+I2B2_MARKS = dict.fromkeys(words.I2B2, ("@TREATMENT$", "@PROBLEM$")) | dict.fromkeys(
+    ("TeRP", "TeCP"), ("@TEST$", "@PROBLEM$")) | {"PIP": ("@PROBLEM$", "@PROBLEM$")}
 I2B2_NAMES = {"@TREATMENT$": words.TREATMENTS, "@PROBLEM$": words.PROBLEMS, "@TEST$": words.TESTS}
 I2B2 = Lookalike("i2b2", Relation(words.I2B2, I2B2_MARKS, I2B2_NAMES, "false", reverse=("TrNAP", "TeCP")),
                  ("PIP", "TeCP", "TeRP", "TrAP", "TrCP", "TrIP", "TrNAP", "TrWP", "false"),
                  "sentences with two marked clinical concepts")
-HOC = Lookalike("hoc", Hallmarks(words.HALLMARKS, words.GENES), tuple(words.HALLMARKS), "abstracts, labelled by sentence")
+HOC = Lookalike("hoc", Hallmarks(words.HALLMARKS, words.GENES), tuple(words.HALLMARKS),
+                "abstracts, labelled by sentence")
 QUESTION = Question(words.ANSWERS, words.GROUPS, words.CHEMICALS, words.DISEASES)
 YES_NO = {name: words.ANSWERS[name] for name in ("yes", "no")}
 TONES = ("positive", "neutral", "negative")

@@ -13,8 +13,9 @@ from kdbench.batching import Corpus
 from kdbench.gelu_head import with_gelu_head
 from kdbench.lab import Lab, Workshop
 from kdbench.method import Batch, loss_of
-from kdbench.methods import dsg_kd
-from kdbench.methods.dsg_kd import CLS, FIRST_WORD, REST, SEP, Aligner, CodeSwitched, DsgKD, Options
+from kdbench.methods import code_switching, dsg_kd
+from kdbench.methods.code_switching import CLS, FIRST_WORD, REST, SEP
+from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
 from kdbench.models import Head, Model, build, resolve
 from kdbench.options import build as build_options
 from kdbench.signals import LiveSignals, Teacher
@@ -46,9 +47,14 @@ def options(variant="corrected", **given) -> Options:
     return build_options(Options, variant, given, "dsg_kd")
 
 
+def aligner(teacher, student, o=None, length=LENGTH) -> code_switching.Aligner:
+    o = o or options()
+    return code_switching.Aligner(teacher, student, length, most=o.cs_max_len, rule=o.spans, attn_align=o.attn_align)
+
+
 def objective_for(teacher, student, o, length=LENGTH) -> CodeSwitched:
     torch.manual_seed(0)
-    return CodeSwitched(o, teacher.module.config, student.module.config, length, Aligner(teacher, student, length, o))
+    return CodeSwitched(o, teacher.module.config, student.module.config, length, aligner(teacher, student, o, length))
 
 
 def batch_of(objective, teacher, student, examples, length=LENGTH) -> Batch:
@@ -75,19 +81,19 @@ def losses(teacher, student, o, examples, length=LENGTH) -> dict[str, float]:
 @pytest.mark.parametrize("word, expected", [("fever", True), ("URI", True), ("x3", False), ("diarrhea-like", False), ("cough.", False),
                                             ("fever가", False), ("열", False), ("", False), ("naïve", False)])
 def test_a_code_switched_word_is_ascii_letters_only(word, expected):
-    assert dsg_kd.is_code_switched(word) is expected
+    assert code_switching.is_code_switched(word) is expected
 
 
 def test_words_counted_alone_start_at_1_and_end_before_the_limit():
-    assert dsg_kd.spans_alone([1, 3, 0, 2], 100) == [(1, 2), (2, 5), None, (5, 7)]
+    assert code_switching.spans_alone([1, 3, 0, 2], 100) == [(1, 2), (2, 5), None, (5, 7)]
     # limit 8: positions up to 7 exclusive; a word that would start there is dropped, and all that follow
-    assert dsg_kd.spans_alone([4, 4, 1, 1], 8) == [(1, 5), (5, 7), None, None]
+    assert code_switching.spans_alone([4, 4, 1, 1], 8) == [(1, 5), (5, 7), None, None]
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "albert", "deberta"])
 def test_offsets_find_every_word_of_every_tokenizer(kind):
     model = tiny(kind)
-    reader = dsg_kd.Reader(model.tokenizer, 100, "offsets")
+    reader = code_switching.Reader(model.tokenizer, 100, "offsets")
     for example, reading in zip(EXAMPLES, reader(EXAMPLES), strict=True):
         ids = model.tokenizer(example.text)["input_ids"]
         assert reading.tokens == len(ids)
@@ -103,14 +109,14 @@ def test_alone_and_offsets_agree_for_wordpiece_and_drift_apart_for_byte_level_bp
     example = Example("0", "child fever vomiting cough")
     for kind, same in (("bert", True), ("roberta", False)):
         model = tiny(kind, texts=texts * 20)
-        by = {rule: dsg_kd.Reader(model.tokenizer, 100, rule)([example])[0].spans for rule in ("offsets", "alone")}
+        by = {rule: code_switching.Reader(model.tokenizer, 100, rule)([example])[0].spans for rule in ("offsets", "alone")}
         assert (by["offsets"] == by["alone"]) is same
 
 
 def test_words_of_a_pair_are_found_in_both_texts_by_offsets_and_in_the_first_alone():
     model = tiny()
     example = Example("0", "fever 있고", pair="cough 3일째")
-    offsets, alone = (dsg_kd.Reader(model.tokenizer, 100, rule)([example])[0] for rule in ("offsets", "alone"))
+    offsets, alone = (code_switching.Reader(model.tokenizer, 100, rule)([example])[0] for rule in ("offsets", "alone"))
     first = model.tokenizer("fever 있고")["input_ids"]
     assert offsets.spans[2][0] == len(first)  # right behind the separator
     assert alone.spans[:2] == offsets.spans[:2] and alone.spans[2:] == [None, None]
@@ -119,19 +125,19 @@ def test_words_of_a_pair_are_found_in_both_texts_by_offsets_and_in_the_first_alo
 def test_a_word_that_one_model_cannot_read_is_dropped_for_both():
     teacher, student = tiny(), tiny("roberta", texts=["a"])  # the student needs a token a byte
     example = Example("0", "dyspnea nausea vomiting cough")
-    found, own = (Aligner(teacher, model, LENGTH, options())([example])[0] for model in (student, teacher))
+    found, own = (aligner(teacher, model)([example])[0] for model in (student, teacher))
     assert [len(spans) for spans in found.spans] == [2, 2] and [len(spans) for spans in own.spans] == [4, 4]
     assert found.spans[1].max() == LENGTH - 1  # the last word that it reads is cut
 
 
 def test_at_most_cs_max_len_words():
-    found = Aligner(tiny(), tiny(), 40, options(cs_max_len=2))([EXAMPLES[4]])[0]
+    found = aligner(tiny(), tiny(), options(cs_max_len=2), 40)([EXAMPLES[4]])[0]
     assert len(found.spans[0]) == 2
 
 
 def test_every_token_has_one_column_and_specials_have_their_own():
     model = tiny()
-    found = Aligner(model, model, 40, options())([EXAMPLES[0]])[0]
+    found = aligner(model, model, length=40)([EXAMPLES[0]])[0]
     words = EXAMPLES[0].text.split(" ")
     assert found.width == FIRST_WORD + len(words)
     column = found.columns[0]
@@ -378,11 +384,23 @@ def test_rates_and_stopping_follow_the_variant(tmp_path):
     assert published["watch"][-1] == "-loss_on_probabilities" and published["decay_all"]
 
 
+def test_a_run_gives_the_same_student_twice(tmp_path):
+    """Its projection to the teacher's width and its head are drawn from the seed as well."""
+    found = []
+    for run in range(2):
+        torch.manual_seed(run)
+        lab = lab_for(tmp_path / str(run), epochs=1)
+        recipe = lab.teacher_source.recipe
+        lab.teacher_source = replace(lab.teacher_source, recipe=replace(recipe, config={**recipe.config, "hidden_size": 32}))
+        found.append(lab.predict(DsgKD(options()).fit(lab), lab.data.test))
+    assert np.array_equal(*found)
+
+
 def test_subsampling_is_a_seeded_share_in_order():
     examples = emergency(20, 3)
-    some = dsg_kd.part(examples, 0.75, 5)
-    assert len(some) == 15 and some == dsg_kd.part(examples, 0.75, 5) and list(some) == sorted(some, key=lambda e: int(e.id))
-    assert dsg_kd.part(examples, 1.0, 5) is examples
+    some = dsg_kd.drawn(examples, 0.75, 5)
+    assert len(some) == 15 and some == dsg_kd.drawn(examples, 0.75, 5) and list(some) == sorted(some, key=lambda e: int(e.id))
+    assert dsg_kd.drawn(examples, 1.0, 5) is examples
 
 
 def test_what_attention_needs_is_checked():

@@ -187,6 +187,11 @@ def test_intervals_are_cached(tmp_path):
     assert time.perf_counter() - begun < 2
 
 
+def test_two_seeds_show_no_interval_because_it_is_wider_than_the_scale():
+    cells = {seeds: render(build(study(seeds=range(seeds), methods=("doktra",)), counts_of)) for seeds in (2, 3)}
+    assert "]" not in cells[2] and "]" in cells[3]
+
+
 # ---- across tasks ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,91 @@
+"""DoKTra's losses against their formulas, and what its variants do differently."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+
+from kdbench.batching import Corpus
+from kdbench.method import Batch, loss_of
+from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
+from kdbench.models import Head, build, resolve
+from kdbench.options import build as options
+from kdbench.task import Example
+
+
+def transfer(variant="corrected", student=6, teacher=6, rows=4, **given) -> Transfer:
+    return Transfer(options(DoKTra.Options, variant, given, "doktra"), "single", 3, student, teacher, rows, seed=1)
+
+
+def batch_of(student_cls, teacher_cls, rows, classes=3):
+    outputs = type("Outputs", (), {"logits": torch.randn(rows, classes), "hidden_states": [student_cls.unsqueeze(1)]})
+    batch = Batch({}, labels=torch.zeros(rows, dtype=torch.long), signals={"cls": teacher_cls},
+                  counts={"examples": float(rows), "labelled": float(rows)})
+    return (lambda **_: outputs), batch
+
+
+def test_the_boundary_loss_is_its_formula_in_a_plain_loop():
+    torch.manual_seed(0)
+    s, t, m = torch.randn(5, 7, dtype=torch.double), torch.randn(5, 7, dtype=torch.double), 0.7
+    t[0, 0] = 0.0
+    s[0, 1], s[0, 2] = m, -m
+    expected = sum(((x + m) ** 2 if x > -m and y <= 0 else 0.0) + ((x - m) ** 2 if x <= m and y > 0 else 0.0)
+                   for x, y in zip(s.flatten().tolist(), t.flatten().tolist(), strict=True))
+    assert float(activation_boundary_sum(s, t, m)) == pytest.approx(expected)
+
+
+def test_its_gradient():
+    s = torch.randn(3, 4, dtype=torch.double, requires_grad=True)
+    t = torch.tensor([[1.0, -1.0, 1.0, -1.0]] * 3, dtype=torch.double)
+    assert gradcheck(lambda x: activation_boundary_sum(x, t, 1.0), (s,))
+
+
+def test_a_student_that_is_the_teacher_disagrees_nowhere():
+    s = torch.randn(8, 6)
+    assert float(boundary_disagreement(s, s)) == 0.0
+    far = torch.where(s > 0, s + 2, s - 2)  # beyond the margin on the right side: nothing left to learn
+    assert float(activation_boundary_sum(far, s, 1.0)) == 0.0
+
+
+def test_published_divides_by_1000_and_the_nominal_batch_and_corrected_by_dimensions_and_the_actual_one():
+    s, t = torch.randn(3, 6), torch.randn(3, 6)
+    total = float(activation_boundary_sum(s, t, 1.0))
+    student, batch = batch_of(s, t, 3)
+    assert float(loss_of(transfer("published", rows=4)(student, batch), batch.counts)) == pytest.approx(total / 1000 / 4)
+    assert float(loss_of(transfer(rows=4)(student, batch), batch.counts)) == pytest.approx(total / 6 / 3)
+
+
+@pytest.mark.parametrize(("variant", "learned", "shape"), [("corrected", True, (8, 6)), ("published", False, (6, 8))])
+def test_the_connector_is_learned_on_the_student_or_frozen_on_the_teacher(variant, learned, shape):
+    objective = transfer(variant, student=6, teacher=8)
+    assert isinstance(objective.expander, nn.Linear)
+    assert tuple(objective.expander.weight.shape) == shape
+    assert objective.expander.weight.requires_grad == learned
+    assert torch.all(objective.expander.bias == 0.01)
+    again = transfer(variant, student=6, teacher=8)
+    assert torch.equal(objective.expander.weight, again.expander.weight)  # drawn from its own seed
+    same = transfer(variant)
+    assert isinstance(same.expander, nn.Identity)
+
+
+def test_the_loss_switches_after_gamma_of_the_epochs():
+    student, batch = batch_of(torch.randn(4, 6), torch.randn(4, 6), 4)
+    objective = transfer()
+    objective.epoch = 2
+    assert "activation_boundary" in objective(student, batch)
+    objective.epoch = 3
+    assert set(objective(student, batch)) == {"cross_entropy", "entropy"}
+
+
+def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():
+    texts = ["a drug binds", "a gene"]
+    model = build(resolve("tiny:roberta"), Head("single", ("no", "yes")), seed=0, texts=lambda: texts * 5)
+    model.hidden_ids = (0,)
+    batch = Corpus(model, [Example(str(i), text=t, label=0) for i, t in enumerate(texts)], 32, "single", 2).batch([0, 1])
+    assert batch.inputs["input_ids"][0, 0] == 0 and batch.inputs["attention_mask"][:, 0].sum() == 0
+    assert batch.inputs["attention_mask"][0, 1] == 1
+    plain = copy.copy(model)
+    plain.hidden_ids = ()
+    assert Corpus(plain, [Example("0", text=texts[0], label=0)], 32, "single", 2).batch([0]).inputs["attention_mask"].all()
