@@ -70,9 +70,9 @@ def show(name: str) -> str:
 
 def show_method(name: str) -> str:
     method = METHODS.get(name)
-    lines = [f"method {method.name}: {method.title}", f"  {method.citation}", "", "equations",
+    lines = [*folded(f"method {method.name}: {method.title}"), *folded(f"  {method.citation}"), "", "equations",
              textwrap.indent(textwrap.dedent(method.equations).strip("\n"), "  "), "",
-             f"needs: {method.needs}", f"kinds of task: {', '.join(method.kinds)}", ""]
+             *folded(f"needs: {method.needs}"), f"kinds of task: {', '.join(method.kinds)}", ""]
     rows = options.describe(method.Options)
     if rows:
         lines.append("options (--set NAME=VALUE)")
@@ -85,6 +85,12 @@ def show_method(name: str) -> str:
     lines += ["", "corrected against published (--variant)"]
     lines += [f"  {row['name']}: {value(row['default'])} | {value(row['published'])}" for row in differing] or ["  no difference"]
     return "\n".join(lines)
+
+
+def folded(line: str) -> list[str]:
+    """A line in pieces of at most 100 columns, each as far in as the first, and two more."""
+    inside = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, 100, subsequent_indent=inside, drop_whitespace=True, break_long_words=False)
 
 
 def show_task(name: str) -> str:

@@ -1,0 +1,106 @@
+"""The project's training steps against the published code's way of doing them.
+
+    python benchmarks/speed/run.py [--only NAME]... [--data-dir DIR] [--json FILE]
+
+Every comparison runs in a process of its own, its ways in turn; memory is that of one more process a way. README.md says
+what is compared and how to read the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a bare clone's kdbench
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here comes from the hub
+
+import timing  # noqa: E402
+
+MODULES = {
+    "dsg_kd_8": "dsg_kd", "dsg_kd_32": "dsg_kd", "ve_kd": "ve_kd", "bilstm_minilm": "bilstm", "bilstm_bert_base": "bilstm",
+    "doktra": "doktra", "augmentation": "augmentation", "finetune_vs_trainer_grouped": "trainer",
+    "finetune_vs_trainer_default": "trainer", "distill_vs_trainer_grouped": "trainer", "distill_vs_trainer_default": "trainer",
+    "overhead": "overhead",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=MODULES, metavar="NAME", help="this comparison alone; can be repeated")
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("KDBENCH_DATA"),
+                        help="folder of the real corpora (default: KDBENCH_DATA, else embedded text of the same lengths)")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: shows that it runs, its figures mean nothing")
+    parser.add_argument("--worker", nargs=2, metavar=("NAME", "WAY"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    bench = timing.Bench(Path(given.data_dir) if given.data_dir else None, given.quick, given.device)
+    if given.worker:
+        name, way = given.worker
+        print(json.dumps(times(name, bench) if way == "all" else memory(name, way, bench)))
+        return 0
+    rows = []
+    for name in given.only or MODULES:
+        rows.append(row(name, bench))
+        print(line(rows[-1]), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def row(name: str, bench: timing.Bench) -> dict[str, Any]:
+    """One comparison, each part of it in a fresh process."""
+    made = worker(name, "all", bench)
+    megabytes = {f"{way}_mb": worker(name, way, bench)["mb"] for way in ("ours", "reference")}
+    keys = ("name", "ours_ms", "reference_ms", "ratio", "ratio_fp32", "ratio_min", "ratio_max", "ours_mb", "reference_mb", "what")
+    made.update(megabytes)
+    return {key: made.pop(key) for key in keys} | made
+
+
+def worker(name: str, way: str, bench: timing.Bench) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--worker", name, way, "--device", bench.device]
+    if bench.data_dir:
+        command += ["--data-dir", str(bench.data_dir)]
+    if bench.quick:
+        command.append("--quick")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def times(name: str, bench: timing.Bench) -> dict[str, Any]:
+    """The comparison's times, in this process."""
+    module = importlib.import_module(MODULES[name])
+    ways = {way: build() for way, build in module.ways(name, bench).items()}
+    spent = timing.interleave(ways, bench.quick)
+    made = {"name": name, **timing.compare(spent["ours"], spent["reference"])}
+    fp32 = timing.compare(spent["ours_fp32"], spent.get("reference_fp32", spent["reference"])) if "ours_fp32" in spent else made
+    made |= {"ratio_fp32": fp32["ratio"], "what": module.what(name), "rounds": {way: len(each) for way, each in spent.items()}}
+    for way in ways.values():
+        made |= way.facts()
+    return made
+
+
+def memory(name: str, way: str, bench: timing.Bench) -> dict[str, float]:
+    """What this process has held at most after a step or round of one way."""
+    made = importlib.import_module(MODULES[name]).ways(name, bench)[way]()
+    made.prepare()
+    made.round()
+    return {"mb": timing.peak_mb()}
+
+
+def line(made: dict[str, Any]) -> str:
+    return (f"{made['name']:28} {made['ours_ms']:10.2f} ms  {made['reference_ms']:10.1f} ms  {made['ratio']:8.2f}x "
+            f"({made['ratio_min']:.2f}-{made['ratio_max']:.2f}), fp32 {made['ratio_fp32']:.2f}x  "
+            f"{made['ours_mb']:6.0f} MB  {made['reference_mb']:6.0f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

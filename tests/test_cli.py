@@ -1,0 +1,135 @@
+"""The command line as a user meets it: quick to start, one table, the same figures twice."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kdbench
+from kdbench import store
+from kdbench.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy")
+SMALL = ["--max-train-examples", "160", "--max-dev-examples", "60", "--epochs", "1", "--device", "cpu", "--teacher", "tiny:bert"]
+
+
+def imported_by(*words: str) -> set[str]:
+    """The heavy packages that a command imports."""
+    code = f"import sys; sys.argv = ['bench.py']; from kdbench.cli import main\n" \
+           f"try: main({list(words)!r})\nexcept SystemExit: pass\n" \
+           f"print('|' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.rpartition("|")[2].split())
+
+
+def test_help_and_list_import_nothing_heavy():
+    assert imported_by("--help") == set()
+    assert imported_by("list") == set()
+    assert imported_by("list", "--json") == set()
+
+
+def test_tables_and_reports_import_no_torch(run_folder):
+    results = str(run_folder[0])
+    assert not imported_by("table", "--results-dir", results, "--no-intervals") & {"torch", "transformers"}
+    assert not imported_by("show", "chemprot") & {"torch", "transformers"}
+
+
+def test_list_for_programs(capsys):
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"methods", "tasks", "models", "suites"}
+    names = {noun: {entry["name"] for entry in entries} for noun, entries in found.items()}
+    assert {"finetune", "logit_kd", "dsg_kd", "ve_kd", "doktra", "ner_kd", "adapt"} <= names["methods"]
+    assert {"chemprot", "bc2gm_iobes", "emr", "files", "i2b2"} <= names["tasks"]
+    assert {"tiny-teacher", "kmbert", "roberta-large", "bilstm", "vekd-6x384"} <= names["models"]
+    assert "smoke" in names["suites"]
+
+
+@pytest.mark.parametrize("name", ["finetune", "logit_kd", "doktra", "mlkd", "ve_kd", "ner_kd", "adapt"])
+def test_show_says_where_a_method_comes_from_and_what_its_options_are(name, capsys):
+    assert main(["show", name]) == 0
+    out = capsys.readouterr().out
+    assert "equations" in out and "corrected against published" in out
+    assert max(map(len, out.splitlines())) <= 140
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """One run of DoKTra with its controls, and what it printed."""
+    results = tmp_path_factory.mktemp("run") / "results"
+    words = ["--method", "doktra", "--task", "chemprot", "--results-dir", str(results), *SMALL]
+    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *words], capture_output=True, text=True, timeout=300,
+                          env={**{k: v for k, v in __import__("os").environ.items() if k != "KDBENCH_DATA"}})
+    assert done.returncode == 0, done.stderr
+    return results, done.stdout, words
+
+
+def test_the_table_has_every_row_and_says_what_it_is(run_folder):
+    out = run_folder[1]
+    for row in ("naive", "teacher", "student, no teacher", "logit distillation", "doktra", "calibrated teacher"):
+        assert re.search(rf"^\s*{row}\b", out, re.M), row
+    table = out[:out.index("\nRun ")]
+    assert "look-alike" in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_records_have_the_fixed_fields_and_no_local_path(run_folder):
+    found = list(store.records(run_folder[0]))
+    assert [r["cell"]["method"] for r in found].count("finetune") == 2  # teacher and student
+    for record in found:
+        assert record["status"] == "done"
+        assert {"method", "task", "variant", "teacher", "student", "seed", "options"} <= set(record["cell"])
+        assert record["data"]["kind"] == "lookalike" and set(record["data"]["rows"]) == {"train", "dev", "test"}
+        assert set(record["data"]["sha256"]) == {"train", "dev", "test"}
+        assert {"metric", "dev", "test"} <= set(record["score"])
+        assert record["size"] and record["latency"] and record["cost"] and record["provenance"]["threads"] >= 1
+        text = json.dumps(record)
+        assert str(run_folder[0].parent) not in text and str(Path.home()) + "/" not in text and str(ROOT) not in text
+
+
+def test_the_same_run_elsewhere_gives_the_same_figures(run_folder, tmp_path, no_data):
+    words = [str(tmp_path / "other") if word == str(run_folder[0]) else word for word in run_folder[2]]
+    assert main(words) == 0
+
+    def figures(folder):
+        return {r["id"]: (r["score"], r["curves"], r["size"], [more["score"] for more in r["rows_more"]]) for r in store.records(folder)}
+
+    assert figures(tmp_path / "other") == figures(run_folder[0])
+
+
+def test_finished_cells_are_found_again(run_folder, capsys, no_data):
+    before = {path: path.stat().st_mtime_ns for path in run_folder[0].rglob("*.json")}
+    assert main(run_folder[2]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run_folder[0].rglob("*.json")} == before
+    assert capsys.readouterr().out == run_folder[1]
+
+
+def test_the_python_face(run_folder, no_data):
+    record = kdbench.run("doktra", "chemprot", teacher="tiny:bert", results_dir=run_folder[0], device="cpu", epochs=1,
+                         max_train_examples=160, max_dev_examples=60)
+    assert record["cell"]["method"] == "doktra"
+    frame = kdbench.load(run_folder[0])
+    assert record["id"] in set(frame["id"]) and "score.test" in frame.columns
+
+
+def test_predict_and_export_of_a_run(run_folder, tmp_path, capsys, no_data):
+    run = next(r["id"] for r in store.records(run_folder[0]) if r["cell"]["method"] == "doktra")
+    where = ["--results-dir", str(run_folder[0])]
+    assert main(["predict", run[:8], *where, "--json", "@CHEMICAL$ blocks @GENE$"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["label"] in ("0", "CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9")
+    assert main(["export", run, str(tmp_path / "out"), *where, "--latency", "quick", "--kinds", "onnx,onnx_int8", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    record = next(r for r in store.records(run_folder[0]) if r["id"] == run)
+    assert [row["name"] for row in rows] == ["onnx", "onnx_int8"] == [a["name"] for a in record["artefacts"]]
+    assert rows[0]["score"]["test"] == pytest.approx(record["score"]["test"], abs=1e-6)
+    assert "model-index" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_unknown_run_is_one_line(run_folder, capsys):
+    assert main(["predict", "ffffffff", "--results-dir", str(run_folder[0]), "text"]) == 2
+    assert "no such record" in capsys.readouterr().err
