@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,23 +22,32 @@ REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, dispatch, and turn every foreseen error into one line; returns the exit code."""
+    """Parse and dispatch; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
         words.insert(0, "run")  # the flat form
+    return guarded(lambda: obey(words))
+
+
+def obey(words: Sequence[str]) -> int | None:
+    args, rest = parser().parse_known_args(words)
+    if rest and not (args.verb == "predict" and all(not word.startswith("-") for word in rest)):
+        raise BadInput(unrecognised(rest[0], args.verb))
+    if rest:  # argparse gives up on texts that stand behind an option
+        args.text += rest
+    if args.verb is None:
+        parser().print_help()
+        return BAD_INPUT
+    if getattr(args, "plugin", None):  # workers read the variable
+        os.environ["KDBENCH_PLUGINS"] = os.pathsep.join(str(Path(path).absolute()) for path in args.plugin)
+    load_plugins()
+    return args.do(args)
+
+
+def guarded(do: Callable[[], int | None]) -> int:
+    """The exit code of `do`; every foreseen error becomes one line."""
     try:
-        args, rest = parser().parse_known_args(words)
-        if rest and not (args.verb == "predict" and all(not word.startswith("-") for word in rest)):
-            raise BadInput(unrecognised(rest[0], args.verb))
-        if rest:  # argparse gives up on texts that stand behind an option
-            args.text += rest
-        if args.verb is None:
-            parser().print_help()
-            return BAD_INPUT
-        if getattr(args, "plugin", None):  # workers read the variable
-            os.environ["KDBENCH_PLUGINS"] = os.pathsep.join(str(Path(path).absolute()) for path in args.plugin)
-        load_plugins()
-        return args.do(args) or DONE
+        return do() or DONE
     except (BadInput, Skip) as error:
         print(f"bench.py: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -159,6 +168,10 @@ def parser() -> Parser:
     predict.add_argument("--file", type=Path, metavar="FILE", help="texts, one a line (or JSON lines)")
     predict.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend", help="torch or onnxruntime")
 
+    study = verb("study", do_study, "write the generated pages of a study (results/NAME with study.toml and records)")
+    study.add_argument("folder", type=Path)
+    study.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is not what its records give")
+
     for name, do, help in (("table", do_table, "records to a table"), ("report", do_report, "records to one HTML page")):
         made = verb(name, do, help)
         made.add_argument("suite", nargs="?", metavar="FILTER", help="as in 'task=chemprot,method=dok*'")
@@ -197,7 +210,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seeds", default=None, metavar="LIST", help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")
     run.add_argument("--recipe", default="default", choices=("default", "paper"), metavar="recipe",
                      help="fine-tuning settings: default, or paper (the task's published ones)")
-    run.add_argument("--unlabelled", type=Path, metavar="FILE", help="texts that the teacher labels, as further training examples")
+    run.add_argument("--unlabelled", type=Path, metavar="FILE", help="texts that the teacher labels, as further training examples; "
+                     "or `rest`: the training examples that --max-train-examples leaves out, without their labels")
     add_setting_options(run)
     run.add_argument("--only", metavar="PATTERN", help="suite: the cells that fit, as in 'method=doktra,task=chem*'")
     run.add_argument("--dry-run", action="store_true", help="suite: list the cells, what is finished and what is missing")
@@ -207,6 +221,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine", help="suite: local (default) or ray")
     run.add_argument("--workers", type=int, default=1, metavar="N", help="suite: cells at a time, devices shared out")
     run.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster's; without it a local one is started")
+    run.add_argument("--tracker", choices=("tensorboard", "wandb"), metavar="tracker",
+                     help="loss terms of every epoch to tensorboard or wandb (default: none)")
     run.add_argument("--no-controls", action="store_true", help="run the method alone")
     run.add_argument("--overwrite", action="store_true", help="run anew what is finished")
     run.add_argument("--profile", action="store_true", help="record and print where the time went")
@@ -259,7 +275,8 @@ def do_run(args: argparse.Namespace) -> int:
     request = Request(args.method, args.task, teacher, student, args.variant, chosen, given, task_chosen,
                       args.recipe, data_dir, files, args.unlabelled)
     jobs = plan(request, seeds, controls=not args.no_controls)
-    runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile)
+    runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
+                    tracker=args.tracker)
     records = runner.run(jobs, fail_fast=args.fail_fast)
     if not runner.accelerator.is_main_process:
         return DONE
@@ -284,6 +301,9 @@ def run_suite(args: argparse.Namespace) -> int:
     given = [name for name in ("method", "task", "teacher", "student") if getattr(args, name)]
     if given:
         raise BadInput(f"--{given[0]} goes with a single run; for a part of a suite use --only '{given[0]}=...'")
+    if args.set or args.task_set or args.unlabelled or (given := list(chosen_settings(args))):
+        name = "set" if args.set else "task-set" if args.task_set else "unlabelled" if args.unlabelled else given[0].replace("_", "-")
+        raise BadInput(f"--{name} goes with a single run; a suite says it in its file ({suites.find(args.suite)})")
     data_dir, _ = data_options(args)
     check_writable(args.results_dir)
 
@@ -294,11 +314,11 @@ def run_suite(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(grid.dry_run(suite, cells, args.results_dir))
         return DONE
-    runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile)
-    isolate = args.isolate if args.isolate is not None else runner.accelerator.device.type == "cuda"
-    records = grid.run(suite, cells, runner, engine=args.engine, workers=args.workers, isolate=isolate, fail_fast=args.fail_fast,
+    runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
+                    tracker=args.tracker)
+    records = grid.run(suite, cells, runner, engine=args.engine, workers=args.workers, isolate=args.isolate, fail_fast=args.fail_fast,
                        ray_address=args.ray_address)
-    if not runner.accelerator.is_main_process:
+    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
         return DONE
     if args.json:
         print(json.dumps(records, indent=1, ensure_ascii=False))
@@ -543,6 +563,20 @@ def do_table(args: argparse.Namespace) -> int:
         return DONE
     counts, cache = counts_of(args)
     print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache), args.format))
+    return DONE
+
+
+def do_study(args: argparse.Namespace) -> int:
+    from kdbench import study
+
+    published = REPORTED if REPORTED.is_file() else None
+    if args.check:
+        old = study.stale(args.folder, published)
+        for name in old:
+            print(f"{args.folder / name}: not what its records give; write it with `bench.py study {args.folder}`", file=sys.stderr)
+        return FAILED if old else DONE
+    study.write(args.folder, published)
+    print(f"{args.folder}: pages written")
     return DONE
 
 

@@ -76,17 +76,18 @@ class Fitting:
     """One training run of `student` under `objective`.
 
     `evaluate()` gives the dev measures, among them "score"; without it the last epoch is kept.
-    `folder` is where checkpoints go; a run that finds one there goes on from it.
+    `folder` is where checkpoints go; a run that finds one there goes on from it. `steps_before` are those of the
+    cell's earlier stages: trackers want steps that only rise.
     """
 
     def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training, *,
                  accelerator: Any, seed: int, stage: str, signals: Any = None, bf16: bool = False,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
-                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None):
+                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None, steps_before: int = 0):
         self.corpus, self.training, self.accelerator, self.signals = corpus, training, accelerator, signals
         self.seed, self.stage, self.evaluate, self.folder = seed, stage, evaluate, folder
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
-        self.label = label or stage
+        self.label, self.steps_before = label or stage, steps_before
         self.student, self.objective = student, objective
         self.device = accelerator.device
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
@@ -230,6 +231,8 @@ class Fitting:
                 else:
                     self.stalled[name] += 1
         self.history.append(entry)
+        dev = {f"{self.stage}/dev": entry["dev"]} if "dev" in entry else {}
+        self.accelerator.log({**{f"{self.stage}/{name}": value for name, value in terms.items()}, **dev}, self.steps_before + self.step)
         self.sums, self.counted = {}, {}
         self.epoch, self.batch_number = self.epoch + 1, 0
 

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kdbench import store
+from kdbench.cli import guarded, one_line
 from kdbench.errors import BadInput, Skip
-from kdbench.progress import clock, say
+from kdbench.progress import Overall, clock, say
 from kdbench.registry import load_plugins
-from kdbench.runner import Job, Request, Runner, plan
+from kdbench.runner import REST, Job, Request, Runner, plan
 from kdbench.suite import Planned, Suite
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A job of the suite, and the request and seed that another process finds it by."""
+    """A job of the suite, and the request and seed that another process finds it by.
+
+    Without a job it cannot run: `missing` is something to be got (data, a model), `reason` says why it does not apply.
+    """
 
     request: Request
     seed: int
     job: Job | None
     planned: Planned
-    missing: str = ""  # why it cannot run, where it cannot
+    missing: str = ""
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.job.cell.label if self.job else f"{self.planned.label}, seed {self.seed}"
 
 
 def request_of(cell: Planned, data_dir: Path | None) -> Request:
@@ -49,21 +56,24 @@ def cells(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = Non
     for planned in suite.cells:
         request = request_of(planned, data_dir)
         for seed in seeds or planned.seeds:
+            name = f"{planned.label} {seed}"
             if suite.data == "real" and data_dir is None:
-                note = f"data of {request.task}: give --data-dir; `bench.py prepare {request.task}` fetches what is public"
-                found[f"{planned.label} {seed}"] = Cell(request, seed, None, planned, note)
+                note = f"data of {request.task}: give --data-dir; `bench.py prepare {request.task}` fetches it or says how to get it"
+                found[name] = Cell(request, seed, None, planned, missing=note)
                 continue
             try:
                 for job in plan(request, [seed], controls=suite.controls):
                     if job.cell.id not in found or job.role == "method":
                         found[job.cell.id] = Cell(request, seed, job, planned)
-            except (BadInput, Skip) as reason:
-                found[f"{planned.label} {seed}"] = Cell(request, seed, None, planned, str(reason))
+            except BadInput as error:
+                found[name] = Cell(request, seed, None, planned, missing=one_line(error))
+            except Skip as reason:
+                found[name] = Cell(request, seed, None, planned, reason=one_line(reason))
     return list(found.values())
 
 
 def missing_models(request: Request) -> list[str]:
-    """Hub models that are not in the local cache, each with the way to get it."""
+    """Models that are not on this machine, each with the way to get it."""
     from huggingface_hub import try_to_load_from_cache
 
     from kdbench.models import resolve
@@ -73,143 +83,235 @@ def missing_models(request: Request) -> list[str]:
         try:
             source = resolve(name)
         except BadInput as error:
-            lacking.append(str(error))
+            lacking.append(one_line(error))
             continue
         hub = source.hub or (source.base.hub if source.base else "")
         if hub and not isinstance(try_to_load_from_cache(hub, "config.json"), str):
-            lacking.append(f"model {name}: `hf download {hub}`")
+            lacking.append(f"model {name}: `hf download {hub}`, or its folder in the folder that KDBENCH_MODELS names")
     return lacking
 
 
-def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path) -> str:
-    """What would run: cells, what is finished, what is missing, and how long it may take by earlier records."""
-    seconds: dict[tuple[str, str, str], list[float]] = {}
-    if folder.is_dir():
-        for record in store.records(folder):
-            if record["status"] == "done":
-                cell = record["cell"]
-                seconds.setdefault((cell["method"], cell["task"], cell["student"]), []).append(record["cost"]["wall_seconds"])
+# --- before ---------------------------------------------------------------------------------------
+
+
+def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str = "local") -> str:
+    """What would run: cells with the figures published for them, what is finished, what is missing, and how long it may take."""
+    times = seconds_by_kind(folder)
     lines = [f"suite {suite.name}: {suite.about}"]
-    if suite.cpu_hours:
-        lines.append(f"expected: {suite.cpu_hours:g} CPU-hours")
+    for hours, where in ((suite.cpu_hours, "CPU-hours on two cores"), (suite.gpu_hours, "GPU-hours")):
+        if hours:
+            lines.append(f"expected: {hours:g} {where} (an estimate)")
     left, unknown_time, missing = 0.0, 0, {}
     for cell in all_cells:
-        lacking = [cell.missing] if cell.missing else missing_models(cell.request)
-        name = cell.job.cell.label if cell.job else f"{cell.planned.label}, seed {cell.seed}"
-        if cell.job and store.find(folder, cell.job.cell.id, cell.job.task.name):
+        lacking = [] if cell.reason else list(dict.fromkeys([*filter(None, [cell.missing]), *missing_models(cell.request)]))
+        if cell.reason:
+            state = "skipped"
+        elif cell.job and store.find(folder, cell.job.cell.id, cell.job.task.name):
             state = "finished"
         elif lacking:
             state = "missing"
             missing.update(dict.fromkeys(lacking))
         else:
             state = "to run"
-            key = (cell.job.cell.method, cell.job.cell.task, cell.job.cell.student) if cell.job else ("", "", "")
-            if key in seconds:
-                left += sum(seconds[key]) / len(seconds[key])
-            else:
-                unknown_time += 1
-        lines.append(f"  {state:<9} {name}")
+            kind = kind_of(cell.job.cell.described()) if cell.job else None
+            left += times.get(kind, 0.0)
+            unknown_time += kind not in times
+        figures = [] if cell.job and cell.job.role != "method" else cell.planned.published
+        beside = "".join(f"; published: {figure['metric']} {figure['value']:g}{f' ({over})' if (over := figure.get('over')) else ''}"
+                         for figure in figures)
+        lines.append(f"  {state:<9} {cell.label}{f': {cell.reason}' if cell.reason else ''}{beside}")
+    if engine == "ray":
+        from kdbench.ray_engine import installed
+
+        missing.update({} if installed() else {"extra ray: `pip install kdbench[ray]`": None})
     lines += ["missing:", *(f"  {line}" for line in missing)] if missing else []
     lines.append(f"{len(all_cells)} cells; about {clock(left)} by earlier records"
                  + (f", {unknown_time} of them never run here before" if unknown_time else ""))
     return "\n".join(lines)
 
 
-def run(suite: Suite, all_cells: Sequence[Cell], runner: Runner, *, engine: str = "local", workers: int = 1, isolate: bool = False,
+def kind_of(cell: dict[str, Any]) -> tuple[str, str, str]:
+    """Cells of one kind take about equally long."""
+    return cell["method"], cell["task"], cell["student"]
+
+
+def seconds_by_kind(folder: Path) -> dict[tuple[str, str, str] | None, float]:
+    """Mean seconds of the finished cells of `folder`, by their kind."""
+    found: dict[tuple[str, str, str] | None, list[float]] = {}
+    for record in store.records(folder) if folder.is_dir() else ():
+        if record["status"] == "done":
+            found.setdefault(kind_of(record["cell"]), []).append(record["cost"]["wall_seconds"])
+    return {kind: sum(seconds) / len(seconds) for kind, seconds in found.items()}
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+def run(suite: Suite, all_cells: Sequence[Cell], runner: Runner, *, engine: str = "local", workers: int = 1, isolate: bool | None = None,
         fail_fast: bool = False, ray_address: str | None = None) -> list[dict[str, Any]]:
-    """Records of all cells, in order; what cannot run is recorded as skipped with its reason."""
-    begun = time.monotonic()
+    """Records of all cells. What is missing counts as failed and what does not apply as skipped; neither is written.
+
+    isolate  each cell in a process of its own; default: on a GPU, where a process that dies takes its memory with it
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and (isolate or workers > 1 or engine == "ray"):
+        raise BadInput("torchrun gives each cell several processes; leave --isolate, --workers and --engine ray out")
+    if isolate is None:
+        isolate = not several and runner.device != "cpu" and torch.cuda.is_available()
     jobs = [cell for cell in all_cells if cell.job is not None]
-    skipped = [cell for cell in all_cells if cell.job is None]
-    for cell in skipped:
-        say(f"skipped: {cell.planned.label}, seed {cell.seed}: {cell.missing}")
+    left_out = [cell for cell in all_cells if cell.job is None]
+    if not jobs and (lacking := [cell.missing for cell in left_out if cell.missing]):
+        raise BadInput(f"suite {suite.name}: {lacking[0]} (--dry-run lists all that is missing)")
+    overall = Overall(len(jobs), sum(runner.finished(cell.job) is not None for cell in jobs if cell.job))
     if engine == "ray":
         from kdbench.ray_engine import run_ray
 
-        records = run_ray(jobs, runner, ray_address, workers)
+        records = run_ray(jobs, runner, ray_address, workers, overall, fail_fast)
     elif isolate or workers > 1:
-        records = run_workers(jobs, runner, workers, fail_fast)
+        records = run_workers(jobs, runner, workers, overall, fail_fast)
     else:
         records = []
         for number, cell in enumerate(jobs, 1):
-            spent = time.monotonic() - begun
-            left = f", about {clock(spent / (number - 1) * (len(jobs) - number + 1))} left" if number > 1 else ""
-            assert cell.job is not None
-            record = runner.one(cell.job, f"[{number}/{len(jobs)}{left}] ")
-            records.append(record)
-            if fail_fast and record.get("status") == "failed":
+            cached = cell.job is not None and runner.finished(cell.job) is not None
+            records.append(attempt(cell, runner, overall.label(number)))
+            if not cached:
+                overall.end()
+            if fail_fast and records[-1]["status"] == "failed":
                 break
-    say(f"suite {suite.name}: {len(records)} cells in {clock(time.monotonic() - begun)}")
-    return records
+    say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in {overall.spent()}")
+    return records + [left_out_record(cell) for cell in left_out]
 
 
-def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, fail_fast: bool) -> list[dict[str, Any]]:
-    """Each cell in a process of its own, `workers` at a time, with the cores and GPUs shared out."""
-    devices = torch.cuda.device_count() if runner.device != "cpu" else 0
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    records: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        slots = list(range(workers))
-
-        def one(number: int, cell: Cell) -> dict[str, Any]:
-            if fail_fast and any(record["status"] == "failed" for record in records):
-                return {}
-            slot = slots.pop()
-            try:
-                environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-                if devices:
-                    environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
-                record = in_process(cell, runner, environment, f"[{number}/{len(jobs)}] ")
-            finally:
-                slots.append(slot)
-            records.append(record)
-            return record
-
-        done = list(pool.map(one, range(1, len(jobs) + 1), jobs))
-    return [record for record in done if record]
-
-
-def in_process(cell: Cell, runner: Runner, environment: dict[str, str], label: str) -> dict[str, Any]:
-    """Run one cell in a child; a child that dies without a record becomes a failed one."""
+def attempt(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
+    """The cell's record; bad input that shows only now (a model that is not there) fails this cell alone."""
     assert cell.job is not None
-    if (record := runner.finished(cell.job)) is not None:
-        return record
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as stream:
-        json.dump(message(cell, runner, label), stream)
-        stream.flush()
-        child = subprocess.run([sys.executable, "-m", "kdbench.grid", stream.name], env=environment)
-    record = store.find(runner.folder, cell.job.cell.id, cell.job.task.name)
-    if record is None or (child.returncode and record["status"] == "done"):
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        record = runner.header(cell.job)
-        record["error"] = {"type": "WorkerDied", "message": f"the worker ended with {how} and left no record", "traceback": ""}
-        record["cost"], record["curves"] = {"teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []}, []
+    try:
+        return runner.one(cell.job, label)
+    except BadInput as error:
+        say(f"{label}failed: {one_line(error)}")
+        return failure(cell.job, runner, "BadInput", one_line(error))
+
+
+def failure(job: Job, runner: Runner, kind: str, message: str) -> dict[str, Any]:
+    """Write a failed record for a cell that left none, unless another runner has finished it meanwhile."""
+    record = runner.header(job)
+    record["error"] = {"type": kind, "message": message, "traceback": ""}
+    record["cost"], record["curves"] = {"teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []}, []
+    with runner.lock(job):
+        if (finished := runner.finished(job)) is not None:
+            return finished
         store.write(runner.folder, record)
     return record
 
 
-def message(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
+def left_out_record(cell: Cell) -> dict[str, Any]:
+    """What tables say of a cell that could not even be planned."""
+    fields = cell.planned.fields
+    described = {"method": fields["method"], "task": fields["task"], "variant": fields.get("variant", "corrected"),
+                 "teacher": cell.request.teacher, "student": cell.request.student, "seed": cell.seed, "options": fields["options"],
+                 "task_options": fields.get("task_options", {}), "settings": cell.planned.settings}
+    error = {"type": "BadInput", "message": cell.missing, "traceback": ""} if cell.missing else None
+    return {"format": store.FORMAT, "id": f"{cell.label}", "status": "failed" if cell.missing else "skipped", "role": "method",
+            "reason": cell.reason or None, "cell": described, "data": {}, "error": error}
+
+
+# --- worker processes -------------------------------------------------------------------------------
+
+
+def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, overall: Overall, fail_fast: bool) -> list[dict[str, Any]]:
+    """Each cell in a process of its own, `workers` at a time, with the cores and GPUs shared out.
+
+    The processes are forked from one that has imported everything and done nothing, so that a cell starts at once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kdbench.runner", "accelerate"])
+    devices = torch.cuda.device_count() if runner.device != "cpu" else 0
+    free = list(range(workers))
+    running: dict[Any, tuple[Any, int, int, dict[str, Any] | None]] = {}
+    records: dict[int, dict[str, Any]] = {}
+    waiting = list(range(len(jobs)))
+    while waiting or running:
+        while waiting and len(running) < workers:
+            number = waiting.pop(0)
+            job = jobs[number].job
+            assert job is not None
+            if (record := runner.finished(job)) is not None:
+                records[number] = record
+                continue
+            slot = free.pop()
+            told = message(jobs[number], runner, overall.label(number + 1), cpus_of(jobs[number], workers))
+            told["environment"].update({"CUDA_VISIBLE_DEVICES": str(slot % devices)} if devices else {})
+            if workers > 1:  # one rewritten line cannot serve several
+                told["environment"]["TERM"] = "dumb"
+            process = context.Process(target=worker, args=(json.dumps(told),), daemon=True)
+            process.start()
+            running[process.sentinel] = process, number, slot, store.find(runner.folder, job.cell.id, job.task.name)
+        for sentinel in wait(list(running)):
+            process, number, slot, before = running.pop(sentinel)
+            process.join()
+            free.append(slot)
+            overall.end()
+            records[number] = outcome(jobs[number], runner, process.exitcode, before)
+            if fail_fast and records[number]["status"] == "failed":
+                waiting.clear()
+    return [records[number] for number in sorted(records)]
+
+
+def cpus_of(cell: Cell, workers: int) -> int:
+    """Cores for one cell: as the suite says, else a worker's share of this machine's."""
+    return int(cell.planned.resources.get("cpus", max(1, (os.cpu_count() or 1) // workers)))
+
+
+def outcome(cell: Cell, runner: Runner, exit_code: int, before: dict[str, Any] | None) -> dict[str, Any]:
+    """The record that a worker left; where it left none (`before` is what was there), a failed one."""
+    assert cell.job is not None
+    record = store.find(runner.folder, cell.job.cell.id, cell.job.task.name)
+    if record is not None and record != before:
+        return record
+    if exit_code == 0:  # run anew to the very same record
+        assert record is not None
+        return record
+    how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    return failure(cell.job, runner, "WorkerDied", f"the worker ended with {how} and left no record")
+
+
+def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]:
     """What a worker has to know, as JSON."""
     assert cell.job is not None
     request = asdict(cell.request)
     for name in ("data_dir", "unlabelled"):
-        request[name] = str(request[name]) if request[name] else None
-    request["files"] = {k: str(v) for k, v in request["files"].items()}
-    return {"request": request, "seed": cell.seed, "id": cell.job.cell.id, "results_dir": str(runner.folder), "device": runner.device,
-            "overwrite": runner.overwrite, "label": label, "profile": runner.profile}
+        request[name] = local(request[name]) if request[name] else None
+    request["files"] = {k: local(v) for k, v in request["files"].items()}
+    return {"request": request, "seed": cell.seed, "id": cell.job.cell.id, "results_dir": local(runner.folder), "device": runner.device,
+            "overwrite": runner.overwrite, "label": label, "profile": runner.profile, "tracker": runner.tracker,
+            "threads": runner.threads or cpus,
+            "environment": {name: value for name, value in os.environ.items() if name.startswith("KDBENCH_")}}
+
+
+def local(path: Path) -> str:
+    """`path` as another process finds it."""
+    return str(path) if str(path) == REST else str(path.absolute())
+
+
+def worker(told: str) -> None:
+    """A worker process from start to end."""
+    def obey() -> None:
+        work(json.loads(told))
+
+    sys.exit(guarded(obey))
 
 
 def work(told: dict[str, Any]) -> dict[str, Any]:
     """A worker's part: plan the request again, run the one cell with that id, return its record."""
+    os.environ.update(told["environment"])
     load_plugins()
     given = told["request"]
     request = Request(**{**given, "data_dir": Path(given["data_dir"]) if given["data_dir"] else None,
                          "unlabelled": Path(given["unlabelled"]) if given["unlabelled"] else None,
                          "files": {k: Path(v) for k, v in given["files"].items()}})
-    job = next(job for job in plan(request, [told["seed"]]) if job.cell.id == told["id"])
-    runner = Runner(Path(told["results_dir"]), device=told["device"], overwrite=told["overwrite"], profile=told["profile"])
-    return runner.one(job, told["label"])
-
-
-if __name__ == "__main__":
-    work(json.loads(Path(sys.argv[1]).read_text()))
+    job = next((job for job in plan(request, [told["seed"]]) if job.cell.id == told["id"]), None)
+    if job is None:
+        raise BadInput(f"{request.method} on {request.task}: data or models are not the same here as where the suite was started")
+    runner = Runner(Path(told["results_dir"]), device=told["device"], overwrite=told["overwrite"], threads=told["threads"],
+                    profile=told["profile"], tracker=told["tracker"])
+    return attempt(Cell(request, told["seed"], job, Planned({}, {}, ())), runner, told["label"])

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_model, save_model
 
-from kdbench import metrics, signals
+from kdbench import measure, metrics, signals
 from kdbench.batching import Corpus, by_length
 from kdbench.errors import Broken, Skip
 from kdbench.fit import Fitting, Training
@@ -182,7 +183,8 @@ class Lab:
         try:
             cached = self.agree((folder / "stage.json").is_file())
             if not cached:
-                self._fit(trained, objective, examples, signals, training, stage, seed, folder)
+                with measure.training() if self.accelerator.is_main_process else nullcontext():
+                    self._fit(trained, objective, examples, signals, training, stage, seed, folder)
         finally:
             if self.accelerator.is_main_process:
                 lock.release()
@@ -212,12 +214,13 @@ class Lab:
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
                 bf16=self.bf16(model), evaluate=(lambda: self.dev_measures(model, training)) if measured else None,
                 folder=partial, checkpoint_seconds=self.settings.checkpoint_seconds,
-                label=f"{self.label}{model.name}, {stage}", phases=self.phases)
+                label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages))
             try:
                 history = fitting.run()
                 break
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or 2 * training.accumulate > training.batch_size:
+                several = self.accelerator.num_processes > 1  # the others do not know of it
+                if not out_of_memory(error) or several or 2 * training.accumulate > training.batch_size:
                     raise
             # outside the handler, so that the failed step's tensors are let go
             training = replace(training, accumulate=2 * training.accumulate)
@@ -227,7 +230,7 @@ class Lab:
             model.module.load_state_dict(initial[0])
             objective.load_state_dict(initial[1])
         if self.accelerator.is_main_process:
-            part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+            part = folder.with_name(f"{folder.name}.part")  # ours alone: the lock is held
             shutil.rmtree(part, ignore_errors=True)
             model.module.save_pretrained(part)
             save_model(model.module, str(part / "model.safetensors"))  # tied weights as `load_model` wants them
@@ -243,11 +246,7 @@ class Lab:
 
     def agree(self, value: bool) -> bool:
         """What the main process says, on every process."""
-        if self.accelerator.num_processes == 1:
-            return value
-        from accelerate.utils import broadcast_object_list
-
-        return broadcast_object_list([value])[0]
+        return agreed(self.accelerator, value)
 
     def bf16(self, model: Model) -> bool:
         """bf16 autocast: as asked, else where the device has it and the model is wide enough to gain."""
@@ -374,6 +373,15 @@ class Lab:
 
     def seed_for(self, *axes: str) -> int:
         return seed_for(self.seed, *axes)
+
+
+def agreed(accelerator: Any, value: Any) -> Any:
+    """What the main process says, on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]
 
 
 def out_of_memory(error: BaseException) -> bool:

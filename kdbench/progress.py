@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ class Progress:
         self.label, self.total, self.unit, self.enabled = label, total, unit, enabled
         self.first = done
         self.start = self.last = time.monotonic()
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.shown = False
 
     def at(self, done: int, note: str = "") -> None:
@@ -39,6 +40,28 @@ class Progress:
             line = f"{self.label}: done in {clock(time.monotonic() - self.start)}{note}"
             sys.stderr.write(f"\r\x1b[2K{line}\n" if self.terminal else f"{line}\n")
             sys.stderr.flush()
+
+
+class Overall:
+    """Cells of a grid: which one this is, with the rate and the remaining time of those that were not finished before."""
+
+    def __init__(self, total: int, finished: int):
+        self.total, self.left, self.worked = total, total - finished, 0
+        self.start = time.monotonic()
+
+    def label(self, number: int) -> str:
+        parts = [f"{number}/{self.total}"]
+        if self.worked:
+            rate = self.worked / (time.monotonic() - self.start)
+            parts += [f"{60 * rate:.2g} cells/min", f"about {clock(self.left / rate)} left"]
+        return f"[{', '.join(parts)}] "
+
+    def end(self) -> None:
+        """One more has been worked on."""
+        self.left, self.worked = self.left - 1, self.worked + 1
+
+    def spent(self) -> str:
+        return clock(time.monotonic() - self.start)
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,10 +15,10 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from kdbench import corpora, measure, metrics, options, provenance, spec, store
-from kdbench.errors import BadInput, Skip
+from kdbench import corpora, measure, metrics, options, provenance, spec, store, trackers
+from kdbench.errors import BadInput, Broken, Skip
 from kdbench.identity import digest
-from kdbench.lab import Lab, Workshop
+from kdbench.lab import Lab, Workshop, agreed
 from kdbench.method import Method
 from kdbench.mlm import unlabelled
 from kdbench.models import Model, Source, resolve
@@ -28,7 +29,7 @@ from kdbench.spec import Cell, Settings
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
 
-LATENCY_TEXTS = 100
+REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
     settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe)
-    data = data.limited(settings.max_train_examples, settings.max_dev_examples)
-    extra = read_unlabelled(request.unlabelled, task)
+    whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
+    extra = left_out(whole, data) if str(request.unlabelled) == REST else read_unlabelled(request.unlabelled, task)
 
     def job(role: str, name: str, student: Source, seed: int, method: Method, variant: str, given: dict[str, Any]) -> Job:
         uses = method.uses_teacher or derived(student)
@@ -103,7 +104,7 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
                           "teacher": identity(teacher) if uses else None, "unlabelled": [e.key for e in has]})
         published = any("published" in f["facts"] for f in fields_of(type(method).Options))
         cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
-                    given, settings, asdict(chosen) if chosen else {}, content)
+                    given, settings, asdict(chosen) if chosen else {}, content, len(has))
         return Job(cell, role, method, task, data, settings, student, teacher if uses else None, has)
 
     def control(name: str) -> Method:
@@ -142,6 +143,15 @@ def derived(student: Source) -> bool:
     return bool(student.recipe and student.recipe.config and not student.name.startswith("tiny"))
 
 
+def left_out(whole: Data, kept: Data) -> list[Example]:
+    """The training examples that were not kept, without their labels."""
+    ours = {example.id for example in kept.train}
+    found = [replace(e, id=f"unlabelled-{e.id}", label=None) for e in whole.train if e.id not in ours]
+    if not found:
+        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no training example out")
+    return found
+
+
 def read_unlabelled(path: Path | None, task: Task) -> list[Example]:
     """Texts without labels, one a line; for tags the words between blanks."""
     if path is None:
@@ -162,12 +172,16 @@ class Runner:
 
     device     "auto", "cpu" or "cuda"
     overwrite  run anew what is finished; without it finished cells are kept and failed ones run again
+    tracker    "tensorboard" or "wandb": loss terms by epoch go there
     """
 
     def __init__(self, results_dir: Path, *, device: str = "auto", overwrite: bool = False, threads: int | None = None,
-                 profile: bool = False):
+                 profile: bool = False, tracker: str | None = None):
         self.folder, self.device, self.overwrite, self.profile = Path(results_dir), device, overwrite, profile
+        self.threads, self.tracker = threads, tracker
         store.check_writable(self.folder)
+        if tracker:
+            trackers.check(tracker)
         if threads:
             torch.set_num_threads(threads)
 
@@ -177,7 +191,8 @@ class Runner:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise BadInput("--device cuda: this machine offers no CUDA device; leave the option out")
-        return Accelerator(cpu=self.device == "cpu")
+        return Accelerator(cpu=self.device == "cpu", log_with=self.tracker,
+                           project_dir=str(self.folder / "trackers") if self.tracker else None)
 
     def run(self, jobs: Sequence[Job], *, fail_fast: bool = False) -> list[dict[str, Any]]:
         """The jobs' records, in order; a failing one does not stop the others."""
@@ -190,28 +205,40 @@ class Runner:
         return records
 
     def one(self, job: Job, label: str = "") -> dict[str, Any]:
-        """The record of one job: found, or made under a lock, so that two runners share the work."""
-        if (record := self.finished(job)) is not None:
+        """The record of one job: found, or made under a lock, so that two runners share the work.
+
+        Of several processes (torchrun) the main one decides and writes. A cell that fails there ends the run, as
+        nobody knows where in the cell the others are.
+        """
+        several, main = self.accelerator.num_processes > 1, self.accelerator.is_main_process
+        if not several and (record := self.finished(job)) is not None:
             return record
-        if not self.accelerator.is_main_process:
-            self.execute(job, label)
-            return {}
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{job.cell.id}.lock"):
-            if (record := self.finished(job)) is not None:
+        with self.lock(job) if main else nullcontext():
+            record = agreed(self.accelerator, self.finished(job))
+            if record is not None:
                 return record
-            record, arrays = self.execute(job, label)
-            store.write(self.folder, record, arrays)
+            with trackers.following(self.accelerator, self.tracker, job.cell):
+                record, arrays = self.execute(job, label)
+            if main:
+                store.write(self.folder, record, arrays)
+        if several and record["status"] == "failed":
+            if not main:
+                time.sleep(5)  # most errors reach all processes: the main one may write its record
+            raise Broken(f"{job.cell.label}: {record['error']['type']}: {record['error']['message']}")
         return record
 
+    def lock(self, job: Job) -> FileLock:
+        return Workshop(self.folder).lock(job.cell.id)
+
     def finished(self, job: Job) -> dict[str, Any] | None:
+        """The job's record, if it needs no run: done, or skipped for a reason that stays."""
         record = store.find(self.folder, job.cell.id, job.task.name)
-        return record if record and record["status"] == "done" and not self.overwrite else None
+        return record if record and record["status"] in ("done", "skipped") and not self.overwrite else None
 
     def execute(self, job: Job, label: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Train, score, measure; an exception becomes a failed record."""
         begun = time.monotonic()
+        measure.reset_peak_memory()
         if self.accelerator.is_main_process:
             say(f"{label}{job.cell.label}")
         record = self.header(job)
@@ -225,7 +252,7 @@ class Runner:
             record["score"], arrays = self.scores(lab, student)
             record["artefact"] = student.key
             record["notes"] += list(student.notes)
-            record["size"] = measure.size(student.module)
+            record["size"] = self.size(lab, student)
             record["latency"] = self.latency(lab, student)
             record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
             record["status"] = "done"
@@ -237,6 +264,8 @@ class Runner:
         except Exception as error:
             if os.environ.get("KDBENCH_DEBUG"):
                 raise
+            if (full := store.no_room(error)) is not None:  # no cell's fault, and no record could be written
+                raise full from error
             record.update(status="failed", error=provenance.describe_error(error, (str(self.folder.resolve()),)))
             say(f"{label}failed: {record['error']['type']}: {record['error']['message']}")
         record["curves"] = lab.curves
@@ -277,13 +306,16 @@ class Runner:
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)
-        return {"name": name, "score": score, "size": measure.size(model.module), "latency": self.latency(lab, model)}
+        return {"name": name, "score": score, "size": self.size(lab, model), "latency": self.latency(lab, model)}
+
+    def size(self, lab: Lab, model: Model) -> dict[str, float]:
+        folder = lab.shop.stage(model.key)
+        return measure.size(model.module, folder if folder.is_dir() else None)
 
     def latency(self, lab: Lab, model: Model) -> dict[str, Any] | None:
-        if lab.settings.latency == "off":
+        if lab.settings.latency == "off" or not self.accelerator.is_main_process:
             return None
-        examples = lab.data.test[:LATENCY_TEXTS]
-        return measure.latency(model, examples, protocol=lab.settings.latency, max_length=lab.settings.max_length,
+        return measure.latency(model, lab.data.test, protocol=lab.settings.latency, max_length=lab.settings.max_length,
                                device=self.accelerator.device)
 
     def cost(self, lab: Lab, seconds: float) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Cell:
     settings: Settings
     task_options: dict[str, Any] = field(default_factory=dict)
     content: str = ""
+    unlabelled: int = 0  # further training examples without a label; `content` knows them
 
     @property
     def id(self) -> str:
@@ -89,7 +90,7 @@ class Cell:
         return {
             "method": self.method, "task": self.task, "variant": self.variant, "teacher": self.teacher,
             "student": self.student, "seed": self.seed, "options": self.options, "task_options": self.task_options,
-            "settings": self.settings.identity(),
+            "settings": {**self.settings.identity(), **({"unlabelled": self.unlabelled} if self.unlabelled else {})},
         }
 
     @property

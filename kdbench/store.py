@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,19 @@ def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = 
         os.fsync(stream.fileno())
     os.replace(part, path)
     return path
+
+
+def no_room(error: BaseException) -> OSError | None:
+    """The error of a full disk, a quota or a file-size limit that is behind `error`, if it is one.
+
+    safetensors raises an error of its own, with the system's number in its text.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in full:
+        return error
+    found = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    number = int(found[1] or found[2]) if found else None
+    return OSError(number, os.strerror(number), "a model file") if number in full else None
 
 
 def read(path: Path) -> dict[str, Any] | None:

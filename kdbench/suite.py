@@ -1,19 +1,20 @@
 """Suites: a TOML file that names a grid of cells, and what is known of them before they run.
 
     about = "DoKTra's ablation on ChemProt"
-    cpu_hours = 1.5                    # expected, on two cores
+    gpu_hours = 4                      # expected on one GPU of 24 GB; cpu_hours: on two cores. Estimates
     data = "real"                      # refuses to fall back on look-alike data
     seeds = 5                          # 0-4; or a list
 
     [defaults]                         # fields of a request, and settings of the protocol
     epochs = 5
+    resources = { gpus = 0.5, cpus = 4, memory_gb = 8 }   # of one cell, for workers and Ray
 
     [[cells]]                          # a value that is a list is an axis of the grid
     method = ["doktra", "logit_kd"]
     task = "chemprot"
     student = "roberta-large"
     options.doktra.transfer = ["abd", "kld"]
-    published = [{ options.transfer = "abd", metric = "micro_f1", value = 77.42, source = "..." }]
+    published = [{ method = "doktra", options = { transfer = "abd" }, metric = "micro_f1", value = 77.42, system = "..." }]
 
 Controls (the teacher, the student without one, logit distillation) are added to every cell.
 """
@@ -29,25 +30,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kdbench import spec
 from kdbench.errors import BadInput
 from kdbench.listing import SUITES, suites
+from kdbench.options import build
 from kdbench.registry import METHODS, unknown
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 FIELDS = {"method", "task", "teacher", "student", "variant", "recipe", "options", "task_options", "unlabelled"}
-TOP = {"about", "cpu_hours", "data", "seeds", "defaults", "cells", "controls", "primary"}
+BESIDE = {"seeds", "published", "resources"}  # of an entry, and no axis
+RESOURCES = {"cpus", "gpus", "memory_gb"}
+TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", "controls"}
+# Of a published figure: the metric, the score x 100, the system's name in results/reported.csv; `over` says what it
+# is where it is no score of one cell (an average over tasks, a difference).
+FIGURE = {"metric", "value", "system", "over"}
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One point of the grid: the fields of a `Request`, its seeds, and the published figures beside it."""
+    """One point of the grid: the fields of a `Request`, its seeds, what it takes, and the published figures beside it."""
 
     fields: dict[str, Any]
     settings: dict[str, Any]
     seeds: tuple[int, ...]
     published: tuple[dict[str, Any], ...] = ()
+    resources: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -61,10 +70,10 @@ class Suite:
     name: str
     about: str
     cells: tuple[Planned, ...]
-    data: str = "any"
+    data: str = "any"  # real, lookalike, any
     cpu_hours: float | None = None
+    gpu_hours: float | None = None
     controls: bool = True
-    warnings: tuple[str, ...] = field(default_factory=tuple)
 
 
 def find(name: str) -> Path:
@@ -86,46 +95,88 @@ def load(name: str) -> Suite:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"suite {path}: {error}") from error
     mistakes = [unknown("key", key, TOP) for key in raw if key not in TOP]
-    defaults = raw.get("defaults", {})
-    mistakes += [f"defaults: {unknown('key', key, FIELDS | SETTINGS)}" for key in defaults if key not in FIELDS | SETTINGS]
-    defaults = {key: value for key, value in defaults.items() if key in FIELDS | SETTINGS}
+    if raw.get("data", "any") not in ("any", "real", "lookalike"):
+        mistakes.append(unknown("data", str(raw["data"]), ("any", "real", "lookalike")))
+    defaults, entries = raw.get("defaults", {}), raw.get("cells", [])
+    if not isinstance(defaults, dict) or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadInput(f"suite {path}: write [defaults] as one table and [[cells]] as tables")
+    mistakes += [f"defaults: {mistake}" for mistake in strange(defaults)]
+    defaults = {key: value for key, value in defaults.items() if key in FIELDS | SETTINGS | BESIDE}
     cells: list[Planned] = []
-    for number, entry in enumerate(raw.get("cells", []), 1):
+    for number, entry in enumerate(entries, 1):
+        wrong = strange(entry)
         try:
-            cells += expand({**defaults, **entry}, raw.get("seeds", 1))
+            if not wrong:
+                cells += expand({**defaults, **entry}, raw.get("seeds", 1), raw.get("data") == "lookalike")
         except BadInput as error:
-            mistakes.append(f"cells[{number}]: {error}")
+            wrong = [str(error)]
+        mistakes += [f"cells[{number}]: {mistake}" for mistake in wrong]
     if not cells and not mistakes:
         mistakes.append("no [[cells]]: a suite needs at least one")
     if mistakes:
         raise BadInput(f"suite {path}: " + "; ".join(mistakes))
-    return Suite(path.stem if path.parent == SUITES else name.removesuffix(".toml"), raw.get("about", ""), tuple(cells),
-                 raw.get("data", "any"), raw.get("cpu_hours"), raw.get("controls", True))
+    own = SUITES in path.resolve().parents
+    return Suite(str(path.resolve().relative_to(SUITES).with_suffix("")) if own else path.stem, raw.get("about", ""), tuple(cells),
+                 raw.get("data", "any"), raw.get("cpu_hours"), raw.get("gpu_hours"), raw.get("controls", True))
 
 
-def expand(entry: dict[str, Any], seeds: Any) -> list[Planned]:
-    """The grid of one entry: the product over every value that is a list."""
-    entry = dict(entry)
-    seeds = parse(entry.pop("seeds", seeds))
-    published = tuple(entry.pop("published", ()))
-    by_method = entry.pop("options", {})
-    wrong = [key for key in entry if key not in FIELDS | SETTINGS]
-    if wrong:
-        raise BadInput("; ".join(unknown("key", key, FIELDS | SETTINGS | {"seeds", "published"}) for key in wrong))
-    if "method" not in entry or "task" not in entry:
+def strange(entry: dict[str, Any]) -> list[str]:
+    valid = FIELDS | SETTINGS | BESIDE
+    return [unknown("key", key, valid) for key in entry if key not in valid]
+
+
+def expand(entry: dict[str, Any], seeds: Any, lookalike: bool = False) -> list[Planned]:
+    """The grid of one entry: the product over every value that is a list. All its mistakes are raised as one `BadInput`."""
+    axes = {key: value for key, value in entry.items() if key not in BESIDE and key != "options"}
+    seeds, figures, resources = parse(entry.get("seeds", seeds)), entry.get("published", []), entry.get("resources", {})
+    by_method: dict[str, Any] = entry.get("options", {})
+    if "method" not in axes or "task" not in axes:
         raise BadInput("method and task are needed")
+    mistakes = dict.fromkeys(unknown("resource", key, RESOURCES) for key in resources if key not in RESOURCES)
+    methods = axes["method"] if isinstance(axes["method"], list) else [axes["method"]]
+    for name in by_method:
+        if name not in methods:
+            mistakes[f"options.{name}: this entry has no method {name!r} (it has {', '.join(methods)})"] = None
     found = []
-    for point in product(entry):
-        METHODS.entry(point["method"])
-        TASKS.entry(point["task"])
-        own = by_method.get(point["method"], {})
-        for name in by_method:
-            METHODS.entry(name)
-        for options in product(own):
+    for point in product(axes):
+        for options in product(by_method.get(point["method"], {})):
             fields = {k: v for k, v in point.items() if k in FIELDS} | {"options": options}
             settings = {k: v for k, v in point.items() if k in SETTINGS}
-            found.append(Planned(fields, settings, seeds, tuple(p for p in published if matches(p, fields))))
+            mistakes.update(dict.fromkeys(wrong(fields, settings, lookalike)))
+            beside = tuple(figure for figure in figures if matches(figure, fields))
+            found.append(Planned(fields, settings, seeds, beside, resources))
+    for figure in figures:
+        mistakes.update(dict.fromkeys(unknown("key of published", key, FIGURE | FIELDS) for key in figure if key not in FIGURE | FIELDS))
+        if "metric" not in figure or not isinstance(figure.get("value"), int | float):
+            mistakes[f"published {figure}: metric and value are needed"] = None
+        if not any(matches(figure, cell.fields) for cell in found):
+            mistakes[f"published {figure}: belongs to no cell of this entry"] = None
+    if mistakes:
+        raise BadInput("; ".join(mistakes))
     return found
+
+
+def wrong(fields: dict[str, Any], settings: dict[str, Any], lookalike: bool) -> list[str]:
+    """What is wrong with one point, as far as it shows without data and models."""
+    mistakes = []
+    try:
+        METHODS.entry(fields["method"])
+        TASKS.entry(fields["task"])
+    except BadInput as error:
+        return [str(error)]
+    cls, task = METHODS.get(fields["method"]), TASKS.get(fields["task"])
+    checks = [
+        lambda: build(cls.Options, fields.get("variant", "corrected"), fields["options"], f"method {fields['method']}"),
+        lambda: spec.settings(settings, task, lookalike=lookalike, recipe=fields.get("recipe", "default")),
+    ]
+    if fields.get("task_options"):
+        checks.append(lambda: build(task.options or type(None), "corrected", fields["task_options"], f"task {task.name}"))
+    for check in checks:
+        try:
+            check()
+        except BadInput as error:
+            mistakes.append(str(error))
+    return mistakes
 
 
 def product(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -258,16 +258,17 @@ class Mentions(Grammar):
 
 @dataclass(frozen=True)
 class Notes(Grammar):
-    """Two grave and two mild findings, two of the four absent, past or another's: an emergency has a grave one now."""
+    """A finding that is there now, and one that is absent, past or another's: the first decides on the emergency."""
 
-    text: str  # pattern with {a} {b} {c} {d}, the findings
+    text: str  # pattern with {x} {y}, the findings
     present: str  # patterns with {cue}
     absent: str
     labels: tuple[str, str]  # no emergency, emergency
 
     def example(self, dice: Dice, draw: Draw) -> Example:
         emergency = dice.chance(0.45)
-        findings = [("danger", emergency), ("danger", False), ("benign", True), ("benign", not emergency)]
-        a, b, c, d = (dice.write(self.present if there else self.absent, cue=draw(name))
-                      for name, there in dice.take(findings, 4))
-        return Example("", dice.write(self.text, a=a, b=b, c=c, d=d), label=self.labels[emergency])
+        contrast = dice.chance(0.7)
+        kinds = ("benign", "danger")
+        x, y = dice.take([dice.write(self.present, cue=draw(kinds[emergency])),
+                          dice.write(self.absent, cue=draw(kinds[emergency != contrast]))], 2)
+        return Example("", dice.write(self.text, x=x, y=y), label=self.labels[emergency])

@@ -283,16 +283,15 @@ TRIAGE = {
 # A note, a finding that is there, and one that is not (or was, or is a sibling's). The English words stand alone, so
 # that DSG-KD's rule for code-switched words finds them; some abbreviations and a misspelling are mixed in.
 KOREAN = (
-    "[3개월|8개월|14개월|2세|3세|5세|7세|11세] [남아|여아] [내원 당일|어제|2일 전|금일 아침|5시간 전]부터 {a} , {b} "
-    "[|local 의원에서 [antibiotics|hydration|tylenol|tylenl] 투약 후에도] [지속되어|호전 없어|우려되어] "
-    "[ER|응급실] [내원함|방문함] . [PEx|P/Ex|진찰] 상 {c} , {d} . BT [36.7|37.2|38.4|39.1] HR [98|112|128|140] "
-    "[RR 28|RR 36|SpO2 97%|] [|throat inj.(+)|c/s clear] [|lab 나감|CXR 시행|IV 확보|f/u 예정]",
+    "[3개월|8개월|14개월|2세|3세|5세|7세|11세] [남아|여아] [내원 당일|어제|2일 전|금일 아침|5시간 전]부터 "
+    "{x} , {y} . [|지속되어|호전 없어|tylenol 복용 후|tylenl 복용 후] [ER|본원 ER] [내원함|방문함] . "
+    "BT [36.7|37.2|38.4|39.1] HR [98|112|128|140] [|RR 36|SpO2 97%|lab 나감|CXR 시행|IV 확보|c/s clear|throat inj.(+)]",
     "{cue} [소견|증상|양상] [있음|보임|관찰됨|동반됨]",
-    "[{cue} [소견|증상|양상] [없음|부인함|안 보임]"
+    "[{cue} [소견|증상|양상] [없음|부인함|안보임]"
     "|[작년에|형제가|예전에] {cue} [소견|증상|양상] [있었음|보였음]]",
 )
 COMPLAINT = (
-    "[|Triage:|Rt|Lt] {a} , {b} , {c} , {d} [|since morning|for 2 days|for 3 hrs]",
+    "[|Triage:|Rt|Lt] {x} , {y} [|since morning|for 2 days|for 3 hrs]",
     "[with|acute|new] [marked|mild|sudden] {cue}",
     "[no|denies|without] [marked|mild|sudden] {cue}",
 )

@@ -19,7 +19,8 @@ from timing import Bench, Way
 from torch import Tensor
 
 from kdbench.gelu_head import with_gelu_head
-from kdbench.methods.dsg_kd import Aligner, CodeSwitched, Options, is_code_switched
+from kdbench.methods.code_switching import Aligner, is_code_switched
+from kdbench.methods.dsg_kd import CodeSwitched, Options
 from kdbench.models import Head, Model
 from kdbench.options import build
 
@@ -84,7 +85,8 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     batch_size = bench.pick(32, 4)
     data = load("hoc", bench)
     reader = tokenizer(strings(data), bench.pick(8_000, 1_000))
-    examples = two_labels(joined(data, batch_size * bench.pick(8, 2), bench.pick(LENGTHS, Lengths(20, 30, 40)), sizes(reader)))
+    texts = joined(data, batch_size * bench.pick(8, 2), bench.pick(LENGTHS, Lengths(20, 30, 40)), sizes(reader))
+    examples = two_labels(texts)
     size, rows, length = bench.pick(shape(4, 256, 4), shape(2, 32, 2)), bench.pick(30_522, len(reader)), bench.pick(384, 64)
     head = Head("single", ("no", "yes"))
     teacher, bare = (model(name, head, reader, rows=rows, seed=seed, **size) for seed, name in enumerate(("teacher", "student")))
@@ -94,7 +96,8 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     def ours(precision: str) -> Way:
         house = lab(bench, "single", head.labels, examples, precision, length)
         own = copy.deepcopy(student.module)
-        objective = CodeSwitched(options, teacher.module.config, own.config, length, Aligner(teacher, student, length, options))
+        aligner = Aligner(teacher, student, length, most=options.cs_max_len, rule=options.spans, attn_align=options.attn_align)
+        objective = CodeSwitched(options, teacher.module.config, own.config, length, aligner)
         signals = house.signals(teacher, ("word_hidden", "word_attention"), pool=objective.teacher_signals, hidden_states=True,
                                 attentions=True, pool_key=name)
         learner = Model(own, student.tokenizer, "student", "student")

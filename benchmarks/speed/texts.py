@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from math import exp, log
@@ -51,29 +51,26 @@ def strings(data: Data) -> list[str]:
 def drawn(data: Data, count: int, lengths: Lengths, size: Callable[[Sequence[str]], list[int]]) -> tuple[Example, ...]:
     """`count` training examples: the corpus's own, drawn by a fixed seed, or generated text joined to `lengths`."""
     if data.kind == "lookalike":
-        return joined(data, count, lengths, size)
+        return tuple(joined(data, count, lengths, size))
     return tuple(random.Random(0).sample(data.train, min(count, len(data.train))))
 
 
-def joined(data: Data, count: int, lengths: Lengths, size: Callable[[Sequence[str]], list[int]]) -> tuple[Example, ...]:
+def joined(data: Data, count: int, lengths: Lengths, size: Callable[[Sequence[str]], list[int]]) -> Iterator[Example]:
     """`count` texts of `lengths`, cut out of the corpus's texts in a row; labels are drawn.
 
     size  tokens of each of some words
     """
     dice = random.Random(0)
-    tokens: dict[str, int] = {}
     stream = cycle([pair for example in data.train for pair in words_of(example)])
     vocabulary = sorted({word for example in data.train for word, _ in words_of(example)})
     tokens = dict(zip(vocabulary, size(vocabulary), strict=True))
-    examples = []
     for number in range(count):
         pairs = list(taken(stream, lengths.draw(dice) - 2, tokens))  # [CLS] and [SEP] make up the rest
         words = tuple(word for word, _ in pairs)
         if data.train[0].words:
-            examples.append(Example(str(number), words=words, label=tuple(tag for _, tag in pairs)))
+            yield Example(str(number), words=words, label=tuple(tag for _, tag in pairs))
         else:
-            examples.append(Example(str(number), text=" ".join(words), label=dice.randrange(2)))
-    return tuple(examples)
+            yield Example(str(number), text=" ".join(words))
 
 
 def taken(stream: Iterator[Tagged], room: int, tokens: dict[str, int]) -> Iterator[Tagged]:
@@ -83,7 +80,7 @@ def taken(stream: Iterator[Tagged], room: int, tokens: dict[str, int]) -> Iterat
         yield pair
 
 
-def two_labels(examples: Sequence[Example]) -> tuple[Example, ...]:
+def two_labels(examples: Iterable[Example]) -> tuple[Example, ...]:
     """The same texts with one of two labels each."""
     dice = random.Random(0)
     return tuple(replace(example, label=dice.randrange(2)) for example in examples)

@@ -1,0 +1,91 @@
+"""What the documentation says is what the project does: its commands parse, its examples run, its generated page is current."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdbench import cli, variants
+from kdbench.registry import METHODS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The `bench.py` calls of a page as words."""
+    found = []
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|;", line.partition("#")[0]):
+                words = shlex.split(part)
+                if any(word.endswith("bench.py") for word in words):
+                    found.append(words[next(i for i, word in enumerate(words) if word.endswith("bench.py")) + 1:])
+    return found
+
+
+@pytest.mark.parametrize(("page", "words"), [(page.name, words) for page in PAGES for words in commands(page)],
+                         ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
+def test_every_command_is_one_that_there_is(page, words):
+    if words and words[0].startswith("-") and words[0] not in ("--help", "--version"):
+        words = ["run", *words]
+    args, rest = cli.parser().parse_known_args(words)
+    assert not [word for word in rest if word.startswith("-")]
+    if getattr(args, "method", None) and not args.plugin:
+        assert args.method in METHODS
+
+
+def test_the_example_of_a_method_passes_the_contracts(tmp_path):
+    code = next(text for text in blocks(ROOT / "docs" / "adding-a-method.md", "python") if "register" in text)
+    plugin = tmp_path / "squared_logits.py"
+    plugin.write_text(code)
+    done = subprocess.run([sys.executable, "-m", "pytest", str(ROOT / "tests" / "test_contracts.py"), "--plugin", str(plugin),
+                           "-k", "squared_logits", "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"\b13 passed", done.stdout), done.stdout[-500:]
+
+
+def test_the_example_of_a_task_runs(tmp_path):
+    code = next(text for text in blocks(ROOT / "docs" / "adding-a-task.md", "python") if "TASKS.add" in text)
+    (tmp_path / "my_task.py").write_text(code)
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    for split, rows in (("train", 40), ("dev", 10), ("test", 11)):
+        (folder / f"{split}.txt").write_text("".join(f"{i % 2} note {i} of {split} is {'urgent' if i % 2 else 'calm'}\n" for i in range(rows)))
+    words = ["--plugin", str(tmp_path / "my_task.py"), "--data-dir", str(tmp_path / "data")]
+    environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
+    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), "--method", "finetune", "--task", "mine", *words, "--no-controls",
+                           "--epochs", "1", "--latency", "off", "--results-dir", str(tmp_path / "r")],
+                          capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "macro_f1" in done.stdout
+
+
+def test_the_page_on_variants_is_the_generated_one():
+    assert (ROOT / "docs" / "variants.md").read_text() == variants.page()
+
+
+def test_no_page_speaks_of_a_machine():
+    for page in [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("results/**/*.md")]:
+        assert not re.search(r"/(tmp|home|root|opt)/", page.read_text()), page
+
+
+@pytest.mark.slow
+def test_the_readmes_first_command_in_a_fresh_environment(tmp_path):
+    """Clone, install, run the main job: what a visitor does first."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    first = next(line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines() if "--method doktra" in line)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KDBENCH")}
+    done = subprocess.run(["bash", "-c", first], cwd=tmp_path / "clone", capture_output=True, text=True, timeout=1200, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    scores = {row: float(score) for row, score in re.findall(r"^(naive|teacher|doktra)\s+[\d.]+\s+([\d.]+)", done.stdout, re.M)}
+    assert scores["teacher"] > scores["doktra"] > scores["naive"]
