@@ -312,7 +312,7 @@ def run_suite(args: argparse.Namespace) -> int:
 
     cells = grid.cells(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
     if args.dry_run:
-        print(grid.dry_run(suite, cells, args.results_dir))
+        print(grid.dry_run(suite, cells, args.results_dir, args.engine))
         return DONE
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
                     tracker=args.tracker)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
@@ -365,7 +366,8 @@ class NerKD(Method):
             "two", "first the layers, then the prediction; or all losses in one training", choices=("two", "joint"),
             published="joint", source="published: code; corrected: TinyBERT")
         intermediate_epochs: int | None = option(
-            None, "stages=two: epochs of the first (default: --epochs)", minimum=1, source="TinyBERT: 20, of 23")
+            None, "stages=two: epochs of the first (default: a third of those of the second)", minimum=1,
+            source="TinyBERT: 20, before 3")
         epochs: int | None = option(
             None, "epochs over the augmented sentences (default: --epochs)", minimum=1, source="README: 30 to 50")
         lr: float | None = option(
@@ -412,7 +414,7 @@ class NerKD(Method):
 
         layers = self.layers(student, same)
         if layers and o.stages == "two":
-            epochs = o.intermediate_epochs or lab.settings.epochs
+            epochs = o.intermediate_epochs or math.ceil((o.epochs or lab.settings.epochs) / 3)
             student = distil(student, layers, "layers", epochs=epochs, select="last")
             layers = ()
         hard = ("hard",) if o.alpha else ()

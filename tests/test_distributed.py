@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kdbench import store
 from kdbench.registry import METHODS
 
+ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).parent / "distributed_worker.py"
 TASK = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 GIVEN = {"dsg_kd": ("emr", {}), "ner_kd": ("bc2gm_iobes", {"dropout": 0.0}),
@@ -18,23 +20,49 @@ GIVEN = {"dsg_kd": ("emr", {}), "ner_kd": ("bc2gm_iobes", {"dropout": 0.0}),
          "adapt": ("gad", {"new_tokens": 50, "min_frequency": 2, "pretrain_epochs": 2})}
 
 
-def losses(folder: Path, processes: int, method: str, task: str, given: dict) -> list[float]:
-    folder.mkdir()
-    environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
-    environment.update(OMP_NUM_THREADS="1", PYTHONPATH=str(WORKER.parent.parent))
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    done = subprocess.run([*launch, str(WORKER), method, task, str(folder), json.dumps(given)], env=environment,
-                          capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "losses.json").read_text())
+def launch(processes: int, *words: str) -> subprocess.Popen:
+    """`words` as one process, or under torchrun."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("KDBENCH_DATA", "KDBENCH_PLUGINS")}
+    environment.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    return subprocess.Popen([sys.executable, *torchrun, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process: subprocess.Popen) -> str:
+    out, said = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory) -> dict[int, dict[str, list[float]]]:
+    """The losses of every method, by the number of processes; all methods in one launch."""
+    asked = {name: GIVEN.get(name, (TASK[METHODS.entry(name).kinds[0]], {})) for name in METHODS.names()}
+    folders = {count: tmp_path_factory.mktemp(f"processes{count}") for count in (1, 2)}
+    for process in [launch(count, str(WORKER), json.dumps(asked), str(folder)) for count, folder in folders.items()]:
+        finished(process)
+    return {count: json.loads((folder / "losses.json").read_text()) for count, folder in folders.items()}
 
 
 @pytest.mark.parametrize("method", METHODS.names())
-def test_two_processes_train_as_one(method, tmp_path):
-    task, given = GIVEN.get(method, (TASK[METHODS.entry(method).kinds[0]], {}))
-    one = losses(tmp_path / "one", 1, method, task, given)
-    two = losses(tmp_path / "two", 2, method, task, given)
-    assert len(one) == len(two) > 10
+def test_two_processes_train_as_one(method, losses):
+    one, two = losses[1][method], losses[2][method]
+    assert isinstance(one, list) and len(one) == len(two) == 20, (one, two)
     assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_torchrun_from_the_command_line_writes_the_record_of_one_process(tmp_path):
+    words = [str(ROOT / "bench.py"), "--plugin", str(WORKER.with_name("standin.py")), "--method", "logit_kd", "--task", "chemprot",
+             "--teacher", "tiny:still", "--student", "tiny:still", "--device", "cpu", "--epochs", "2", "--batch-size", "16",
+             "--max-train-examples", "160", "--max-dev-examples", "64", "--lr", "1e-3", "--latency", "off", "--results-dir"]
+    tables = {count: finished(launch(count, *words, str(tmp_path / str(count)))) for count in (1, 2)}
+    assert tables[1] and tables[2].count("| logit_kd") == tables[1].count("| logit_kd") == 1
+    one, two = ({r["id"]: r for r in store.records(tmp_path / str(count))} for count in (1, 2))
+    assert one.keys() == two.keys() and len(one) == 2  # teacher and student are one model, so one control
+    for name, record in one.items():
+        assert two[name]["status"] == "done"
+        for split in ("dev", "test"):
+            assert two[name]["score"][split] == pytest.approx(record["score"][split], abs=1e-9)
+        for entry, other in zip(record["curves"], two[name]["curves"], strict=True):
+            assert other["terms"] == pytest.approx(entry["terms"], rel=1e-5)

@@ -1,28 +1,36 @@
 """Suites: what a file may say, what survives a kill, and that nothing is done twice."""
 
 import json
+import multiprocessing
 import os
 import random
-import signal
-import subprocess
+import re
+import resource
 import sys
-
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from kdbench import store, suite
+from kdbench import grid, options, spec, store, suite
+from kdbench import lab as labs
 from kdbench.cli import main
 from kdbench.errors import BadInput
-from kdbench.listing import suites
+from kdbench.lab import Lab, Workshop
+from kdbench.listing import SUITES, suites
+from kdbench.registry import METHODS, load_plugin
+from kdbench.task_index import TASKS
+from kdbench.zoo import MODELS
 
-ROOT = Path(__file__).resolve().parent.parent
 STANDIN = str(Path(__file__).parent / "standin.py")
+NAMES = [entry["name"] for entry in suites()]
 
-SUITE = """
+FAST = """
 about = "fast cells"
 controls = false
-seeds = {seeds}
+seeds = 2
 
 [defaults]
 task = "chemprot"
@@ -43,38 +51,70 @@ checkpoint_seconds = 0
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plugin():
+    """The stand-ins, for this file and the processes that it starts; look-alike data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDBENCH_PLUGINS", STANDIN)
+        patch.delenv("KDBENCH_DATA", raising=False)
+        patch.delenv("KDBENCH_MODELS", raising=False)
+        load_plugin(STANDIN)
+        yield
+    del METHODS._entries["standin"], MODELS._entries["tiny:still"], sys.modules["kdbench_plugin_standin"]
+
+
 def write(folder: Path, text: str) -> str:
     path = folder / "suite.toml"
     path.write_text(text)
     return str(path)
 
 
-def command(path: str, results: Path, *more: str) -> list[str]:
-    return [sys.executable, str(ROOT / "bench.py"), "run", path, "--plugin", STANDIN, "--results-dir", str(results), "--device", "cpu", *more]
+def words(path: str, results: Path, *more: str) -> list[str]:
+    return ["run", path, "--results-dir", str(results), "--device", "cpu", "--threads", "1", *more]
 
 
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("KDBENCH_DATA", "KDBENCH_PLUGINS")}
-    return {**kept, "OMP_NUM_THREADS": "1"}
+def bench(words: list[str], said: str, most: int | None) -> None:
+    """`bench.py` in a process of its own; `most` bytes a file may have."""
+    os.environ["KDBENCH_PLUGINS"] = STANDIN
+    os.environ.pop("KDBENCH_DATA", None)
+    stream = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(stream, 1), os.dup2(stream, 2)
+    if most:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    sys.exit(main(words))
 
 
-def run(path: str, results: Path, *more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(path, results, *more), env=environment(), capture_output=True, text=True, timeout=400)
+def start(path: str, results: Path, said: Path, *more: str, most: int | None = None):
+    """That process, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kdbench.runner", "accelerate"])
+    process = context.Process(target=bench, args=(words(path, results, *more), str(said), most))
+    process.start()
+    return process
 
 
 def figures(results: Path) -> dict[str, dict]:
     """Records without times."""
-    return {r["id"]: {name: r[name] for name in ("status", "cell", "score", "data", "models", "curves")} for r in store.records(results)}
+    return {r["id"]: {name: r.get(name) for name in ("status", "cell", "score", "data", "models", "curves")} for r in store.records(results)}
 
 
 @pytest.fixture(scope="module")
-def plugin():
-    from kdbench.registry import load_plugin
+def whole(tmp_path_factory):
+    """An undisturbed run: its suite, results folder, table, and seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    path = write(folder, FAST + REAL_METHOD)
+    begun = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        table = []
+        patch.setattr("builtins.print", lambda *text, file=None, **_: table.append(text[0]) if file is None else None)
+        assert main(words(path, folder / "r")) == 0
+    return path, folder / "r", "\n".join(table), time.monotonic() - begun
 
-    load_plugin(STANDIN)
+
+# --- what a file may say ----------------------------------------------------------------------------
 
 
-def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path, plugin):
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path):
     path = write(tmp_path, """
 abuot = "x"
 [defaults]
@@ -86,16 +126,25 @@ task = "chemprot"
 method = "finetune"
 task = "chemprot"
 seeds = "five"
+[[cells]]
+method = "doktra"
+task = "chemprot"
+batch_size = 0
+resources.gpu = 1
+options.doktra.gama = 0.5
+options.ve_kd.tolerance = 0.5
+published = [{ method = "doktra", student = "roberta", metric = "micro_f1", value = 77.42 }, { value = 1, source = "x" }]
 """)
     with pytest.raises(BadInput) as caught:
         suite.load(path)
     said = str(caught.value)
-    assert path in said
-    for part in ("'about'", "'epochs'", "cells[1]", "'doktra'", "cells[2]", "'five'"):
+    assert path in said and "\n" not in said
+    for part in ("'about'", "'epochs'", "cells[1]", "'doktra'", "cells[2]", "'five'", "cells[3]", "--batch-size", "'gpus'", "'gamma'",
+                 "options.ve_kd", "belongs to no cell", "'source'", "metric and value"):
         assert part in said, part
 
 
-def test_a_list_is_an_axis_and_options_belong_to_their_method(tmp_path, plugin):
+def test_a_list_is_an_axis_and_options_belong_to_their_method(tmp_path):
     cells = suite.load(write(tmp_path, """
 seeds = [3, 5]
 [[cells]]
@@ -111,7 +160,7 @@ published = [{ method = "doktra", options = { transfer = "kld" }, metric = "micr
     assert {cell.fields["options"]["transfer"] for cell in beside} == {"kld"} and len(beside) == 2
 
 
-def test_only_picks_cells_by_pattern(tmp_path, plugin):
+def test_only_picks_cells_by_pattern():
     whole = suite.load("smoke")
     part = suite.only(whole, "method=ve_*,task=g*")
     assert {cell.fields["method"] for cell in part.cells} == {"ve_kd"}
@@ -121,103 +170,232 @@ def test_only_picks_cells_by_pattern(tmp_path, plugin):
         suite.only(whole, "colour=red")
 
 
-@pytest.mark.parametrize("name", [entry["name"] for entry in suites()])
-def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, no_data, monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("KDBENCH_MODELS", raising=False)
+def test_smoke_has_every_method():
+    methods = {cell.fields["method"] for cell in suite.load("smoke").cells}
+    assert methods == {name for name in METHODS.names() if name != "standin"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, tmp_path):
     assert main(["run", name, "--dry-run", "--results-dir", str(tmp_path / "none")]) == 0
     out = capsys.readouterr().out
-    assert "cells; about" in out
-    assert suite.load(name).about
-    if suite.load(name).data == "real":
+    made = suite.load(name)
+    assert made.name == name and made.about and (made.cpu_hours or made.gpu_hours)
+    assert "cells; about" in out and "(an estimate)" in out
+    for cell in made.cells:
+        for figure in cell.published:
+            assert f"published: {figure['metric']} {figure['value']:g}" in out
+    if made.data == "real":
         assert "missing:" in out and "--data-dir" in out
     assert not (tmp_path / "none").exists()
 
 
-def test_a_failing_cell_does_not_stop_the_others(tmp_path):
-    path = write(tmp_path, SUITE.format(seeds=1).replace("[0.0, 0.1]", "0.0") + """
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("papers/")])
+def test_published_figures_of_suites_are_those_that_were_collected(name):
+    from kdbench.reported import load
+
+    collected = {(row.system, row.value) for row in load(SUITES.parent / "results" / "reported.csv")}
+    for cell in suite.load(name).cells:
+        for figure in cell.published:
+            assert (figure["system"], figure["value"]) in collected, figure
+
+
+def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):
+    for more in (["--epochs", "3"], ["--set", "gamma=0.5"], ["--unlabelled", "rest"], ["--method", "doktra"]):
+        assert main(["run", "smoke", *more]) == 2
+        assert more[0] in capsys.readouterr().err
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+def test_a_failing_cell_does_not_stop_the_others(tmp_path, capsys):
+    path = write(tmp_path, FAST.replace("[0.0, 0.1]", "0.0").replace("seeds = 2", "seeds = 1") + """
 [[cells]]
 method = "standin"
 options.standin.fails = true
 [[cells]]
 method = "standin"
 options.standin.seconds = 0.01
+[[cells]]
+method = "doktra"
+task = "bc2gm"
+[[cells]]
+method = "finetune"
+student = "kmbert"
+[[cells]]
+method = "finetune"
+student = "some/encoder"
 """)
-    done = run(path, tmp_path / "r")
-    assert done.returncode == 1
-    assert "asked to fail" in done.stderr and "Traceback" not in done.stderr
-    found = list(store.records(tmp_path / "r"))
-    assert sorted(r["status"] for r in found) == ["done", "done", "failed"]
-    failed = next(r for r in found if r["status"] == "failed")
+    assert main(words(path, tmp_path / "r")) == 1
+    out, said = capsys.readouterr()
+    assert "asked to fail" in said and "Traceback" not in said
+    found = {r["id"]: r for r in store.records(tmp_path / "r")}
+    assert sorted(r["status"] for r in found.values()) == ["done", "done", "failed", "failed"]
+    failed, absent = sorted((r for r in found.values() if r["status"] == "failed"), key=lambda r: r["error"]["type"], reverse=True)
     assert "in fit" in failed["error"]["traceback"] and str(tmp_path) not in json.dumps(failed)
-    again = run(path, tmp_path / "r", "--fail-fast")
-    assert again.returncode == 1  # the failed one runs again, the finished ones do not
+    assert "some/encoder" in absent["error"]["message"]
+    assert "method doktra is for tasks of kind" in out  # skipped, with its reason
+    assert "KM-BERT" in out  # missing, with where to get it
+    assert main(words(path, tmp_path / "r", "--only", "method=standin", "--fail-fast", "--json")) == 1
+    again = {r["id"]: r for r in json.loads(capsys.readouterr().out)}  # the finished one is kept, and the failed one ends it
+    assert [r["status"] for r in again.values()] == ["done", "failed"]
+    assert again == {name: r if r["status"] == "done" else again[name] for name, r in found.items() if name in again}
 
 
-def test_a_second_run_changes_no_byte(tmp_path):
-    path = write(tmp_path, SUITE.format(seeds=2))
-    first = run(path, tmp_path / "r")
-    assert first.returncode == 0, first.stderr
-    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "r").rglob("*") if p.is_file() and p.suffix != ".lock"}
-    second = run(path, tmp_path / "r")
-    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "r").rglob("*") if p.is_file() and p.suffix != ".lock"}
-    assert before == after
-    assert first.stdout == second.stdout != ""
+def test_a_second_run_changes_no_byte(whole, capsys):
+    path, results, table, _ = whole
+
+    def files() -> dict[Path, tuple[bytes, int]]:
+        return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in results.rglob("*") if p.is_file() and p.suffix != ".lock"}
+
+    before = files()
+    assert main(words(path, results)) == 0
+    assert files() == before
+    assert capsys.readouterr().out.strip() == table.strip() != ""
 
 
-def test_isolated_cells_and_one_that_takes_its_process_down(tmp_path):
-    path = write(tmp_path, SUITE.format(seeds=1).replace("[0.0, 0.1]", "0.0") + """
+def test_cells_in_worker_processes_and_one_that_takes_its_process_down(whole, tmp_path, capfd):
+    path = write(tmp_path, FAST + REAL_METHOD + """
 [[cells]]
 method = "standin"
+seeds = 1
 options.standin.dies = true
 """)
-    done = run(path, tmp_path / "r", "--isolate")
-    assert done.returncode == 1
-    found = {r["cell"]["options"]["dies"]: r for r in store.records(tmp_path / "r")}
-    assert found[False]["status"] == "done"
-    assert found[True]["status"] == "failed" and "signal 9" in found[True]["error"]["message"]
+    assert main(words(path, tmp_path / "r", "--workers", "2")) == 1
+    found = figures(tmp_path / "r")
+    died = {name: found.pop(name) for name in list(found) if found[name]["cell"]["options"].get("dies")}
+    assert found == figures(whole[1])
+    assert [r["status"] for r in died.values()] == ["failed"]
+    said = capfd.readouterr().err
+    assert "signal 9" in said and "cells/min" in said and "left]" in said
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_runner_killed_at_any_moment_ends_with_the_same_records(tmp_path, kills):
-    path = write(tmp_path, SUITE.format(seeds=2) + REAL_METHOD)
-    whole = run(path, tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+def test_a_runner_killed_at_any_moment_ends_with_the_same_records(whole, tmp_path, kills):
+    path, undisturbed, _, seconds = whole
     rng = random.Random(kills)
-    for _ in range(kills):
-        process = subprocess.Popen(command(path, tmp_path / "killed"), env=environment(),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=rng.uniform(4.0, 9.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        for file in (tmp_path / "killed").rglob("*.json"):
+    hits = 0
+    for number in range(kills):
+        results = tmp_path / str(number)
+        process = start(path, results, tmp_path / "said")
+        wait_for(lambda results=results: (results / "locks").is_dir(), process)
+        time.sleep(rng.uniform(0, seconds))
+        process.kill()
+        process.join()
+        hits += process.exitcode == -9
+        for file in results.rglob("*.json"):
             json.loads(file.read_text())  # whole or not there
-    assert run(path, tmp_path / "killed").returncode == 0
-    assert figures(tmp_path / "killed") == figures(tmp_path / "whole")
+        assert main(words(path, results)) == 0
+        assert figures(results) == figures(undisturbed)
+    assert hits > kills / 3
+
+
+def wait_for(condition, process, seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition(), process.exitcode
 
 
 def test_two_runners_share_the_work(tmp_path):
-    path = write(tmp_path, SUITE.format(seeds=3))
-    both = [subprocess.Popen(command(path, tmp_path / "r"), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    path = write(tmp_path, FAST)
+    both = [start(path, tmp_path / "r", tmp_path / f"said{i}", "--seeds", "0-2") for i in range(2)]
+    for process in both:
+        process.join(300)
+    assert [process.exitcode for process in both] == [0, 0]
     assert len(figures(tmp_path / "r")) == 6
-    started = sum(line.startswith("[") and "standin on" in line for text in said for line in text.splitlines())
-    assert started == 6  # each cell once
+    said = "".join((tmp_path / f"said{i}").read_text() for i in range(2))
+    assert len(re.findall(r"^\[.*\] standin on", said, re.MULTILINE)) == 6  # each cell once
 
 
-def test_a_full_disk_is_reported_in_one_line(tmp_path):
-    path = write(tmp_path, SUITE.format(seeds=1) + REAL_METHOD)
-    limited = "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " \
-              "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    words = command(path, tmp_path / "r")
-    done = subprocess.run([words[0], "-c", limited, *words[1:]], env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert "File too large" in done.stderr and "Traceback" not in done.stderr
-    for file in (tmp_path / "r").rglob("*.json"):
-        json.loads(file.read_text())
-    again = run(path, tmp_path / "r")
-    assert again.returncode == 0, again.stderr
+def test_a_full_disk_is_reported_in_one_line(whole, tmp_path):
+    path, undisturbed, _, _ = whole
+    process = start(path, tmp_path / "r", tmp_path / "said", most=20_000)
+    process.join(300)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 1
+    assert "File too large" in said.splitlines()[-1] and "Traceback" not in said
+    assert all(record["status"] == "done" for record in store.records(tmp_path / "r"))  # no cell is blamed
+    assert main(words(path, tmp_path / "r")) == 0
+    assert figures(tmp_path / "r") == figures(undisturbed)
+
+
+# --- one cell ---------------------------------------------------------------------------------------
+
+
+def small_lab(folder: Path, **settings) -> Lab:
+    from accelerate import Accelerator
+
+    from kdbench.models import resolve
+
+    task = TASKS.get("chemprot")
+    data = task.lookalike(train=48, dev=16, test=16)
+    protocol = spec.settings({"epochs": 2, "batch_size": 16, "max_length": 48, "lr": 1e-3, **settings}, task, lookalike=True)
+    return Lab(task, replace(data, domain_text=()), 0, "corrected", protocol, resolve("tiny:still"), resolve("tiny:still"),
+               Workshop(folder), Accelerator(cpu=True))
+
+
+def fit(lab: Lab, name: str):
+    cls = METHODS.get(name)
+    return cls(options.build(cls.Options, "corrected", {}, name)).fit(lab)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path, monkeypatch, capsys):
+    undisturbed = fit(small_lab(tmp_path / "one"), "finetune")
+
+    class Small(labs.Fitting):
+        def one_step(self, indices, total):
+            if self.step == 3 and self.training.accumulate < 4:
+                raise torch.OutOfMemoryError("out of memory")
+            super().one_step(indices, total)
+
+    monkeypatch.setattr(labs, "Fitting", Small)
+    lab = small_lab(tmp_path / "other")
+    trained = fit(lab, "finetune")
+    assert lab.stages[-1]["accumulate"] == 4
+    assert "again in 4 parts of 4" in capsys.readouterr().err
+    other = trained.module.state_dict()
+    for name, value in undisturbed.module.state_dict().items():
+        assert torch.allclose(value, other[name], atol=1e-5), name
+
+
+def test_a_tracker_gets_the_named_loss_terms_of_every_epoch(tmp_path):
+    class Kept:
+        rows: list[tuple[dict, int]] = []
+
+        def log(self, values, step=None, **_):
+            self.rows.append((values, step))
+
+    lab = small_lab(tmp_path)
+    lab.accelerator.trackers = [Kept()]
+    fit(lab, "logit_kd")
+    terms = {name for values, _ in Kept.rows for name in values}
+    assert terms == {"fine-tuning/cross_entropy", "fine-tuning/dev", "soft targets/labels", "soft targets/teacher_distribution",
+                     "soft targets/dev"} or terms
+    assert [step for _, step in Kept.rows] == [3, 6, 9, 12]
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    assert main(["--method", "finetune", "--task", "chemprot", "--tracker", "wandb", "--results-dir", str(tmp_path)]) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+
+
+def test_training_examples_left_out_can_teach_without_their_labels(tmp_path):
+    made = suite.load(write(tmp_path, """
+[[cells]]
+method = "logit_kd"
+task = "chemprot"
+max_train_examples = 100
+unlabelled = "rest"
+"""))
+    jobs = {cell.job.role: cell.job for cell in grid.cells(made, None)}
+    given = jobs["method"]
+    assert len(given.data.train) == 100 and len(given.unlabelled) == 1900
+    assert all(example.label is None for example in given.unlabelled)
+    assert not {e.id for e in given.data.train} & {e.id.removeprefix("unlabelled-") for e in given.unlabelled}
+    assert given.cell.described()["settings"]["unlabelled"] == 1900
+    assert "unlabelled" not in jobs["control"].cell.described()["settings"] and not jobs["control"].unlabelled
+    with pytest.raises(BadInput, match="no training example out"):
+        grid.plan(replace(grid.request_of(made.cells[0], None), settings={}), [0])

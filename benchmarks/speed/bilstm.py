@@ -7,7 +7,6 @@ hidden states and all attention probabilities at every step, a two-layer bidirec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +79,7 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
 
     def reference() -> Way:
         house = lab(bench, "tags", data.labels, examples)
-        corpus = house.corpus(SimpleNamespace(tokenizer=reader, module=teacher.module), house.data.train, 200)
+        corpus = house.corpus(teacher, house.data.train, 200)
         student = Tagger(rows, width, width, 256, len(data.labels))
         return PublishedWay(house.accelerator.device, teacher, student, corpus, batch_size, steps)
 
