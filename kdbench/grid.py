@@ -62,7 +62,7 @@ def cells(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = Non
                 found[name] = Cell(request, seed, None, planned, missing=note)
                 continue
             try:
-                for job in plan(request, [seed], controls=suite.controls):
+                for job in plan(request, [seed], controls=planned.controls):
                     if job.cell.id not in found or job.role == "method":
                         found[job.cell.id] = Cell(request, seed, job, planned)
             except BadInput as error:

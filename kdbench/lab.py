@@ -203,6 +203,7 @@ class Lab:
     def _fit(self, model: Model, objective: Objective, examples: Sequence[Example], given: Any, training: Training,
              stage: str, seed: int, folder: Path) -> None:
         model.module.train()
+        usual = model.module.config._attn_implementation
         if objective.attentions:
             model.module.set_attn_implementation("eager")
         corpus = self.corpus(model, examples, training.max_length)
@@ -229,6 +230,8 @@ class Lab:
             torch.cuda.empty_cache()
             model.module.load_state_dict(initial[0])
             objective.load_state_dict(initial[1])
+        if objective.attentions:  # the next stage must not depend on whether this one was found on the shelf
+            model.module.set_attn_implementation(usual)
         if self.accelerator.is_main_process:
             part = folder.with_name(f"{folder.name}.part")  # ours alone: the lock is held
             shutil.rmtree(part, ignore_errors=True)

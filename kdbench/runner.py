@@ -105,7 +105,10 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
         published = any("published" in f["facts"] for f in fields_of(type(method).Options))
         cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
                     given, settings, asdict(chosen) if chosen else {}, content, len(has))
-        return Job(cell, role, method, task, data, settings, student, teacher if uses else None, has)
+        own = settings
+        if role == "teacher" and settings.teacher_lr is not None:  # its row is the very teacher that the method has
+            own = replace(settings, lr=settings.teacher_lr)
+        return Job(cell, role, method, task, data, own, student, teacher if uses else None, has)
 
     def control(name: str) -> Method:
         return METHODS.get(name)(METHODS.get(name).Options())

@@ -6,8 +6,10 @@ shuffling, augmentation and several processes cannot move them; large ones are c
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +80,9 @@ class Teacher:
         self.attentions = attentions or "attentions" in kinds
         self.forwards = 0  # texts read, for the record
         self._prepare: Callable[[Batch], None] | None = None
-        if self.attentions:
-            model.module.set_attn_implementation("eager")
+        if self.attentions:  # on a copy: the caller's teacher goes on as it was
+            self.model = replace(model, module=copy.deepcopy(model.module))
+            self.model.module.set_attn_implementation("eager")
 
     def __call__(self, corpus: Corpus, indices: Sequence[int]) -> dict[str, list[np.ndarray]]:
         """Signals of these examples, one array an example."""

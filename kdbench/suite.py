@@ -16,7 +16,8 @@
     options.doktra.transfer = ["abd", "kld"]
     published = [{ method = "doktra", options = { transfer = "abd" }, metric = "micro_f1", value = 77.42, system = "..." }]
 
-Controls (the teacher, the student without one, logit distillation) are added to every cell.
+Controls (the teacher, the student without one, logit distillation) are added to every cell; `controls = false` of the
+suite or of an entry leaves them out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from kdbench.task_index import TASKS
 
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 FIELDS = {"method", "task", "teacher", "student", "variant", "recipe", "options", "task_options", "unlabelled"}
-BESIDE = {"seeds", "published", "resources"}  # of an entry, and no axis
+BESIDE = {"seeds", "published", "resources", "controls"}  # of an entry, and no axis
 RESOURCES = {"cpus", "gpus", "memory_gb"}
 TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", "controls"}
 # Of a published figure: the metric, the score x 100, the system's name in results/reported.csv; `over` says what it
@@ -57,6 +58,7 @@ class Planned:
     seeds: tuple[int, ...]
     published: tuple[dict[str, Any], ...] = ()
     resources: dict[str, float] = field(default_factory=dict)
+    controls: bool = True
 
     @property
     def label(self) -> str:
@@ -73,7 +75,6 @@ class Suite:
     data: str = "any"  # real, lookalike, any
     cpu_hours: float | None = None
     gpu_hours: float | None = None
-    controls: bool = True
 
 
 def find(name: str) -> Path:
@@ -107,7 +108,8 @@ def load(name: str) -> Suite:
         wrong = strange(entry)
         try:
             if not wrong:
-                cells += expand({**defaults, **entry}, raw.get("seeds", 1), raw.get("data") == "lookalike")
+                given = {"seeds": raw.get("seeds", 1), "controls": raw.get("controls", True), **defaults, **entry}
+                cells += expand(given, raw.get("data") == "lookalike")
         except BadInput as error:
             wrong = [str(error)]
         mistakes += [f"cells[{number}]: {mistake}" for mistake in wrong]
@@ -117,7 +119,7 @@ def load(name: str) -> Suite:
         raise BadInput(f"suite {path}: " + "; ".join(mistakes))
     own = SUITES in path.resolve().parents
     return Suite(str(path.resolve().relative_to(SUITES).with_suffix("")) if own else path.stem, raw.get("about", ""), tuple(cells),
-                 raw.get("data", "any"), raw.get("cpu_hours"), raw.get("gpu_hours"), raw.get("controls", True))
+                 raw.get("data", "any"), raw.get("cpu_hours"), raw.get("gpu_hours"))
 
 
 def strange(entry: dict[str, Any]) -> list[str]:
@@ -125,10 +127,10 @@ def strange(entry: dict[str, Any]) -> list[str]:
     return [unknown("key", key, valid) for key in entry if key not in valid]
 
 
-def expand(entry: dict[str, Any], seeds: Any, lookalike: bool = False) -> list[Planned]:
+def expand(entry: dict[str, Any], lookalike: bool = False) -> list[Planned]:
     """The grid of one entry: the product over every value that is a list. All its mistakes are raised as one `BadInput`."""
     axes = {key: value for key, value in entry.items() if key not in BESIDE and key != "options"}
-    seeds, figures, resources = parse(entry.get("seeds", seeds)), entry.get("published", []), entry.get("resources", {})
+    seeds, figures, resources = parse(entry["seeds"]), entry.get("published", []), entry.get("resources", {})
     by_method: dict[str, Any] = entry.get("options", {})
     if "method" not in axes or "task" not in axes:
         raise BadInput("method and task are needed")
@@ -144,7 +146,7 @@ def expand(entry: dict[str, Any], seeds: Any, lookalike: bool = False) -> list[P
             settings = {k: v for k, v in point.items() if k in SETTINGS}
             mistakes.update(dict.fromkeys(wrong(fields, settings, lookalike)))
             beside = tuple(figure for figure in figures if matches(figure, fields))
-            found.append(Planned(fields, settings, seeds, beside, resources))
+            found.append(Planned(fields, settings, seeds, beside, resources, entry["controls"]))
     for figure in figures:
         mistakes.update(dict.fromkeys(unknown("key of published", key, FIGURE | FIELDS) for key in figure if key not in FIGURE | FIELDS))
         if "metric" not in figure or not isinstance(figure.get("value"), int | float):

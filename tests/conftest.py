@@ -1,5 +1,6 @@
 """What all tests share: real data only where its folder is named, slow ones only when asked for."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -24,9 +25,11 @@ def pytest_collection_modifyitems(config, items):
     """Deselect what this run is not for; nothing is skipped silently inside a test."""
     data = os.environ.get("KDBENCH_DATA")
     slow = "slow" in (config.option.markexpr or "")
+    ray = importlib.util.find_spec("ray") is not None
     kept, left = [], []
     for item in items:
-        wanted = ("realdata" not in item.keywords or data) and ("slow" not in item.keywords or slow)
+        wanted = (("realdata" not in item.keywords or data) and ("slow" not in item.keywords or slow)
+                  and ("ray" not in item.keywords or ray))
         (kept if wanted else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)

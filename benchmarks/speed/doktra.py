@@ -59,7 +59,7 @@ def ways(_: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     rows = bench.pick((28_996, 50_265), [len(reader) for reader in readers])
     head, length = Head("single", ("0", "1")), bench.pick(128, 64)
     teacher = model("teacher", head, readers[0], rows=rows[0], **shapes[0])
-    student = model("student", head, readers[1], rows=rows[1], kind="roberta", seed=1, max_position_embeddings=514, pad_token_id=1, **shapes[1])
+    student = model("student", head, readers[1], rows=rows[1], kind="roberta", seed=1, max_position_embeddings=514, **shapes[1])
     options = build(DoKTra.Options, "published", {}, "doktra")
 
     def objective() -> Transfer:

@@ -70,7 +70,7 @@ def joined(data: Data, count: int, lengths: Lengths, size: Callable[[Sequence[st
         if data.train[0].words:
             yield Example(str(number), words=words, label=tuple(tag for _, tag in pairs))
         else:
-            yield Example(str(number), text=" ".join(words))
+            yield Example(str(number), text=" ".join(words), label=dice.randrange(len(data.labels)))
 
 
 def taken(stream: Iterator[Tagged], room: int, tokens: dict[str, int]) -> Iterator[Tagged]:

@@ -44,6 +44,10 @@ class Way:
     def round(self) -> None:
         raise NotImplementedError
 
+    def seconds(self) -> float:
+        """A round's wall clock."""
+        return seconds(self.round)
+
     def facts(self) -> dict[str, Any]:
         """Further entries of the comparison's row."""
         return {}
@@ -76,7 +80,7 @@ def interleave(ways: Mapping[str, Way], quick: bool) -> dict[str, list[float]]:
             if number == 0:
                 way.warm()
             way.prepare()
-            spent[name].append(1000 * seconds(way.round) / way.steps)
+            spent[name].append(1000 * way.seconds() / way.steps)
         if number + 1 >= least and time.perf_counter() - begun > SECONDS:
             break
     return spent

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from steps import lab, model, shape, sizes, tokenizer
 from texts import Lengths, drawn, load, strings
-from timing import Bench, Way, seconds
+from timing import Bench, Way, seconds, synchronise
 from transformers import (
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 
@@ -72,12 +74,14 @@ class OurRun(Way):
         return signals.compute(giver, examples, "speed", 2e9)
 
     def round(self) -> None:
-        def run() -> None:
-            if self.teacher:
-                self.fitting.signals = self.signals(self.corpus.examples)
-            self.fitting.run()
+        if self.teacher:
+            self.fitting.signals = self.signals(self.corpus.examples)
+        self.fitting.run()
 
-        self.speeds.append(self.flops() / seconds(run) / 1e9)
+    def seconds(self) -> float:
+        spent = seconds(self.round)
+        self.speeds.append(self.flops() / spent / 1e9)
+        return spent
 
     def flops(self) -> float:
         """Of a round's forward and backward passes: 6 a parameter outside the embeddings and a token that is no padding,
@@ -122,6 +126,18 @@ class Distiller(Trainer):
         return (1 - ALPHA) * soft + ALPHA * F.cross_entropy(outputs.logits[read], labels[read])
 
 
+class Stopwatch(TrainerCallback):
+    """From the first step to the end: what Trainer sets up before is not held against it."""
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        synchronise()
+        self.begun = time.perf_counter()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        synchronise()
+        self.spent = time.perf_counter() - self.begun
+
+
 class TrainerRun(Way):
     """`Trainer.train()`, without logs, checkpoints or evaluation."""
 
@@ -132,6 +148,7 @@ class TrainerRun(Way):
         self.steps = epochs * -(-len(corpus) // batch_size)
         collator = DataCollatorForTokenClassification if corpus.word_ids else DataCollatorWithPadding
         self.collator = collator(student.tokenizer)
+        self.stopwatch = Stopwatch()
         self.folder = tempfile.TemporaryDirectory(prefix="kdbench-speed-")
         self.given = {
             "output_dir": self.folder.name, "num_train_epochs": epochs, "per_device_train_batch_size": batch_size, "learning_rate": RATE,
@@ -145,6 +162,7 @@ class TrainerRun(Way):
                  "data_collator": self.collator, "train_dataset": self.rows, "processing_class": self.student.tokenizer}
         made = Distiller(self.teacher.module, **given) if self.teacher else Trainer(**given)
         made.remove_callback(PrinterCallback)
+        made.add_callback(self.stopwatch)
         return made
 
     def warm(self) -> None:
@@ -155,6 +173,10 @@ class TrainerRun(Way):
 
     def round(self) -> None:
         self.next.train()
+
+    def seconds(self) -> float:
+        self.round()
+        return self.stopwatch.spent
 
 
 def encoded(corpus: Corpus, i: int) -> dict[str, Any]:
