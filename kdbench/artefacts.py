@@ -94,11 +94,9 @@ def info(task: Task, data: Data, corpus: Corpus) -> metrics.Info:
 
 def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: int | None = None) -> dict[str, Any]:
     """Score a run's student on another file; its labels must be the student's."""
-    from kdbench.tasks.files import load
-
     record, folder = find_run(results_dir, run)
     task: Task = TASKS.get(record["cell"]["task"])
-    data = load(LoadOptions(files={"train": path, "dev": path, "test": path}))
+    data = TASKS.get("files").load(LoadOptions(files={"train": path, "dev": path, "test": path}))
     labels = open_artefact(folder, "torch", threads).labels.labels
     strangers = [label for label in data.labels if label not in labels]
     if strangers:

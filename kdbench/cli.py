@@ -69,7 +69,8 @@ def guarded(do: Callable[[], int | None]) -> int:
 
 def unrecognised(word: str, verb: str | None) -> str:
     actions = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices[verb or "run"]._actions
-    return unknown("option", word.partition("=")[0], [flag for action in actions for flag in action.option_strings if flag.startswith("--")])
+    flags = [flag for action in actions for flag in action.option_strings if flag.startswith("--")]
+    return unknown("option", word.partition("=")[0], flags)
 
 
 def one_line(error: BaseException) -> str:
@@ -457,11 +458,11 @@ def do_prepare(args: argparse.Namespace) -> int:
 
 
 def do_augment(args: argparse.Namespace) -> int:
-    from kdbench.methods.augmentation import AugmentOptions, augment_file
     from kdbench.options import build
+    from kdbench.registry import AUGMENT_FILE, AUGMENT_OPTIONS
 
-    chosen = build(AugmentOptions, args.variant, assignments(args.set, "--set"), "augmentation")
-    done = augment_file(args.source, args.target, chosen, args.seed)
+    chosen = build(AUGMENT_OPTIONS.load(), args.variant, assignments(args.set, "--set"), "augmentation")
+    done = AUGMENT_FILE.load()(args.source, args.target, chosen, args.seed)
     print(f"{args.target}: {done.sentences:,} sentences with {done.mentions:,} mentions, "
           f"from {done.sentences_read:,} with {done.mentions_read:,}")
     return DONE

@@ -171,7 +171,8 @@ class Lab:
         training = replace(self.training_for(model), **overrides)
         key = digest({
             "format": STAGE_FORMAT, "model": model.key, "objective": fingerprint(objective), "training": training,
-            "examples": getattr(examples, "sha256", None) or digest([(e.key, e.label) for e in examples]), "signals": signals.key if signals else None,
+            "examples": getattr(examples, "sha256", None) or digest([(e.key, e.label) for e in examples]),
+            "signals": signals.key if signals else None,
             "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
             "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
         }, 24)
@@ -210,11 +211,13 @@ class Lab:
         measured = (training.select == "best" or training.patience is not None) and bool(self.data.dev)
         partial = folder.with_name(f"{folder.name}.partial")
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
+        watch = training.watch
+        evaluate = (lambda: self.dev_measures(model, watch)) if measured else None
         while True:
             fitting = Fitting(
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
-                bf16=self.bf16(model), evaluate=(lambda: self.dev_measures(model, training)) if measured else None,
-                folder=partial, checkpoint_seconds=self.settings.checkpoint_seconds,
+                bf16=self.bf16(model), evaluate=evaluate, folder=partial,
+                checkpoint_seconds=self.settings.checkpoint_seconds,
                 label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages))
             try:
                 history = fitting.run()
@@ -361,11 +364,11 @@ class Lab:
         info = metrics.info_for(self.task, self.data, split, pieces)
         return metrics.evaluate(self.task, info, examples, predictions, names), predictions
 
-    def dev_measures(self, model: Model, training: Training) -> dict[str, float]:
-        watched = [name.lstrip("-") for name in training.watch if name.lstrip("-") not in ("score", "loss", "loss_on_probabilities")]
+    def dev_measures(self, model: Model, watch: Sequence[str]) -> dict[str, float]:
+        watched = [name.lstrip("-") for name in watch if name.lstrip("-") not in ("score", "loss", "loss_on_probabilities")]
         scores, predictions = self.score(model, "dev", watched)
         measures = {"score": scores.main, **scores.all}
-        if any("loss" in name for name in training.watch):
+        if any("loss" in name for name in watch):
             gold = torch.tensor([e.label for e in self.data.dev])
             logits = torch.from_numpy(np.asarray(predictions))
             measures["loss"] = float(torch.nn.functional.cross_entropy(logits, gold))

@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,16 @@ def cut(model: Model, layers: int) -> Model:
 
 
 def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 4000) -> PreTrainedTokenizerFast:
-    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for the others.
+    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for the others."""
+    from tokenizers import Tokenizer
+
+    made, special = trained_tokenizer(kind, tuple(texts), vocabulary)
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(made), **{f"{name}_token": text for name, text in special.items()})
+
+
+@lru_cache(maxsize=8)  # every cell of a suite asks for the same one, which takes longer than a tiny training
+def trained_tokenizer(kind: str, texts: tuple[str, ...], vocabulary: int) -> tuple[str, dict[str, str]]:
+    """The trained tokenizer as JSON, and its special tokens by role.
 
     The same texts give the same ids: the WordPiece trainer meets inner characters in the order of a hash map,
     so they are given to it beforehand, sorted.
@@ -289,7 +299,6 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 4000) -> 
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
     from tokenizers import models as pieces
 
-    texts = list(texts)
     if kind == "roberta":
         special = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>", "sep": "</s>"}
         tokenizer = Tokenizer(pieces.BPE())
@@ -313,7 +322,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 4000) -> 
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1",
         special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{f"{name}_token": text for name, text in special.items()})
+    return tokenizer.to_str(), special
 
 
 def plain_copy(trained: Any, special: list[str]) -> Any:

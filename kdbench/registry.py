@@ -128,6 +128,10 @@ def load_plugins() -> None:
 CLASSIFICATION = ("single", "multi", "regression")
 ANY = (*CLASSIFICATION, "tags")
 
+# what `bench.py augment` calls; like the methods it lies outside the core
+AUGMENT_OPTIONS = Entry("augmentation options", "kdbench.methods.augmentation:AugmentOptions")
+AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation:augment_file")
+
 METHODS = Registry(
     "method",
     [

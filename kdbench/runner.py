@@ -66,7 +66,8 @@ class Job:
 
 
 @lru_cache(maxsize=8)
-def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], ...], task_options: tuple[tuple[str, Any], ...]) -> tuple[Task, Data, Any]:
+def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], ...],
+              task_options: tuple[tuple[str, Any], ...]) -> tuple[Task, Data, Any]:
     """The task, its data (the look-alike where no folder is given) and its resolved options."""
     found: Task = TASKS.get(task)
     if not task_options and found.options is None:

@@ -145,8 +145,8 @@ class Options:
                               choices=("same", "published"), published="published", source="code (1c.14)")
     lr: float | None = option(None, "encoder's peak rate (default: the protocol's)", minimum=0,
                               source="README and run scripts: 1e-4 (code's default: 1e-5)")
-    head_lr: float | None = option(None, "peak rate of head and projection (default: ten times the encoder's)", minimum=0,
-                                   source="run scripts: 1e-3 (README and code's default: 1e-2)")
+    head_lr: float = option(1e-3, "peak rate of head and projection", minimum=0,
+                            source="run scripts (README and code's default: 1e-2)")
     warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
     decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
@@ -301,8 +301,7 @@ class DsgKD(Method):
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
         """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
         o = self.options
-        lr = o.lr or lab.training_for(student).lr
-        head_lr = o.head_lr or 10 * lr
+        lr, head_lr = o.lr or lab.training_for(student).lr, o.head_lr
         if unequal:
             lr, head_lr = lr / 10, head_lr * 10
         loss = "-loss" if o.eval_loss_on == "logits" else "-loss_on_probabilities"

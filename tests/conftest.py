@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers side by side; more threads than cores would spin
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
+
 from kdbench import lab as labs
 from kdbench import options, spec
 from kdbench.batching import Corpus
@@ -56,7 +57,8 @@ class Spy(Fitting):
         counted = dict(self.counted)
         super().one_step(indices, total)
         self.modes.add(self.student.training)
-        values = {name: (value - before.get(name, 0)) / (self.counted[name] - counted.get(name, 0) or 1) for name, value in self.sums.items()}
+        values = {name: (value - before.get(name, 0)) / (self.counted[name] - counted.get(name, 0) or 1)
+                  for name, value in self.sums.items()}
         self.losses.append({name: float(value) for name, value in values.items()})
 
 
@@ -81,7 +83,8 @@ def make_lab(name, folder, variant="corrected", teacher="tiny:bert", student="ti
     task = TASKS.get(task_for(name))
     cls = METHODS.get(name)
     method = cls(options.build(cls.Options, variant, QUICK.get(name, {}), name))
-    protocol = spec.settings({"epochs": epochs, "batch_size": 16, "select": "last", "max_length": 48, "precision": "fp32", "lr": 2e-3, **settings}, task, lookalike=True)
+    given = {"epochs": epochs, "batch_size": 16, "select": "last", "max_length": 48, "precision": "fp32", "lr": 2e-3}
+    protocol = spec.settings({**given, **settings}, task, lookalike=True)
     lab = Lab(task, small_data(task), 0, variant, protocol, resolve(student), resolve(teacher), Workshop(folder), Accelerator(cpu=True))
     return lab, method
 

@@ -49,7 +49,8 @@ def test_the_example_of_a_method_passes_the_contracts(tmp_path):
     plugin = tmp_path / "squared_logits.py"
     plugin.write_text(code)
     done = subprocess.run([sys.executable, "-m", "pytest", str(ROOT / "tests" / "test_contracts.py"), "--plugin", str(plugin),
-                           "-k", "squared_logits", "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True, timeout=280)
+                           "-k", "squared_logits", "-p", "no:cacheprovider", "-n", "0"],
+                          cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\b13 passed", done.stdout), done.stdout[-500:]
 
@@ -60,7 +61,8 @@ def test_the_example_of_a_task_runs(tmp_path):
     folder = tmp_path / "data" / "mine"
     folder.mkdir(parents=True)
     for split, rows in (("train", 40), ("dev", 10), ("test", 11)):
-        (folder / f"{split}.txt").write_text("".join(f"{i % 2} note {i} of {split} is {'urgent' if i % 2 else 'calm'}\n" for i in range(rows)))
+        lines = [f"{i % 2} note {i} of {split} is {'urgent' if i % 2 else 'calm'}\n" for i in range(rows)]
+        (folder / f"{split}.txt").write_text("".join(lines))
     words = ["--plugin", str(tmp_path / "my_task.py"), "--data-dir", str(tmp_path / "data")]
     environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
     done = subprocess.run([sys.executable, str(ROOT / "bench.py"), "--method", "finetune", "--task", "mine", *words, "--no-controls",

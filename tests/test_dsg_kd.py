@@ -378,8 +378,8 @@ def test_rates_and_stopping_follow_the_variant(tmp_path):
     lab = lab_for(tmp_path)
     student = lab.student()
     corrected, published = (DsgKD(options(v, mode="base")).training(lab, student, v == "published") for v in ("corrected", "published"))
-    assert (corrected["lr"], corrected["head_lr"], corrected["warmup"]) == (1e-3, 1e-2, 0.25)
-    assert (published["lr"], published["head_lr"], published["warmup"]) == pytest.approx((1e-4, 1e-1, 0.15))
+    assert (corrected["lr"], corrected["head_lr"], corrected["warmup"]) == (1e-3, 1e-3, 0.25)
+    assert (published["lr"], published["head_lr"], published["warmup"]) == pytest.approx((1e-4, 1e-2, 0.15))
     assert corrected["watch"] == ("f1_at_rate", "-brier", "-loss") and corrected["patience"] == 5
     assert published["watch"][-1] == "-loss_on_probabilities" and published["decay_all"]
 
