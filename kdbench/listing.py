@@ -12,7 +12,8 @@ from kdbench.registry import METHODS, unknown
 from kdbench.task_index import TASKS
 from kdbench.zoo import MODELS
 
-SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
+HERE = Path(__file__).resolve().parent
+SUITES = HERE / "benchmarks" if (HERE / "benchmarks").is_dir() else HERE.parent / "benchmarks"  # installed, or a clone
 
 
 def suites() -> list[dict[str, str]]:

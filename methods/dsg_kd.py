@@ -124,25 +124,25 @@ AttentionMaskInterface.register(SCORES, eager_mask)
 class Options:
     mode: str = option("mlkd", "mlkd: distil; base: the student alone, with this method's head and recipe; ensemble: distil, "
                        "then predict with the mean of the student's and the fine-tuned teacher's class probabilities",
-                       choices=("mlkd", "base", "ensemble"), source="README; ensemble, absent from the code, is our reading (1c.12)")
+                       choices=("mlkd", "base", "ensemble"), source="README; ensemble, absent from the code, is our reading")
     direction: str = option("domain_to_general", "which model teaches: --teacher (the domain model) or, swapped, --student",
-                            choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both (1c.13)")
+                            choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both")
     alpha: float = option(0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)")
     beta: float = option(0.2, "weight of the attention loss", minimum=0, source="code (README: 0.1)")
     cs_max_len: int = option(32, "code-switched words used of a text, at most", minimum=1, source="README and code")
     spans: str = option("offsets", "how words are found in tokens: by the characters each token covers, or by tokenising "
-                        "each word alone and counting", choices=("offsets", "alone"), published="alone", source="code (1c.11)")
+                        "each word alone and counting", choices=("offsets", "alone"), published="alone", source="code")
     attn_align: str = option("word", "what is compared in attention rows: attention added up by word, or token positions",
-                             choices=("word", "raw_columns"), published="raw_columns", source="code (1c.2)")
+                             choices=("word", "raw_columns"), published="raw_columns", source="code")
     attn_columns: str = option("valid", "what a row's sum is divided by: the columns its text has, or the length limit",
-                               choices=("valid", "max_length"), published="max_length", source="code (1c.3)")
+                               choices=("valid", "max_length"), published="max_length", source="code")
     attn_kind: str = option("probs", "attention probabilities, or the scores before the softmax (a word's column is then "
-                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT (1c.4)")
+                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT")
     head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
                        choices=("gelu", "own"), source="code")
     base_recipe: str = option("same", "mode=base: head, rates and warm-up of mlkd, or as published: the student's own head, a "
                               "tenth of the encoder's rate, ten times the head's, warm-up 0.15",
-                              choices=("same", "published"), published="published", source="code (1c.14)")
+                              choices=("same", "published"), published="published", source="code")
     lr: float | None = option(None, "encoder's peak rate (default: the protocol's)", minimum=0,
                               source="README and run scripts: 1e-4 (code's default: 1e-5)")
     head_lr: float = option(1e-3, "peak rate of head and projection", minimum=0,
@@ -152,9 +152,9 @@ class Options:
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
                            minimum=1, source="code")
     eval_loss_on: str = option("logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
-                               choices=("logits", "probs"), published="probs", source="code (1c.5)")
+                               choices=("logits", "probs"), published="probs", source="code")
     subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
-                              source="code (1c.8); it also cut dev and test, which here stay whole")
+                              source="code; it also cut dev and test, which here stay whole")
 
 
 class CodeSwitched(Objective):

@@ -196,37 +196,37 @@ class Stage:
     embedding_init: str = option("mean", "a new entry's embedding: mean of its old pieces', or random",
                                  choices=("mean", "random"), published="random", source="code: random")
     student_init: str = option("weights", "the student's other weights: as it comes, or random", choices=("weights", "random"),
-                               published="random", source="code and checkpoint; 2c.11")
+                               published="random", source="code and checkpoint")
     mask_share: float = option(0.15, "old tokens that are targets", minimum=0, maximum=1, source="code")
     new_token_mask: float = option(0.15, "new tokens that are targets; the teacher sees [MASK] at all of them", minimum=0,
-                                   maximum=1, published=1.0, source="code: all, so that the student never reads one; 2c.2")
+                                   maximum=1, published=1.0, source="code: all, so that the student never reads one")
     mlm_mix: str = option("80/10/10", "per cent of the targets shown as [MASK] / as a random token / as they are",
-                          choices=("80/10/10", "100/0/0"), published="100/0/0", source="code; its docstring: 80/10/10; 2c.3")
+                          choices=("80/10/10", "100/0/0"), published="100/0/0", source="code; its docstring: 80/10/10")
     pretrain_epochs: int = option(5, "epochs on the corpus", minimum=1, source="README and checkpoint")
     pretrain_batch: int = option(32, "sequences a step", minimum=1, source="checkpoint: 32 x 8 GPUs x 50 accumulated, made for "
-                                 "a corpus of millions of lines; 2c.9")
+                                 "a corpus of millions of lines")
     pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
     pretrain_warmup: float = option(0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
     pretrain_length: int | None = option(None, "tokens a sequence is cut at (default: --max-length)", minimum=4,
                                          source="code: 512")
-    reshuffle: bool = option(True, "a new order every epoch, or the corpus's own", published=False, source="code; 2c.10")
+    reshuffle: bool = option(True, "a new order every epoch, or the corpus's own", published=False, source="code")
     select: str | None = option(None, "epoch of the fine-tuning that is kept (default: the protocol's)",
-                                choices=("best", "last"), published="last", source="README: 2c.13")
+                                choices=("best", "last"), published="last", source="README: no selection")
 
 
 @dataclass(frozen=True)
 class Options(Stage):
     a_ce: float = option(2.0, "weight of the KL divergence", minimum=0, source="README and checkpoint")
     a_mlm: float = option(1.0, "weight of the masked-LM loss", minimum=0, source="README and checkpoint")
-    a_mse: float = option(0.0, "weight of the squared logit differences", minimum=0, source="checkpoint (README: 1.0); 2c.7")
+    a_mse: float = option(0.0, "weight of the squared logit differences", minimum=0, source="checkpoint (README: 1.0)")
     a_cos: float = option(5.0, "weight of the hidden states' cosine distance", minimum=0, source="README and checkpoint")
     temperature: float = option(2.0, "temperature of the KL divergence", minimum=0.01, source="code and checkpoint")
     tolerance: float = option(0.5, "what each loss may be without being a loss", minimum=0, source="README and checkpoint")
     tolerance_on: str = option("weighted", "the tolerance is taken off the weighted loss, so that it is tolerance / weight on "
                                "the loss itself (KL 0.25, cosine 0.1, MSE 0.5), or off the loss", choices=("weighted", "raw"),
-                               source="code; 2c.4")
+                               source="code")
     projection: str = option("trainable", "map of a student's hidden states to another width", choices=("trainable", "frozen"),
-                             published="frozen", source="code: not given to the optimiser; 2c.6")
+                             published="frozen", source="code: not given to the optimiser")
 
 
 class VeKD(Method):

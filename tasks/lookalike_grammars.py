@@ -200,9 +200,9 @@ class Hallmarks(Grammar):
     def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
         abstract = 0
         while True:
-            topics = dice.take(list(self.lexicon), dice.pick((1, 1, 2)))
+            topics = dice.take(list(self.lexicon), dice.pick((1, 2, 2)))
             for _ in range(dice.pick((4, 5, 6, 7))):
-                found = dice.take(topics, dice.pick((0, 0, 1, 1, len(topics))))
+                found = dice.take(topics, dice.pick((0, 1, len(topics))))
                 yield Example("", self.sentence(dice, draw, topics, found), label=frozenset(found), group=str(abstract))
             abstract += 1
 
