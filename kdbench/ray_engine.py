@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench import store
-from kdbench.errors import BadInput
+from kdbench.errors import BadInput, Broken
 from kdbench.identity import digest
 from kdbench.progress import Overall, say
 
@@ -42,9 +42,7 @@ def run_ray(jobs: Sequence[Cell], runner: Runner, address: str | None, workers: 
 
     from kdbench.grid import failure
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local = {} if address else {"include_dashboard": False, "num_cpus": max(workers, os.cpu_count() or 1)}
-    ray.init(address=address, logging_level=logging.WARNING, **local)
+    start(ray, address, workers)
     seen = runner.folder / "locks" / f"{uuid.uuid4().hex}.driver"
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()
@@ -77,6 +75,21 @@ def run_ray(jobs: Sequence[Cell], runner: Runner, address: str | None, workers: 
         seen.unlink(missing_ok=True)
         ray.shutdown()
     return [records[number] for number in sorted(records)]
+
+
+def start(ray: Any, address: str | None, workers: int) -> None:
+    """Connect to the cluster at `address`, or start a local one."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for patience in ("RAY_agent_register_timeout_ms", "RAY_worker_register_timeout_seconds"):  # a machine in training is slow to start
+        os.environ.setdefault(patience, "120000" if patience.endswith("_ms") else "120")
+    local = {} if address else {"include_dashboard": False, "num_cpus": max(workers, os.cpu_count() or 1)}
+    try:
+        ray.init(address=address, logging_level=logging.WARNING, **local)
+    except Exception as error:  # Ray raises bare ones too
+        reason = str(error).strip().partition("\n")[0]
+        if address:
+            raise BadInput(f"--ray-address {address}: {reason}") from error
+        raise Broken(f"--engine ray: no local cluster could be started: {reason}") from error
 
 
 def submit(ray: Any, cell: Cell, runner: Runner, workers: int, label: str, seen: Path) -> Any:

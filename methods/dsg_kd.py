@@ -117,6 +117,12 @@ AttentionInterface.register(SCORES, attention_with_scores)
 AttentionMaskInterface.register(SCORES, eager_mask)
 
 
+def use_scores(module: nn.Module, _: Any = None) -> None:
+    """Let `module` hand out scores from now on (the loop and the signals set plain eager attention); also as a hook."""
+    if module.base_model.config._attn_implementation != SCORES:
+        module.base_model.set_attn_implementation(SCORES)
+
+
 # ---- the method ------------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +177,7 @@ class CodeSwitched(Objective):
         """teacher, student: the models' configurations."""
         super().__init__()
         self.options, self.max_length, self.aligner = options, max_length, aligner
-        self.attentions = bool(options.beta) and (SCORES if options.attn_kind == "scores" else True)
+        self.attentions = bool(options.beta)
         self.pairs = layer_pairs(teacher.num_hidden_layers, student.num_hidden_layers)
         self.average_heads = teacher.num_attention_heads != student.num_attention_heads
         same = teacher.hidden_size == student.hidden_size
@@ -223,6 +229,8 @@ class CodeSwitched(Objective):
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         o, place = self.options, batch.extra
+        if o.attn_kind == "scores":
+            use_scores(student)
         outputs = self.outputs(student, batch)
         hidden, rows = self.pool(outputs, place, STUDENT)
         real = real_words(place["spans"], place["words"])
@@ -288,6 +296,8 @@ class DsgKD(Method):
 
         length = lab.settings.max_length
         aligner = Aligner(teacher, student, length, most=o.cs_max_len, rule=o.spans, attn_align=o.attn_align)
+        if o.attn_kind == "scores":
+            teacher.module.register_forward_pre_hook(use_scores)
         with seeded(lab.seed_for("projection")):
             objective = CodeSwitched(o, teacher.module.config, student.module.config, length, aligner)
         signals = lab.signals(

@@ -219,7 +219,8 @@ def test_a_text_adds_the_same_in_every_batch(given):
     teacher, student = tiny(seed=1), tiny("bert", seed=2, num_hidden_layers=1, hidden_size=32)
     if given.get("attn_kind") == "scores":
         for model in (teacher, student):
-            model.module.set_attn_implementation(dsg_kd.SCORES)
+            dsg_kd.use_scores(model.module)
+            model.module.register_forward_pre_hook(dsg_kd.use_scores)
     together = losses(teacher, student, options(**given), EXAMPLES)
     turned = losses(teacher, student, options(**given), EXAMPLES[::-1])
     alone = [losses(teacher, student, options(**given), [example]) for example in EXAMPLES]
@@ -285,12 +286,21 @@ def test_the_published_mean_over_the_maximal_length_shrinks_attention():
     assert padded["attention"] == pytest.approx(valid["attention"] * tokens / 64, rel=1e-5)
 
 
+def test_scores_are_compared_on_both_sides(tmp_path):
+    terms = {}
+    for kind in ("probs", "scores"):
+        lab = lab_for(tmp_path, epochs=1)
+        DsgKD(options(attn_kind=kind)).fit(lab)
+        terms[kind] = lab.curves[-1]["terms"]
+    assert terms["scores"]["attention"] > 3 * terms["probs"]["attention"]  # no probability is that far off
+
+
 def test_scores_are_what_the_softmax_makes_probabilities_of():
     model = tiny()
     inputs = model.tokenizer(list(TEXTS[:2]), return_tensors="pt", padding=True)
     with torch.inference_mode():
         eager = model.module(**inputs, output_attentions=True)
-        model.module.set_attn_implementation(dsg_kd.SCORES)
+        dsg_kd.use_scores(model.module)
         scored = model.module(**inputs, output_attentions=True)
     assert torch.allclose(eager.logits, scored.logits, atol=1e-6)
     for p, s in zip(eager.attentions, scored.attentions, strict=True):

@@ -92,9 +92,11 @@ def figures(results: Path) -> list:
     return [{name: record[name] for name in kept} for record in store.records(results)]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, no_data):
-    environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
+@pytest.mark.parametrize(("kills", "real"), [
+    pytest.param(1, False, id="look-alike"), pytest.param(10, False, marks=pytest.mark.slow, id="ten kills"),
+    pytest.param(1, True, marks=pytest.mark.realdata, id="real ChemProt")])
+def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, real):
+    environment = {k: v for k, v in os.environ.items() if real or k != "KDBENCH_DATA"}
     environment["OMP_NUM_THREADS"] = "1"
     subprocess.run(command(tmp_path / "whole"), env=environment, check=True, capture_output=True, timeout=300)
     killed = tmp_path / "killed"
@@ -110,5 +112,6 @@ def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, 
         process.wait()
     subprocess.run(command(killed), env=environment, check=True, capture_output=True, timeout=300)
     assert figures(killed) == figures(tmp_path / "whole")
+    assert {record["data"]["kind"] for record in store.records(killed)} == {"real" if real else "lookalike"}
     for path in killed.rglob("*.json"):
         json.loads(path.read_text())

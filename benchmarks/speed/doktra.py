@@ -26,8 +26,8 @@ LENGTHS = Lengths(40, 75, 128)
 
 
 class PublishedWay(Published):
-    def __init__(self, device: torch.device, teacher: Model, student: Model, corpora: tuple[Corpus, Corpus], objective: Transfer, length: int,
-                 batch_size: int):
+    def __init__(self, device: torch.device, teacher: Model, student: Model, corpora: tuple[Corpus, Corpus], objective: Transfer,
+                 length: int, batch_size: int):
         super().__init__(device, copy.deepcopy(student.module), corpora[1].examples, batch_size, steps=4)
         self.teacher, self.connector = teacher.module.to(device).eval(), objective.expander.to(device)
         self.corpora, self.o, self.length = corpora, objective.o, length
