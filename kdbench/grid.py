@@ -39,7 +39,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return self.job.cell.label if self.job else f"{self.planned.label}, seed {self.seed}"
+        f = self.planned.fields
+        return self.job.cell.label if self.job else f"{f['method']} on {f['task']}, {self.request.student}, seed {self.seed}"
 
 
 def request_of(cell: Planned, data_dir: Path | None) -> Request:
@@ -56,7 +57,7 @@ def cells(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = Non
     for planned in suite.cells:
         request = request_of(planned, data_dir)
         for seed in seeds or planned.seeds:
-            name = f"{planned.label} {seed}"
+            name = f"{planned.fields} {seed}"
             if suite.data == "real" and data_dir is None:
                 note = f"data of {request.task}: give --data-dir; `bench.py prepare {request.task}` fetches it or says how to get it"
                 found[name] = Cell(request, seed, None, planned, missing=note)
@@ -97,7 +98,7 @@ def missing_models(request: Request) -> list[str]:
 def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str = "local") -> str:
     """What would run: cells with the figures published for them, what is finished, what is missing, and how long it may take."""
     times = seconds_by_kind(folder)
-    lines = [f"suite {suite.name}: {suite.about}"]
+    lines = [f"suite {suite.name}: {' '.join(suite.about.split())}"]
     for hours, where in ((suite.cpu_hours, "CPU-hours on two cores"), (suite.gpu_hours, "GPU-hours")):
         if hours:
             lines.append(f"expected: {hours:g} {where} (an estimate)")
@@ -116,10 +117,12 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
             kind = kind_of(cell.job.cell.described()) if cell.job else None
             left += times.get(kind, 0.0)
             unknown_time += kind not in times
-        figures = [] if cell.job and cell.job.role != "method" else cell.planned.published
+        control = cell.job is not None and cell.job.role != "method"
+        told = "" if control else "".join(f", {name}={value}" for name, value in cell.planned.chosen.items())
+        figures = () if control else cell.planned.published
         beside = "".join(f"; published: {figure['metric']} {figure['value']:g}{f' ({over})' if (over := figure.get('over')) else ''}"
                          for figure in figures)
-        lines.append(f"  {state:<9} {cell.label}{f': {cell.reason}' if cell.reason else ''}{beside}")
+        lines.append(f"  {state:<9} {cell.label}{told}{f': {cell.reason}' if cell.reason else ''}{beside}")
     if engine == "ray":
         from kdbench.ray_engine import installed
 
@@ -178,7 +181,8 @@ def run(suite: Suite, all_cells: Sequence[Cell], runner: Runner, *, engine: str 
                 overall.end()
             if fail_fast and records[-1]["status"] == "failed":
                 break
-    say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in {overall.spent()}")
+    if not several or os.environ.get("RANK") == "0":
+        say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in {overall.spent()}")
     return records + [left_out_record(cell) for cell in left_out]
 
 
@@ -225,7 +229,7 @@ def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, overall: Ove
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kdbench.runner", "accelerate"])
-    devices = torch.cuda.device_count() if runner.device != "cpu" else 0
+    devices = visible_devices() if runner.device != "cpu" else []
     free = list(range(workers))
     running: dict[Any, tuple[Any, int, int, dict[str, Any] | None]] = {}
     records: dict[int, dict[str, Any]] = {}
@@ -240,7 +244,7 @@ def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, overall: Ove
                 continue
             slot = free.pop()
             told = message(jobs[number], runner, overall.label(number + 1), cpus_of(jobs[number], workers))
-            told["environment"].update({"CUDA_VISIBLE_DEVICES": str(slot % devices)} if devices else {})
+            told["environment"].update({"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {})
             if workers > 1:  # one rewritten line cannot serve several
                 told["environment"]["TERM"] = "dumb"
             process = context.Process(target=worker, args=(json.dumps(told),), daemon=True)
@@ -255,6 +259,12 @@ def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, overall: Ove
             if fail_fast and records[number]["status"] == "failed":
                 waiting.clear()
     return [records[number] for number in sorted(records)]
+
+
+def visible_devices() -> list[str]:
+    """The GPUs of this process, by the names that CUDA_VISIBLE_DEVICES takes."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def cpus_of(cell: Cell, workers: int) -> int:

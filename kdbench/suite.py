@@ -61,10 +61,11 @@ class Planned:
     controls: bool = True
 
     @property
-    def label(self) -> str:
+    def chosen(self) -> dict[str, Any]:
+        """What tells this point from others of the same method, task and student."""
         f = self.fields
-        options = " ".join(f"{k}={v}" for k, v in sorted(f.get("options", {}).items()))
-        return f"{f['method']} {f['task']} {f.get('teacher', '')}->{f.get('student', '')} {options}".strip()
+        kept = {name: f[name] for name in ("teacher", "variant", "unlabelled") if name in f}
+        return {**kept, **f.get("task_options", {}), **f["options"]}
 
 
 @dataclass(frozen=True)

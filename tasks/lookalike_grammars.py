@@ -202,18 +202,21 @@ class Hallmarks(Grammar):
         while True:
             topics = dice.take(list(self.lexicon), dice.pick((1, 2, 2)))
             for _ in range(dice.pick((4, 5, 6, 7))):
-                found = dice.take(topics, dice.pick((0, 1, len(topics))))
+                found = dice.take(topics, dice.pick((0, 1, 1, len(topics))))
                 yield Example("", self.sentence(dice, draw, topics, found), label=frozenset(found), group=str(abstract))
             abstract += 1
 
     def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str], found: Sequence[str]) -> str:
         one, two = dice.take([name for name in self.lexicon if name not in topics], 2)
-        first = " and ".join(map(draw, found or [one]))
-        x, y = dice.take([
-            dice.write(self.affirmed if found else self.denied, agent=dice.pick(self.agents), cue=first),
-            dice.write(self.denied, agent=dice.pick(self.agents), cue=draw(two)),
-        ], 2)
+        named = [*found, *found][:2] or [one]
+        x = self.clause(dice, self.affirmed if found else self.denied, [draw(name) for name in named])
+        if dice.chance(0.3):
+            return sentence(dice.write("{x} in [most|all|several] [of the|] [samples|cell lines|donors].", x=x))
+        x, y = dice.take([x, self.clause(dice, self.denied, [draw(two)])], 2)
         return sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE))
+
+    def clause(self, dice: Dice, pattern: str, cues: Sequence[str]) -> str:
+        return dice.write(pattern, agent=dice.pick(self.agents), cue=" and ".join(dict.fromkeys(cues)))
 
 
 @dataclass(frozen=True)
