@@ -44,9 +44,9 @@ class GeluHeadModel(PreTrainedModel):
     def __init__(self, config: GeluHeadConfig):
         super().__init__(config)
         self.encoder: Any = AutoModel.from_config(config.encoder_config())
-        width = self.encoder.config.hidden_size
+        width, labels = self.encoder.config.hidden_size, len(config.id2label or {})
         self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, width), nn.GELU(),
-                                        nn.Dropout(config.dropout), nn.Linear(width, config.num_labels))
+                                        nn.Dropout(config.dropout), nn.Linear(width, labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -95,7 +95,8 @@ def start(path: str, results: Path, said: Path, *more: str, most: int | None = N
 
 def figures(results: Path) -> dict[str, dict]:
     """Records without times."""
-    return {r["id"]: {name: r.get(name) for name in ("status", "cell", "score", "data", "models", "curves")} for r in store.records(results)}
+    kept = ("status", "cell", "score", "data", "models", "curves")
+    return {record["id"]: {name: record.get(name) for name in kept} for record in store.records(results)}
 
 
 @pytest.fixture(scope="module")
