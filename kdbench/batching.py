@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,6 +136,17 @@ class Corpus:
             batch.labels = torch.tensor([unknown if e.label is None else e.label for e in examples], dtype=torch.float32)
         elif self.kind == "regression":
             batch.labels = torch.tensor([float("nan") if e.label is None else e.label for e in examples], dtype=torch.float32)
+
+
+def pinned(batch: Batch) -> Batch:
+    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes on."""
+
+    def pin(value: Any) -> Any:
+        return value.pin_memory() if isinstance(value, torch.Tensor) else value
+
+    tensors = ({name: pin(value) for name, value in values.items()} for values in (batch.inputs, batch.signals, batch.extra))
+    inputs, signals, extra = tensors
+    return replace(batch, inputs=inputs, signals=signals, extra=extra, labels=pin(batch.labels), words=pin(batch.words))
 
 
 def position_limit(module: Any) -> int:

@@ -21,7 +21,8 @@ import torch
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
-from kdbench.batching import Corpus, epoch_batches
+from kdbench import cpu
+from kdbench.batching import Corpus, epoch_batches, pinned
 from kdbench.errors import Broken
 from kdbench.identity import seed_for
 from kdbench.method import Batch, Objective, Term, divisor, loss_of
@@ -94,6 +95,8 @@ class Fitting:
         self.bf16 = bf16
         objective.epochs = training.epochs
         self.trainee = Trainee(student, objective).to(self.device)
+        if self.device.type == "cpu":
+            cpu.prepare(self.trainee)
         self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr, betas=training.betas,
                                            eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
@@ -150,9 +153,8 @@ class Fitting:
 
     def one_step(self, indices: list[int], total: int) -> None:
         """One optimiser step on one global batch, in `accumulate` parts."""
-        with self.phases("data"):
-            parts = self.parts(indices)
-            counts = self.global_counts(parts)
+        parts = self.parts(indices)
+        counts = self.global_counts(parts)
         rate = learning_rate(self.step, total, self.training)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * rate
@@ -184,12 +186,14 @@ class Fitting:
         for number in range(pieces):
             whole = indices[number::pieces]
             width = max(self.corpus.lengths[i] for i in whole)
-            batch = self.corpus.batch(whole[self.rank::self.world], width)
+            with self.phases("data"):
+                batch = self.corpus.batch(whole[self.rank::self.world], width)
             if self.signals is not None:
                 with self.phases("teacher"):
                     self.signals.add(batch)
-            self.objective.collate(batch)
-            batches.append(batch.to(self.device))
+            with self.phases("data"):
+                self.objective.collate(batch)
+                batches.append((pinned(batch) if self.device.type == "cuda" else batch).to(self.device))
         return batches
 
     def global_counts(self, parts: list[Batch]) -> dict[str, float]:

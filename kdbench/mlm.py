@@ -51,15 +51,17 @@ class MaskedLM(Objective):
             swapped = chosen[fate >= 0.9]
             ids[row, swapped] = rng.integers(0, self.vocabulary, len(swapped))
         batch.extra["targets"] = torch.from_numpy(targets)
+        # positions in the flattened batch: to look for them on a GPU would be to wait for it
+        batch.extra["masked_at"] = torch.from_numpy(np.flatnonzero(targets != -100))
         batch.counts["masked"] = float((targets != -100).sum())
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         encoder: Any = student.base_model
-        hidden = encoder(**batch.inputs).last_hidden_state
-        targets = batch.extra["targets"]
-        where = targets != -100
-        logits = lm_logits(student, hidden[where])
-        return {"masked_lm": Term(F.cross_entropy(logits.float(), targets[where], reduction="sum"), "masked")}
+        hidden = encoder(**batch.inputs).last_hidden_state.flatten(0, 1)
+        masked = batch.extra["masked_at"]
+        logits = lm_logits(student, hidden[masked])
+        targets = batch.extra["targets"].flatten()[masked]
+        return {"masked_lm": Term(F.cross_entropy(logits.float(), targets, reduction="sum"), "masked")}
 
 
 def lm_logits(module: Any, hidden: Tensor) -> Tensor:

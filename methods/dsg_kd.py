@@ -183,7 +183,7 @@ class CodeSwitched(Objective):
         same = teacher.hidden_size == student.hidden_size
         self.project = nn.Identity() if same else nn.Linear(student.hidden_size, teacher.hidden_size)
 
-    def place(self, found: Sequence[Alignment], side: int, tokens: int) -> dict[str, Tensor]:
+    def place(self, found: Sequence[Alignment], side: int, tokens: int) -> dict[str, Any]:
         """Where the words of a batch are in one side's (B, T) tokens, as tensors."""
         columns = [column + 1 for column in (alignment.columns[side] for alignment in found)]
         return {
@@ -191,9 +191,10 @@ class CodeSwitched(Objective):
             "words": torch.tensor([len(alignment.spans[side]) for alignment in found]),
             "columns": torch.from_numpy(pad_stack(columns, (tokens,))) - 1,
             "widths": torch.tensor([alignment.width for alignment in found]),
+            "widest": max(alignment.width for alignment in found),  # a number: to read it off a GPU would be to wait for it
         }
 
-    def pool(self, outputs: Any, place: dict[str, Tensor], side: int) -> tuple[Tensor, Tensor | None]:
+    def pool(self, outputs: Any, place: dict[str, Any], side: int) -> tuple[Tensor, Tensor | None]:
         """h (B, n+1, K, H) and r (B, n, A, K, R) of one side's forward pass; r is None where beta is 0."""
         o = self.options
         words = segment_means(place["spans"], place["words"], outputs.hidden_states[0].shape[1])
@@ -205,14 +206,15 @@ class CodeSwitched(Objective):
             layers = [layer.masked_fill(layer <= -100, 0) for layer in layers]  # those of padding
         columns = None
         if o.attn_align == "word":
-            columns = column_sums(place["columns"], int(place["widths"].max()), mean=o.attn_kind == "scores")
+            columns = column_sums(place["columns"], place["widest"], mean=o.attn_kind == "scores")
         return hidden, pool_attention(layers, words, columns, self.average_heads)
 
     def teacher_signals(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         """One teacher forward pass as signals, one tensor a text: a `Pool` of `kdbench.signals`."""
         found = self.aligner(batch.examples)
         ids = batch.inputs["input_ids"]
-        place = {name: value.to(ids.device) for name, value in self.place(found, TEACHER, ids.shape[1]).items()}
+        place = self.place(found, TEACHER, ids.shape[1])
+        place = {name: value.to(ids.device) if isinstance(value, Tensor) else value for name, value in place.items()}
         hidden, rows = self.pool(outputs, place, TEACHER)
         counts = [len(alignment.spans[TEACHER]) for alignment in found]
         signals = {"word_hidden": [each[:, :count] for each, count in zip(hidden, counts, strict=True)]}

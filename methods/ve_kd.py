@@ -139,23 +139,28 @@ class VocabularyKD(Objective):
         batch.inputs["input_ids"] = torch.from_numpy(student)
         batch.extra.update(teacher_ids=torch.from_numpy(teacher), targets=torch.from_numpy(targets),
                            followed=torch.from_numpy(followed))
+        # positions in the flattened batch: to look for them on a GPU would be to wait for it
+        batch.extra.update(masked_at=torch.from_numpy(np.flatnonzero(targets != -100)),
+                           followed_at=torch.from_numpy(np.flatnonzero(followed)))
         batch.counts.update(masked=float((targets != -100).sum()), followed=float(followed.sum()))
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
-        hidden = student.base_model(**batch.inputs).last_hidden_state
-        targets, followed = batch.extra["targets"], batch.extra["followed"]
-        masked = targets != -100
-        values = {"masked_lm": (lm_logits(student, hidden[masked]), targets[masked])} if "masked_lm" in self.weights else {}
+        hidden = student.base_model(**batch.inputs).last_hidden_state.flatten(0, 1)
+        masked, followed = batch.extra["masked_at"], batch.extra["followed_at"]
+        values = {}
+        if "masked_lm" in self.weights:
+            values["masked_lm"] = (lm_logits(student, hidden[masked]), batch.extra["targets"].flatten()[masked])
         if self._teacher:
             teacher, ours = self._teacher[0].to(hidden.device), hidden[followed]
             with torch.no_grad():
                 read = {"input_ids": batch.extra["teacher_ids"], "attention_mask": batch.inputs["attention_mask"]}
-                theirs = teacher.base_model(**read).last_hidden_state[followed]
+                theirs = teacher.base_model(**read).last_hidden_state.flatten(0, 1)[followed]
             values["cosine"] = (self.project(ours), theirs)
             if "kl" in self.weights or "mse" in self.weights:
                 with torch.no_grad():
                     logits = lm_logits(teacher, theirs)
-                values["kl"] = values["mse"] = (first_columns(student, ours, self.masking.boundary), logits)
+                # to fp32 once for both losses: every further copy of these (N, V) costs as much as a layer
+                values["kl"] = values["mse"] = (first_columns(student, ours, self.masking.boundary).float(), logits.float())
         return self.terms(values)
 
     def terms(self, values: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Term]:

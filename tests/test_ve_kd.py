@@ -347,7 +347,7 @@ def test_logits_are_computed_where_they_are_read():
     change_vocabulary(student.module, student.tokenizer, tokenizer, "random", torch.Generator().manual_seed(0))
     student = replace(student, tokenizer=tokenizer)
     objective = objective_for(teacher, student, options(a_mse=1.0))
-    batch = batch_of(objective, student, (*GENERAL, " ".join(GENERAL)))
+    batch = batch_of(objective, student, (*GENERAL * 6, " ".join(GENERAL)))
     size, old = student.module.config.vocab_size, teacher.module.config.vocab_size
     rows = max(batch.counts["masked"] * size, batch.counts["followed"] * old, size * 64)
     with Largest() as largest:

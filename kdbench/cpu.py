@@ -1,0 +1,82 @@
+"""Training on a CPU: three things that PyTorch does slowly there, done in another way with the same result.
+
+Together a third of a MiniLM step on two cores (`benchmarks/speed/` measures it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "kdbench_cpu"
+
+
+def prepare(module: nn.Module) -> None:
+    """Make the models in `module` train fast on a CPU. In eval mode they compute what they did before, bit for bit."""
+    keep_freed_memory()
+    for part in list(module.modules()):
+        for name, child in part.named_children():
+            if type(child) is nn.Dropout:
+                setattr(part, name, Dropout(child.p).train(child.training))
+        if isinstance(part, PreTrainedModel) and part.base_model.config._attn_implementation == "sdpa":
+            part.set_attn_implementation(ATTENTION)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks that are freed, instead of giving them back to the system.
+
+    A training step frees its gradients and activations and asks for the same sizes again; every page of such a block would
+    then be mapped and zeroed anew, which takes longer than to write a large embedding's gradient. glibc only.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_max = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` by `drop`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return drop(input, self.p) if self.training else input
+
+
+def drop(values: Tensor, p: float) -> Tensor:
+    """Zero each element with probability `p` (to 1/65536) and scale the others by 1 / (1 - p).
+
+    torch's own draws a random number an element, on one thread; here 64 random bits serve four elements.
+    """
+    if not 0 < p < 1:
+        return nn.functional.dropout(values, p)
+    bits = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    draws = bits.view(torch.int16)[:values.numel()].view(values.shape)
+    return values * (draws >= round(65536 * p) - 32768).to(values.dtype).mul_(1 / (1 - p))
+
+
+def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float = 0.0,
+              scaling: float | None = None, **more: Any) -> tuple[Tensor, None]:
+    """Scaled dot-product attention. torch has no CPU kernel for it with dropout and falls back to fp32, whatever the precision.
+
+    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) True where a key is read -> (B, T, A, D).
+    """
+    special = key.shape[1] != query.shape[1] or more.get("position_bias") is not None or getattr(module, "is_causal", False)
+    if special or not dropout:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more)
+    scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(2, 3)
+    if attention_mask is not None:
+        scores = scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
+    probabilities = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    return (drop(probabilities, dropout) @ value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
