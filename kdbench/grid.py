@@ -107,7 +107,7 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
         lacking = [] if cell.reason else list(dict.fromkeys([*filter(None, [cell.missing]), *missing_models(cell.request)]))
         if cell.reason:
             state = "skipped"
-        elif cell.job and store.find(folder, cell.job.cell.id, cell.job.task.name):
+        elif cell.job and (store.find(folder, cell.job.cell.id, cell.job.task.name) or {}).get("status") in store.FINISHED:
             state = "finished"
         elif lacking:
             state = "missing"
@@ -192,6 +192,8 @@ def attempt(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
     try:
         return runner.one(cell.job, label)
     except BadInput as error:
+        if runner.accelerator.num_processes > 1:  # the first one alone may write
+            raise
         say(f"{label}failed: {one_line(error)}")
         return failure(cell.job, runner, "BadInput", one_line(error))
 
@@ -281,8 +283,8 @@ def outcome(cell: Cell, runner: Runner, exit_code: int, before: dict[str, Any] |
     if exit_code == 0:  # run anew to the very same record
         assert record is not None
         return record
-    how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-    return failure(cell.job, runner, "WorkerDied", f"the worker ended with {how} and left no record")
+    how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}; its own line says why"
+    return failure(cell.job, runner, "WorkerDied", f"the worker left no record and ended with {how}")
 
 
 def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]:

@@ -235,9 +235,9 @@ class Runner:
         return Workshop(self.folder).lock(job.cell.id)
 
     def finished(self, job: Job) -> dict[str, Any] | None:
-        """The job's record, if it needs no run: done, or skipped for a reason that stays."""
+        """The job's record, if it needs no run."""
         record = store.find(self.folder, job.cell.id, job.task.name)
-        return record if record and record["status"] in ("done", "skipped") and not self.overwrite else None
+        return record if record and record["status"] in store.FINISHED and not self.overwrite else None
 
     def execute(self, job: Job, label: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Train, score, measure; an exception becomes a failed record."""

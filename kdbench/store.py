@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+FINISHED = ("done", "skipped")  # what needs no further run; a skipped cell's reason stays
 
 
 def check_writable(folder: Path) -> None:

@@ -238,6 +238,9 @@ student = "some/encoder"
     assert "some/encoder" in absent["error"]["message"]
     assert "method doktra is for tasks of kind" in out  # skipped, with its reason
     assert "KM-BERT" in out  # missing, with where to get it
+    assert main(words(path, tmp_path / "r", "--dry-run")) == 0
+    states = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and " on " in line]
+    assert sorted(states) == ["finished", "finished", "missing", "missing", "skipped", "to"]  # to run: what failed
     assert main(words(path, tmp_path / "r", "--only", "method=standin", "--fail-fast", "--json")) == 1
     again = {r["id"]: r for r in json.loads(capsys.readouterr().out)}  # the finished one is kept, and the failed one ends it
     assert [r["status"] for r in again.values()] == ["done", "failed"]
