@@ -41,6 +41,10 @@ class Dice:
         left = list(items)
         return [left.pop(int(self.roll() * len(left))) for _ in range(count)]
 
+    def order(self, first: Any, second: Any, kept: float) -> tuple[Any, Any]:
+        """The two, in the other order with probability ``1 - kept``."""
+        return (first, second) if self.chance(kept) else (second, first)
+
     def write(self, pattern: str, slot: Callable[[str], str] | None = None, **slots: str) -> str:
         """Choose among ``[a|b|]`` and fill ``{name}`` from `slots` or by ``slot(name)``, until neither is left."""
         slot = slot or slots.__getitem__
@@ -92,6 +96,8 @@ class Grammar:
         raise NotImplementedError
 
 
+USUAL = 0.85  # how often what decides comes first: without this hint a tiny student does not get off the ground
+
 # A sentence of two clauses. They begin at the same place in every sentence: with openings of their own ("Overall,
 # although ...") a tiny student needs twice the epochs to learn which cue goes with which mention.
 TWO_CLAUSES = "[{x}, [whereas|while|but|and] {y}|{x}; {y}] {place}."
@@ -140,31 +146,31 @@ class Relation(Grammar):
         pairs = ((a, b), (c, dice.pick(self.names[d])))
         if how == "apart":
             pairs = ((a, dice.pick(self.names[b])), (c, d))
-        x, y = dice.take([self.clause(dice, draw, first, pairs[0], how == "denied"),
-                          self.clause(dice, draw, second, pairs[1], dice.chance(0.25))], 2)
+        x, y = dice.order(self.clause(dice, draw, first, pairs[0], how == "denied"),
+                          self.clause(dice, draw, second, pairs[1], dice.chance(0.25)), kept=0.5)
         return Example("", sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE)), label=label)
 
 
 @dataclass(frozen=True)
 class Question(Grammar):
-    """A question on one group of people, and a passage on two: what it says of the group asked about is the answer."""
+    """A question, and a passage with what was thought before and what was found now: the finding is the answer."""
 
     groups: Sequence[str]
     drugs: Sequence[str]
     diseases: Sequence[str]
 
     def example(self, dice: Dice, draw: Draw) -> Example:
-        asked, other = dice.take(self.groups, 2)
         label = dice.pick(list(self.lexicon))
-        drug, disease = dice.pick(self.drugs), dice.pick(self.diseases)
-        says = "in {group} [it|the drug|treatment] was [mostly|clearly|rather] {cue}"
-        x, y = dice.take([dice.write(says, group=asked, cue=draw(label)),
-                          dice.write(says, group=other, cue=draw(dice.other(list(self.lexicon), label)))], 2)
-        question = dice.write("[Is|Was] {drug} of [use|help] in {group} with {disease}?",
-                              drug=drug, group=asked, disease=disease)
-        passage = dice.write("We [gave|tested|studied] {drug} in {disease}; {x}, [whereas|while|but] {y}.",
-                             drug=drug, disease=disease, x=x, y=y)
-        return Example("", question, pair=passage, label=label)
+        believed = dice.other(list(self.lexicon), label)
+        about = {"drug": dice.pick(self.drugs), "group": dice.pick(self.groups), "disease": dice.pick(self.diseases)}
+        judged = "found [it|the drug] [mostly|clearly|rather] {cue} [overall|by far|on balance]"
+        found = dice.write(f"[we|our trial] {judged}", cue=draw(label))
+        before = dice.write(f"[others|earlier trials] {judged}", cue=draw(believed))
+        question = dice.write("[Is|Was] {drug} of [use|help] in {group} with {disease}?", **about)
+        x, y = dice.order(found, before, kept=USUAL)
+        passage = dice.write("{x}, [whereas|while|but] {y} in {group} [given|treated with|on] {drug}.",
+                             x=x, y=y, **about)
+        return Example("", question, pair=sentence(passage), label=label)
 
 
 @dataclass(frozen=True)
@@ -172,12 +178,12 @@ class Trend(Grammar):
     """What is reported of now decides, not what was before; where the measure is a cost, upside down."""
 
     names: Sequence[str]
-    text: str  # pattern with {now} and {before}
+    text: str  # pattern with {x} and {y}
     now: str  # patterns with {name} {measure} {cue}
     before: str
 
     def clause(self, dice: Dice, draw: Draw, pattern: str, tone: str) -> str:
-        costs = dice.chance(0.25)
+        costs = dice.chance(0.15)
         trend = {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone] if costs else tone
         measure = "[costs|losses|expenses|debt]" if costs else "[sales|profit|orders|margins]"
         return dice.write(pattern, name=dice.pick(self.names), measure=measure, cue=draw(trend))
@@ -186,7 +192,8 @@ class Trend(Grammar):
         label = dice.pick(list(self.lexicon))
         now = self.clause(dice, draw, self.now, label)
         before = self.clause(dice, draw, self.before, dice.other(list(self.lexicon), label))
-        return Example("", sentence(dice.write(self.text, now=now, before=before)), label=label)
+        x, y = dice.order(now, before, kept=USUAL)
+        return Example("", sentence(dice.write(self.text, x=x, y=y)), label=label)
 
 
 @dataclass(frozen=True)
@@ -194,8 +201,8 @@ class Hallmarks(Grammar):
     """Abstracts on one or two topics; a sentence has the topics that it affirms as labels, not what it denies."""
 
     agents: Sequence[str]
-    affirmed: str = "{agent} [altered|controlled|drove|governed] [the|overall|basal] {cue}"
-    denied: str = "{agent} [never altered|left unchanged|did not affect] [the|overall|basal] {cue}"
+    affirmed: str = "{agent} [altered|controlled|drove] [the|overall|basal] {cue}"
+    denied: str = "{agent} [spared|ignored] [the|overall|basal] {cue}"
 
     def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
         abstract = 0
@@ -207,12 +214,11 @@ class Hallmarks(Grammar):
             abstract += 1
 
     def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str], found: Sequence[str]) -> str:
-        one, two = dice.take([name for name in self.lexicon if name not in topics], 2)
-        named = [*found, *found][:2] or [one]
-        x = self.clause(dice, self.affirmed if found else self.denied, [draw(name) for name in named])
-        if dice.chance(0.3):
-            return sentence(dice.write("{x} in [most|all|several] [of the|] [samples|cell lines|donors].", x=x))
-        x, y = dice.take([x, self.clause(dice, self.denied, [draw(two)])], 2)
+        others = dice.take([name for name in self.lexicon if name not in topics], 2)
+        said = ([*found] * 2)[:2] or [others.pop()]
+        x, y = dice.order(
+            self.clause(dice, self.affirmed if found else self.denied, [draw(name) for name in said]),
+            self.clause(dice, self.denied, [draw(name) for name in others[:dice.pick((1, 2))]]), kept=USUAL)
         return sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE))
 
     def clause(self, dice: Dice, pattern: str, cues: Sequence[str]) -> str:
@@ -263,8 +269,7 @@ class Mentions(Grammar):
 class Notes(Grammar):
     """A finding that is there now, and one that is absent, past or another's: the former decides on the emergency.
 
-    It comes first more often than not, and the other is more often of the other kind: without such hints a tiny
-    student does not get off the ground.
+    The other is more often of the other kind, but not always, as a bag of words could be taught to subtract.
     """
 
     text: str  # pattern with {x} {y}, the findings
@@ -275,8 +280,6 @@ class Notes(Grammar):
     def example(self, dice: Dice, draw: Draw) -> Example:
         emergency, contrast = dice.chance(0.45), dice.chance(0.65)
         kinds = ("benign", "danger")
-        x = dice.write(self.present, cue=draw(kinds[emergency]))
-        y = dice.write(self.absent, cue=draw(kinds[emergency != contrast]))
-        if dice.chance(0.3):
-            x, y = y, x
+        x, y = dice.order(dice.write(self.present, cue=draw(kinds[emergency])),
+                          dice.write(self.absent, cue=draw(kinds[emergency != contrast])), kept=USUAL)
         return Example("", dice.write(self.text, x=x, y=y), label=self.labels[emergency])

@@ -291,8 +291,8 @@ KOREAN = (
 )
 COMPLAINT = (
     "[|Triage:|Rt|Lt] {x} , {y} [|since morning|for 2 days|for 3 hrs]",
-    "[with|acute|new] [marked|mild|sudden] {cue}",
-    "[no|denies|without] [marked|mild|sudden] {cue}",
+    "[with|acute|new] [marked|mild|sudden] {cue} [noted|seen]",
+    "[no|denies|without] [marked|mild|sudden] {cue} [noted|seen]",
 )
 
 # -- patterns with tagged mentions ---------------------------------------------------------------------------------
@@ -338,9 +338,9 @@ TOGETHER = ("{a} [given|taken|combined] with [|oral|daily] {b} was [|often|mostl
             "{a} [given|taken|combined] with [|oral|daily] {b} was [never|not] {cue}")
 VARIANTS = ("{a} [variants|alleles] were [|often|mostly|clearly] {cue} [with|in] [early|late|familial] {b}",
             "{a} [variants|alleles] were [never|not] {cue} [with|in] [early|late|familial] {b}")
-NEWS = ("[{now} , [while|after] {before}|[While|After] {before} , {now}] [|, the company said] .",
+NEWS = ("{x} , [while|but|and] {y} [|, the company said] .",
         "[this quarter|now|in the current quarter] {name} 's {measure} {cue} [by [2|5|8] %|sharply|slightly|]",
         "[a year earlier|last year|in the previous quarter] {name} 's {measure} {cue} [by [2|5|8] %|sharply|slightly|]")
-MICROBLOG = ("[{now} , {before}|{before} , {now}] [|imho|lol|!]",
+MICROBLOG = ("{x} , {y} [|imho|lol|!]",
              "{name} {measure} {cue} [a bit|big|fast] [today|now]",
              "{name} {measure} {cue} [a bit|big|fast] [last week|last year]")
