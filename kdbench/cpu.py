@@ -26,7 +26,7 @@ def prepare(module: nn.Module) -> None:
         for name, child in part.named_children():
             if type(child) is nn.Dropout:
                 setattr(part, name, Dropout(child.p).train(child.training))
-        if isinstance(part, PreTrainedModel) and part.base_model.config._attn_implementation == "sdpa":
+        if isinstance(part, PreTrainedModel) and part.config._attn_implementation == "sdpa":
             part.set_attn_implementation(ATTENTION)
 
 
