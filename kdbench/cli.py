@@ -18,6 +18,7 @@ from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+FILTERS = ("method", "task", "variant", "teacher", "student", "seed")  # fields of a record's cell
 REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
 
 
@@ -175,7 +176,7 @@ def parser() -> Parser:
 
     for name, do, help in (("table", do_table, "records to a table"), ("report", do_report, "records to one HTML page")):
         made = verb(name, do, help)
-        made.add_argument("suite", nargs="?", metavar="FILTER", help="as in 'task=chemprot,method=dok*'")
+        made.add_argument("suite", nargs="?", metavar="SUITE|FILTER", help="a suite, or a filter as in 'task=chemprot,method=dok*'")
         made.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR", help="default: results/local")
         made.add_argument("--against", type=Path, nargs="?", const=REPORTED, metavar="CSV",
                           help="published figures beside ours (default: results/reported.csv)")
@@ -215,12 +216,12 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
                      "or `rest`: the training examples that --max-train-examples leaves out, without their labels")
     add_setting_options(run)
     run.add_argument("--only", metavar="PATTERN", help="suite: the cells that fit, as in 'method=doktra,task=chem*'")
-    run.add_argument("--dry-run", action="store_true", help="suite: list the cells, what is finished and what is missing")
+    run.add_argument("--dry-run", action="store_true", help="list the cells, what is finished and what is missing")
     run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     run.add_argument("--isolate", action=argparse.BooleanOptionalAction, default=None,
-                     help="suite: each cell in a process of its own (default on a GPU)")
-    run.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine", help="suite: local (default) or ray")
-    run.add_argument("--workers", type=int, default=1, metavar="N", help="suite: cells at a time, devices shared out")
+                     help="each cell in a process of its own (a suite's default on a GPU)")
+    run.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine", help="local (default) or ray")
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="cells at a time, devices shared out")
     run.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster's; without it a local one is started")
     run.add_argument("--tracker", choices=("tensorboard", "wandb"), metavar="tracker",
                      help="loss terms of every epoch to tensorboard or wandb (default: none)")
@@ -259,6 +260,8 @@ def do_run(args: argparse.Namespace) -> int:
         return run_suite(args)
     if not args.method or not args.task:
         raise BadInput("name a method and a task: bench.py --method M --task T (see `bench.py list`)")
+    if args.only:
+        raise BadInput("--only picks cells of a suite; name the suite, or leave it out")
     METHODS.entry(args.method)
     TASKS.entry(args.task)
     seeds = parse_seeds(args.seeds or "0")
@@ -269,16 +272,28 @@ def do_run(args: argparse.Namespace) -> int:
 
     check_writable(args.results_dir)
 
+    from kdbench import grid
     from kdbench.runner import Request, Runner, plan
+    from kdbench.suite import Planned, Suite
     from kdbench.tables import run_table
 
     teacher, student = args.teacher or "tiny-teacher", args.student or "tiny-student"
     request = Request(args.method, args.task, teacher, student, args.variant, chosen, given, task_chosen,
                       args.recipe, data_dir, files, args.unlabelled)
     jobs = plan(request, seeds, controls=not args.no_controls)
+    planned = Planned({"method": args.method, "task": args.task, "options": chosen}, given, tuple(seeds))
+    suite = Suite(f"{args.method} on {args.task}", "one configuration", (planned,))
+    cells = [grid.Cell(request, job.cell.seed, job, planned) for job in jobs]
+    if args.dry_run:
+        print(grid.dry_run(suite, cells, args.results_dir, args.engine))
+        return DONE
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
                     tracker=args.tracker)
-    records = runner.run(jobs, fail_fast=args.fail_fast)
+    if args.engine != "local" or args.workers > 1 or args.isolate:
+        records = grid.run(suite, cells, runner, engine=args.engine, workers=args.workers, isolate=args.isolate,
+                           fail_fast=args.fail_fast, ray_address=args.ray_address)
+    else:
+        records = runner.run(jobs, fail_fast=args.fail_fast)
     if not runner.accelerator.is_main_process:
         return DONE
     if args.json:
@@ -531,16 +546,24 @@ def do_predict(args: argparse.Namespace) -> int:
 
 
 def chosen_records(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The records of the results folder that fit the filter."""
+    """The records of the results folder that belong to the suite, or fit the filter."""
     import fnmatch
 
     from kdbench.store import records
 
-    wanted = assignments(args.suite.split(","), "filter") if args.suite else {}
-    found = [record for record in records(args.results_dir)
-             if all(fnmatch.fnmatchcase(str(record["cell"].get(name, "")), pattern) for name, pattern in wanted.items())]
+    found = list(records(args.results_dir))
+    if args.suite and "=" not in args.suite:
+        from kdbench import suite as suites
+
+        found = suites.records_of(suites.load(args.suite, thorough=False), found)
+    elif args.suite:
+        wanted = assignments(args.suite.split(","), "filter")
+        if strange := [name for name in wanted if name not in FILTERS]:
+            raise BadInput(unknown("field of the filter", strange[0], FILTERS))
+        found = [record for record in found
+                 if all(fnmatch.fnmatchcase(str(record["cell"].get(name, "")), pattern) for name, pattern in wanted.items())]
     if not found:
-        raise BadInput(f"{args.results_dir}: no record{f' fits {args.suite!r}' if wanted else ''}; run something first")
+        raise BadInput(f"{args.results_dir}: no record{f' fits {args.suite!r}' if args.suite else ''}; run something first")
     return found
 
 
@@ -588,7 +611,10 @@ def do_report(args: argparse.Namespace) -> int:
     found = chosen_records(args)
     counts, cache = counts_of(args)
     beside = reported.against(found, reported.load(args.against)) if args.against else ()
-    page = report(found, counts, title=args.suite or str(args.results_dir.name), comparisons=beside, cache=cache)
+    from kdbench.study import facts
+
+    named = facts(args.results_dir)["title"] if (args.results_dir / "study.toml").is_file() else f"Results: {args.results_dir.name}"
+    page = report(found, counts, title=f"{named}: {args.suite}" if args.suite else named, comparisons=beside, cache=cache)
     part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
     part.write_text(page, encoding="utf-8")
     os.replace(part, args.out)

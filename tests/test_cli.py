@@ -108,6 +108,19 @@ def test_finished_cells_are_found_again(run_folder, capsys, no_data):
     assert capsys.readouterr().out == run_folder[1]
 
 
+def test_a_dry_run_of_one_configuration_runs_nothing(run_folder, tmp_path, capsys, no_data):
+    words = ["run", "--method", "doktra", "--task", "chemprot", "--seeds", "0,1", "--dry-run", "--results-dir"]
+    assert main([*words, str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  to run ") == 8 and "doktra on chemprot, tiny-student, seed 1" in out and "8 cells" in out
+    assert not list(store.records(tmp_path))
+
+
+def test_a_pattern_goes_with_a_suite(capsys):
+    assert main(["run", "--method", "finetune", "--task", "chemprot", "--only", "task=gad"]) == 2
+    assert "--only picks cells of a suite" in capsys.readouterr().err
+
+
 def test_the_python_face(run_folder, no_data):
     record = kdbench.run("doktra", "chemprot", teacher="tiny:bert", results_dir=run_folder[0], device="cpu", epochs=1,
                          max_train_examples=160, max_dev_examples=60)
