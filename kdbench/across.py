@@ -67,4 +67,4 @@ def across(sections: Sequence[Section]) -> list[Across]:
 
 def share_by_seed(row: Row, teacher: Row | None) -> list[float]:
     ours, theirs = row.scores(), teacher.scores() if teacher else {}
-    return [ours[seed] / theirs[seed] for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed]]
+    return [ours[seed] / theirs[seed] for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed] > 0]

@@ -79,8 +79,10 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     kept = [a for a in record.get("artefacts", []) if a["name"] not in {row["name"] for row in rows}]
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
-    for place in (out, *(out / row["name"] for row in rows)):
-        (place / "README.md").write_text(card(record, task), encoding="utf-8")
+    first = rows[0]["name"]
+    (out / "README.md").write_text(card(record, task, first, f"THIS_FOLDER/{first}"), encoding="utf-8")
+    for row in rows:
+        (out / row["name"] / "README.md").write_text(card(record, task, row["name"]), encoding="utf-8")
     return rows
 
 

@@ -14,8 +14,11 @@ AUTO = {"text-classification": "AutoModelForSequenceClassification",
         "token-classification": "AutoModelForTokenClassification"}
 
 
-def card(record: Mapping[str, Any], task: Task) -> str:
-    """README.md for the student of `record` (of status done): YAML metadata with `model-index`, then plain text."""
+def card(record: Mapping[str, Any], task: Task, form: str = "safetensors", folder: str = "THIS_FOLDER") -> str:
+    """README.md for the student of `record` (of status done): YAML metadata with `model-index`, then plain text.
+
+    form, folder  which export the card says how to load, and where that lies as seen from the card
+    """
     name = f"{record['cell']['student']}, {how(record)}, on {task.name}"
     sections = [
         f"---\n{metadata(record, task, name)}\n---",
@@ -23,7 +26,7 @@ def card(record: Mapping[str, Any], task: Task) -> str:
         about(record, task),
         "## Scores", scores(record),
         "## Size and speed", speed(record),
-        "## Use", usage(task),
+        "## Use", usage(task, form, folder),
         "## Data", data(record, task),
         "## Training", training(record),
     ]
@@ -86,25 +89,28 @@ def speed(record: Mapping[str, Any]) -> str:
         return markdown(head, lines) + "\n\nLatency was not measured."
     processor = record["provenance"].get("processor", "unknown processor")
     return (markdown(head, lines) + f"\n\nLatency of one text of the task, tokenisation apart: {latency['device']}, "
-            f"{latency['threads']} threads, {processor}, protocol `{latency['protocol']}`.")
+            f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, {processor}, protocol `{latency['protocol']}`.")
 
 
-def usage(task: Task) -> str:
+def usage(task: Task, form: str, folder: str) -> str:
     auto = AUTO[PIPELINES[task.kind]]
-    return f"""```python
+    transformers = f"""```python
 from transformers import {auto}, AutoTokenizer
 import kdbench.bilstm  # only for a BiLSTM: makes the Auto classes know it
 
-model = {auto}.from_pretrained("THIS_FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")
+model = {auto}.from_pretrained("{folder}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
 ```
 
-Answers in words, from safetensors or ONNX:
+"""
+    if form.startswith("onnx"):
+        transformers = "`model.onnx` runs on ONNX Runtime, without PyTorch. "
+    return f"""{transformers}Answers in words:
 
 ```python
 from kdbench.predict import load_predictor
 
-print(load_predictor("THIS_FOLDER").predict(["..."]))
+print(load_predictor("{folder}").predict(["..."]))
 ```"""
 
 

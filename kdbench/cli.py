@@ -285,7 +285,7 @@ def do_run(args: argparse.Namespace) -> int:
     suite = Suite(f"{args.method} on {args.task}", "one configuration", (planned,))
     cells = [grid.Cell(request, job.cell.seed, job, planned) for job in jobs]
     if args.dry_run:
-        print(grid.dry_run(suite, cells, args.results_dir, args.engine))
+        print(grid.dry_run(suite, cells, args.results_dir, args.engine, args.tracker))
         return DONE
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
                     tracker=args.tracker)
@@ -328,7 +328,7 @@ def run_suite(args: argparse.Namespace) -> int:
 
     cells = grid.cells(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
     if args.dry_run:
-        print(grid.dry_run(suite, cells, args.results_dir, args.engine))
+        print(grid.dry_run(suite, cells, args.results_dir, args.engine, args.tracker))
         return DONE
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite, threads=args.threads, profile=args.profile,
                     tracker=args.tracker)

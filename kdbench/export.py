@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX logits against PyTorch's; rounding alone gives about 1e-5
-# operators that hold weights: what dynamic quantisation turns to int8, and LayerNorm, which it does not
+# operators that hold weights: what dynamic quantisation turns to int8, and what it leaves, LayerNorm and convolutions
 WEIGHTED = ("MatMul", "Gemm", "LSTM", "Conv", "Gather", "LayerNormalization")
 
 
@@ -124,7 +124,10 @@ def write_onnx(folder: Path, place: Path) -> list[str]:
 
 
 def write_int8(folder: Path, place: Path) -> list[str]:
-    """Weights int8 per channel, activations by the batch (dynamic): per tensor loses five times as much."""
+    """Weights int8 per channel, activations by the batch (dynamic): per tensor loses five times as much.
+
+    Convolutions stay fp32: ONNX Runtime has them in int8 only per tensor.
+    """
     import onnx
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -133,7 +136,8 @@ def write_int8(folder: Path, place: Path) -> list[str]:
     to_onnx(open_torch(folder, 1, "cpu"), plain)
     # without it, weights that layers share (all of ALBERT's) stand behind Identity nodes and stay fp32
     quant_pre_process(plain, simple, skip_symbolic_shape=True)
-    quantize_dynamic(simple, int8, per_channel=True)
+    convolutions = [node.name for node in onnx.load(simple).graph.node if node.op_type == "Conv"]
+    quantize_dynamic(simple, int8, per_channel=True, nodes_to_exclude=convolutions)
     plain.unlink()
     simple.unlink()
     return fp32_layers(onnx.load(int8))

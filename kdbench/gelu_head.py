@@ -57,6 +57,7 @@ class GeluHeadModel(PreTrainedModel):
 
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
         self.encoder.set_attn_implementation(attn_implementation, *args, **kwargs)
+        self.config._attn_implementation = self.encoder.config._attn_implementation  # where other code asks for it
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
                 labels: Tensor | None = None, **wanted: Any) -> SequenceClassifierOutput:

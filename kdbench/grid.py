@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kdbench import store
+from kdbench import store, trackers
 from kdbench.cli import guarded, one_line
 from kdbench.errors import BadInput, Skip
 from kdbench.progress import Overall, clock, say
@@ -95,14 +96,15 @@ def missing_models(request: Request) -> list[str]:
 # --- before ---------------------------------------------------------------------------------------
 
 
-def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str = "local") -> str:
+def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str = "local",
+            tracker: str | None = None) -> str:
     """What would run: cells with the figures published for them, what is finished, what is missing, and how long it may take."""
     times = seconds_by_kind(folder)
     lines = [f"suite {suite.name}: {' '.join(suite.about.split())}"]
     for hours, where in ((suite.cpu_hours, "CPU-hours on two cores"), (suite.gpu_hours, "GPU-hours")):
         if hours:
             lines.append(f"expected: {hours:g} {where} (an estimate)")
-    left, unknown_time, missing = 0.0, 0, {}
+    left, unknown_time, missing, states = 0.0, 0, {}, Counter[str]()
     for cell in all_cells:
         lacking = [] if cell.reason else list(dict.fromkeys([*filter(None, [cell.missing]), *missing_models(cell.request)]))
         if cell.reason:
@@ -117,6 +119,7 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
             kind = kind_of(cell.job.cell.described()) if cell.job else None
             left += times.get(kind, 0.0)
             unknown_time += kind not in times
+        states[state] += 1
         control = cell.job is not None and cell.job.role != "method"
         told = "" if control else "".join(f", {name}={value}" for name, value in cell.planned.chosen.items())
         figures = () if control else cell.planned.published
@@ -127,9 +130,16 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
         from kdbench.ray_engine import installed
 
         missing.update({} if installed() else {"extra ray: `pip install kdbench[ray]`": None})
+    if tracker:
+        try:
+            trackers.check(tracker)
+        except BadInput as error:
+            missing[one_line(error)] = None
     lines += ["missing:", *(f"  {line}" for line in missing)] if missing else []
-    lines.append(f"{len(all_cells)} cells; about {clock(left)} by earlier records"
-                 + (f", {unknown_time} of them never run here before" if unknown_time else ""))
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    known = f"about {clock(left)} by earlier records" if unknown_time < states["to run"] else "no earlier record tells how long"
+    some = f", which know none of {unknown_time} of them" if 0 < unknown_time < states["to run"] else ""
+    lines.append(f"{len(all_cells)} cells: {counts}" + (f"; to run: {known}{some}" if states["to run"] else ""))
     return "\n".join(lines)
 
 

@@ -239,10 +239,10 @@ class Lab:
             part = folder.with_name(f"{folder.name}.part")  # ours alone: the lock is held
             shutil.rmtree(part, ignore_errors=True)
             model.module.save_pretrained(part)
-            save_model(model.module, str(part / "model.safetensors"))  # tied weights as `load_model` wants them
+            save_weights(model.module, part / "model.safetensors")  # tied weights as `load_model` wants them
             model.tokenizer.save_pretrained(part)
             if any(True for _ in objective.parameters()):
-                save_model(objective, str(part / "objective.safetensors"))
+                save_weights(objective, part / "objective.safetensors")
             made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "accumulate": training.accumulate,
                     "history": history}
             (part / "stage.json").write_text(json.dumps(made))
@@ -379,6 +379,19 @@ class Lab:
 
     def seed_for(self, *axes: str) -> int:
         return seed_for(self.seed, *axes)
+
+
+def save_weights(module: torch.nn.Module, path: Path) -> None:
+    """The same file for the same weights: safetensors lists the names of tied ones in the order of a hash map, and models that
+    are trained further are known by their files."""
+    save_model(module, str(path))
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            stream.seek(8)
+            stream.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
 
 
 def agreed(accelerator: Any, value: Any) -> Any:

@@ -73,7 +73,8 @@ def clock(seconds: float) -> str:
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # one write: workers share the stream
+    sys.stderr.flush()
 
 
 class Phases:

@@ -16,8 +16,10 @@ from kdbench import plots
 from kdbench import render as show
 from kdbench.columns import COLUMNS, DEFAULT, LATENCY
 from kdbench.contrasts import Counts
+from kdbench.metrics import METRICS
+from kdbench.registry import METHODS
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, at, called, shared_share, trouble
+from kdbench.rows import Group, Line, at, called, naive, shared_share, trouble
 from kdbench.tables import Section, Table, build, matrix, summary
 
 if TYPE_CHECKING:
@@ -63,13 +65,15 @@ def report(
     page = environment.get_template("report.html")
     return page.render(
         title=title,
+        light=Markup(plots.LIGHT),
+        dark=Markup(plots.DARK),
         counted=counted(records),
         sections=[view(section, table, number) for number, section in enumerate(table.sections)],
         across=[across(table, kind) for kind in dict.fromkeys(row.kind for row in table.across)],
         published=told(list(comparisons)),
         published_head=HEAD,
-        legend_of=[(column.title, column.about) for column in COLUMNS.values()
-                if any(shown.name.startswith(column.name) for shown in table.columns)],
+        methods=methods(table),
+        legend_of=legend_of(table),
         notes=table.notes,
         origins=origins(records),
         corpora=[corpus(section.group) for section in table.sections],
@@ -93,16 +97,33 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def methods(table: Table) -> list[tuple[str, str]]:
+    """What the rows' names stand for, in one line each."""
+    rows = [line.row for section in table.sections for line in section.lines]
+    named = [row.method for row in rows if row.role != "teacher"]
+    said = [("teacher", "the larger model, fine-tuned, that students learn from")] * any(row.role == "teacher" for row in rows)
+    return said + [(name, METHODS.entry(name).about if name in METHODS else "a plugin's method") for name in sorted(set(named))]
+
+
+def legend_of(table: Table) -> list[tuple[str, str]]:
+    """The columns that some table of the page shows, explained."""
+    heads = {text for section in table.sections if section.lines for text in matrix(section, table.columns)[0]}
+    shown = [column.name for column in table.columns if column.title in heads]
+    return [(column.title, column.about) for column in COLUMNS.values()
+            if any(name == column.name or column.name in LATENCY and name.startswith(column.name) for name in shown)]
+
+
 # ---- one task --------------------------------------------------------------------------------------------------------
 
 
 def view(section: Section, table: Table, number: int) -> dict[str, Any]:
     """All that the page shows of one section."""
-    series = plots.series_of([label(line, section) for line in section.lines])
+    series = plots.series_of([label(line, section) for line in section.lines if line.row.served])
     head, lines = matrix(section, table.columns) if section.lines else ([], [])
     return {
         "anchor": f"task-{number}",
         "title": section.title,
+        "metric": METRICS[section.group.metric].about if section.group.metric in METRICS else "",
         "caption": section.caption,
         "advice": advice(section) if section.lines else [],
         "legend": [(plots.key(one), one.name) for one in series.values()],
@@ -117,9 +138,12 @@ def view(section: Section, table: Table, number: int) -> dict[str, Any]:
 
 
 def label(line: Line, section: Section) -> str:
-    """The name of a row in pictures: its student is said where the task has several."""
-    several = len({other.row.student for other in section.lines if other.row.competes}) > 1
-    return f"{line.name}, {line.row.student}" if several and line.row.role != "teacher" else line.name
+    """The name of a row in pictures: student and teacher are said where the task has several."""
+    others = [other.row for other in section.lines if other.row.competes]
+    several = len({row.student for row in others}) > 1
+    teacher = line.row.cell.get("teacher")
+    name = f"{line.name}, {line.row.student}" if several and line.row.role != "teacher" else line.name
+    return f"{name}, from {teacher}" if teacher and len({row.cell.get("teacher") for row in others} - {None}) > 1 else name
 
 
 def trade_offs(section: Section, table: Table, series: dict[str, plots.Series]) -> list[tuple[str, str]]:
@@ -135,24 +159,37 @@ def trade_offs(section: Section, table: Table, series: dict[str, plots.Series]) 
     return pictures
 
 
+def sheets(table: Table) -> dict[str, str]:
+    """The trade-offs of every section as an SVG file, by the name that the file is given."""
+    made: dict[str, str] = {}
+    for section in table.sections:
+        series = plots.series_of([label(line, section) for line in section.lines if line.row.served])
+        if panels := trade_offs(section, table, series):
+            task = section.group.task
+            name = f"trade-offs-{task}.svg" if f"trade-offs-{task}.svg" not in made else f"trade-offs-{task}-{len(made) + 1}.svg"
+            made[name] = plots.sheet(section.title, panels, list(series.values()))
+    return made
+
+
 def points_of(section: Section, column: str, series: dict[str, plots.Series]) -> list[plots.Point]:
     points = []
     for line in section.lines:
         cost, score = line.values.get(column), line.values.get("test")
-        if cost is not None and score is not None and cost.mean > 0:
+        if line.row.served and cost is not None and score is not None and cost.mean > 0:
             points.append(plots.Point(series[label(line, section)], cost.mean, 100 * score.mean,
                                       None if score.sd is None else 100 * score.sd))
     return points
 
 
 def spread(section: Section, series: dict[str, plots.Series]) -> str:
-    scores = {label(line, section): [100 * score for score in line.row.scores().values()] for line in section.lines}
+    scores = {label(line, section): [100 * score for score in line.row.scores().values()]
+              for line in section.lines if line.row.served}
     rows = [(series[name], found) for name, found in scores.items() if found]
     return plots.spread(rows) if any(len(found) > 1 for _, found in rows) else ""
 
 
-def learning(section: Section) -> list[tuple[str, str]]:
-    """Name and curves of each student, of its first seed: terms and dev score by epoch, stages end to end."""
+def learning(section: Section) -> list[tuple[str, list[str]]]:
+    """Name and curves of each student, of its first seed: loss terms and dev score by epoch, stages end to end."""
     pictures = []
     for line in section.lines:
         if line.row.part or not line.row.records:
@@ -162,18 +199,24 @@ def learning(section: Section) -> list[tuple[str, str]]:
                    if line.row.role == "teacher" or entry.get("role", "student") == "student"]
         if len(entries) < 2:
             continue
-        terms: dict[str, list[tuple[float, float]]] = {}
-        dev: list[tuple[float, float]] = []
         stages: dict[str, float] = {}
         for epoch, entry in enumerate(entries, 1):
             stages.setdefault(entry["stage"], epoch)
-            for name, value in (entry.get("terms") or {}).items():
-                if value is not None and math.isfinite(value):
-                    terms.setdefault(name, []).append((epoch, value))
-            if entry.get("dev") is not None:
-                dev.append((epoch, 100 * entry["dev"]))
-        pictures.append((f"{label(line, section)}, seed {seed}", plots.curves(terms, dev, stages)))
+        terms = {name: curve([(entry.get("terms") or {}).get(name) for entry in entries])
+                 for name in dict.fromkeys(name for entry in entries for name in entry.get("terms") or ())}
+        dev = curve([entry.get("dev") for entry in entries], 100)
+        both = [plots.curves(terms, stages, "loss terms")] * bool(terms)
+        both += [plots.curves({"dev score": dev}, stages, "dev score")] * bool(dev)
+        pictures.append((f"{label(line, section)}, seed {seed}", both))
     return pictures
+
+
+def curve(values: list[float | None], scale: float = 1) -> list[plots.Pair]:
+    """(epoch, value) from the first number to the last; between them what is no number leaves a gap."""
+    points = [(epoch, scale * value if value is not None and math.isfinite(value) else math.nan)
+              for epoch, value in enumerate(values, 1)]
+    there = [epoch for epoch, value in points if not math.isnan(value)]
+    return [point for point in points if there and there[0] <= point[0] <= there[-1]]
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------
@@ -185,22 +228,26 @@ def advice(section: Section) -> list[str]:
     if not students:
         return []
     best = max(students, key=lambda line: line.values["test"].mean)
+    floor = naive(section.group, "test")
+    if floor is not None and best.values["test"].mean <= floor:
+        return [f"No student scores more than the naive predictor, which reads no text ({100 * floor:.1f}): "
+                "nothing can be said of the methods."]
     return [*leaders(section, students, best), *gains(section, students), *budgets(section)]
 
 
 def leaders(section: Section, students: list[Line], best: Line) -> list[str]:
-    rank = "scores best of the students:" if len(students) > 1 else "scores"
-    said = f"{label(best, section)} {rank} {show.points(best.values['test'])} on test"
+    equal = [label(line, section) for line in students if line.values["test"].mean == best.values["test"].mean]
+    rank = "" if len(students) == 1 else " best of the students:" if len(students) > len(equal) else " alike:"
+    said = f"{enumerated(equal)} score{'s' * (len(equal) == 1)}{rank} {show.points(best.values['test'])} on test"
     if kept := best.values.get("retained"):
-        said += f", {show.percent(kept)} of its teacher's score"
-    tied = [label(line, section) for line in students if line.tie == "a" and line is not best]
-    seeds = len(best.row.seeds)
+        said += f", {show.percent(kept)} of the teacher's score"
+    tied = [name for line in students if line.tie == "a" and (name := label(line, section)) not in equal]
     if best.tie and tied:
-        said += f". It cannot be told apart from {enumerated(tied)}"
-    elif best.tie and len(students) > 1:
+        said += f". {'It' if len(equal) == 1 else 'They'} cannot be told apart from {enumerated(tied)}"
+    elif best.tie and len(equal) == 1 < len(students):
         said += ". No other student is as good"
     elif len(students) > 1:
-        said += f". With {plural(seeds, 'seed')} this is preliminary: no ranking can be concluded"
+        said += f". With {plural(len(best.row.seeds), 'seed')} this is preliminary: no ranking can be concluded"
     return [f"{said}."]
 
 
@@ -223,15 +270,17 @@ def gains(section: Section, students: list[Line]) -> list[str]:
 
 
 def budgets(section: Section) -> list[str]:
-    """One sentence a budget, along its frontier: up to so much, this."""
+    """One sentence a budget, along its frontier: what so much buys."""
     series = plots.series_of([label(line, section) for line in section.lines])
     sentences = []
     for budget in BUDGETS:
-        steps = plots.frontier(points_of(section, budget.column, series))
+        points = points_of(section, budget.column, series)
+        steps = plots.frontier(points)
+        bought = [f"{budget.limit.format(show.number(Value(p.cost)))} for {p.score:.1f} points ({p.series.name})" for p in steps]
         if len(steps) > 1:
-            choices = [f"{p.series.name} from {budget.limit.format(show.number(Value(p.cost)))} on ({p.score:.1f})"
-                       for p in steps]
-            sentences.append(f"Where {budget.noun} is bound: {'; '.join(choices)}.")
+            sentences.append(f"What a budget of {budget.noun} buys: {'; '.join(bought)}.")
+        elif len({p.cost for p in points}) > 1:
+            sentences.append(f"Least {budget.noun} and best score together: {bought[0]}.")
     return sentences
 
 
@@ -263,19 +312,19 @@ def across(table: Table, kind: str) -> dict[str, Any]:
     }
 
 
-def origins(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    """Code, versions and machine of the runs, in words, with the number of runs of each."""
-    found: dict[str, int] = {}
+def origins(records: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    """Versions and machine of the runs, in words, with the number of runs of each and the code's commits."""
+    found: dict[str, list[str]] = {}
     for record in records:
         facts = record.get("provenance") or {}
         packages = ", ".join(f"{name} {version}" for name, version in (facts.get("packages") or {}).items())
-        commit = f"commit {facts['commit'][:10]}" if facts.get("commit") else "no commit known"
-        said = [f"kdbench {facts.get('kdbench', '?')}", commit + (" with changes" if facts.get("dirty") else ""),
-                f"Python {facts.get('python', '?')}", packages, facts.get("processor"), facts.get("system"),
-                facts.get("device"), f"{facts['threads']} threads" if facts.get("threads") else ""]
-        line = "; ".join(str(fact) for fact in said if fact)
-        found[line] = found.get(line, 0) + 1
-    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+        said = [f"kdbench {facts.get('kdbench', '?')}", f"Python {facts.get('python', '?')}", packages, facts.get("processor"),
+                facts.get("system"), facts.get("device"), plural(facts["threads"], "thread") if facts.get("threads") else ""]
+        commit = facts["commit"][:10] if facts.get("commit") else "unknown"
+        found.setdefault("; ".join(str(fact) for fact in said if fact), []).append(
+            commit + (" with changes" if facts.get("dirty") else ""))
+    return sorted(((len(commits), f"{line}; commit{'s' * (len(set(commits)) > 1)} {', '.join(sorted(set(commits)))}")
+                   for line, commits in found.items()), key=lambda pair: (-pair[0], pair[1]))
 
 
 def corpus(group: Group) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def mismatch(figure: Reported, group: Group) -> str:
     if figure.not_comparable:
         return figure.not_comparable
     if group.task != figure.task:
-        return f"theirs: {figure.protocol}, our task {figure.task}; here: {group.metric} on test of {group.task}"
+        return f"theirs: {figure.protocol}, our task {figure.task}; here: {group.metric} on test of {group.task}{about(group.metric)}"
     if group.data.get("kind") != "real":
         return f"theirs: the real corpus; here: {group.kind} data"
     if group.data.get("published_files") is False:
@@ -187,7 +187,14 @@ def split_of(figure: Reported, group: Group) -> str | None:
 
 
 def other_metric(figure: Reported, group: Group) -> str:
-    return f"theirs: {figure.protocol}; the table's {group.metric} on test is another measure"
+    return f"theirs: {figure.protocol}; the table's {group.metric} on test is another measure{about(group.metric)}"
+
+
+def about(metric: str) -> str:
+    """What a metric counts, behind its name: what makes two scores on one corpus incomparable."""
+    from kdbench.metrics import METRICS
+
+    return f": {METRICS[metric].about}" if metric in METRICS else ""
 
 
 def judge(figure: Reported, name: str, scores: dict[int, float], split: str, group: Group) -> Comparison:

@@ -50,6 +50,11 @@ class Row:
         """Whether this is a trained student, which the table compares; teachers and parts stand beside."""
         return not self.part and self.role != "teacher"
 
+    @property
+    def served(self) -> bool:
+        """Whether this can be deployed: a model or an export of it, not what a method made on its way."""
+        return not self.part or any(one["name"] == self.part for record in self.records.values() for one in record.get("artefacts") or ())
+
     @cached_property
     def key(self) -> str:
         return as_text(self.cell)
@@ -226,13 +231,13 @@ def naive(group: Group, split: str) -> float | None:
 
 
 def shared_share(row: Row, other: Row | None, split: str = "test") -> float | None:
-    """Mean score of `row` over that of `other`, on the seeds that both have."""
+    """Mean score of `row` over that of `other`, on the seeds that both have; None unless that is above 0."""
     if other is None:
         return None
     ours, theirs = row.scores(split), other.scores(split)
     both = ours.keys() & theirs.keys()
     below = math.fsum(theirs[seed] for seed in both)
-    return math.fsum(ours[seed] for seed in both) / below if below else None
+    return math.fsum(ours[seed] for seed in both) / below if below > 0 else None
 
 
 def shared_gain(row: Row, other: Row | None, split: str = "test") -> list[float]:

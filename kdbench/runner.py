@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from kdbench import corpora, measure, metrics, options, provenance, spec, store, trackers
+from kdbench import corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
 from kdbench.errors import BadInput, Broken, Skip
 from kdbench.identity import digest
 from kdbench.lab import Lab, Workshop, agreed
@@ -242,6 +242,7 @@ class Runner:
     def execute(self, job: Job, label: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Train, score, measure; an exception becomes a failed record."""
         begun = time.monotonic()
+        cpu.give_back_freed_memory()  # or this cell's peak would be that of the largest before it
         measure.reset_peak_memory()
         if self.accelerator.is_main_process:
             say(f"{label}{job.cell.label}")

@@ -4,6 +4,7 @@
     results/<study>/records/     one JSON file a cell, counts beside it
     results/<study>/README.md    generated: the tables, every column explained, the commands
     results/<study>/table.csv    generated: the same as data
+    results/<study>/*.svg        generated: score against latency, size and training cost, a file a task
 
 Nobody edits the generated files; a test holds that each equals what its records give.
 """
@@ -51,9 +52,12 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
     """The generated files of a study, by name, from its records (and `published`, a file of published figures)."""
+    from kdbench.report import sheets
+
     said = facts(folder)
     records = list(store.records(folder))
     table = build(records, lambda record: store.counts(folder, record), cache=Cache())
+    pictures = sheets(build(records, columns=["test", "megabytes", "p50_ms", "training_seconds"]))
     shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) for c in table.columns)]
     commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}"])
     blocks = [
@@ -63,6 +67,8 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
         f"```\n{commands}\n```",
         "## Tables",
         render(table, "markdown").strip(),
+        *(f"![{name.removesuffix('.svg')}: score against cost; dashed: the frontier, which nothing cheaper reaches]({name})"
+          for name in pictures),
     ]
     if published is not None:
         beside = reported.against(records, reported.load(published))
@@ -72,7 +78,7 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
         "\n".join(["- **n**: number of seeds", *(f"- **{column.title}**: {column.about}" for column in shown)]),
         "`table.csv` holds the same figures, scores as fractions.",
     ]
-    return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv")}
+    return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv"), **pictures}
 
 
 def write(folder: Path, published: Path | None = None) -> list[Path]:

@@ -26,7 +26,7 @@ import dataclasses
 import fnmatch
 import itertools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from kdbench.errors import BadInput
 from kdbench.listing import SUITES, suites
 from kdbench.options import build
 from kdbench.registry import METHODS, unknown
+from kdbench.reported import as_option
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
@@ -47,6 +48,9 @@ TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", 
 # Of a published figure: the metric, the score x 100, the system's name in results/reported.csv; `over` says what it
 # is where it is no score of one cell (an average over tasks, a difference).
 FIGURE = {"metric", "value", "system", "over"}
+
+DEFAULTS = {"teacher": "tiny-teacher", "student": "tiny-student", "variant": "corrected"}
+CONTROLS = ("finetune", "logit_kd")  # they have no published reading
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,11 @@ def find(name: str) -> Path:
     raise BadInput(unknown("suite", name, known) + "; or give the path of a .toml file")
 
 
-def load(name: str) -> Suite:
-    """Read and check a suite; all mistakes of the file are reported at once, each with its key."""
+def load(name: str, *, thorough: bool = True) -> Suite:
+    """Read and check a suite; all mistakes of the file are reported at once, each with its key.
+
+    Without `thorough` options and settings are taken as they stand: what would be checked with a method needs PyTorch.
+    """
     path = find(name)
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -110,7 +117,7 @@ def load(name: str) -> Suite:
         try:
             if not wrong:
                 given = {"seeds": raw.get("seeds", 1), "controls": raw.get("controls", True), **defaults, **entry}
-                cells += expand(given, raw.get("data") == "lookalike")
+                cells += expand(given, raw.get("data") == "lookalike", thorough=thorough)
         except BadInput as error:
             wrong = [str(error)]
         mistakes += [f"cells[{number}]: {mistake}" for mistake in wrong]
@@ -128,7 +135,7 @@ def strange(entry: dict[str, Any]) -> list[str]:
     return [unknown("key", key, valid) for key in entry if key not in valid]
 
 
-def expand(entry: dict[str, Any], lookalike: bool = False) -> list[Planned]:
+def expand(entry: dict[str, Any], lookalike: bool = False, *, thorough: bool = True) -> list[Planned]:
     """The grid of one entry: the product over every value that is a list. All its mistakes are raised as one `BadInput`."""
     axes = {key: value for key, value in entry.items() if key not in BESIDE and key != "options"}
     seeds, figures, resources = parse(entry["seeds"]), entry.get("published", []), entry.get("resources", {})
@@ -145,7 +152,8 @@ def expand(entry: dict[str, Any], lookalike: bool = False) -> list[Planned]:
         for options in product(by_method.get(point["method"], {})):
             fields = {k: v for k, v in point.items() if k in FIELDS} | {"options": options}
             settings = {k: v for k, v in point.items() if k in SETTINGS}
-            mistakes.update(dict.fromkeys(wrong(fields, settings, lookalike)))
+            if thorough:
+                mistakes.update(dict.fromkeys(wrong(fields, settings, lookalike)))
             beside = tuple(figure for figure in figures if matches(figure, fields))
             found.append(Planned(fields, settings, seeds, beside, resources, entry["controls"]))
     for figure in figures:
@@ -213,9 +221,43 @@ def only(suite: Suite, pattern: str) -> Suite:
             raise BadInput(f"--only {pattern!r}: write FIELD=PATTERN[,...], a field being one of "
                            f"{', '.join(sorted(FIELDS - {'options', 'task_options'}))}")
         wanted[name.strip()] = value.strip()
-    defaults = {"teacher": "tiny-teacher", "student": "tiny-student", "variant": "corrected"}
     kept = tuple(cell for cell in suite.cells
-                 if all(fnmatch.fnmatchcase(str(cell.fields.get(k, defaults.get(k, ""))), v) for k, v in wanted.items()))
+                 if all(fnmatch.fnmatchcase(str(cell.fields.get(k, DEFAULTS.get(k, ""))), v) for k, v in wanted.items()))
     if not kept:
         raise BadInput(f"--only {pattern!r}: picks none of the {len(suite.cells)} cells of {suite.name}")
     return dataclasses.replace(suite, cells=kept)
+
+
+def records_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records that cells of the suite and their controls have left, of any seed; by what the suite's file says."""
+    return [record for record in records if any(left_by(record, planned, suite.data) for planned in suite.cells)]
+
+
+def left_by(record: dict[str, Any], planned: Planned, data: str) -> bool:
+    """Is this the record of the point, or of one of its controls?"""
+    cell, fields = record["cell"], {**DEFAULTS, **planned.fields}
+    teacher, student, method = name_of(fields["teacher"]), name_of(fields["student"]), METHODS.entry(fields["method"]).name
+    if cell["task"] != fields["task"] or data not in ("any", (record.get("data") or {}).get("kind", data)):
+        return False
+    if not agrees(planned.settings, cell.get("settings")) or not agrees(fields.get("task_options", {}), cell.get("task_options")):
+        return False
+    same = cell["method"] == method and cell["student"] == student and cell.get("teacher") in (teacher, None)
+    read = method in CONTROLS or cell.get("variant") == fields["variant"]
+    if same and read and agrees(fields["options"], cell.get("options")):
+        return True
+    if not planned.controls:
+        return False
+    alike = {"finetune": (teacher, student), "logit_kd": (student,)}
+    return cell["student"] in alike.get(cell["method"], ()) and cell.get("teacher") in (teacher, None)
+
+
+def name_of(model: str) -> str:
+    """A model as records call it: without the folder that holds it."""
+    label, _, path = model.rpartition("=")
+    return label or (Path(path).name if path.startswith((".", "~", "/")) else path)
+
+
+def agrees(given: dict[str, Any], found: dict[str, Any] | None) -> bool:
+    """Does every value that the file gives stand in the record? Settings that decide no result do not stand there."""
+    there = found or {}
+    return all(there[name] == value or as_option(there[name]) == as_option(value) for name, value in given.items() if name in there)

@@ -12,10 +12,11 @@ TEXTS = [f"{drug} {verb} the {target} of {number} cells, but not (at all) of oth
 LABELS = {"single": ("none", "inhibits", "activates"), "multi": ("growth", "death", "repair"), "regression": (),
           "tags": ("O", "B-GENE", "I-GENE")}
 BILSTM = Recipe(config={"type": "kdbench_bilstm", "embedding_size": 32, "hidden_size": 32, "classifier_size": 16})
+RECIPES = {"bilstm": BILSTM, "bilstm: cnn": Recipe(config={**BILSTM.config, "embedding": "cnn"})}
 
 
 def student(name: str = "tiny:bert", kind: str = "single", seed: int = 0) -> Model:
-    source = Source(name, recipe=BILSTM) if name == "bilstm" else resolve(name)
+    source = Source(name, recipe=RECIPES[name]) if name in RECIPES else resolve(name)
     tokenizer = train_tokenizer("bert", TEXTS)
     return build(source, Head(kind, LABELS[kind]), seed=seed, texts=lambda: TEXTS, tokenizer=tokenizer)
 

@@ -37,9 +37,17 @@ def test_real_data_bring_their_licence_citation_and_checksum():
 def test_where_it_comes_from_and_what_it_costs():
     text = card(record(size={"parameters": 14_300_000, "megabytes": 57.2}, options={"margin": 2.0}), TASK)
     for fact in ("# small-student, doktra from bert-teacher, on chemprot", "14.3M", "57.2", "margin 2.0", "epochs 3",
-                 "student 60.0, teacher 100.0", "1 threads, a processor", "AutoModelForSequenceClassification.from_pretrained"):
+                 "student 60.0, teacher 100.0", "1 thread, a processor", "AutoModelForSequenceClassification.from_pretrained"):
         assert fact in text, fact
     assert "# small-student, finetune, on chemprot" in card(record(method="finetune"), TASK)
+
+
+def test_a_card_says_how_to_load_what_lies_beside_it():
+    """An ONNX folder holds no weights that `from_pretrained` could read."""
+    assert 'from_pretrained("THIS_FOLDER")' in card(record(), TASK)
+    assert 'from_pretrained("THIS_FOLDER/safetensors")' in card(record(), TASK, "safetensors", "THIS_FOLDER/safetensors")
+    onnx = card(record(), TASK, "onnx_int8")
+    assert "from_pretrained" not in onnx and 'load_predictor("THIS_FOLDER")' in onnx
 
 
 def test_exports_have_rows_of_their_own():

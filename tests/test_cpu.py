@@ -1,5 +1,8 @@
 """What replaces torch's own on a CPU computes the same."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -86,3 +89,16 @@ def test_a_saved_model_does_not_say_how_it_was_trained(tmp_path):
     cpu.prepare(made.module)
     made.module.save_pretrained(tmp_path)
     assert cpu.ATTENTION not in (tmp_path / "config.json").read_text()
+
+
+def test_what_was_freed_is_given_back_from_below_what_is_held():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    cpu.keep_freed_memory()
+    blocks = [torch.ones(2**18) for _ in range(256)]
+    full, held = resident(), blocks[-1]
+    del blocks
+    assert resident() > full - 2**27  # kept
+    cpu.give_back_freed_memory()
+    assert resident() < full - 2**27 and held.sum() == 2**18

@@ -42,6 +42,7 @@ def test_onnx_gives_pytorchs_logits_at_any_length_and_batch(tmp_path, name, kind
                      "albert.encoder.albert_layer_groups.*.albert_layers.*.attention.LayerNorm",
                      "albert.encoder.albert_layer_groups.*.albert_layers.*.full_layer_layer_norm"]),
     ("bilstm", []),
+    ("bilstm: cnn", ["encoder.embeddings.convolutions.*"]),
 ])
 def test_int8_is_small_close_and_names_what_it_leaves(tmp_path, name, left):
     write(tmp_path / "run", name, "tags")

@@ -182,7 +182,7 @@ def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, tmp_pat
     out = capsys.readouterr().out
     made = suite.load(name)
     assert made.name == name and made.about and (made.cpu_hours or made.gpu_hours)
-    assert "cells; about" in out and "(an estimate)" in out
+    assert " cells: " in out.splitlines()[-1] and "(an estimate)" in out
     for cell in made.cells:
         for figure in cell.published:
             assert f"published: {figure['metric']} {figure['value']:g}" in out
@@ -239,8 +239,11 @@ student = "some/encoder"
     assert "method doktra is for tasks of kind" in out  # skipped, with its reason
     assert "KM-BERT" in out  # missing, with where to get it
     assert main(words(path, tmp_path / "r", "--dry-run")) == 0
-    states = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and " on " in line]
+    lines = capsys.readouterr().out.splitlines()
+    states = [line.split()[0] for line in lines if line.startswith("  ") and " on " in line]
     assert sorted(states) == ["finished", "finished", "missing", "missing", "skipped", "to"]  # to run: what failed
+    assert re.fullmatch(r"6 cells: .*2 missing.*; to run: about \d+s by earlier records", lines[-1])
+    assert all(part in lines[-1] for part in ("2 finished", "1 to run", "1 skipped"))
     assert main(words(path, tmp_path / "r", "--only", "method=standin", "--fail-fast", "--json")) == 1
     again = {r["id"]: r for r in json.loads(capsys.readouterr().out)}  # the finished one is kept, and the failed one ends it
     assert [r["status"] for r in again.values()] == ["done", "failed"]
@@ -384,8 +387,11 @@ def test_a_tracker_gets_the_named_loss_terms_of_every_epoch(tmp_path):
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
-    assert main(["--method", "finetune", "--task", "chemprot", "--tracker", "wandb", "--results-dir", str(tmp_path)]) == 2
+    words = ["--method", "finetune", "--task", "chemprot", "--tracker", "wandb", "--results-dir", str(tmp_path)]
+    assert main(words) == 2
     assert "pip install wandb" in capsys.readouterr().err
+    assert main([*words, "--dry-run"]) == 0
+    assert "pip install wandb" in capsys.readouterr().out
 
 
 def test_training_examples_left_out_can_teach_without_their_labels(tmp_path):

@@ -1,5 +1,6 @@
 """The page: one well-formed file that asks no network for anything and says what the records say."""
 
+import math
 import re
 import subprocess
 import sys
@@ -91,9 +92,40 @@ def test_advice_says_what_the_statistics_say():
     text = advised(mixed())
     assert "dsg_kd scores best of the students" in text or "doktra scores best of the students" in text
     assert "Better than the same student without a teacher, beyond chance:" in text
-    assert "Where latency is bound: doktra from 1.00 ms a text on" in text
+    assert "What a budget of latency buys: 1.00 ms a text for" in text
     few = advised(study(seeds=range(2)))
     assert "preliminary: no ranking can be concluded" in few and "beyond chance" not in few
+
+
+def test_advice_claims_nothing_of_students_that_learned_nothing():
+    """A table of zeros has no best student, and no budget buys anything."""
+    none = [record(role="teacher", method="finetune", student="bert-teacher", teacher=None, test=0.0), record("doktra", test=0.0)]
+    assert "No student scores more than the naive predictor" in advised(none)
+    assert "best" not in advised(none) and "budget" not in advised(none)
+
+
+def test_students_of_one_score_share_the_first_place():
+    same = [record(method) for method in ("doktra", "dsg_kd")]
+    for made in same:
+        made["score"]["test"] = 0.7
+    assert "doktra and dsg_kd score alike: 70.0" in advised(same)
+
+
+def test_what_a_method_made_on_its_way_is_no_choice():
+    """A method's own teacher stands in the table; it is neither recommended nor drawn."""
+    made = [record("finetune", test=0.5), record("doktra", test=0.6)]
+    made[1]["rows_more"] = [{"name": "calibrated teacher", "score": {"dev": 0.9, "test": 0.9}, "size": {"megabytes": 1.0},
+                             "latency": {"p50_ms": 0.1}}]
+    (section,) = build(made).sections
+    assert any("calibrated teacher" in line.name for line in section.lines)
+    assert "calibrated teacher" not in advised(made)
+    drawn = report(made).split("<h3>Table</h3>")[0]
+    assert "doktra: calibrated teacher" not in drawn
+
+
+def test_pictures_tell_students_of_two_teachers_apart():
+    made = [record("doktra", teacher=teacher, test=score) for teacher, score in (("small", 0.6), ("large", 0.7))]
+    assert "doktra, from large scores best" in advised(made)
 
 
 def test_equal_students_are_called_equal():
@@ -145,14 +177,45 @@ def test_frontier_holds_the_points_that_nothing_beats():
     lambda s: plots.pareto([Point(s["a"], 5, 50), Point(s["b"], 5, 50)], "ms"),
     lambda s: plots.spread([(s["a"], [50.0, 51.0]), (s["b"], [50.0])]),
     lambda s: plots.retention(["gad"], [(s["a"], [98.0]), (s["b"], [None])]),
-    lambda s: plots.curves({"ce": [(1, 0.0), (2, -1.0)]}, [], {"student": 1}),
-    lambda s: plots.curves({}, [(1, 50.0)], {"student": 1}),
-], ids=["pareto", "one place", "spread", "retention", "negative terms", "no terms"])
+    lambda s: plots.curves({"ce": [(1, 0.0), (2, -1.0)]}, {"student": 1}, "loss terms"),
+    lambda s: plots.curves({"ce": [(1, 1.0), (2, math.nan), (3, 100.0)]}, {"one": 1, "two": 3}, "loss terms"),
+    lambda s: plots.curves({"dev score": [(1, 50.0)]}, {"student": 1}, "dev score"),
+], ids=["pareto", "one place", "spread", "retention", "negative terms", "a gap", "no terms"])
 def test_pictures_are_scalable_and_named(picture):
     text = picture(series_of(["a", "b"]))
     root = ElementTree.fromstring(text)
     assert root.get("viewBox") and root.get("width") is None and root.get("role") == "img"
     assert "<text" in text and "var(--ink)" in text
+
+
+def test_names_in_a_picture_cover_no_other_name():
+    """Five points of the frontier side by side, with long names: boxes as wide as the letters may be."""
+    names = ["teacher", "logit_kd, minilm", "doktra: onnx_int8, cut:3", "finetune, tiny-student", "ner_kd, bilstm"]
+    series = series_of(names)
+    points = [Point(series[name], 40 + 3 * i, 35 + 0.4 * i) for i, name in enumerate(names)]
+    root = ElementTree.fromstring(plots.pareto(points, "ms"))
+    boxes = []
+    for node in root.iter("text"):
+        if node.text in names:
+            middle, base, half = float(node.get("x")), float(node.get("y")), 2.3 * len(node.text)
+            boxes.append((middle - half, base - 6, middle + half, base))
+    assert len(boxes) == len(names)
+    width = float(root.get("viewBox").split()[2])
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0 and right <= width
+        for other in boxes[:i]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+def test_a_sheet_is_a_file_of_its_own():
+    series = series_of(["a & b", "c"])
+    picture = plots.pareto([Point(series["a & b"], 1, 50), Point(series["c"], 2, 60)], "ms")
+    text = plots.sheet("A <task>", [("one", picture), ("two", picture)], list(series.values()))
+    root = ElementTree.fromstring(text)
+    assert root.tag.endswith("svg") and "a & b" in "".join(root.itertext())
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) and set(re.findall(r'(?:url\(#|href="#)([^")]+)', text)) <= set(ids)
+    assert not re.search(r'(?:href|src)="(?!#)', text)
 
 
 def test_importing_the_report_needs_no_torch():

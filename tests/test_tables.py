@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from factory import counts_of, record, study
 
+from kdbench import suite
 from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
 from kdbench.rows import grouped, naive
@@ -331,6 +332,41 @@ def test_naive_score_stands_beside():
 
 
 # ---- speed and imports -----------------------------------------------------------------------------------------------
+
+
+SUITE = """
+data = "lookalike"
+[defaults]
+teacher = "bert-teacher"
+student = "small-student"
+[[cells]]
+method = ["doktra", "logit_kd"]
+task = "chemprot"
+epochs = 3
+options.doktra.transfer = ["abd", "kld"]
+"""
+
+
+def test_a_suite_picks_its_cells_and_their_controls(tmp_path):
+    """Also of other seeds than it names; not what has another value of anything that it says."""
+    (tmp_path / "mine.toml").write_text(SUITE)
+    mine = suite.load(str(tmp_path / "mine.toml"), thorough=False)
+    own = [*study(methods=(), seeds=(0, 7)), record("doktra", options={"transfer": "abd", "margin": 1.0}),
+           record("doktra", options={"transfer": "kld"}, seed=3)]
+    other = [record("doktra", options={"transfer": "mse"}), record("dsg_kd"), record("doktra", task="gad", options={"transfer": "abd"}),
+             record("doktra", options={"transfer": "abd"}, settings={"epochs": 9}),
+             record("doktra", options={"transfer": "abd"}, variant="published"),
+             record("doktra", options={"transfer": "abd"}, student="another"), record("logit_kd", teacher="another"),
+             record("finetune", student="another"), {**own[0], "data": {"kind": "real"}}]
+    assert suite.records_of(mine, [*own, *other]) == own
+
+
+def test_a_share_of_a_score_that_is_not_above_zero_is_not_shown():
+    """A correlation may be negative: -565 % of the teacher's score would say nothing."""
+    made = [record("finetune", role="teacher"), record("doktra")]
+    for score in (-0.01, 0.0):
+        made[0]["score"]["test"] = score
+        assert all("retained" not in line.values for line in build(made).sections[0].lines)
 
 
 def test_10000_records_in_under_5_seconds():
