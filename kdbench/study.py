@@ -6,28 +6,36 @@
     results/<study>/table.csv    generated: the same as data
     results/<study>/*.svg        generated: score against latency, size and training cost, a file a task
 
+    results/page.md              a page over all studies: text with figures, as `kdbench.page` has them
+    results/README.md            generated from it
+
 Nobody edits the generated files; a test holds that each equals what its records give.
 """
 
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kdbench import reported, store
 from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
+from kdbench.page import filled
 from kdbench.registry import unknown
 from kdbench.statistics import Cache
-from kdbench.tables import build, render
+from kdbench.tables import Table, build, render
 
 KEYS = {"title": str, "about": str, "commands": list}
 
 
+PAGE = "page.md"
+
+
 def studies(results: Path) -> list[Path]:
-    """The folders of committed studies."""
-    return sorted(path.parent for path in results.glob("*/study.toml"))
+    """The folders of committed studies, and their own where a page tells of them."""
+    return sorted(path.parent for path in (*results.glob("*/study.toml"), *results.glob(PAGE)))
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -51,18 +59,24 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
-    """The generated files of a study, by name, from its records (and `published`, a file of published figures)."""
+    """The generated files of a study, by name, from its records (and `published`, a file of published figures).
+
+    Of a folder with `page.md`: the page over its studies.
+    """
     from kdbench.report import sheets
 
+    if (folder / PAGE).is_file():
+        text = (folder / PAGE).read_text(encoding="utf-8")
+        return {"README.md": filled(text, str(folder / PAGE), cache(lambda name: table_of(folder / name)))}
     said = facts(folder)
     records = list(store.records(folder))
-    table = build(records, lambda record: store.counts(folder, record), cache=Cache())
+    table = table_of(folder)
     pictures = sheets(build(records, columns=["test", "megabytes", "p50_ms", "training_seconds"]))
     shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) for c in table.columns)]
     commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}"])
     blocks = [
         f"# {said['title']}",
-        said["about"].strip(),
+        filled(said["about"].strip(), str(folder / "study.toml"), lambda _: table, folder.name),
         "Made by these commands; the last one prints the tables below from the records.",
         f"```\n{commands}\n```",
         "## Tables",
@@ -79,6 +93,13 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
         "`table.csv` holds the same figures, scores as fractions.",
     ]
     return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv"), **pictures}
+
+
+def table_of(folder: Path) -> Table:
+    """A study's table, with intervals."""
+    if not (folder / "study.toml").is_file():
+        raise BadInput(unknown("study", folder.name, [path.name for path in studies(folder.parent)]))
+    return build(list(store.records(folder)), lambda record: store.counts(folder, record), cache=Cache())
 
 
 def write(folder: Path, published: Path | None = None) -> list[Path]:

@@ -69,3 +69,31 @@ def test_a_broken_study_file_is_one_line(folder, text, message):
 def test_a_missing_study_file_is_one_line(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         facts(tmp_path)
+
+
+def test_text_has_figures_of_the_table(folder):
+    (folder / "study.toml").write_text(TOML.replace("What was asked", "The test score is {logit_kd | small-student | test}"))
+    line = next(line for line in pages(folder)["README.md"].splitlines() if line.startswith("| logit_kd"))
+    said = next(line for line in pages(folder)["README.md"].splitlines() if line.startswith("The test score is"))
+    figure = said.removeprefix("The test score is ").partition(": ")[0]
+    assert figure and f" {figure} " in line.replace("*", " ")
+
+
+def test_a_page_over_studies(folder):
+    page = folder.parent / "page.md"
+    page.write_text("# Results\n\nSeeds: {made-up | logit_kd | small-student | n}, {a set} stays.\n")
+    assert folder.parent in studies(folder.parent) and folder in studies(folder.parent)
+    write(folder.parent)
+    assert (folder.parent / "README.md").read_text() == "# Results\n\nSeeds: 5, {a set} stays.\n"
+    assert stale(folder.parent) == []
+
+
+@pytest.mark.parametrize(("figure", "message"), [
+    ("{made | logit_kd | small-student | n}", "did you mean 'made-up'"), ("{made-up | logit | S | n}", "unknown row"),
+    ("{made-up | logit_kd | small-student | tast}", "did you mean 'test'"), ("{logit_kd | n}", "write {study | method | student | column}"),
+])
+def test_a_figure_that_is_not_there(folder, figure, message):
+    (folder.parent / "page.md").write_text(f"text {figure}")
+    with pytest.raises(BadInput) as error:
+        pages(folder.parent)
+    assert message in str(error.value) and "page.md" in str(error.value) and figure in str(error.value)
