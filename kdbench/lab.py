@@ -74,10 +74,15 @@ class Lab:
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     others: list[tuple[str, Model]] = field(default_factory=list)
-    forwards: dict[str, int] = field(default_factory=dict)
+    givers: dict[str, signals.Teacher | None] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _built: dict[Any, Model] = field(default_factory=dict)
+
+    @property
+    def forwards(self) -> dict[str, int]:
+        """How many texts each teacher has read for this cell; 0 where its signals were there."""
+        return {name: giver.forwards if giver else 0 for name, giver in self.givers.items()}
 
     # --- models ---------------------------------------------------------------------------------
 
@@ -288,7 +293,7 @@ class Lab:
         with self.shop.lock(f"signals-{key}"):
             found = signals.stored(self.shop.signals, key, kinds, self.task.kind)
             if found is not None:
-                self.forwards.setdefault(f"{teacher.name}: {'+'.join(kinds)}", 0)
+                self.givers.setdefault(f"{teacher.name}: {'+'.join(kinds)}", None)
                 return found
             begun = time.monotonic()
             progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
@@ -299,7 +304,7 @@ class Lab:
                 signals.save(made, self.shop.signals)
         self.stages.append({"name": "signals", "role": "teacher", "seconds": round(time.monotonic() - begun, 3), "steps": 0,
                             "cached": False, "key": key})
-        self.forwards[f"{teacher.name}: {'+'.join(kinds)}"] = giver.forwards
+        self.givers[f"{teacher.name}: {'+'.join(kinds)}"] = giver
         return made
 
     def autocast(self, model: Model) -> Any:

@@ -162,7 +162,7 @@ class DoKTra(Method):
         lab.also(teacher, "calibrated teacher")
         student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
 
-        signals = lab.signals(teacher, ("cls",) if o.transfer == "abd" else ("logits",))
+        signals = lab.signals(teacher, ("cls", "logits"))  # both, so that one pass over the texts serves either transfer
         distil_epochs = o.distil_epochs or 2 * epochs
         switch = int(distil_epochs * o.gamma)
         objective = Transfer(o, kind, switch, student.module.config.hidden_size, teacher.module.config.hidden_size,

@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +209,34 @@ def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):
 
 
 # --- running ----------------------------------------------------------------------------------------
+
+
+def test_each_teacher_reads_the_training_texts_once(tmp_path):
+    """However many methods learn from it; over three seeds."""
+    path = write(tmp_path, """about = "four methods that read a teacher"
+seeds = 3
+[defaults]
+task = "chemprot"
+teacher = "tiny:bert"
+student = "tiny:bert"
+epochs = 1
+latency = "off"
+max_train_examples = 48
+max_dev_examples = 8
+[[cells]]
+method = "doktra"
+options.doktra.transfer = ["abd", "kld"]
+[[cells]]
+method = "logit_kd"
+options.logit_kd.temperature = [1.0, 4.0]
+""")
+    assert main(words(path, tmp_path / "r")) == 0
+    read = Counter()
+    for record in store.records(tmp_path / "r"):
+        teachers = {stage["name"] for stage in record["cost"]["stages"]} & {"calibrated teacher"}
+        for count in record["cost"]["teacher_forwards"].values():
+            read[record["cell"]["seed"], "calibrated" if teachers else "fine-tuned"] += count
+    assert dict(read) == {(seed, teacher): 48 for seed in range(3) for teacher in ("calibrated", "fine-tuned")}
 
 
 def test_a_failing_cell_does_not_stop_the_others(tmp_path, capsys):
