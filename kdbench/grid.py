@@ -262,7 +262,7 @@ def run_workers(jobs: Sequence[Cell], runner: Runner, workers: int, overall: Ove
             process = context.Process(target=worker, args=(json.dumps(told),), daemon=True)
             process.start()
             running[process.sentinel] = process, number, slot, store.find(runner.folder, job.cell.id, job.task.name)
-        for sentinel in wait(list(running)):
+        for sentinel in wait(list(running)) if running else ():  # of nothing it would wait for ever
             process, number, slot, before = running.pop(sentinel)
             process.join()
             free.append(slot)
