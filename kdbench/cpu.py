@@ -1,6 +1,6 @@
 """Training on a CPU: three things that PyTorch does slowly there, done in another way with the same result.
 
-Together a third of a MiniLM step on two cores (`benchmarks/speed/` measures it).
+Together 28 % of a MiniLM step in bf16 (32 x 40 tokens, one thread: 423 ms, then 304), and 12 % of one in fp32.
 """
 
 from __future__ import annotations
