@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import eager_mask, sdpa_mask
 
-ATTENTION = "kdbench_cpu"
+ATTENTION, EAGER_ATTENTION = "kdbench_cpu", "kdbench_cpu_eager"  # in the place of "sdpa" and of "eager"
 
 
 def prepare(module: nn.Module) -> None:
@@ -26,8 +26,10 @@ def prepare(module: nn.Module) -> None:
         for name, child in part.named_children():
             if type(child) is nn.Dropout:
                 setattr(part, name, Dropout(child.p).train(child.training))
-        if isinstance(part, PreTrainedModel) and part.config._attn_implementation == "sdpa":
-            part.set_attn_implementation(ATTENTION)
+        if isinstance(part, PreTrainedModel) and part._can_set_attn_implementation():
+            usual = part.config._attn_implementation
+            if faster := {"sdpa": ATTENTION, "eager": EAGER_ATTENTION}.get(usual):
+                part.set_attn_implementation(faster)
 
 
 def keep_freed_memory() -> None:
@@ -91,5 +93,21 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
     return (drop(probabilities, dropout) @ value).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+def eager_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float = 0.0,
+                    scaling: float | None = None, **_: Any) -> tuple[Tensor, Tensor]:
+    """Attention that hands out its probabilities (after the dropout, as `transformers`' own eager attention does).
+
+    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) is added to the scores -> (B, T, A, D), (B, A, T, T).
+    """
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    probabilities = scores.softmax(-1)
+    if module.training and dropout:
+        probabilities = drop(probabilities.to(query.dtype), dropout)
+    return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
+
+
+for name, function, mask in ((ATTENTION, attention, sdpa_mask), (EAGER_ATTENTION, eager_attention, eager_mask)):
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, mask)

@@ -30,6 +30,9 @@ def lenient_spans(tags: Sequence[str]) -> list[Span]:
     spans: list[Span] = []
     before, kind = "O", ""
     for i, tag in enumerate(tags):
+        if tag == "O":  # nine in ten
+            before = tag
+            continue
         prefix, own = parts(tag)
         if prefix != "O":
             if prefix in "IE" and before in ("B", "I") and own == kind:

@@ -151,6 +151,10 @@ class Augmenter:
             for copied in self.copies(words, tags):
                 yield copied.words, copied.tags
 
+    def mentions(self, tags: Sequence[str]) -> int:
+        """The number of mentions in a sentence with these tags."""
+        return sum(1 for _ in same_tag(tags)) if self.runs else len(lenient_spans(tags))
+
     def kept(self, items: Iterable) -> Iterator:
         """`items`, less the last one where the options say so."""
         return (item for item, _ in pairwise(items)) if self.options.drop_last else iter(items)
@@ -272,8 +276,7 @@ def augmented(
 # Files ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One sentence of a file, with the JSON object that it came in; None where the file has two columns."""
 
     words: tuple[str, ...]
@@ -283,7 +286,7 @@ class Row:
     def text(self) -> str:
         """The sentence as its file has it."""
         if self.record is None:
-            return "".join([f"{word}\t{tag}\n" for word, tag in zip(self.words, self.tags, strict=True)]) + "\n"
+            return "\n".join(map("\t".join, zip(self.words, self.tags, strict=True))) + "\n\n"
         return json.dumps({**self.record, "tokens": self.words, "ner_tags": self.tags}) + "\n"
 
     def copy(self, copied: Copy) -> Row:
@@ -312,15 +315,18 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
     """
     source, target = Path(source), Path(target)
     augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
-    originals, all_rows = Counter[str](), Counter[str]()
+    sentences_read = sentences = mentions_read = mentions = 0
     with written(target) as out:
         for row in augmenter.kept(rows(source)):
-            for new in (row, *(row.copy(copied) for copied in augmenter.copies(row.words, row.tags))):
-                out.write(new.text())
-                mentions = sum(kind is not None for _, _, kind in segments(new.tags, augmenter.runs))
-                for counts in (originals, all_rows) if new is row else (all_rows,):
-                    counts.update(sentences=1, mentions=mentions)
-    return Written(originals["sentences"], all_rows["sentences"], originals["mentions"], all_rows["mentions"])
+            out.write(row.text())
+            own = augmenter.mentions(row.tags)
+            sentences_read, mentions_read = sentences_read + 1, mentions_read + own
+            sentences, mentions = sentences + 1, mentions + own
+            for copied in augmenter.copies(row.words, row.tags):
+                out.write(row.copy(copied).text())
+                sentences += 1
+                mentions += own if copied.tags is row.tags else augmenter.mentions(copied.tags)
+    return Written(sentences_read, sentences, mentions_read, mentions)
 
 
 def rows(path: Path) -> Iterator[Row]:

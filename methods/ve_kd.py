@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AutoModelForMaskedLM
 
 from kdbench.batching import position_limit
 from kdbench.errors import BadInput, Skip
 from kdbench.identity import digest, seed_for
 from kdbench.lab import Lab
-from kdbench.losses import soft_targets
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
 from kdbench.mlm import lm_logits, unlabelled
 from kdbench.models import Head, Model, Source, build, seeded
@@ -41,6 +41,48 @@ def beyond(total: Tensor, count: int, tolerance: float) -> Tensor:
     """count * max(total / count - tolerance, 0): what is left of a sum of `count` values when their mean may be as large
     as `tolerance`. Within it the gradient is exactly zero."""
     return (total - count * tolerance).clamp(min=0)
+
+
+class Divergences(torch.autograd.Function):
+    """Sums over N rows of T² KL(softmax(z_T / T) || softmax(z_S / T)) and of the squared differences, for logits (N, V).
+
+    Left to autograd, the two would keep some ten (N, V) tensors in fp32, each of which can be larger than the model. Here
+    rows are worked on in blocks that stay in a CPU's cache, forward and backward, and the logits are kept as they came.
+    """
+
+    BLOCK = 2**20  # elements
+
+    @staticmethod
+    def blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        rows, precise = max(1, Divergences.BLOCK // ours.shape[1]), torch.promote_types(ours.dtype, torch.float32)
+        for start in range(0, len(ours), rows):
+            block = slice(start, start + rows)
+            yield block, ours[block].to(precise, copy=True), theirs[block].to(precise, copy=True)
+
+    @staticmethod
+    def forward(ctx: Any, ours: Tensor, theirs: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(ours, theirs)
+        ctx.temperature = temperature
+        ctx.set_materialize_grads(False)
+        kl = mse = ours.new_zeros((), dtype=torch.promote_types(ours.dtype, torch.float32))
+        for _, s, t in Divergences.blocks(ours, theirs):
+            mse = mse + (s - t).square_().sum()
+            q, p = (z.div_(temperature).log_softmax(-1) for z in (s, t))
+            kl = kl + temperature**2 * F.kl_div(q, p, reduction="sum", log_target=True)
+        return kl, mse
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, kl: Tensor | None, mse: Tensor | None) -> tuple[Tensor, None, None]:
+        """d KL / d z_S = T (p_S - p_T), d MSE / d z_S = 2 (z_S - z_T)."""
+        ours, theirs = ctx.saved_tensors
+        gradient, heat = torch.empty_like(ours), ctx.temperature
+        for block, s, t in Divergences.blocks(ours, theirs):
+            each = torch.zeros_like(s) if mse is None else (s - t).mul_(2 * mse)
+            if kl is not None:
+                each += (s.div_(heat).softmax(-1) - t.div_(heat).softmax(-1)).mul_(kl * heat)
+            gradient[block] = each
+        return gradient, None, None
 
 
 def first_columns(module: Any, hidden: Tensor, columns: int) -> Tensor:
@@ -159,27 +201,29 @@ class VocabularyKD(Objective):
             if "kl" in self.weights or "mse" in self.weights:
                 with torch.no_grad():
                     logits = lm_logits(teacher, theirs)
-                # to fp32 once for both losses: every further copy of these (N, V) costs as much as a layer
-                values["kl"] = values["mse"] = (first_columns(student, ours, self.masking.boundary).float(), logits.float())
+                values["logits"] = (first_columns(student, ours, self.masking.boundary), logits)
         return self.terms(values)
 
     def terms(self, values: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Term]:
         """The losses that have a weight, of rows of the student and of the teacher.
 
         masked_lm  logits (M, V') and targets (M,)
-        kl, mse    logits (N, V) of both;  cosine  hidden states (N, H_T) of both
+        logits     of both (N, V), for kl and mse;  cosine  hidden states (N, H_T) of both
         """
-        losses = {
-            "masked_lm": lambda ours, targets: F.cross_entropy(ours.float(), targets, reduction="sum"),
-            "kl": lambda ours, theirs: soft_targets(ours, theirs, self.temperature, "single").sum(),
-            "mse": lambda ours, theirs: (ours.float() - theirs.float()).square().sum(),
-            "cosine": lambda ours, theirs: (1 - F.cosine_similarity(ours.float(), theirs.float(), dim=-1)).sum(),
-        }
+        losses: dict[str, Tensor] = {}
+        if "masked_lm" in values:
+            ours, targets = values["masked_lm"]
+            losses["masked_lm"] = F.cross_entropy(ours.float(), targets, reduction="sum")
+        if "logits" in values:
+            losses["kl"], losses["mse"] = Divergences.apply(*values["logits"], self.temperature)
+        if "cosine" in values:
+            ours, theirs = values["cosine"]
+            losses["cosine"] = (1 - F.cosine_similarity(ours.float(), theirs.float(), dim=-1)).sum()
         terms = {}
         for name, weight in self.weights.items():
-            total = losses[name](*values[name])
+            total = losses[name]
             if name in self.tolerance:
-                total = beyond(total, len(values[name][0]), self.tolerance[name])
+                total = beyond(total, len(values["logits" if name in ("kl", "mse") else name][0]), self.tolerance[name])
             terms[name] = Term(total, "masked" if name == "masked_lm" else "followed", weight)
         return terms
 
@@ -346,7 +390,7 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
     followed, masked = (tensors["attention_mask"] > 0) & (labels < boundary), labels != -100
     logits = tensors["student_logits"][followed][:, :boundary], tensors["teacher_logits"][followed]
     terms = objective.terms({
-        "masked_lm": (tensors["student_logits"][masked], labels[masked]), "kl": logits, "mse": logits,
+        "masked_lm": (tensors["student_logits"][masked], labels[masked]), "logits": logits,
         "cosine": (tensors["student_hidden"][followed], tensors["teacher_hidden"][followed]),
     })
     counts = {"masked": float(masked.sum()), "followed": float(followed.sum())}

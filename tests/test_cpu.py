@@ -77,11 +77,19 @@ def test_attention_with_dropout_reads_no_padding_and_drops():
     assert not torch.allclose(cpu.attention(module, query, key, value, mask, dropout=0.5)[0], plain, atol=0.1)
 
 
-def test_attention_probabilities_that_an_objective_reads_stay():
-    made = model()
+@pytest.mark.parametrize("kind", ["tiny:bert", "tiny:roberta", "tiny:distilbert", "tiny:albert"])
+def test_attention_probabilities_that_an_objective_reads_stay(kind):
+    made = model(kind)
     made.module.set_attn_implementation("eager")
-    cpu.prepare(made.module)
-    assert made.module.train()(**inputs(made), output_attentions=True).attentions
+    with torch.no_grad():
+        before = made.module.eval()(**inputs(made), output_attentions=True).attentions
+        cpu.prepare(made.module)
+        assert made.module.config._attn_implementation == cpu.EAGER_ATTENTION
+        after = made.module(**inputs(made), output_attentions=True).attentions
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    if kind != "tiny:albert":  # whose attention has no dropout
+        dropped = made.module.train()(**inputs(made), output_attentions=True).attentions
+        assert (dropped[0][0, :, 0] == 0).any() and not (after[0][0, :, 0] == 0).any()
 
 
 def test_a_saved_model_does_not_say_how_it_was_trained(tmp_path):

@@ -324,6 +324,31 @@ def test_a_text_adds_the_same_in_every_batch(variant):
         assert value == pytest.approx(turned[name], rel=1e-4) == pytest.approx(sum(each[name] for each in alone), rel=1e-4)
 
 
+def test_divergences_in_blocks_are_the_whole_ones(monkeypatch):
+    """Values and gradients, the last block smaller than the others."""
+    monkeypatch.setattr(ve_kd.Divergences, "BLOCK", 20)  # two rows of nine
+    torch.manual_seed(0)
+    ours, theirs = torch.randn(2, 5, 9, dtype=torch.float64).unbind(0)
+    ours.requires_grad_()
+    kl, mse = ve_kd.Divergences.apply(ours, theirs, 2.0)
+    log_p, log_q = (theirs / 2).log_softmax(-1), (ours / 2).log_softmax(-1)
+    torch.testing.assert_close(kl, 4 * (log_p.exp() * (log_p - log_q)).sum())
+    torch.testing.assert_close(mse, (ours - theirs).square().sum())
+    assert torch.autograd.gradcheck(lambda z: ve_kd.Divergences.apply(z, theirs, 2.0), (ours,))
+    for number in (0, 1):  # one loss without the other
+        assert torch.autograd.gradcheck(lambda z, number=number: ve_kd.Divergences.apply(z, theirs, 2.0)[number], (ours,))
+
+
+def test_divergences_of_bf16_logits_are_computed_in_fp32():
+    torch.manual_seed(0)
+    ours, theirs = torch.randn(2, 50, 700, dtype=torch.bfloat16).unbind(0)
+    halves, wholes = ours.requires_grad_(), ours.detach().float().requires_grad_()
+    for z, t in ((halves, theirs), (wholes, theirs.float())):
+        kl, mse = ve_kd.Divergences.apply(z, t, 2.0)
+        (kl + mse).backward()
+    torch.testing.assert_close(halves.grad, wholes.grad.bfloat16())
+
+
 class Largest(TorchDispatchMode):
     """The number of elements of the largest tensor that is made."""
 
