@@ -110,15 +110,19 @@ class Augmenter:
 
     def fit(self, sentences: Iterable[Sentence]) -> Augmenter:
         """One pass over `sentences`: counts of words by tag and of mentions by entity type."""
-        words_of: dict[str, Counter[str]] = defaultdict(Counter)
+        pairs: Counter[tuple[str, str]] = Counter()
         stretches: Counter[Sentence] = Counter()  # of words that are not `O`: one mention or several
         for words, tags in sentences:
-            for word, tag in zip(words, tags, strict=True):
-                words_of[tag][word] += 1
+            pairs.update(zip(words, tags, strict=True))
+            if tags.count("O") == len(tags):
+                continue
             for outside, stretch in groupby(zip(words, tags, strict=True), lambda pair: pair[1] == "O"):
                 if not outside:
                     some_words, some_tags = zip(*stretch, strict=True)
                     stretches[some_words, some_tags] += 1
+        words_of: dict[str, Counter[str]] = defaultdict(Counter)
+        for (word, tag), count in pairs.items():
+            words_of[tag][word] = count
         # Where B is the only prefix (EBM-NLP: every word of a span carries `B-`), equal neighbours are one mention.
         self.runs = {parts(tag)[0] for tag in words_of} - {"O"} == {"B"}
         self._count_words(words_of)
@@ -171,8 +175,10 @@ class Augmenter:
     def label_wise(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
         """Each word, with probability p, becomes another word of the same tag; tags stay."""
         random, p, draw = self._random["label_wise"].random, self.options.p_label_wise, self._draw_word
-        keep = STOP_WORDS if self.options.stop_words == "keep" else ()
-        return tuple([draw[tag]() if random() < p and tag in draw and word.lower() not in keep else word
+        kept = self.options.stop_words == "keep"
+        if not kept and draw.keys() >= set(tags):  # the published case, without its checks a quarter faster
+            return tuple([draw[tag]() if random() < p else word for word, tag in zip(words, tags, strict=True)]), tags
+        return tuple([draw[tag]() if random() < p and tag in draw and not (kept and word.lower() in STOP_WORDS) else word
                       for word, tag in zip(words, tags, strict=True)]), tags
 
     def cut(self, tags: tuple[str, ...]) -> list[tuple[int, int, str | None]]:
@@ -204,7 +210,7 @@ class Augmenter:
         if self.options.shuffle_of == "segments":
             if random.random() < p:
                 random.shuffle(pieces)
-            return tuple(word for own, _ in pieces for word in own), tuple(tag for _, own in pieces for tag in own)
+            return tuple(chain.from_iterable([own for own, _ in pieces])), tuple(chain.from_iterable([own for _, own in pieces]))
         shuffled: list[str] = []
         for inside, _ in pieces:
             shuffle = len(inside) > 1 and random.random() < p
@@ -286,7 +292,9 @@ class Row(NamedTuple):
     def text(self) -> str:
         """The sentence as its file has it."""
         if self.record is None:
-            return "\n".join(map("\t".join, zip(self.words, self.tags, strict=True))) + "\n\n"
+            pieces = ["\n"] * (4 * len(self.words))  # word, tab, tag, end of line: one join of all takes half of the time of many
+            pieces[::4], pieces[1::4], pieces[2::4] = self.words, ["\t"] * len(self.words), self.tags
+            return "".join(pieces) + "\n"
         return json.dumps({**self.record, "tokens": self.words, "ner_tags": self.tags}) + "\n"
 
     def copy(self, copied: Copy) -> Row:
@@ -332,34 +340,41 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
 def rows(path: Path) -> Iterator[Row]:
     """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.readers` holds the whole file."""
     try:
-        with path.open("rb") as stream:
-            lines = _decoded(path, stream)
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            lines = enumerate(stream, 1)
             first = next((line for line in lines if line[1].strip()), None)
             if first is None:
                 raise BadInput(f"{path}: no sentence in it; give words with their tags, or JSON lines")
             read = _json_lines if first[1].startswith("{") else _columns
             yield from read(path, chain([first], lines))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}:{undecodable(path)}: not UTF-8; save the file as UTF-8") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
 
 
-def _decoded(path: Path, stream: Iterable[bytes]) -> Iterator[tuple[int, str]]:
-    for number, raw in enumerate(stream, 1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise BadInput(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
-        yield number, line.rstrip("\r\n")
+def undecodable(path: Path) -> int:
+    """The number of the first line that is not UTF-8."""
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _columns(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
     pairs: list[list[str]] = []
     for number, line in chain(lines, [(0, "")]):
-        if line.strip():
-            pairs.append(line.split("\t"))
-            if len(pairs[-1]) != 2 or not all(pairs[-1]):
+        if line := line.rstrip("\r\n"):
+            pair = line.split("\t")
+            if len(pair) == 2 and pair[0] and pair[1]:
+                pairs.append(pair)
+                continue
+            if line.strip():
                 raise BadInput(f"{path}:{number}: {line[:40]!r} is no word with its tag; put one tab between the two")
-        elif pairs:
+        if pairs:
             words, tags = zip(*pairs, strict=True)
             yield Row(words, tags)
             pairs = []
