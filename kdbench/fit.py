@@ -82,7 +82,7 @@ class Fitting:
     """
 
     def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training, *,
-                 accelerator: Any, seed: int, stage: str, signals: Any = None, bf16: bool = False,
+                 accelerator: Any, seed: int, stage: str, signals: Any = None, bf16: bool = False, compile: bool = False,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
                  checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None, steps_before: int = 0):
         self.corpus, self.training, self.accelerator, self.signals = corpus, training, accelerator, signals
@@ -97,6 +97,8 @@ class Fitting:
         self.trainee = Trainee(student, objective).to(self.device)
         if self.device.type == "cpu":
             cpu.prepare(self.trainee)
+        if compile:  # the encoder alone: what is around it changes from batch to batch
+            student.base_model.compile(dynamic=True)
         self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr, betas=training.betas,
                                            eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
@@ -142,6 +144,7 @@ class Fitting:
         if self.training.select == "best" and self.best_state is not None:
             self.trainee.load_state_dict(self.best_state)
         self.trainee.eval()
+        self.student.base_model._compiled_call_impl = None  # whoever reads it now reads other shapes
         return self.history
 
     def order(self, epoch: int) -> list[list[int]]:

@@ -180,6 +180,7 @@ class Lab:
             "signals": signals.key if signals else None,
             "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
             "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
+            **({"compile": True} if self.settings.compile else {}),
         }, 24)
         folder = self.shop.stage(key)
         trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False)
@@ -221,7 +222,7 @@ class Lab:
         while True:
             fitting = Fitting(
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
-                bf16=self.bf16(model), evaluate=evaluate, folder=partial,
+                bf16=self.bf16(model), compile=self.settings.compile, evaluate=evaluate, folder=partial,
                 checkpoint_seconds=self.settings.checkpoint_seconds,
                 label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages))
             try:

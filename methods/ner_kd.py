@@ -369,7 +369,8 @@ class NerKD(Method):
             None, "stages=two: epochs of the first (default: a third of those of the second)", minimum=1,
             source="TinyBERT: 20, before 3")
         epochs: int | None = option(
-            None, "epochs over the augmented sentences (default: --epochs)", minimum=1, source="README: 30 to 50")
+            None, "epochs over the augmented sentences (default: half of --epochs, as these are several times as many; "
+            "without copies all of them)", minimum=1, source="README: 30 to 50; the default is ours")
         lr: float | None = option(
             None, "student's learning rate (default: the protocol's)", minimum=0, published=1e-3, source="README")
         weight_decay: float | None = option(
@@ -397,7 +398,7 @@ class NerKD(Method):
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
         if not o.distillation:
             labels_only = Distillation(o, ("hard",))
-            return lab.train(student, labels_only, stage="augmented", examples=examples, **self.training())
+            return lab.train(student, labels_only, stage="augmented", examples=examples, **self.training(epochs=self.epochs(lab)))
 
         def distil(student: Model, terms: Sequence[str], stage: str, **training: Any) -> Model:
             configs = teacher.module.config, student.module.config
@@ -414,11 +415,11 @@ class NerKD(Method):
 
         layers = self.layers(student, same)
         if layers and o.stages == "two":
-            epochs = o.intermediate_epochs or math.ceil((o.epochs or lab.settings.epochs) / 3)
+            epochs = o.intermediate_epochs or math.ceil(self.epochs(lab) / 3)
             student = distil(student, layers, "layers", epochs=epochs, select="last")
             layers = ()
         hard = ("hard",) if o.alpha else ()
-        return distil(student, (*hard, "logits", *layers), "distillation")
+        return distil(student, (*hard, "logits", *layers), "distillation", epochs=self.epochs(lab))
 
     def reading(self, model: Model) -> Model:
         return lower_cased(model) if self.options.lower_case else model
@@ -444,10 +445,14 @@ class NerKD(Method):
             return ()
         return ("hidden", "attention") if same else ("hidden",)
 
+    def epochs(self, lab: Lab) -> int:
+        """Of the student's training on the generated sentences."""
+        return self.options.epochs or math.ceil(lab.settings.epochs / (2 if self.options.augment else 1))
+
     def training(self, **more: Any) -> dict[str, Any]:
         """The student's training where it departs from the protocol."""
         o = self.options
-        given = {"epochs": o.epochs, "lr": o.lr, "weight_decay": o.weight_decay}
+        given = {"lr": o.lr, "weight_decay": o.weight_decay}
         if o.schedule == "constant":
             given |= {"schedule": "constant", "warmup": 0.0}
         chosen = {name: value for name, value in given.items() if value is not None}

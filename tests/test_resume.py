@@ -17,6 +17,7 @@ from kdbench.batching import Corpus
 from kdbench.fit import Fitting, Training
 from kdbench.losses import Supervised
 from kdbench.models import Head, build, resolve
+from kdbench.spec import Settings
 from kdbench.task import Example
 
 BENCH = Path(__file__).resolve().parent.parent / "bench.py"
@@ -33,7 +34,7 @@ class Kill(Exception):
     """Stands in for the signal inside one process."""
 
 
-def fitting(folder: Path, dies_at: int | None = None, select: str = "best") -> Fitting:
+def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False) -> Fitting:
     from accelerate import Accelerator
 
     examples = texts(96, 1)
@@ -43,7 +44,7 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best") -> F
 
     made = Fitting(model.module, Supervised("single"), corpus, Training(epochs=4, batch_size=8, lr=1e-3, select=select),
                    accelerator=Accelerator(cpu=True), seed=5, stage="test", evaluate=lambda: {"score": scores[made.epoch]},
-                   folder=folder, checkpoint_seconds=0.0)
+                   folder=folder, checkpoint_seconds=0.0, compile=compile)
     if dies_at is not None:
         step = made.one_step
 
@@ -54,6 +55,32 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best") -> F
 
         made.one_step = one_step
     return made
+
+
+def test_compiling_is_for_the_training_alone(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: asked.append((module, how)))
+    made = fitting(tmp_path, compile=True)
+    assert asked == [(made.student.base_model, {"dynamic": True})]
+    made.student.base_model._compiled_call_impl = made.student.base_model._call_impl
+    made.run()
+    assert made.student.base_model._compiled_call_impl is None
+
+
+def test_compiling_makes_another_record_and_none_was_made_with_it_before():
+    assert "compile" not in Settings().identity() and Settings(compile=True).identity()["compile"] is True
+
+
+@pytest.mark.slow
+def test_a_compiled_training_computes_the_same(tmp_path):
+    plain, compiled = (fitting(tmp_path / str(how), compile=how) for how in (False, True))
+    for made in (plain, compiled):
+        for module in made.student.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        made.run()
+    for a, b in zip(plain.student.parameters(), compiled.student.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("select", ["best", "last"])
