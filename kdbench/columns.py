@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdbench import render as show
 from kdbench.errors import BadInput
+from kdbench.metrics import METRICS
 from kdbench.registry import unknown
 from kdbench.render import Value
 from kdbench.rows import Group, Row, at
@@ -14,13 +15,17 @@ from kdbench.rows import Group, Row, at
 
 @dataclass(frozen=True)
 class Column:
-    """`of(row, seed)` is a row's figure for one seed; None where the figure is computed from several rows."""
+    """`of(row, seed)` is a row's figure for one seed; None where the figure is computed from several rows.
+
+    share  (split, metric) of which it shows the share that a row keeps of its teacher's
+    """
 
     name: str
     title: str
     about: str
     show: Callable[[Value | None], str]
     of: Callable[[Row, int], float | None] | None = None
+    share: tuple[str, str] | None = None
 
 
 def path(*steps: str) -> Callable[[Row, int], float | None]:
@@ -69,10 +74,21 @@ COMPARED = ("gain", "best_gain", "tie", "recovered")
 
 
 def pick(wanted: Sequence[str] | None) -> tuple[Column, ...]:
-    for name in wanted or ():
-        if name not in COLUMNS:
-            raise BadInput(unknown("column", name, COLUMNS))
-    return tuple(COLUMNS[name] for name in (wanted or DEFAULT))
+    return tuple(named(name) for name in (wanted or DEFAULT))
+
+
+def named(name: str) -> Column:
+    """The column of a name: one of `COLUMNS`; `dev:METRIC` or `test:METRIC`, a task's further metrics; `kept:` before these."""
+    if name in COLUMNS:
+        return COLUMNS[name]
+    of_teacher, rest = name.startswith("kept:"), name.removeprefix("kept:")
+    split, _, metric = rest.partition(":")
+    if split not in ("dev", "test") or metric not in METRICS:
+        known = METRICS if split in ("dev", "test") else [*COLUMNS, "dev:METRIC", "test:METRIC", "kept:dev:METRIC", "kept:test:METRIC"]
+        raise BadInput(unknown("column", name, known))
+    if of_teacher:
+        return Column(name, f"kept {split} {metric}", f"share of the teacher's {metric} on {split}", show.percent, share=(split, metric))
+    return Column(name, f"{split} {metric}", f"{metric} on the {split} split", show.points, path("score", "all", split, metric))
 
 
 def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:

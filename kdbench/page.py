@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from kdbench.columns import COLUMNS
+from kdbench.columns import COLUMNS, named
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG
@@ -37,7 +37,7 @@ def filled(text: str, where: str, table_of: Callable[[str], Table], study: str |
 
 def cell(table: Table, method: str, student: str, column: str) -> str:
     """The text of one cell; the column is called as in the table or by its name in `--columns`."""
-    title = COLUMNS[column].title if column in COLUMNS else column
+    title = named(column).title if column in COLUMNS or ":" in column else column
     found, rows = [], []
     for section in table.sections:
         head, lines = matrix(section, table.columns)

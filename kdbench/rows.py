@@ -230,11 +230,11 @@ def naive(group: Group, split: str) -> float | None:
                  if (score := at(view, "score", "naive", split)) is not None), None)
 
 
-def shared_share(row: Row, other: Row | None, split: str = "test") -> float | None:
+def shared_share(row: Row, other: Row | None, split: str = "test", metric: str | None = None) -> float | None:
     """Mean score of `row` over that of `other`, on the seeds that both have; None unless that is above 0."""
     if other is None:
         return None
-    ours, theirs = row.scores(split), other.scores(split)
+    ours, theirs = row.scores(split, metric), other.scores(split, metric)
     both = ours.keys() & theirs.keys()
     below = math.fsum(theirs[seed] for seed in both)
     return math.fsum(ours[seed] for seed in both) / below if below > 0 else None

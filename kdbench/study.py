@@ -1,6 +1,7 @@
 """A committed study: `results/<study>/` with its records, and the README and table that are generated from them.
 
-    results/<study>/study.toml   title, about (what was asked, what can be concluded), commands (what made the records)
+    results/<study>/study.toml   title, about (what was asked, what can be concluded), commands (what made the records),
+                                 columns (of its table, where the usual ones will not do)
     results/<study>/records/     one JSON file a cell, counts beside it
     results/<study>/README.md    generated: the tables, every column explained, the commands
     results/<study>/table.csv    generated: the same as data
@@ -27,7 +28,7 @@ from kdbench.registry import unknown
 from kdbench.statistics import Cache
 from kdbench.tables import Table, build, render
 
-KEYS = {"title": str, "about": str, "commands": list}
+KEYS = {"title": str, "about": str, "commands": list, "columns": list}
 
 
 PAGE = "page.md"
@@ -53,7 +54,7 @@ def facts(folder: Path) -> dict[str, Any]:
         if not isinstance(value, KEYS[key]):
             raise BadInput(f"{path}: {key} must be a {'list of texts' if KEYS[key] is list else 'text'}")
     for key in KEYS:
-        if key not in found:
+        if key not in found and key != "columns":
             raise BadInput(f"{path}: no {key}; add {key} = ...")
     return found
 
@@ -72,8 +73,10 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
     records = list(store.records(folder))
     table = table_of(folder)
     pictures = sheets(build(records, columns=["test", "megabytes", "p50_ms", "training_seconds"]))
-    shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) for c in table.columns)]
-    commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}"])
+    shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) and ":" not in c.name for c in table.columns)]
+    shown += [column for column in table.columns if ":" in column.name]
+    choice = f" --columns {','.join(said['columns'])}" if "columns" in said else ""
+    commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}{choice}"])
     blocks = [
         f"# {said['title']}",
         filled(said["about"].strip(), str(folder / "study.toml"), lambda _: table, folder.name),
@@ -99,7 +102,8 @@ def table_of(folder: Path) -> Table:
     """A study's table, with intervals."""
     if not (folder / "study.toml").is_file():
         raise BadInput(unknown("study", folder.name, [path.name for path in studies(folder.parent)]))
-    return build(list(store.records(folder)), lambda record: store.counts(folder, record), cache=Cache())
+    columns = facts(folder).get("columns")
+    return build(list(store.records(folder)), lambda record: store.counts(folder, record), columns, Cache())
 
 
 def write(folder: Path, published: Path | None = None) -> list[Path]:

@@ -96,8 +96,10 @@ def fill(line: Line, group: Group, columns: Sequence[Column]) -> None:
     for column in columns:
         if column.of is not None:
             put(values, column.name, Value.of(column.of(row, seed) for seed in row.views))
-    share = shared_share(row, group.teacher(row))
-    put(values, "retained", None if share is None else Value(share, n=len(row.views)))
+    shares = {"retained": shared_share(row, group.teacher(row))}
+    shares |= {column.name: shared_share(row, group.teacher(row), *column.share) for column in columns if column.share}
+    for name, share in shares.items():
+        put(values, name, None if share is None else Value(share, n=len(row.views)))
     if row.competes:
         put(values, "gain", Value.of(shared_gain(row, group.plain(row))))
         put(values, "logit_gain", Value.of(shared_gain(row, group.logit(row))))

@@ -8,7 +8,8 @@ import pytest
 from factory import STORE, UNITS, study
 
 from kdbench.errors import BadInput
-from kdbench.study import facts, pages, stale, studies, write
+from kdbench.page import cell
+from kdbench.study import facts, pages, stale, studies, table_of, write
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -42,6 +43,22 @@ def test_pages_hold_tables_columns_and_commands(folder):
                  "**Δ plain**", "**p50 ms**", "## Published figures", "**n**: number of seeds"):
         assert part in text, part
     assert "**p50 ms**: median latency" in text and " | a " in text, "with intervals and tie groups"
+
+
+def test_a_study_chooses_its_columns(folder):
+    with (folder / "study.toml").open("a") as toml:
+        toml.write('columns = ["test", "dev:micro_f1", "kept:dev:micro_f1"]\n')
+    for path in folder.glob("records/*/*.json"):
+        made = json.loads(path.read_text())
+        share = {"teacher": 0.8}.get(made["role"], 0.6)
+        made["score"]["all"] = {"dev": {"micro_f1": share}, "test": {}}
+        path.write_text(json.dumps(made))
+    text = pages(folder)["README.md"]
+    assert "| test " in text and "| dev micro_f1 " in text and "p50 ms" not in text
+    assert "75.0%" in text and "**kept dev micro_f1**: share of the teacher's micro_f1 on dev" in text
+    assert "table --results-dir results/made-up --columns test,dev:micro_f1,kept:dev:micro_f1" in text
+    table = table_of(folder)
+    assert cell(table, "doktra", "small-student", "dev:micro_f1") == "60.0 ± 0.0"
 
 
 def test_written_pages_are_fresh_until_a_figure_changes(folder):

@@ -289,6 +289,8 @@ def test_columns_can_be_chosen_and_unknown_ones_are_refused():
     assert "| test" in text and "MB" not in text and " dev" not in text.split("|")[1:20]
     with pytest.raises(BadInput, match="did you mean 'megabytes'"):
         build(study(seeds=[0]), columns=["megabyte"])
+    with pytest.raises(BadInput, match="unknown column 'dev:micro_f2'.*micro_f1"):
+        build(study(seeds=[0]), columns=["dev:micro_f2"])
     with pytest.raises(BadInput, match="unknown format"):
         render(build(study(seeds=[0])), "html5")
     assert all(len(column.about) > 10 for column in COLUMNS.values()) and "markdown" in FORMATS
