@@ -14,7 +14,7 @@ import torch
 
 from kdbench import store
 from kdbench.batching import Corpus
-from kdbench.fit import Fitting, Training
+from kdbench.fit import Fitting, Training, clip
 from kdbench.losses import Supervised
 from kdbench.models import Head, build, resolve
 from kdbench.spec import Settings
@@ -55,6 +55,21 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best", comp
 
         made.one_step = one_step
     return made
+
+
+@pytest.mark.parametrize("most", [1e-3, 5.0, 1e9])
+def test_clipping_is_that_of_torch(most):
+    torch.manual_seed(0)
+    pairs = [(torch.nn.Parameter(torch.zeros(7, n)), torch.randn(7, n)) for n in (3, 5)]
+    given = [[torch.nn.Parameter(p.detach().clone()) for p, _ in pairs] for _ in range(2)]
+    for parameters in given:
+        for parameter, (_, gradient) in zip(parameters, pairs, strict=True):
+            parameter.grad = gradient.clone()
+        parameters.append(torch.nn.Parameter(torch.zeros(1)))  # that has no gradient
+    clip(given[0], most)
+    torch.nn.utils.clip_grad_norm_(given[1], most, foreach=True)
+    for ours, theirs in zip(given[0][:2], given[1][:2], strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
 
 
 def test_compiling_is_for_the_training_alone(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def test_it_writes_every_field_and_the_order_of_its_figures_holds(tmp_path, no_d
     assert min(row["ours_mb"], row["reference_mb"]) > 50
 
 
-def test_all_comparisons_of_the_issue_are_there(speed):
+def test_every_comparison_is_in_its_module(speed):
     run = speed("run")
     assert set(run.MODULES) == NAMES
     for name, module in run.MODULES.items():
@@ -90,3 +90,9 @@ def test_a_slow_way_runs_twice_and_every_round_goes_through_all_ways(speed, monk
     spent = timing.interleave({"ours": Fake("ours", 0.5), "reference": Fake("reference", timing.SLOW + 1)}, quick=False)
     assert calls == ["ours", "reference", "ours", "reference", "ours"]
     assert spent == {"ours": [500.0] * 3, "reference": [1000 * (timing.SLOW + 1)] * 2}
+
+
+def test_the_readme_has_the_committed_figures(speed):
+    rows = json.loads((SPEED / "figures.json").read_text())
+    assert [row["name"] for row in rows] == list(speed("run").MODULES)
+    assert speed("run").table(rows) in (SPEED / "README.md").read_text()

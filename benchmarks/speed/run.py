@@ -22,6 +22,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here comes from the hub
 
 import timing  # noqa: E402
+from tabulate import tabulate  # noqa: E402
 
 MODULES = {
     "dsg_kd_8": "dsg_kd", "dsg_kd_32": "dsg_kd", "ve_kd": "ve_kd", "bilstm_minilm": "bilstm", "bilstm_bert_base": "bilstm",
@@ -37,10 +38,14 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("KDBENCH_DATA"),
                         help="folder of the real corpora (default: KDBENCH_DATA, else embedded text of the same lengths)")
     parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print the rows of such a file as a table, and run nothing")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: shows that it runs, its figures mean nothing")
     parser.add_argument("--worker", nargs=2, metavar=("NAME", "WAY"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.show:
+        print(table(json.loads(given.show.read_text())))
+        return 0
     bench = timing.Bench(Path(given.data_dir) if given.data_dir else None, given.quick, given.device)
     if given.worker:
         name, way = given.worker
@@ -93,6 +98,15 @@ def memory(name: str, way: str, bench: timing.Bench) -> dict[str, float]:
     made.prepare()
     made.round()
     return {"mb": timing.peak_mb()}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a markdown table: milliseconds a step (augmentation: a sentence) and the most memory of a process."""
+    head = ("comparison", "ours ms", "reference ms", "ratio", "min-max", "ratio fp32", "ours MB", "reference MB")
+    body = [(row["name"], f"{row['ours_ms']:.3g}", f"{row['reference_ms']:,.0f}", f"{row['ratio']:.3g}x",
+             f"{row['ratio_min']:.3g}-{row['ratio_max']:.3g}", f"{row['ratio_fp32']:.3g}x", f"{row['ours_mb']:.0f}",
+             f"{row['reference_mb']:.0f}") for row in rows]
+    return tabulate(body, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 7))
 
 
 def line(made: dict[str, Any]) -> str:
