@@ -219,9 +219,16 @@ def told_apart(row: Row, alike: list[Row]) -> str:
     facts = [{**(r.cell.get("settings") or {}), **(r.cell.get("options") or {})} for r in alike]
     mine = {**(row.cell.get("settings") or {}), **(row.cell.get("options") or {})}
     differ = sorted({key for other in facts for key in other | mine if other.get(key) != mine.get(key)})
-    shown = ", ".join(f"{key}={mine.get(key)}" for key in differ)
+    shown = ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
     name = f"{called(row)} [{shown}]" if shown else called(row)
     return f"{name}: {row.part}" if row.part else name
+
+
+def as_given(value: Any) -> str:
+    """An option's value as the command line takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def naive(group: Group, split: str) -> float | None:

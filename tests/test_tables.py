@@ -57,6 +57,14 @@ def test_a_score_that_is_missing_is_left_empty():
 # ---- controls --------------------------------------------------------------------------------------------------------
 
 
+def test_rows_that_differ_in_an_option_are_called_as_the_command_line_has_it():
+    records = [made for options in ({"augment": ["mention", "shuffle"]}, {"augment": []}, {"augment": [], "packed": False, "lr": None})
+               for made in [record(seed=0, options={"packed": True, **options})]]
+    table = build(records)
+    assert sorted(line.name for line in table.sections[0].lines) == [
+        "doktra [augment=, packed=no]", "doktra [augment=, packed=yes]", "doktra [augment=mention,shuffle, packed=yes]"]
+
+
 def test_shares_and_gains_are_taken_from_the_right_rows():
     records = study(seeds=range(3))
     lines = only(build(records))
