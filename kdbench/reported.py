@@ -136,6 +136,8 @@ def stands_for(figure: Reported, row: Row) -> bool:
 
     An option that our row does not have is an empty text; None is a default.
     """
+    if (row.cell.get("settings") or {}).get("unlabelled"):  # no published figure has that
+        return False
     options = row.cell.get("options") or {}
     models = {row.student.lower(), str(options.get("student", "")).lower()}  # a method may build its own student
     return (

@@ -61,11 +61,12 @@ class Interval:
 def contrast(a: Runs, b: Runs, finish: Finish, *, replicates: int = REPLICATES, seed: int = 0) -> Interval | None:
     """The interval of A - B over {seed: (units, counts)}; None where the two were not scored on the same units.
 
-    Seeds that both have are paired; without at least two of them, all seeds of both are used unpaired.
+    Seeds that both have are paired; without at least two of them, all seeds of both are used unpaired, unless one side has
+    a single seed, which is then compared with its own like.
     The order of units and of seeds does not matter.
     """
     shared = sorted(a.keys() & b.keys())
-    paired = len(shared) >= 2 or a.keys() == b.keys()
+    paired = len(shared) >= 2 or len(shared) == min(len(a), len(b))
     of_a, of_b = (shared, shared) if paired else (sorted(a), sorted(b))
     sides = [[sort_units(*runs[s]) for s in seeds] for runs, seeds in ((a, of_a), (b, of_b))]
     if not sides[0] or not sides[1] or any(units != sides[0][0][0] for side in sides for units, _ in side):

@@ -131,6 +131,13 @@ def test_other_data_are_not_comparable(figures, change, why):
     assert found[0].verdict == "not comparable" and why in found[0].why
 
 
+def test_a_run_on_further_sentences_stands_for_no_published_figure(figures):
+    runs = gene_runs()
+    for run in runs:
+        run["cell"]["settings"]["unlabelled"] = 1000
+    assert of(reported.against(runs, figures), "BiLSTM e300 h300 c256 distilled, 262K")[0].verdict == "not run"
+
+
 def test_fewer_training_rows_are_not_comparable(figures):
     runs = gene_runs()
     for run in runs:

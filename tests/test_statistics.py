@@ -121,6 +121,15 @@ def test_order_of_rows_and_seeds_does_not_matter_and_the_seed_decides():
     assert contrast(a, b, ACCURACY, seed=9) != first
 
 
+def test_a_single_seed_is_compared_with_its_own_like():
+    a, b = np.zeros((2, 10, 2)), np.zeros((2, 10, 2))
+    a[..., 1] = b[..., 1] = 1
+    a[1, :6, 0], b[0, :1, 0], b[1, :4, 0] = 1, 1, 1
+    units = [str(i) for i in range(10)]
+    found = contrast({1: (units, a[1])}, {seed: (units, b[seed]) for seed in (0, 1)}, ACCURACY)
+    assert found.delta == pytest.approx(0.2) and found.low is None and found.seeds == 1
+
+
 def test_seeds_are_paired_where_both_have_them():
     counts = simulate(np.random.default_rng(3), seeds=12)
     runs = as_runs(counts)
