@@ -90,6 +90,7 @@ class Fitting:
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
         self.label, self.steps_before = label or stage, steps_before
         self.student, self.objective = student, objective
+        self.encoder: Any = getattr(student, "base_model", student)
         self.device = accelerator.device
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
         self.bf16 = bf16
@@ -98,7 +99,7 @@ class Fitting:
         if self.device.type == "cpu":
             cpu.prepare(self.trainee)
         if compile:  # the encoder alone: what is around it changes from batch to batch
-            student.base_model.compile(dynamic=True)
+            self.encoder.compile(dynamic=True)
         self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr, betas=training.betas,
                                            eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
@@ -144,7 +145,7 @@ class Fitting:
         if self.training.select == "best" and self.best_state is not None:
             self.trainee.load_state_dict(self.best_state)
         self.trainee.eval()
-        self.student.base_model._compiled_call_impl = None  # whoever reads it now reads other shapes
+        self.encoder._compiled_call_impl = None  # whoever reads it now reads other shapes
         return self.history
 
     def order(self, epoch: int) -> list[list[int]]:
@@ -311,7 +312,7 @@ def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
     """`clip_grad_norm_`, which multiplies all gradients by 1 where nothing is to be clipped: a pass that a CPU can be spared.
     On a GPU, to look at the norm would be to wait for it."""
     given = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in given], foreach=True)
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in given if parameter.grad is not None], foreach=True)
     if norm.device.type != "cpu" or not norm <= most:  # not: one that is not a number
         nn.utils.clip_grads_with_norm_(given, most, norm, foreach=True)
 
