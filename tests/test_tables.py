@@ -58,7 +58,7 @@ def test_a_score_that_is_missing_is_left_empty():
 
 
 def test_rows_that_differ_in_an_option_are_called_as_the_command_line_has_it():
-    records = [made for options in ({"augment": ["mention", "shuffle"]}, {"augment": []}, {"augment": [], "packed": False, "lr": None})
+    records = [made for options in ({"augment": ["mention", "shuffle"]}, {"augment": []}, {"augment": [], "packed": False, "hidden": None})
                for made in [record(seed=0, options={"packed": True, **options})]]
     table = build(records)
     assert sorted(line.name for line in table.sections[0].lines) == [
