@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SLOW = 20.0  # seconds a step; such a one is run twice and not warmed up
-SECONDS = 60.0  # that a comparison may take once it has its least number of rounds
+SECONDS = 40.0  # that a comparison may take once it has its least number of rounds
 ROUNDS = 3, 7  # least and most
 
 
