@@ -24,9 +24,9 @@ class Contrasts:
         self._runs: dict[int, dict[int, Any]] = {}
 
     def runs(self, row: Row) -> dict[int, Any]:
-        """{seed: (units, counts)} of the seeds that have counts."""
+        """{seed: (units, counts)} of the seeds that have counts; a part has none, its records hold those of the whole."""
         if id(row) not in self._runs:
-            found = {seed: self.counts(record) for seed, record in row.records.items()}
+            found = {} if row.part else {seed: self.counts(record) for seed, record in row.records.items()}
             self._runs[id(row)] = {seed: one for seed, one in found.items() if one is not None}
         return self._runs[id(row)]
 

@@ -17,6 +17,7 @@ from kdbench.render import Value
 
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
 SPLITS = ("train", "dev", "test")
+NO_TEACHER = ", no teacher"  # how the row ends of a student that a method built itself, trained without a teacher
 
 
 @dataclass
@@ -124,11 +125,15 @@ class Group:
 
     def plain(self, row: Row) -> Row | None:
         """The same student, fine-tuned without a teacher."""
-        return self.control(row, "plain", row.student)
+        return self.built(row) or self.control(row, "plain", row.student)
 
     def logit(self, row: Row) -> Row | None:
-        """The same student, plain logit distillation from the same teacher."""
-        return self.control(row, "logit", row.student, row.cell.get("teacher") or "")
+        """The same student, plain logit distillation from the same teacher; none of one that the method built itself."""
+        return None if self.built(row) else self.control(row, "logit", row.student, row.cell.get("teacher") or "")
+
+    def built(self, row: Row) -> Row | None:
+        """The part of `row` that is its student as the method built it, without a teacher."""
+        return next((other for other in self.rows if other.part.endswith(NO_TEACHER) and other.cell == row.cell), None)
 
     def teacher(self, row: Row) -> Row | None:
         """The fine-tuned teacher that `row` learned from; for a row without a teacher, the group's only one."""

@@ -32,6 +32,7 @@ from kdbench.methods.augmentation import AugmentOptions, augmented
 from kdbench.metrics import METRICS, Info
 from kdbench.models import Model, resolve, seeded
 from kdbench.options import build
+from kdbench.rows import NO_TEACHER
 from kdbench.signals import Pool, builtin_pool
 
 # ---- the losses ------------------------------------------------------------------------------------------------------
@@ -394,7 +395,7 @@ class NerKD(Method):
         if isinstance(student.module.config, BiLSTMConfig):
             student = self.shaped(student, teacher, lab.seed_for("init", student.name))
         if student.key != lab.student().key:
-            lab.also(lab.finetune(student), f"{student.name} as built here, no teacher")
+            lab.also(lab.finetune(student), f"{student.name} as built here{NO_TEACHER}")
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
         if not o.distillation:
             labels_only = Distillation(o, ("hard",))

@@ -111,6 +111,19 @@ def test_own_teachers_and_exports_are_rows_that_do_not_compete():
     assert not lines["doktra: onnx_int8"].row.competes and not lines["doktra: calibrated teacher"].row.competes
 
 
+def test_a_student_that_the_method_built_itself_is_compared_with_its_own_like():
+    built = [{"name": "bilstm as built here, no teacher", "score": {"dev": 0.65, "test": 0.65}}]
+    seeds = range(5)
+    own = [record("ner_kd", test=0.7, seed=seed, rows_more=built) for seed in seeds]
+    records = [*own, *(record(method, test=0.5, seed=seed) for method in ("finetune", "logit_kd", "doktra") for seed in seeds)]
+    lines = only(build(records, counts_of))
+    mean = sum(made["score"]["test"] for made in own) / len(own)
+    gain = lines["ner_kd"].values["gain"]
+    assert gain.mean == pytest.approx(mean - 0.65) and gain.low is None, "its parts have no counts, and so no interval"
+    assert "logit_gain" not in lines["ner_kd"].values
+    assert lines["doktra"].values["gain"].low is not None and "logit_gain" in lines["doktra"].values
+
+
 # ---- protocols -------------------------------------------------------------------------------------------------------
 
 
