@@ -62,7 +62,7 @@ def what(name: str) -> str:
 
 
 def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
-    batch_size, steps = bench.pick(32, 4), bench.pick({"bilstm_minilm": 20, "bilstm_bert_base": 8}[name], 2)
+    batch_size, steps = bench.pick(32, 4), bench.pick({"bilstm_minilm": 12, "bilstm_bert_base": 8}[name], 2)
     data = load("bc2gm", bench)
     reader = tokenizer(strings(data), bench.pick(8_000, 1_000))
     examples = drawn(data, batch_size * steps, LENGTHS, sizes(reader))

@@ -205,7 +205,7 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     epochs = 3 if distils else 1
     data = load("bc2gm" if distils else "chemprot", bench)
     reader = tokenizer(strings(data), bench.pick(8_000, 1_000))
-    examples = drawn(data, batch_size * bench.pick(10 if distils else 20, 2), LENGTHS[job], sizes(reader))
+    examples = drawn(data, batch_size * bench.pick(6 if distils else 12, 2), LENGTHS[job], sizes(reader))
     kind = "tags" if distils else "single"
     size, rows = bench.pick(shape(6, 384, 12), shape(3, 32, 2)), bench.pick(30_522, len(reader))
     whole = model("encoder", Head(kind, data.labels), reader, rows=rows, **size)
