@@ -2,8 +2,8 @@
 
     python benchmarks/speed/run.py [--only NAME]... [--data-dir DIR] [--json FILE]
 
-Every comparison runs in a process of its own, its ways in turn; memory is that of one more process a way. README.md says
-what is compared and how to read the figures.
+Every comparison runs in a process of its own, its ways in turn; memory is that of one more process a way, which are not timed
+and run side by side, one thread each. README.md says what is compared and how to read the figures.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,21 @@ def main() -> int:
 def row(name: str, bench: timing.Bench) -> dict[str, Any]:
     """One comparison, each part of it in a fresh process."""
     made = worker(name, "all", bench)
-    megabytes = {f"{way}_mb": worker(name, way, bench)["mb"] for way in ("ours", "reference")}
+    with ThreadPoolExecutor() as pool:
+        held = {way: pool.submit(worker, name, way, bench, OMP_NUM_THREADS="1") for way in ("ours", "reference")}
+    megabytes = {f"{way}_mb": each.result()["mb"] for way, each in held.items()}
     keys = ("name", "ours_ms", "reference_ms", "ratio", "ratio_fp32", "ratio_min", "ratio_max", "ours_mb", "reference_mb", "what")
     made.update(megabytes)
     return {key: made.pop(key) for key in keys} | made
 
 
-def worker(name: str, way: str, bench: timing.Bench) -> dict[str, Any]:
+def worker(name: str, way: str, bench: timing.Bench, **environment: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--worker", name, way, "--device", bench.device]
     if bench.data_dir:
         command += ["--data-dir", str(bench.data_dir)]
     if bench.quick:
         command.append("--quick")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
