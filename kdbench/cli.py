@@ -273,6 +273,7 @@ def do_run(args: argparse.Namespace) -> int:
     check_writable(args.results_dir)
 
     from kdbench import grid
+    from kdbench.progress import say
     from kdbench.runner import Request, Runner, plan
     from kdbench.suite import Planned, Suite
     from kdbench.tables import run_table
@@ -284,6 +285,10 @@ def do_run(args: argparse.Namespace) -> int:
     planned = Planned({"method": args.method, "task": args.task, "options": chosen}, given, tuple(seeds))
     suite = Suite(f"{args.method} on {args.task}", "one configuration", (planned,))
     cells = [grid.Cell(request, job.cell.seed, job, planned) for job in jobs]
+    most = jobs[0].cell.settings.max_steps
+    if most and args.max_steps is None:
+        say(f"{student} is too large for look-alike data: every training stops after {most} steps (--max-steps for more), "
+            "which shows that it runs, no more")
     if args.dry_run:
         print(grid.dry_run(suite, cells, args.results_dir, args.engine, args.tracker))
         return DONE

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,19 @@ class Fitting:
     """One training run of `student` under `objective`.
 
     `evaluate()` gives the dev measures, among them "score"; without it the last epoch is kept.
-    `folder` is where checkpoints go; a run that finds one there goes on from it. `steps_before` are those of the
-    cell's earlier stages: trackers want steps that only rise.
+    `folder` is where checkpoints go; a run that finds one there goes on from it. It ends after `max_steps`
+    steps, in the middle of an epoch if need be. `steps_before` are those of the cell's earlier stages: trackers want steps
+    that only rise.
     """
 
     def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training, *,
                  accelerator: Any, seed: int, stage: str, signals: Any = None, bf16: bool = False, compile: bool = False,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
-                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None, steps_before: int = 0):
+                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None, steps_before: int = 0,
+                 max_steps: int | None = None):
+        self.max_steps = max_steps
+        if max_steps:
+            training = replace(training, epochs=min(training.epochs, math.ceil(max_steps * training.batch_size / len(corpus))))
         self.corpus, self.training, self.accelerator, self.signals = corpus, training, accelerator, signals
         self.seed, self.stage, self.evaluate, self.folder = seed, stage, evaluate, folder
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
@@ -121,8 +126,9 @@ class Fitting:
         """Train to the end; returns the history, one entry an epoch: terms, dev score."""
         torch.manual_seed(seed_for(self.seed, "noise", self.stage))
         self.resume()
-        batches = self.order(self.epoch)
-        total = len(batches) * self.training.epochs
+        total = len(self.order(0)) * self.training.epochs
+        if self.max_steps:
+            total = min(total, self.max_steps)
         progress = Progress(self.label, total, "steps", self.step, enabled=self.accelerator.is_main_process)
         saved = begun = time.monotonic()
         before = self.seconds
@@ -151,9 +157,11 @@ class Fitting:
     def order(self, epoch: int) -> list[list[int]]:
         """The epoch's batches; the seed names no method, so that all methods of one seed read the same order."""
         size = self.training.batch_size
-        if not self.training.shuffle:
-            return [list(range(i, min(i + size, len(self.corpus)))) for i in range(0, len(self.corpus), size)]
-        return epoch_batches(self.corpus.lengths, size, seed_for(self.seed, "order", str(epoch)), self.world)
+        if self.training.shuffle:
+            batches = epoch_batches(self.corpus.lengths, size, seed_for(self.seed, "order", str(epoch)), self.world)
+        else:
+            batches = [list(range(i, min(i + size, len(self.corpus)))) for i in range(0, len(self.corpus), size)]
+        return batches[:max(self.max_steps - epoch * len(batches), 0)] if self.max_steps else batches
 
     def one_step(self, indices: list[int], total: int) -> None:
         """One optimiser step on one global batch, in `accumulate` parts."""

@@ -181,6 +181,7 @@ class Lab:
             "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
             "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
             **({"compile": True} if self.settings.compile else {}),
+            **({"max_steps": self.settings.max_steps} if self.settings.max_steps else {}),
         }, 24)
         folder = self.shop.stage(key)
         trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False)
@@ -224,7 +225,8 @@ class Lab:
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
                 bf16=self.bf16(model), compile=self.settings.compile, evaluate=evaluate, folder=partial,
                 checkpoint_seconds=self.settings.checkpoint_seconds,
-                label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages))
+                label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages),
+                max_steps=self.settings.max_steps)
             try:
                 history = fitting.run()
                 break

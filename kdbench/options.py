@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadInput
@@ -33,9 +34,11 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     source: str = "",
+    file: bool = False,
 ) -> Any:
-    """A field of an options class. `source` says where the value comes from (paper, README, code)."""
-    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source}
+    """A field of an options class. `source` says where the value comes from (paper, README, code); `file`: it names a file,
+    which is looked for before anything is trained."""
+    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source, "file": file}
     if published is not _SAME:
         facts["published"] = published
     return dataclasses.field(default=default, metadata=facts)
@@ -75,6 +78,8 @@ def check(name: str, value: Any, hint: Any, facts: Any) -> Any:
         for item in value if isinstance(value, tuple) else (value,):
             if item not in facts["choices"]:
                 raise ValueError(f"option {name}: {item!r} is not one of {', '.join(map(str, facts['choices']))}")
+    if facts.get("file") and not Path(value).is_file():
+        raise ValueError(f"option {name}: {value}: no such file, or none that can be read twice")
     for bound, wrong in (("minimum", lambda v, b: v < b), ("maximum", lambda v, b: v > b)):
         limit = facts.get(bound)
         if limit is not None and isinstance(value, (int, float)) and wrong(value, limit):

@@ -28,6 +28,7 @@ from kdbench.serving import Labels
 from kdbench.spec import Cell, Settings
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
+from kdbench.zoo import FEW, FULL_SIZE
 
 REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
 
@@ -94,7 +95,8 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
     task, data, chosen = load_data(request.task, request.data_dir, tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
-    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe)
+    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe,
+                             most=FEW if student.name in FULL_SIZE else None)
     whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
     extra = left_out(whole, data) if str(request.unlabelled) == REST else read_unlabelled(request.unlabelled, task)
 

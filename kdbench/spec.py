@@ -30,6 +30,7 @@ class Settings:
     select: str = option("best", "the epoch that is kept: best on dev, or last", choices=("best", "last"))
     max_train_examples: int | None = option(None, "at most so many training rows, drawn by a fixed seed", minimum=1)
     max_dev_examples: int | None = option(None, "at most so many dev rows, drawn by a fixed seed", minimum=1)
+    max_steps: int | None = option(None, "at most so many optimiser steps a training, to see that a configuration runs", minimum=1)
     precision: str = option("auto", "bf16 autocast or fp32; auto: bf16 for wide models where the device has it",
                             choices=("auto", "fp32", "bf16"))
     compile: bool = option(False, "torch.compile the encoder that is trained; on a CPU no gain (a minute to compile, then a sixth slower)")
@@ -39,14 +40,18 @@ class Settings:
                           choices=("quick", "full", "off"))
 
     def identity(self) -> dict[str, Any]:
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in CONVENIENCE and (v or k != "compile")}
+        later = ("compile", "max_steps")  # records made before there were these stay valid
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in CONVENIENCE and (v or k not in later)}
 
 
-def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default") -> Settings:
-    """Settings from what the user gave, over the task's recipe (`paper`) or defaults."""
+def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default", most: int | None = None) -> Settings:
+    """Settings from what the user gave, over the task's recipe (`paper`) or defaults.
+
+    most  steps a training on look-alike data, of a model too large for it
+    """
     # of the small look-alikes; a tagged sentence has a label a word, and a BiLSTM takes its time
     toy = 4 if task.kind == "tags" else 12
-    values: dict[str, Any] = {"max_length": task.max_length, "epochs": toy if lookalike else 5}
+    values: dict[str, Any] = {"max_length": task.max_length, "epochs": toy if lookalike else 5, "max_steps": most if lookalike else None}
     if recipe == "paper":
         if not task.recipe:
             raise BadInput(f"task {task.name} has no published fine-tuning recipe; leave --recipe out")

@@ -51,6 +51,7 @@ class Section:
         floor = {split: naive(self.group, split) for split in ("dev", "test")}
         if shown := [f"{split} {100 * score:.1f}" for split, score in floor.items() if score is not None]:
             said.append(f"naive predictor: {', '.join(shown)}")
+        said += cut_short(self.group)
         return "; ".join(filter(None, [*said, self.files, *(str(note) for note in data.get("notes") or ())]))
 
 
@@ -254,6 +255,12 @@ def run_table(records: Iterable[dict[str, Any]]) -> str:
     return "\n\n".join(run_section(group) for group in grouped(records))
 
 
+def cut_short(group: Group) -> list[str]:
+    """In words, the limits on the length of a training that rows of the group have."""
+    found = {(row.cell.get("settings") or {}).get("max_steps") for row in group.rows}
+    return [f"at most {steps} steps a training" for steps in sorted(filter(None, found))]
+
+
 def run_section(group: Group) -> str:
     teachers = sorted({row.student for row in group.rows if row.role == "teacher"})
     students = sorted({row.student for row in group.rows if row.competes})
@@ -261,6 +268,7 @@ def run_section(group: Group) -> str:
     title = [group.task, group.metric, f"{group.kind} data"]
     title += [f"teacher {', '.join(teachers)}"] * bool(teachers) + [f"student {', '.join(students)}"] * bool(students)
     title += [f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"] * bool(seeds)
+    title += cut_short(group)
     head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
     lines = []
     if group.rows:

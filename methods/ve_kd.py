@@ -236,9 +236,9 @@ class Stage:
     """Options of masked-LM training with an expanded vocabulary: those that `adapt`, the control, shares."""
 
     corpus: str | None = option(None, "text file, one sequence a line (default: the task's unlabelled or training text)",
-                                source="code")
+                                source="code", file=True)
     vocabulary: str | None = option(None, "vocabulary file, one entry a line; what the teacher's lacks is new (default: "
-                                    "trained on the corpus)", source="README: vocab.txt")
+                                    "trained on the corpus)", source="README: vocab.txt", file=True)
     new_tokens: int = option(29_725, "entries trained on the corpus, at most", minimum=0, source="vocab.txt; how they were "
                              "chosen is not said: WordPiece training is our reading")
     min_frequency: int = option(10, "occurrences that a merge needs to become an entry", minimum=1, source="ours")

@@ -1,6 +1,7 @@
 """Every mistake of a user is one line that names its cause, exit code 2, and leaves nothing written."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_unknown_names_come_with_a_suggestion_and_what_there_is(refused):
 ])
 def test_options_of_the_wrong_type_or_range(refused, words, said):
     assert said in refused(*words)
+
+
+def test_a_corpus_that_cannot_be_read_twice(refused, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "nothing"):
+        assert f"{name}: no such file" in refused("--set", f"corpus={tmp_path / name}", method="ve_kd", task="gad")
 
 
 def test_a_missing_data_folder(refused, tmp_path, corpus):

@@ -14,11 +14,13 @@ import torch
 
 from kdbench import store
 from kdbench.batching import Corpus
-from kdbench.fit import Fitting, Training, clip
+from kdbench.errors import BadInput
+from kdbench.fit import Fitting, Training, clip, learning_rate
 from kdbench.losses import Supervised
 from kdbench.models import Head, build, resolve
-from kdbench.spec import Settings
+from kdbench.spec import Settings, settings
 from kdbench.task import Example
+from kdbench.task_index import TASKS
 
 BENCH = Path(__file__).resolve().parent.parent / "bench.py"
 WORDS = ["dose", "cell", "gene", "drug", "blocks", "raises", "binds", "lowers", "in", "the", "of", "serum", "mouse", "human"]
@@ -34,7 +36,8 @@ class Kill(Exception):
     """Stands in for the signal inside one process."""
 
 
-def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False) -> Fitting:
+def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False,
+            max_steps: int | None = None) -> Fitting:
     from accelerate import Accelerator
 
     examples = texts(96, 1)
@@ -44,7 +47,7 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best", comp
 
     made = Fitting(model.module, Supervised("single"), corpus, Training(epochs=4, batch_size=8, lr=1e-3, select=select),
                    accelerator=Accelerator(cpu=True), seed=5, stage="test", evaluate=lambda: {"score": scores[made.epoch]},
-                   folder=folder, checkpoint_seconds=0.0, compile=compile)
+                   folder=folder, checkpoint_seconds=0.0, compile=compile, max_steps=max_steps)
     if dies_at is not None:
         step = made.one_step
 
@@ -80,6 +83,35 @@ def test_compiling_is_for_the_training_alone(tmp_path, monkeypatch):
     made.student.base_model._compiled_call_impl = made.student.base_model._call_impl
     made.run()
     assert made.student.base_model._compiled_call_impl is None
+
+
+@pytest.mark.parametrize(("most", "epochs"), [(1, 1), (12, 1), (13, 2), (30, 3), (48, 4), (1000, 4)])
+def test_a_training_ends_after_so_many_steps(tmp_path, most, epochs):
+    short = fitting(tmp_path / "short", max_steps=most)
+    history = short.run()
+    assert short.step == min(most, 48) and len(history) == epochs
+    with pytest.raises(Kill):
+        fitting(tmp_path / "killed", dies_at=short.step - 1, max_steps=most).run()
+    again = fitting(tmp_path / "killed", max_steps=most)
+    assert again.run() == history
+    for a, b in zip(short.student.parameters(), again.student.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_rate_has_come_down_when_a_short_training_ends(tmp_path):
+    short = fitting(tmp_path, max_steps=20)
+    short.run()
+    assert short.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * learning_rate(19, 20, short.training))
+
+
+def test_a_full_size_model_is_tried_on_lookalikes_and_trained_on_corpora():
+    task = TASKS.get("gad")
+    assert settings({}, task, lookalike=True, most=10).max_steps == 10
+    assert settings({"max_steps": "7"}, task, lookalike=True, most=10).max_steps == 7
+    assert settings({}, task, lookalike=False, most=10).max_steps is None
+    assert "max_steps" not in Settings().identity() and Settings(max_steps=7).identity()["max_steps"] == 7
+    with pytest.raises(BadInput, match="--max-steps"):
+        settings({"max_steps": "0"}, task, lookalike=True)
 
 
 def test_compiling_makes_another_record_and_none_was_made_with_it_before():

@@ -22,6 +22,7 @@ from kdbench.mlm import lm_logits
 from kdbench.models import Model, build, resolve
 from kdbench.options import build as build_options
 from kdbench.options import describe
+from kdbench.runner import Request, plan
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task
 from kdbench.textfile import StreamedCorpus, TextFile
@@ -530,6 +531,13 @@ def test_the_narrow_student_of_the_paper_fits_its_teacher():
         teacher.module.config = SimpleNamespace(hidden_size=768)
         objective.follow(teacher, options(), width)
         assert isinstance(objective.project, torch.nn.Identity) is (width == 768)
+
+
+@pytest.mark.parametrize("name", ["vekd-6x384", "vekd-6x768", "vekd-12x768"])
+def test_a_full_size_student_is_tried_in_a_few_steps_on_lookalikes(name):
+    jobs = plan(Request("ve_kd", "gad", student=name), [0])
+    assert {job.cell.settings.max_steps for job in jobs} == {10}
+    assert plan(Request("ve_kd", "gad"), [0])[-1].cell.settings.max_steps is None
 
 
 def test_the_same_weights_are_the_same_file(tmp_path):
