@@ -8,8 +8,12 @@ import pytest
 from factory import STORE, UNITS, study
 
 from kdbench.errors import BadInput
+from kdbench.models import resolve
 from kdbench.page import cell
+from kdbench.runner import identity
+from kdbench.spec import Settings
 from kdbench.study import facts, pages, stale, studies, table_of, write
+from kdbench.zoo import RECIPES
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -35,6 +39,18 @@ def folder(tmp_path):
 
 def test_committed_pages_equal_the_regenerated_ones():
     assert [line for committed in studies(RESULTS) for line in stale(committed, RESULTS / "reported.csv")] == []
+
+
+def test_new_settings_and_fields_of_recipes_leave_committed_cells_alone():
+    """Their identities are made of these; a suite goes on from them."""
+    found = [json.loads(path.read_text()) for path in RESULTS.glob("*/records/*/*.json")]
+    assert found
+    for record in found:
+        made = record["cell"]
+        own = {name: value for name, value in made["settings"].items() if name != "unlabelled"}
+        assert Settings(**own).identity() == own
+        if made["student"] in RECIPES and RECIPES[made["student"]][0].config or made["student"].startswith("cut:"):
+            assert identity(resolve(made["student"])) == record["models"]["student"]
 
 
 def test_pages_hold_tables_columns_and_commands(folder):
