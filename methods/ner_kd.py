@@ -391,7 +391,8 @@ class NerKD(Method):
         same = same_tokens(teacher.tokenizer, student.tokenizer)
         self.refuse(teacher, student, same)
 
-        teacher = lab.finetune(teacher)
+        if o.distillation or o.embedding == "bert":  # else nothing that it has learnt is read
+            teacher = lab.finetune(teacher)
         if isinstance(student.module.config, BiLSTMConfig):
             student = self.shaped(student, teacher, lab.seed_for("init", student.name))
         if student.key != lab.student().key:
