@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kdbench import statistics
-from kdbench.rows import Line, Row, as_text, called
+from kdbench.rows import Line, Row, Section, as_text, called
 from kdbench.statistics import Overall
-
-if TYPE_CHECKING:
-    from kdbench.tables import Section
 
 
 @dataclass

@@ -7,17 +7,16 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kdbench import __version__
-from kdbench.errors import BadInput, Broken, Skip
+from kdbench.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
 from kdbench.registry import METHODS, load_plugins, unknown
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
 FILTERS = ("method", "task", "variant", "teacher", "student", "seed")  # fields of a record's cell
 REPORTED = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
 
@@ -45,37 +44,10 @@ def obey(words: Sequence[str]) -> int | None:
     return args.do(args)
 
 
-def guarded(do: Callable[[], int | None]) -> int:
-    """The exit code of `do`; every foreseen error becomes one line."""
-    try:
-        return do() or DONE
-    except (BadInput, Skip) as error:
-        print(f"bench.py: {one_line(error)}", file=sys.stderr)
-        return BAD_INPUT
-    except Broken as error:
-        print(f"bench.py: {one_line(error)}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("bench.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader of a pipe went away; nothing is lost)
-        return DONE
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"bench.py: {error.filename or 'writing'}: {error.strerror}; make room or give another folder", file=sys.stderr)
-        return FAILED
-
-
 def unrecognised(word: str, verb: str | None) -> str:
     actions = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)).choices[verb or "run"]._actions
     flags = [flag for action in actions for flag in action.option_strings if flag.startswith("--")]
     return unknown("option", word.partition("=")[0], flags)
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 class Parser(argparse.ArgumentParser):

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 
 from kdbench import store, trackers
-from kdbench.cli import guarded, one_line
-from kdbench.errors import BadInput, Skip
+from kdbench.errors import BadInput, Skip, guarded, one_line
 from kdbench.progress import Overall, clock, say
 from kdbench.registry import load_plugins
 from kdbench.runner import REST, Job, Request, Runner, plan

@@ -19,8 +19,8 @@ from kdbench.contrasts import Counts
 from kdbench.metrics import METRICS
 from kdbench.registry import METHODS
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, at, called, naive, shared_share, trouble
-from kdbench.tables import Section, Table, build, matrix, summary
+from kdbench.rows import Group, Line, Section, at, called, naive, shared_share, trouble
+from kdbench.tables import Table, build, matrix, summary
 
 if TYPE_CHECKING:
     from kdbench.reported import Comparison

@@ -97,6 +97,12 @@ class Group:
     def students(self) -> list[Row]:
         return [row for row in self.rows if row.competes]
 
+    @property
+    def cut_short(self) -> list[str]:
+        """In words, the limit that all rows have on the length of a training; where some have it, their names say so."""
+        found = {(row.cell.get("settings") or {}).get("max_steps") for row in self.rows}
+        return [f"at most {steps} steps a training" for steps in found if steps and len(found) == 1]
+
     @cached_property
     def controls(self) -> dict[tuple, list[Row]]:
         """Where the rows to compare with are found: by role, models and, first of all, equal settings."""
@@ -144,6 +150,37 @@ class Group:
             names = {key[1] for key in self.controls if key[0] == "teacher"}
             name = names.pop() if len(names) == 1 else None
         return self.control(row, "teacher", name or "")
+
+
+@dataclass
+class Section:
+    """A group with its lines; `files` names its test file where another section's words are the same."""
+
+    group: Group
+    lines: list[Line]
+    files: str = ""
+
+    @property
+    def title(self) -> str:
+        """What is compared: task, metric, data."""
+        return " · ".join(filter(None, (self.group.task, self.group.metric, f"{self.group.kind} data")))
+
+    @property
+    def caption(self) -> str:
+        """The protocol in words: splits, files, the unit that statistics resample, the naive predictor."""
+        data = self.group.data
+        rows = data.get("rows") or {}
+        said = [", ".join(f"{split} {rows[split]:,}" for split in rows) + " rows"] if rows else []
+        if data.get("published_files") is False:
+            said.append("other files than the published ones")
+        said += [f"{name}={value}" for name, value in sorted(self.group.options.items()) if value]
+        if data.get("unit"):
+            said.append(f"resampled by {data['unit']}")
+        floor = {split: naive(self.group, split) for split in ("dev", "test")}
+        if shown := [f"{split} {100 * score:.1f}" for split, score in floor.items() if score is not None]:
+            said.append(f"naive predictor: {', '.join(shown)}")
+        said += self.group.cut_short
+        return "; ".join(filter(None, [*said, self.files, *(str(note) for note in data.get("notes") or ())]))
 
 
 def likeness(row: Row, other: Row) -> tuple[bool, int, bool]:

@@ -18,41 +18,10 @@ from kdbench.contrasts import Counts, judge
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, as_text, grouped, naive, names, shared_gain, shared_share, trouble
+from kdbench.rows import Group, Line, Section, as_text, grouped, naive, names, shared_gain, shared_share, trouble
 from kdbench.statistics import LEAST_SEEDS, Cache, Overall
 
 FORMATS = ("markdown", "csv", "latex", "json")
-
-
-@dataclass
-class Section:
-    """A group with its lines; `files` names its test file where another section's words are the same."""
-
-    group: Group
-    lines: list[Line]
-    files: str = ""
-
-    @property
-    def title(self) -> str:
-        """What is compared: task, metric, data."""
-        return " · ".join(filter(None, (self.group.task, self.group.metric, f"{self.group.kind} data")))
-
-    @property
-    def caption(self) -> str:
-        """The protocol in words: splits, files, the unit that statistics resample, the naive predictor."""
-        data = self.group.data
-        rows = data.get("rows") or {}
-        said = [", ".join(f"{split} {rows[split]:,}" for split in rows) + " rows"] if rows else []
-        if data.get("published_files") is False:
-            said.append("other files than the published ones")
-        said += [f"{name}={value}" for name, value in sorted(self.group.options.items()) if value]
-        if data.get("unit"):
-            said.append(f"resampled by {data['unit']}")
-        floor = {split: naive(self.group, split) for split in ("dev", "test")}
-        if shown := [f"{split} {100 * score:.1f}" for split, score in floor.items() if score is not None]:
-            said.append(f"naive predictor: {', '.join(shown)}")
-        said += cut_short(self.group)
-        return "; ".join(filter(None, [*said, self.files, *(str(note) for note in data.get("notes") or ())]))
 
 
 @dataclass
@@ -255,12 +224,6 @@ def run_table(records: Iterable[dict[str, Any]]) -> str:
     return "\n\n".join(run_section(group) for group in grouped(records))
 
 
-def cut_short(group: Group) -> list[str]:
-    """In words, the limits on the length of a training that rows of the group have."""
-    found = {(row.cell.get("settings") or {}).get("max_steps") for row in group.rows}
-    return [f"at most {steps} steps a training" for steps in sorted(filter(None, found))]
-
-
 def run_section(group: Group) -> str:
     teachers = sorted({row.student for row in group.rows if row.role == "teacher"})
     students = sorted({row.student for row in group.rows if row.competes})
@@ -268,7 +231,7 @@ def run_section(group: Group) -> str:
     title = [group.task, group.metric, f"{group.kind} data"]
     title += [f"teacher {', '.join(teachers)}"] * bool(teachers) + [f"student {', '.join(students)}"] * bool(students)
     title += [f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"] * bool(seeds)
-    title += cut_short(group)
+    title += group.cut_short
     head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
     lines = []
     if group.rows:

@@ -155,6 +155,16 @@ def test_titles_say_metric_and_kind_of_data():
     assert "real data" in text and "other files than the published ones" in text
 
 
+def test_trainings_cut_short_are_called_so():
+    short = {"epochs": 3, "max_steps": 10}
+    few = [record("finetune", settings=short), record(settings=short)]
+    assert "at most 10 steps a training" in run_table(few).replace("\n  ", " ")
+    assert "at most 10 steps a training" in build(few).sections[0].caption
+    mixed = build([*few, record(settings={"epochs": 3})])
+    assert "at most" not in mixed.sections[0].caption
+    assert any("max_steps=10" in line.name for line in mixed.sections[0].lines)
+
+
 def test_latencies_taken_in_two_ways_are_two_columns():
     fast = record("dsg_kd")
     fast["latency"] = {**fast["latency"], "device": "cuda"}
