@@ -37,6 +37,11 @@ def training_seconds(row: Row, seed: int) -> float | None:
     return None if all(seconds is None for seconds in spent) else sum(filter(None, spent))
 
 
+def student_steps(row: Row, seed: int) -> float | None:
+    stages = [stage for stage in at(row.views[seed], "cost", "stages") or () if stage.get("role") == "student"]
+    return sum(stage["steps"] for stage in stages) if stages else None
+
+
 COLUMNS = {
     column.name: column
     for column in (
@@ -60,6 +65,7 @@ COLUMNS = {
         Column("p50_ms", "p50 ms", "median latency of one text", show.number, path("latency", "p50_ms")),
         Column("p95_ms", "p95 ms", "95th percentile of the latency of one text", show.number,
                path("latency", "p95_ms")),
+        Column("steps", "steps", "optimiser steps of all trainings of the student", show.whole, student_steps),
         Column("student_seconds", "train s", "seconds of training the student", show.number,
                path("cost", "student_seconds")),
         Column("teacher_seconds", "teacher s", "seconds of training the teacher it learned from", show.number,
@@ -68,7 +74,7 @@ COLUMNS = {
                training_seconds),
     )
 }
-DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "training_seconds"))
+DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "steps", "training_seconds"))
 LATENCY = ("p50_ms", "p95_ms")
 COMPARED = ("gain", "best_gain", "tie", "recovered")
 

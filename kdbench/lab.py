@@ -156,18 +156,19 @@ class Lab:
     def is_teacher(self, model: Model) -> bool:
         return self.teacher_source is not None and model.name == self.teacher_source.name
 
-    def finetune(self, model: Model, stage: str = "fine-tuning", **training: Any) -> Model:
-        """`model` after plain supervised training; as it is where it came with the task's head."""
+    def finetune(self, model: Model, stage: str = "fine-tuning", role: str = "", **training: Any) -> Model:
+        """`model` after plain supervised training; as it is where it came with the task's head. `role` as in `train`."""
         if model.ready:
             return model
-        return self.train(model, Supervised(self.task.kind), stage=stage, **training)
+        return self.train(model, Supervised(self.task.kind), stage=stage, role=role, **training)
 
     def train(self, model: Model, objective: Objective, *, stage: str, examples: Sequence[Example] | None = None,
-              signals: Any = None, seed: int | None = None, **overrides: Any) -> Model:
+              signals: Any = None, seed: int | None = None, role: str = "", **overrides: Any) -> Model:
         """`model` trained under `objective`, from the shelf where the very same training was done before.
 
         examples   default: the task's training examples
         signals    what `Lab.signals` gave; its values stand in `batch.signals`
+        role       whose cost it is, "teacher" or "student" (default: by the model's name); "control": neither's
         overrides  fields of `Training`
         Learned parts of the objective are trained, saved and restored with the student.
         """
@@ -202,7 +203,7 @@ class Lab:
             load_model(objective, str(folder / "objective.safetensors"))
         trained.module.eval()
         made = json.loads((folder / "stage.json").read_text())
-        role = "teacher" if self.is_teacher(model) else "student"
+        role = role or ("teacher" if self.is_teacher(model) else "student")
         self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
                             "accumulate": made["accumulate"], "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]

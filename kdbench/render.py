@@ -76,6 +76,10 @@ def count(value: Value | None) -> str:
     return f"{value.mean:.0f}"
 
 
+def whole(value: Value | None) -> str:
+    return f"{value.mean:,.0f}" if value is not None else ""
+
+
 def number(value: Value | None) -> str:
     """Three significant digits, never an exponent."""
     if value is None:

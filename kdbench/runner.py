@@ -313,7 +313,10 @@ class Runner:
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)
-        return {"name": name, "score": score, "size": self.size(lab, model), "latency": self.latency(lab, model)}
+        made = {"name": name, "score": score, "size": self.size(lab, model), "latency": self.latency(lab, model)}
+        if own := [{**stage, "role": "student"} for stage in lab.stages if (stage["key"], stage["role"]) == (model.key, "control")]:
+            made["cost"] = {"student_seconds": own[-1]["seconds"], "stages": own[-1:]}
+        return made
 
     def size(self, lab: Lab, model: Model) -> dict[str, float]:
         folder = lab.shop.stage(model.key)

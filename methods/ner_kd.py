@@ -396,7 +396,7 @@ class NerKD(Method):
         if isinstance(student.module.config, BiLSTMConfig):
             student = self.shaped(student, teacher, lab.seed_for("init", student.name))
         if student.key != lab.student().key:
-            lab.also(lab.finetune(student), f"{student.name} as built here{NO_TEACHER}")
+            lab.also(lab.finetune(student, role="control"), f"{student.name} as built here{NO_TEACHER}")
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
         if not o.distillation:
             labels_only = Distillation(o, ("hard",))

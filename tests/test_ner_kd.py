@@ -28,7 +28,9 @@ from kdbench.methods.ner_kd import (
 )
 from kdbench.models import resolve
 from kdbench.options import build
+from kdbench.runner import run
 from kdbench.spec import Settings
+from kdbench.tables import build as table
 from kdbench.task import Data, Example, Task
 from kdbench.zoo import RECIPES
 
@@ -309,6 +311,18 @@ def test_unlabelled_sentences_join_the_distillation_alone(lab):
     assert stages["distillation"] == [*DATA.train, *made.unlabelled]
     NerKD(options(distillation=False, augment="")).fit(made)
     assert stages["augmented"] == list(DATA.train)
+
+
+def test_a_control_of_the_methods_own_is_no_cost_of_its_student(tmp_path):
+    chosen = {"hidden": 8, "embedding_size": 8, "head": 0, "augment": "", "epochs": 2}
+    record = run("ner_kd", "bc2gm_iobes", student="bilstm", options=chosen, controls=False, results_dir=tmp_path, epochs=1,
+                 max_train_examples=64, max_dev_examples=20, max_length=24, latency="off")
+    stages = {(stage["name"], stage["role"]): stage for stage in record["cost"]["stages"]}
+    control, student = stages["fine-tuning", "control"], stages["distillation", "student"]
+    assert record["cost"]["student_seconds"] == pytest.approx(student["seconds"], abs=0.01)
+    assert record["rows_more"][0]["cost"]["student_seconds"] == control["seconds"]
+    by_name = {line.row.part: line.values["steps"].mean for line in table([record], columns=["test", "steps"]).sections[0].lines}
+    assert by_name == {"": 4, "bilstm as built here, no teacher": 2}
 
 
 @pytest.mark.parametrize(("chosen", "trained"), [({}, False), ({"embedding": "bert", "head": 0}, True), ({"distillation": True}, True)])
