@@ -302,7 +302,8 @@ class Lab:
             begun = time.monotonic()
             progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
                                 enabled=self.accelerator.is_main_process)
-            made = signals.compute(giver, examples, key, s.signal_memory * 1e9, lambda done, total: progress.at(done))
+            few = s.max_steps and s.max_steps * s.batch_size < len(examples)  # of what is not read nothing need be known
+            made = signals.compute(giver, examples, key, 0 if few else s.signal_memory * 1e9, lambda done, total: progress.at(done))
             progress.end()
             if isinstance(made, signals.StoredSignals):
                 signals.save(made, self.shop.signals)

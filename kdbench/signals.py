@@ -148,7 +148,7 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
             progress: Callable[[int, int], None] = lambda done, total: None) -> StoredSignals | LiveSignals:
     """The teacher's signals for `examples`; on the fly where they would take more than `budget` bytes."""
     distinct = list({e.key: e for e in examples}.values())
-    if any(kind in PER_TOKEN for kind in teacher.kinds):
+    if not budget or any(kind in PER_TOKEN for kind in teacher.kinds):
         return LiveSignals(teacher, key)
     corpus = teacher.corpus(distinct)
     rows: dict[str, dict[str, np.ndarray]] = {}

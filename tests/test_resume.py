@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from kdbench import store
 from kdbench.batching import Corpus
 from kdbench.errors import BadInput
 from kdbench.fit import Fitting, Training, clip, learning_rate
-from kdbench.losses import Supervised
+from kdbench.lab import Lab, Workshop
+from kdbench.losses import SoftTargets, Supervised
 from kdbench.models import Head, build, resolve
 from kdbench.spec import Settings, settings
-from kdbench.task import Example
+from kdbench.task import Data, Example, Task
 from kdbench.task_index import TASKS
 
 BENCH = Path(__file__).resolve().parent.parent / "bench.py"
@@ -38,8 +40,6 @@ class Kill(Exception):
 
 def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False,
             max_steps: int | None = None) -> Fitting:
-    from accelerate import Accelerator
-
     examples = texts(96, 1)
     model = build(resolve("tiny-student"), Head("single", ("no", "yes")), seed=3, texts=lambda: [e.text for e in examples])
     corpus = Corpus(model, examples, 32, "single", 2)
@@ -112,6 +112,19 @@ def test_a_full_size_model_is_tried_on_lookalikes_and_trained_on_corpora():
     assert "max_steps" not in Settings().identity() and Settings(max_steps=7).identity()["max_steps"] == 7
     with pytest.raises(BadInput, match="--max-steps"):
         settings({"max_steps": "0"}, task, lookalike=True)
+
+
+@pytest.mark.parametrize(("most", "read"), [(2, 16), (12, 96)])
+def test_a_short_training_asks_the_teacher_for_what_it_reads(tmp_path, most, read):
+    data = Data(tuple(texts(96, 1)), (), (), ("no", "yes"))
+    protocol = Settings(batch_size=8, epochs=1, latency="off", select="last", max_steps=most)
+    lab = Lab(Task("t", "single", "accuracy", "text", load=lambda _: data), data, 0, "corrected", protocol, resolve("tiny-student"),
+              resolve("tiny:bert"), Workshop(tmp_path), Accelerator(cpu=True))
+    teacher = lab.teacher()
+    counted = []
+    teacher.module.register_forward_hook(lambda module, given, made: counted.append(len(made.logits)))
+    lab.train(lab.student(), SoftTargets("single", 2.0, 0.5), stage="test", signals=lab.signals(teacher))
+    assert sum(counted) == read
 
 
 def test_compiling_makes_another_record_and_none_was_made_with_it_before():
