@@ -81,14 +81,6 @@ class AugmentOptions:
         False, "the last sentence is lost, with its copies", published=True, source="code")
 
 
-class Copy(NamedTuple):
-    """One generated sentence; `name` is the operation and its number, `label_wise1`."""
-
-    name: str
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-
-
 class Augmenter:
     """Copies of tagged sentences, drawn from the words and mentions of the sentences it was fitted on.
 
@@ -106,6 +98,8 @@ class Augmenter:
         self.runs = False
         self._draw_word: dict[str, Callable[[], str]] = {}
         self._draw_mention: dict[str, Callable[[], Sentence]] = {}
+        self._plan = [(getattr(self, operation), f"{operation}{number}")
+                      for operation in options.augment for number in range(1, options.copies + 1)]
         self._last: tuple[tuple[str, ...], list[tuple[int, int, str | None]]] = (), []
 
     def fit(self, sentences: Iterable[Sentence]) -> Augmenter:
@@ -116,10 +110,12 @@ class Augmenter:
             pairs.update(zip(words, tags, strict=True))
             if tags.count("O") == len(tags):
                 continue
-            for outside, stretch in groupby(zip(words, tags, strict=True), lambda pair: pair[1] == "O"):
+            start = 0
+            for outside, stretch in groupby(tags, "O".__eq__):
+                end = start + len(list(stretch))
                 if not outside:
-                    some_words, some_tags = zip(*stretch, strict=True)
-                    stretches[some_words, some_tags] += 1
+                    stretches[words[start:end], tags[start:end]] += 1
+                start = end
         words_of: dict[str, Counter[str]] = defaultdict(Counter)
         for (word, tag), count in pairs.items():
             words_of[tag][word] = count
@@ -152,8 +148,8 @@ class Augmenter:
         """Each sentence, followed by its copies; a stream."""
         for words, tags in self.kept(sentences):
             yield words, tags
-            for copied in self.copies(words, tags):
-                yield copied.words, copied.tags
+            for _, new_words, new_tags in self.copies(words, tags):
+                yield new_words, new_tags
 
     def mentions(self, tags: Sequence[str]) -> int:
         """The number of mentions in a sentence with these tags."""
@@ -163,14 +159,12 @@ class Augmenter:
         """`items`, less the last one where the options say so."""
         return (item for item, _ in pairwise(items)) if self.options.drop_last else iter(items)
 
-    def copies(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Iterator[Copy]:
-        """The copies of one sentence. One that lost all its words (`mr_bug`) is left out."""
-        for operation in self.options.augment:
-            change = getattr(self, operation)
-            for number in range(1, self.options.copies + 1):
-                new_words, new_tags = change(words, tags)
-                if new_words:
-                    yield Copy(f"{operation}{number}", new_words, new_tags)
+    def copies(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        """The copies of one sentence: name (`label_wise1`), words and tags. One that lost all its words (`mr_bug`) is left out."""
+        for change, name in self._plan:
+            new_words, new_tags = change(words, tags)
+            if new_words:
+                yield name, new_words, new_tags
 
     def label_wise(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
         """Each word, with probability p, becomes another word of the same tag; tags stay."""
@@ -190,9 +184,12 @@ class Augmenter:
     def mention(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
         """Each mention, with probability p, becomes another mention, of whatever length, with its tags."""
         random, options = self._random["mention"].random, self.options
+        pieces = self.cut(tags)
+        if len(pieces) == 1 and pieces[0][2] is None:
+            return words, tags
         new_words: list[str] = []
         new_tags: list[str] = []
-        for start, end, kind in self.cut(tags):
+        for start, end, kind in pieces:
             taken = words[start:end], tags[start:end]
             if kind is not None:
                 if random() < options.p_mention and kind in self._draw_mention:
@@ -206,13 +203,15 @@ class Augmenter:
     def shuffle(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
         """Words change place inside their segment (a mention, or the words between two), or segments do."""
         random, p = self._random["shuffle"], self.options.p_shuffle
-        pieces = [(words[start:end], tags[start:end]) for start, end, _ in self.cut(tags)]
         if self.options.shuffle_of == "segments":
-            if random.random() < p:
-                random.shuffle(pieces)
+            if random.random() >= p or len(self.cut(tags)) == 1:
+                return words, tags
+            pieces = [(words[start:end], tags[start:end]) for start, end, _ in self.cut(tags)]
+            random.shuffle(pieces)
             return tuple(chain.from_iterable([own for own, _ in pieces])), tuple(chain.from_iterable([own for _, own in pieces]))
         shuffled: list[str] = []
-        for inside, _ in pieces:
+        for start, end, _ in self.cut(tags):
+            inside = words[start:end]
             shuffle = len(inside) > 1 and random.random() < p
             shuffled += random.sample(inside, len(inside)) if shuffle else inside
         return tuple(shuffled), tags
@@ -273,13 +272,15 @@ def augmented(
         yield example
         if example.label is None:
             continue
-        for copied in augmenter.copies(*sentence(example)):
-            yield replace(
-                example, id=f"{example.id}+{copied.name}", group=example.group or example.id, words=copied.words,
-                text=" ".join(copied.words) if example.text else "", label=tuple(index[tag] for tag in copied.tags))
+        for name, words, tags in augmenter.copies(*sentence(example)):
+            yield replace(example, id=f"{example.id}+{name}", group=example.group or example.id, words=words,
+                          text=" ".join(words) if example.text else "", label=tuple(index[tag] for tag in tags))
 
 
 # Files ------------------------------------------------------------------------------------------------------------
+
+
+SENTENCE = re.compile(r"[^\t\n]+\t[^\t\n]+(?:\n[^\t\n]+\t[^\t\n]+)*")
 
 
 class Row(NamedTuple):
@@ -289,19 +290,16 @@ class Row(NamedTuple):
     tags: tuple[str, ...]
     record: dict[str, Any] | None = None
 
-    def text(self) -> str:
-        """The sentence as its file has it."""
+    def text(self, words: tuple[str, ...], tags: tuple[str, ...], name: str = "") -> str:
+        """These words and tags, the sentence's own or those of its copy `name`, as the file has them."""
         if self.record is None:
-            pieces = ["\n"] * (4 * len(self.words))  # word, tab, tag, end of line: one join of all takes half of the time of many
-            pieces[::4], pieces[1::4], pieces[2::4] = self.words, ["\t"] * len(self.words), self.tags
+            pieces = ["\n"] * (4 * len(words))  # word, tab, tag, end of line: one join of all takes half of the time of many
+            pieces[::4], pieces[1::4], pieces[2::4] = words, ["\t"] * len(words), tags
             return "".join(pieces) + "\n"
-        return json.dumps({**self.record, "tokens": self.words, "ner_tags": self.tags}) + "\n"
-
-    def copy(self, copied: Copy) -> Row:
-        record = self.record
-        if record is not None and "id" in record:
-            record = {**record, "id": f"{record['id']}+{copied.name}"}
-        return Row(copied.words, copied.tags, record)
+        record = {**self.record, "tokens": words, "ner_tags": tags}
+        if name and "id" in record:
+            record["id"] = f"{record['id']}+{name}"
+        return json.dumps(record) + "\n"
 
 
 @dataclass(frozen=True)
@@ -326,27 +324,27 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
     sentences_read = sentences = mentions_read = mentions = 0
     with written(target) as out:
         for row in augmenter.kept(rows(source)):
-            out.write(row.text())
+            out.write(row.text(row.words, row.tags))
             own = augmenter.mentions(row.tags)
             sentences_read, mentions_read = sentences_read + 1, mentions_read + own
             sentences, mentions = sentences + 1, mentions + own
-            for copied in augmenter.copies(row.words, row.tags):
-                out.write(row.copy(copied).text())
+            for name, words, tags in augmenter.copies(row.words, row.tags):
+                out.write(row.text(words, tags, name))
                 sentences += 1
-                mentions += own if copied.tags is row.tags else augmenter.mentions(copied.tags)
+                mentions += own if tags is row.tags else augmenter.mentions(tags)
     return Written(sentences_read, sentences, mentions_read, mentions)
 
 
 def rows(path: Path) -> Iterator[Row]:
     """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.readers` holds the whole file."""
     try:
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
-            lines = enumerate(stream, 1)
-            first = next((line for line in lines if line[1].strip()), None)
+        with path.open(encoding="utf-8-sig") as stream:
+            first = next((line for line in stream if line.strip()), None)
             if first is None:
                 raise BadInput(f"{path}: no sentence in it; give words with their tags, or JSON lines")
-            read = _json_lines if first[1].startswith("{") else _columns
-            yield from read(path, chain([first], lines))
+            stream.seek(0)
+            read = _json_lines if first.startswith("{") else _columns
+            yield from read(path, stream)
     except UnicodeDecodeError:
         raise BadInput(f"{path}:{undecodable(path)}: not UTF-8; save the file as UTF-8") from None
     except OSError as error:
@@ -364,10 +362,25 @@ def undecodable(path: Path) -> int:
     return 0
 
 
-def _columns(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
+def _columns(path: Path, stream: TextIO) -> Iterator[Row]:
+    """Sentence by sentence, as most files have them, in half of the time that line by line takes."""
+    number, rest = 1, ""
+    for chunk in chain(iter(lambda: stream.read(1 << 16), ""), ["\n\n"]):
+        *blocks, rest = (rest + chunk).split("\n\n")
+        for block in blocks:
+            if SENTENCE.fullmatch(block):
+                fields = block.replace("\n", "\t").split("\t")
+                yield Row(tuple(fields[::2]), tuple(fields[1::2]))
+            else:
+                yield from _lines(path, number, block.split("\n"))
+            number += block.count("\n") + 2
+
+
+def _lines(path: Path, first: int, lines: Iterable[str]) -> Iterator[Row]:
+    """What is no plain sentence: blank lines too many or with blanks in them, and mistakes."""
     pairs: list[list[str]] = []
-    for number, line in chain(lines, [(0, "")]):
-        if line := line.rstrip("\r\n"):
+    for number, line in enumerate(chain(lines, [""]), first):
+        if line:
             pair = line.split("\t")
             if len(pair) == 2 and pair[0] and pair[1]:
                 pairs.append(pair)
@@ -380,8 +393,8 @@ def _columns(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
             pairs = []
 
 
-def _json_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
-    for number, line in lines:
+def _json_lines(path: Path, stream: TextIO) -> Iterator[Row]:
+    for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
         try:

@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy
 import pytest
@@ -212,7 +213,7 @@ def test_shuffle_of_segments_moves_them_whole():
 def test_original_first_then_copies_in_order():
     chosen = options(copies=2)
     produced = copies(chosen)
-    assert [copy.name for copy in produced[0]] == [f"{operation}{n}" for operation in OPERATIONS for n in (1, 2)]
+    assert [name for name, _, _ in produced[0]] == [f"{operation}{n}" for operation in OPERATIONS for n in (1, 2)]
     stream = list(Augmenter(chosen).fit(corpus()).generate(corpus()))
     assert stream[0] == corpus()[0] and stream[7] == corpus()[1]
     assert stream[1:7] == [(words, tags) for _, words, tags in produced[0]]
@@ -223,7 +224,7 @@ def test_seed_decides_and_operations_do_not_disturb_one_another():
     assert copies(chosen) == copies(chosen)
     assert copies(chosen) != copies(chosen, seed=1)
     alone = copies(options(augment="shuffle", copies=3))
-    assert alone == [[copy for copy in produced if copy.name.startswith("shuffle")] for produced in copies(chosen)]
+    assert alone == [[copy for copy in produced if copy[0].startswith("shuffle")] for produced in copies(chosen)]
 
 
 def test_published_variant_loses_the_last_sentence():
@@ -293,7 +294,7 @@ def test_examples_keep_group_and_labels():
 
 
 def tsv(sentences) -> str:
-    return "".join(Row(words, tags).text() for words, tags in sentences)
+    return "".join(Row(words, tags).text(words, tags) for words, tags in sentences)
 
 
 def test_file_of_two_columns(tmp_path):
@@ -306,6 +307,23 @@ def test_file_of_two_columns(tmp_path):
     assert counts.sentences == len(expected) == 42 and counts.sentences_read == 6
     assert counts.mentions_read == 11
     assert counts.mentions == 77, "corrected: no copy loses a mention"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_long_file_is_read_as_line_by_line(tmp_path, end):
+    """Longer than what is read at a time, with blank lines of all kinds; and its line numbers are right to the last."""
+    dice, path = Random(0), tmp_path / "in.tsv"
+    sentences, text = [], ""
+    for _ in range(3000):
+        pairs = [(f"w{dice.randrange(9)}" * dice.randint(1, 3), dice.choice("OBI")) for _ in range(dice.randint(1, 40))]
+        sentences.append(tuple(zip(*pairs, strict=True)))
+        text += "".join(f"{word}\t{tag}{end}" for word, tag in pairs) + dice.choice(("", " ", end, f" {end}\t")) + end
+    path.write_text(text, newline="")
+    assert len(text) > 3 * (1 << 16)
+    assert [(row.words, row.tags) for row in rows(path)] == sentences
+    path.write_text(text + f"word{end}", newline="")
+    with pytest.raises(BadInput, match=f"in.tsv:{text.count(end) + 1}: 'word'"):
+        list(rows(path))
 
 
 def test_file_of_json_lines(tmp_path):
