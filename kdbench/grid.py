@@ -182,14 +182,16 @@ def run(suite: Suite, all_cells: Sequence[Cell], runner: Runner, *, engine: str 
     elif isolate or workers > 1:
         records = run_workers(jobs, runner, workers, overall, fail_fast)
     else:
-        records = []
-        for number, cell in enumerate(jobs, 1):
-            cached = cell.job is not None and runner.finished(cell.job) is not None
-            records.append(attempt(cell, runner, overall.label(number)))
+        made: dict[int, dict[str, Any]] = {}
+        for number in runner.turns([cell.job for cell in jobs if cell.job]):
+            job = jobs[number].job
+            cached = job is not None and runner.finished(job) is not None
+            made[number] = attempt(jobs[number], runner, overall.label(number + 1))
             if not cached:
                 overall.end()
-            if fail_fast and records[-1]["status"] == "failed":
+            if fail_fast and made[number]["status"] == "failed":
                 break
+        records = [made[number] for number in sorted(made)]
     if not several or os.environ.get("RANK") == "0":
         say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in {overall.spent()}")
     return records + [left_out_record(cell) for cell in left_out]

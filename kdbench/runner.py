@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from kdbench import corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
 from kdbench.errors import BadInput, Broken, Skip
@@ -202,13 +202,23 @@ class Runner:
 
     def run(self, jobs: Sequence[Job], *, fail_fast: bool = False) -> list[dict[str, Any]]:
         """The jobs' records, in order; a failing one does not stop the others."""
-        records = []
-        for number, job in enumerate(jobs, 1):
-            record = self.one(job, f"[{number}/{len(jobs)}] ")
-            records.append(record)
-            if fail_fast and record["status"] == "failed":
+        records: dict[int, dict[str, Any]] = {}
+        for number in self.turns(jobs):
+            records[number] = self.one(jobs[number], f"[{number + 1}/{len(jobs)}] ")
+            if fail_fast and records[number]["status"] == "failed":
                 break
-        return records
+        return [records[number] for number in sorted(records)]
+
+    def turns(self, jobs: Sequence[Job]) -> Iterator[int]:
+        """The jobs' numbers in the order to run them: what another runner is at just then comes after all others."""
+        alone = self.accelerator.num_processes == 1  # several processes have to keep in step
+        later = []
+        for number, job in enumerate(jobs):
+            if alone and self.busy(job):
+                later.append(number)
+            else:
+                yield number
+        yield from later
 
     def one(self, job: Job, label: str = "") -> dict[str, Any]:
         """The record of one job: found, or made under a lock, so that two runners share the work.
@@ -232,6 +242,14 @@ class Runner:
                 time.sleep(5)  # most errors reach all processes: the main one may write its record
             raise Broken(f"{job.cell.label}: {record['error']['type']}: {record['error']['message']}")
         return record
+
+    def busy(self, job: Job) -> bool:
+        """Does another runner have the lock of this job?"""
+        try:
+            with self.lock(job).acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
 
     def lock(self, job: Job) -> FileLock:
         return Workshop(self.folder).lock(job.cell.id)

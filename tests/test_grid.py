@@ -22,6 +22,7 @@ from kdbench.errors import BadInput
 from kdbench.lab import Lab, Workshop
 from kdbench.listing import SUITES, suites
 from kdbench.registry import METHODS, load_plugin
+from kdbench.runner import Request, Runner, plan
 from kdbench.task_index import TASKS
 from kdbench.zoo import MODELS
 
@@ -334,6 +335,13 @@ def wait_for(condition, process, seconds: float = 300.0) -> None:
     while not condition() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition(), process.exitcode
+
+
+def test_a_runner_comes_back_later_to_what_another_is_at(tmp_path):
+    runner, jobs = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot"), [0, 1, 2], controls=False)
+    with runner.lock(jobs[0]), runner.lock(jobs[2]):
+        assert list(runner.turns(jobs)) == [1, 0, 2]
+    assert list(runner.turns(jobs)) == [0, 1, 2]
 
 
 def test_two_runners_share_the_work(tmp_path):
