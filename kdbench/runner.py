@@ -214,7 +214,7 @@ class Runner:
         alone = self.accelerator.num_processes == 1  # several processes have to keep in step
         later = []
         for number, job in enumerate(jobs):
-            if alone and self.busy(job):
+            if alone and self.finished(job) is None and self.busy(job):
                 later.append(number)
             else:
                 yield number

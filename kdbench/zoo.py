@@ -90,8 +90,8 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
                     "VE-KD's method on a full-size student, 12 layers of 768"),
 }
 
-# Models of random weights that take a second a step. On look-alike data they are not worth an hour: they take `FEW` steps a
-# training where the user says nothing, which shows that they run. No part of the recipe, which decides the weights.
+# Models of random weights that take up to a second a step. On look-alike data they are not worth an hour: they take `FEW` steps
+# a training where the user says nothing, which shows that they run. No part of the recipe, which decides the weights.
 FULL_SIZE, FEW = ("vekd-6x768", "vekd-6x384", "vekd-12x768"), 10
 
 MODELS = Registry("model", [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()])
