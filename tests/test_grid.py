@@ -314,20 +314,22 @@ options.standin.dies = true
 def test_a_runner_killed_at_any_moment_ends_with_the_same_records(whole, tmp_path, kills):
     path, undisturbed, _, seconds = whole
     rng = random.Random(kills)
-    hits = 0
-    for number in range(kills):
-        results = tmp_path / str(number)
+    hits = missed = 0
+    while hits < kills:
+        results = tmp_path / str(hits + missed)
         process = start(path, results, tmp_path / "said")
         wait_for(lambda results=results: (results / "locks").is_dir(), process)
         time.sleep(rng.uniform(0, seconds))
         process.kill()
         process.join()
-        hits += process.exitcode == -9
         for file in results.rglob("*.json"):
             json.loads(file.read_text())  # whole or not there
+        if process.exitcode != -9:  # it was through before: the machine is less busy than when its time was taken
+            missed, seconds = missed + 1, seconds / 2
+            continue
+        hits += 1
         assert main(words(path, results)) == 0
         assert figures(results) == figures(undisturbed)
-    assert hits > kills / 3
 
 
 def wait_for(condition, process, seconds: float = 300.0) -> None:
