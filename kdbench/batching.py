@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kdbench.method import Batch
+from kdbench.objective import Batch
 from kdbench.task import Example
 
 if TYPE_CHECKING:

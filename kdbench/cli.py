@@ -245,6 +245,7 @@ def do_run(args: argparse.Namespace) -> int:
     check_writable(args.results_dir)
 
     from kdbench import grid
+    from kdbench.cells import Cell
     from kdbench.progress import say
     from kdbench.runner import Request, Runner, plan
     from kdbench.suite import Planned, Suite
@@ -256,7 +257,7 @@ def do_run(args: argparse.Namespace) -> int:
     jobs = plan(request, seeds, controls=not args.no_controls)
     planned = Planned({"method": args.method, "task": args.task, "options": chosen}, given, tuple(seeds))
     suite = Suite(f"{args.method} on {args.task}", "one configuration", (planned,))
-    cells = [grid.Cell(request, job.cell.seed, job, planned) for job in jobs]
+    cells = [Cell(request, job.cell.seed, job, planned) for job in jobs]
     most = jobs[0].cell.settings.max_steps
     if most and args.max_steps is None:
         say(f"{student} is too large for look-alike data: every training stops after {most} steps (--max-steps for more), "
@@ -301,9 +302,10 @@ def run_suite(args: argparse.Namespace) -> int:
     check_writable(args.results_dir)
 
     from kdbench import grid
+    from kdbench.cells import cells_of
     from kdbench.runner import Runner
 
-    cells = grid.cells(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
+    cells = cells_of(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
     if args.dry_run:
         print(grid.dry_run(suite, cells, args.results_dir, args.engine, args.tracker))
         return DONE

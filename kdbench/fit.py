@@ -25,7 +25,7 @@ from kdbench import cpu
 from kdbench.batching import Corpus, epoch_batches, pinned
 from kdbench.errors import Broken
 from kdbench.identity import seed_for
-from kdbench.method import Batch, Objective, Term, divisor, loss_of
+from kdbench.objective import Batch, Objective, Term, divisor, loss_of
 from kdbench.progress import Phases, Progress
 
 

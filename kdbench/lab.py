@@ -24,9 +24,9 @@ from kdbench.errors import Broken, Skip
 from kdbench.fit import Fitting, Training
 from kdbench.identity import digest, seed_for
 from kdbench.losses import Supervised
-from kdbench.method import Objective
 from kdbench.mlm import MaskedLM, unlabelled
 from kdbench.models import Head, Model, Source, build, cut
+from kdbench.objective import Objective
 from kdbench.progress import Phases, Progress, say
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.method import Batch, Objective, Term
+from kdbench.objective import Batch, Objective, Term
 
 
 def task_logits(outputs: Any, batch: Batch) -> Tensor:

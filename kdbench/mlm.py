@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.identity import seed_for
-from kdbench.method import Batch, Objective, Term
+from kdbench.objective import Batch, Objective, Term
 from kdbench.task import Example
 
 

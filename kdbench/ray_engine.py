@@ -14,16 +14,14 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdbench import store
+from kdbench.cells import Cell, failure, message, work
 from kdbench.errors import BadInput, Broken
 from kdbench.identity import digest
 from kdbench.progress import Overall, say
-
-if TYPE_CHECKING:
-    from kdbench.grid import Cell
-    from kdbench.runner import Runner
+from kdbench.runner import Runner
 
 RETRIES = 3  # of a cell whose worker was lost
 MEMORY_GB = 2.0  # of a cell where the suite says nothing: enough for small encoders
@@ -39,8 +37,6 @@ def run_ray(jobs: Sequence[Cell], runner: Runner, address: str | None, workers: 
     if not installed():
         raise BadInput("--engine ray: Ray is not installed; pip install kdbench[ray]")
     import ray
-
-    from kdbench.grid import failure
 
     start(ray, address, workers)
     seen = runner.folder / "locks" / f"{uuid.uuid4().hex}.driver"
@@ -94,8 +90,6 @@ def start(ray: Any, address: str | None, workers: int) -> None:
 
 def submit(ray: Any, cell: Cell, runner: Runner, workers: int, label: str, seen: Path) -> Any:
     """The reference of the cell's task."""
-    from kdbench.grid import message
-
     assert cell.job is not None
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     asked = needs(cell.planned.resources, machines, workers, gpu=runner.device != "cpu")
@@ -128,8 +122,6 @@ def run_cell(told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | Non
     """A task: the cell's record, and its arrays where the driver has to write both."""
     os.environ["TERM"] = "dumb"
     import numpy as np
-
-    from kdbench.grid import work
 
     if Path(told["seen"]).is_file():
         return work(told), None

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from kdbench.batching import Corpus, by_length, pad_stack
 from kdbench.losses import at_words
-from kdbench.method import Batch
+from kdbench.objective import Batch
 from kdbench.task import Example
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.batching import Corpus
 from kdbench.errors import BadInput
-from kdbench.method import Batch
+from kdbench.objective import Batch
 from kdbench.task import Example
 
 if TYPE_CHECKING:

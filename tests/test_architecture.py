@@ -1,6 +1,7 @@
 """The arrow runs one way: methods and tasks import the core; the core reaches them through its registries alone."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,28 @@ def test_nothing_is_unpickled_and_no_remote_code_is_run():
                 if called == "np.load":
                     assert ast.unparse(given["allow_pickle"]) == "False", path
                 assert "trust_remote_code" not in given, path
+
+
+def needed(path: Path) -> set[str]:
+    """Modules of the core that a file imports, those for type checkers alone left out."""
+    def walk(node: ast.AST):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    names = set()
+    for node in walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "kdbench":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kdbench."):
+            names.add(node.module.split(".")[1])
+    return names
+
+
+def test_no_two_files_of_the_core_import_each_other():
+    files = {path.stem: path for path in (ROOT / "kdbench").glob("*.py") if path.stem != "__init__"}
+    arrows = {name: needed(path) & files.keys() for name, path in files.items()}
+    assert sum(map(len, arrows.values())) > 100
+    graphlib.TopologicalSorter(arrows).prepare()  # a circle is raised, with its files

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdbench import grid, options, spec, store, suite
+from kdbench import cells, options, spec, store, suite
 from kdbench import lab as labs
 from kdbench.cli import main
 from kdbench.errors import BadInput
@@ -443,7 +443,7 @@ task = "chemprot"
 max_train_examples = 100
 unlabelled = "rest"
 """))
-    jobs = {cell.job.role: cell.job for cell in grid.cells(made, None)}
+    jobs = {cell.job.role: cell.job for cell in cells.cells_of(made, None)}
     given = jobs["method"]
     assert len(given.data.train) == 100 and len(given.unlabelled) == 1900
     assert all(example.label is None for example in given.unlabelled)
@@ -451,4 +451,4 @@ unlabelled = "rest"
     assert given.cell.described()["settings"]["unlabelled"] == 1900
     assert "unlabelled" not in jobs["control"].cell.described()["settings"] and not jobs["control"].unlabelled
     with pytest.raises(BadInput, match="no training example out"):
-        grid.plan(replace(grid.request_of(made.cells[0], None), settings={}), [0])
+        plan(replace(cells.request_of(made.cells[0], None), settings={}), [0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import grid, ray_engine, store, suite
+from kdbench import cells, ray_engine, store, suite
 from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.ray_engine import needs
@@ -76,9 +76,9 @@ def test_a_worker_out_of_sight_of_the_results_folder_returns_record_and_predicti
         monkeypatch.setenv(name, value)
     (tmp_path / "lost").touch()
     (tmp_path / "suite.toml").write_text(SUITE.format(lost=tmp_path / "lost"))
-    cell = next(cell for cell in grid.cells(suite.load(str(tmp_path / "suite.toml")), None) if cell.job.cell.method == "standin")
+    cell = next(cell for cell in cells.cells_of(suite.load(str(tmp_path / "suite.toml")), None) if cell.job.cell.method == "standin")
     runner = Runner(tmp_path / "driver", device="cpu", threads=1)
-    told = {**grid.message(cell, runner, "", 1), "seen": str(tmp_path / "not here"), "elsewhere": "of-this-driver"}
+    told = {**cells.message(cell, runner, "", 1), "seen": str(tmp_path / "not here"), "elsewhere": "of-this-driver"}
     record, arrays = ray_engine.run_cell(told)
     assert record["status"] == "done" and arrays["test_predictions"].shape == (400, 6)
     assert (tmp_path / "home/.cache/kdbench/of-this-driver/records").is_dir() and not (tmp_path / "driver").exists()

@@ -1,0 +1,93 @@
+"""The words in which a method states its loss: named terms of a batch, each with what it is divided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named loss term of a batch: ``weight * total / count``.
+
+    `total` is a sum over this process's part of the batch, and `per` names what it is a sum over, one of the
+    counts of `Batch` ("examples", "words", "tokens", "positions", or one that a method adds; "sum" is not
+    divided). The training loop divides by the count over the *global* batch: over gradient accumulation and
+    processes. A weight of 0 makes a term that is only watched.
+    """
+
+    total: Tensor
+    per: str = "examples"
+    weight: float = 1.0
+
+
+def loss_of(terms: dict[str, Term], counts: dict[str, float]) -> Tensor:
+    """Σ weight · total / count; a count of 0 goes with a total of 0 and is taken as 1."""
+    return sum((t.weight * t.total / divisor(t.per, counts) for t in terms.values()), torch.zeros(()))
+
+
+def divisor(per: str, counts: dict[str, float]) -> float:
+    return 1.0 if per == "sum" else max(counts[per], 1.0)
+
+
+@dataclass
+class Batch:
+    """A collated batch.
+
+    inputs   what the student's forward takes: input_ids, attention_mask, ... (B, T)
+    labels   single (B,) int64; multi (B, C) float; regression (B,) float; tags (B, W) int64 a word, -100 beyond
+    words    tags and word-level signals: position of each word's first token (B, W), -1 beyond or cut off
+    signals  the teacher's, by kind: per example (B, ...); per word (B, W, ...); per token (B, T, ...)
+    counts   what terms divide by; sums over this batch, as Python numbers known before the forward pass
+    extra    whatever a method's own `collate` adds
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor | None = None
+    words: Tensor | None = None
+    signals: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    examples: list = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        def move(value: Any) -> Any:
+            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+        def moved(values: dict[str, Any]) -> dict[str, Any]:
+            return {name: move(value) for name, value in values.items()}
+
+        return Batch(moved(self.inputs), move(self.labels), move(self.words), moved(self.signals),
+                     self.counts, moved(self.extra), self.examples)
+
+
+class Objective(nn.Module):
+    """Named loss terms of one batch; learned projections are submodules and are trained and saved with it.
+
+    `hidden_states` / `attentions` declare what it reads of the student, so that nothing else is computed;
+    `epoch` (from 0) and `epochs` are set by the loop.
+    """
+
+    hidden_states: bool = False
+    attentions: bool = False
+    epoch: int = 0
+    epochs: int = 1
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        raise NotImplementedError
+
+    def collate(self, batch: Batch) -> None:
+        """Add to `batch.extra` and `batch.counts` what this objective needs; runs on the CPU, once a batch."""
+
+    def outputs(self, student: nn.Module, batch: Batch) -> Any:
+        """The student's forward pass with what this objective declared."""
+        wanted = {"output_hidden_states": True} if self.hidden_states else {}
+        if self.attentions:
+            wanted["output_attentions"] = True
+        out = student(**batch.inputs, **wanted)
+        if self.attentions and not out.attentions:
+            raise RuntimeError("the student returned no attention probabilities: build it with attn_implementation='eager'")
+        return out
