@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 IDS = "id-in-picture-"  # begins every id; a page with several pictures numbers it
 Pair = tuple[float, float]
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
-STAND_INS = {"ink": "#010203", "soft": "#020304", "grid": "#030405"}
+STAND_INS = {"ink": "#010203", "soft": "#020304", "grid": "#030405", "page": "#050607"}
 STAND_INS |= {f"c{i}": f"#0405{i:02x}" for i in range(COLOURS)}
 
 LIGHT = ("--page: #ffffff; --panel: #f6f7f9; --ink: #1b1f24; --soft: #5b6570; --grid: #dde1e6; --mark: #fff3c4; "
@@ -51,6 +52,17 @@ class Point:
     cost: float
     score: float
     sd: float | None = None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A row's gain over the same student without a teacher, in points, with its interval where there is one."""
+
+    series: Series
+    delta: float
+    low: float | None
+    high: float | None
+    separable: bool
 
 
 def series_of(names: Sequence[str]) -> dict[str, Series]:
@@ -113,7 +125,7 @@ def name_points(axes: Any, line: Sequence[Point], points: Sequence[Point]) -> No
         return area + 100 * (max(0.0, left - x0) + max(0.0, x1 - right) + max(0.0, bottom - y0) + max(0.0, y1 - top - 8))
 
     for p, (x, y) in zip(line, steps, strict=True):
-        name = p.series.name if len(p.series.name) <= 30 else p.series.name[:29] + "…"
+        name = shortened(p.series.name, [q.series.name for q in points])
         wide, high = 4.7 * len(name) + 4, 11.0  # of 8-point letters, in a font of the reader's choice
         best = None
         for far in (10, 22, 34, 46, 58):
@@ -135,6 +147,14 @@ def name_points(axes: Any, line: Sequence[Point], points: Sequence[Point]) -> No
                       fontsize=8, color=STAND_INS["ink"], arrowprops=lead, zorder=4)
 
 
+def shortened(name: str, names: Sequence[str], most: int = 30) -> str:
+    """`name` in at most so many letters: its beginning, or its end where another of `names` begins like it."""
+    if len(name) <= most:
+        return name
+    begin = name[:most - 1]
+    return "…" + name[1 - most:] if any(other != name and other.startswith(begin) for other in names) else begin + "…"
+
+
 def away(box: tuple[float, float, float, float], point: tuple[float, float]) -> float:
     """Distance of a point from a box (x0, y0, x1, y1)."""
     return math.hypot(max(box[0] - point[0], 0, point[0] - box[2]), max(box[1] - point[1], 0, point[1] - box[3]))
@@ -142,16 +162,32 @@ def away(box: tuple[float, float, float, float], point: tuple[float, float]) -> 
 
 def spread(rows: Sequence[tuple[Series, Sequence[float]]]) -> str:
     """The test score (x 100) of every seed, a line a row; the bar is the mean."""
-    names = [series.name for series, _ in reversed(rows)]
-    figure, axes = canvas(4.6, 0.55 + 0.28 * len(rows), left=room_for(names))
+    axes = named_rows([series.name for series, _ in rows])
     for height, (series, scores) in enumerate(reversed(rows)):
         mean = sum(scores) / len(scores)
         axes.plot(scores, [height] * len(scores), series.marker, markersize=5, color=series.colour, alpha=0.75,
                   markeredgewidth=0, zorder=3)
         axes.plot([mean, mean], [height - 0.35, height + 0.35], color=STAND_INS["ink"], linewidth=1.5, zorder=4)
-    labelled_rows(axes, names)
     axes.set_xlabel("test score, one mark a seed")
-    return svg(figure)
+    return svg(axes.figure)
+
+
+def gains(rows: Sequence[Gain], named: bool = True) -> str:
+    """The gains over the same student without a teacher, a line a row; without names the marks alone tell the rows."""
+    if named:
+        axes = named_rows([row.series.name for row in rows])
+    else:
+        _, axes = canvas(3.6, 2.9, left=0.25)
+        labelled_rows(axes, [""] * len(rows))
+        axes.tick_params(axis="y", length=0)
+    axes.axvline(0, color=STAND_INS["soft"], linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+    for height, row in enumerate(reversed(rows)):
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [height, height], color=row.series.colour, linewidth=1.4, zorder=2)
+        axes.plot([row.delta], [height], row.series.marker, markersize=6.5, color=row.series.colour, zorder=3,
+                  markerfacecolor=row.series.colour if row.separable else STAND_INS["page"])
+    axes.set_xlabel("points of test score gained over no teacher")
+    return svg(axes.figure)
 
 
 def retention(tasks: Sequence[str], rows: Sequence[tuple[Series, Sequence[float | None]]]) -> str:
@@ -263,6 +299,16 @@ def canvas(width: float, height: float, left: float = 0.5, bottom: float = 0.42)
 def titled(axes: Any, title: str) -> None:
     """What the vertical axis shows, above it: beside it, wide figures would push it out of the picture."""
     axes.set_title(title, fontsize=8, color=STAND_INS["ink"], loc="left", x=0.0)
+
+
+def named_rows(names: Sequence[str]) -> Any:
+    """The axes of a picture with a named line a row, from the top down; long names go over several lines."""
+    wrapped = [textwrap.wrap(name, 40) or [""] for name in reversed(names)]
+    left = room_for([line for lines in wrapped for line in lines])
+    pitch = 0.14 + 0.14 * max(map(len, wrapped))
+    figure, axes = canvas(max(4.6, left + 3), 0.55 + pitch * len(names), left=left)
+    labelled_rows(axes, ["\n".join(lines) for lines in wrapped])
+    return axes
 
 
 def room_for(names: Sequence[str]) -> float:

@@ -45,7 +45,6 @@ BUDGETS = (
     Budget("training_seconds", "training cost", "training of student and teacher, s", "{} s of training"),
 )
 
-
 def report(
     records: Iterable[dict[str, Any]], counts: Counts | None = None, *, title: str = "Report",
     comparisons: Iterable[Comparison] = (), cache: Cache | None = None,
@@ -131,6 +130,7 @@ def view(section: Section, table: Table, number: int) -> dict[str, Any]:
         "head": head,
         "lines": [[(text.lstrip(STRONG), text.startswith(STRONG)) for text in line] for line in lines],
         "right": show.numeric(lines),
+        "gains": gains_of(section, series),
         "spread": spread(section, series),
         "curves": learning(section),
         "troubles": [trouble(record) for record in section.group.troubles],
@@ -164,11 +164,25 @@ def sheets(table: Table) -> dict[str, str]:
     made: dict[str, str] = {}
     for section in table.sections:
         series = plots.series_of([label(line, section) for line in section.lines if line.row.served])
-        if panels := trade_offs(section, table, series):
+        panels = trade_offs(section, table, series)
+        if gains := gains_of(section, series, named=False):
+            panels.insert(0, ("Gain over no teacher, 95% interval; filled: separable", gains))
+        if panels:
             task = section.group.task
             name = f"trade-offs-{task}.svg" if f"trade-offs-{task}.svg" not in made else f"trade-offs-{task}-{len(made) + 1}.svg"
             made[name] = plots.sheet(section.title, panels, list(series.values()))
     return made
+
+
+def gains_of(section: Section, series: dict[str, plots.Series], named: bool = True) -> str:
+    """The picture of the gains over the same student without a teacher."""
+    def scaled(fraction: float | None) -> float | None:
+        return None if fraction is None else 100 * fraction
+
+    rows = [plots.Gain(series[name], 100 * gain.mean, scaled(gain.low), scaled(gain.high), gain.star)
+            for line in section.lines
+            if (name := label(line, section)) in series and (gain := line.values.get("gain")) is not None]
+    return plots.gains(rows, named) if rows else ""
 
 
 def points_of(section: Section, column: str, series: dict[str, plots.Series]) -> list[plots.Point]:

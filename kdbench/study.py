@@ -72,7 +72,7 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
     said = facts(folder)
     records = list(store.records(folder))
     table = table_of(folder)
-    pictures = sheets(build(records, columns=["test", "megabytes", "p50_ms", "training_seconds"]))
+    pictures = sheets(table_of(folder, ["test", "gain", "megabytes", "p50_ms", "training_seconds"]))
     shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) and ":" not in c.name for c in table.columns)]
     shown += [column for column in table.columns if ":" in column.name]
     choice = f" --columns {','.join(said['columns'])}" if "columns" in said else ""
@@ -84,7 +84,7 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
         f"```\n{commands}\n```",
         "## Tables",
         render(table, "markdown").strip(),
-        *(f"![{name.removesuffix('.svg')}: score against cost; dashed: the frontier, which nothing cheaper reaches]({name})"
+        *(f"![{name.removesuffix('.svg')}: gains, and score against cost; dashed: the frontier, which nothing cheaper reaches]({name})"
           for name in pictures),
     ]
     if published is not None:
@@ -98,11 +98,11 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
     return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv"), **pictures}
 
 
-def table_of(folder: Path) -> Table:
-    """A study's table, with intervals."""
+def table_of(folder: Path, columns: list[str] | None = None) -> Table:
+    """A study's table, with intervals; of the columns that `study.toml` names, unless some are given."""
     if not (folder / "study.toml").is_file():
         raise BadInput(unknown("study", folder.name, [path.name for path in studies(folder.parent)]))
-    columns = facts(folder).get("columns")
+    columns = columns or facts(folder).get("columns")
     return build(list(store.records(folder)), lambda record: store.counts(folder, record), columns, Cache())
 
 

@@ -11,7 +11,7 @@ import pytest
 from factory import counts_of, record, study
 
 from kdbench import plots, render, reported
-from kdbench.plots import Point, frontier, series_of
+from kdbench.plots import Gain, Point, frontier, series_of
 from kdbench.report import advice, report
 from kdbench.tables import build
 
@@ -176,11 +176,14 @@ def test_frontier_holds_the_points_that_nothing_beats():
     lambda s: plots.pareto([Point(s["a"], 1, 50, 1.0), Point(s["b"], 100, 60)], "ms"),
     lambda s: plots.pareto([Point(s["a"], 5, 50), Point(s["b"], 5, 50)], "ms"),
     lambda s: plots.spread([(s["a"], [50.0, 51.0]), (s["b"], [50.0])]),
+    lambda s: plots.spread([(series_of(["m [" + 30 * "option=1, " + "last=2]"]).popitem()[1], [50.0, 51.0])]),
+    lambda s: plots.gains([Gain(s["a"], 1.0, -0.5, 2.5, False), Gain(s["b"], 3.0, None, None, False)]),
+    lambda s: plots.gains([Gain(s["a"], 1.0, 0.5, 1.5, True)], named=False),
     lambda s: plots.retention(["gad"], [(s["a"], [98.0]), (s["b"], [None])]),
     lambda s: plots.curves({"ce": [(1, 0.0), (2, -1.0)]}, {"student": 1}, "loss terms"),
     lambda s: plots.curves({"ce": [(1, 1.0), (2, math.nan), (3, 100.0)]}, {"one": 1, "two": 3}, "loss terms"),
     lambda s: plots.curves({"dev score": [(1, 50.0)]}, {"student": 1}, "dev score"),
-], ids=["pareto", "one place", "spread", "retention", "negative terms", "a gap", "no terms"])
+], ids=["pareto", "one place", "spread", "a long name", "gains", "gains without names", "retention", "negative terms", "a gap", "no terms"])
 def test_pictures_are_scalable_and_named(picture):
     text = picture(series_of(["a", "b"]))
     root = ElementTree.fromstring(text)
@@ -205,6 +208,20 @@ def test_names_in_a_picture_cover_no_other_name():
         assert left >= 0 and right <= width
         for other in boxes[:i]:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+def test_a_gain_is_filled_where_it_is_separable():
+    one = series_of(["x"])["x"]
+    filled, hollow = (plots.gains([Gain(one, 1.0, 0.5, 1.5, separable)]) for separable in (True, False))
+    assert f"fill: var(--{one.css})" in filled and f"fill: var(--{one.css})" not in hollow
+    assert len(set(plots.STAND_INS.values())) == len(plots.STAND_INS)
+
+
+def test_names_that_begin_alike_are_told_by_their_ends():
+    names = [f"ner_kd [augment=label_wise,mention,shuffle, copies={i}]" for i in (1, 3)]
+    short = [plots.shortened(name, [*names, "teacher"]) for name in names]
+    assert len(set(short)) == 2 and all(len(name) <= 30 for name in short) and short[0].endswith("copies=1]")
+    assert plots.shortened(names[0], [names[0], "teacher"]) == names[0][:29] + "…"
 
 
 def test_a_sheet_is_a_file_of_its_own():
