@@ -318,9 +318,10 @@ def run_suite(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(records, indent=1, ensure_ascii=False))
     else:
+        from kdbench.study import names_of
         from kdbench.tables import build, render
 
-        print(render(build(records), "markdown"))
+        print(render(build(records, chosen_names=names_of(args.results_dir)), "markdown"))
     return outcome(records)
 
 
@@ -558,14 +559,15 @@ def counts_of(args: argparse.Namespace) -> tuple[Any, Any]:
 
 def do_table(args: argparse.Namespace) -> int:
     from kdbench import reported
+    from kdbench.study import names_of
     from kdbench.tables import build, render
 
-    found = chosen_records(args)
+    found, chosen = chosen_records(args), names_of(args.results_dir)
     if args.against:
-        print(reported.render(reported.against(found, reported.load(args.against)), args.format))
+        print(reported.render(reported.against(found, reported.load(args.against), chosen), args.format))
         return DONE
     counts, cache = counts_of(args)
-    print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache), args.format))
+    print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache, chosen), args.format))
     return DONE
 
 
@@ -586,14 +588,14 @@ def do_study(args: argparse.Namespace) -> int:
 def do_report(args: argparse.Namespace) -> int:
     from kdbench import reported
     from kdbench.report import report
+    from kdbench.study import facts, names_of
 
-    found = chosen_records(args)
+    found, chosen = chosen_records(args), names_of(args.results_dir)
     counts, cache = counts_of(args)
-    beside = reported.against(found, reported.load(args.against)) if args.against else ()
-    from kdbench.study import facts
-
+    beside = reported.against(found, reported.load(args.against), chosen) if args.against else ()
     named = facts(args.results_dir)["title"] if (args.results_dir / "study.toml").is_file() else f"Results: {args.results_dir.name}"
-    page = report(found, counts, title=f"{named}: {args.suite}" if args.suite else named, comparisons=beside, cache=cache)
+    page = report(found, counts, title=f"{named}: {args.suite}" if args.suite else named, comparisons=beside, cache=cache,
+                  chosen_names=chosen)
     part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
     part.write_text(page, encoding="utf-8")
     os.replace(part, args.out)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from kdbench.contrasts import Counts
 from kdbench.metrics import METRICS
 from kdbench.registry import METHODS
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, Section, at, called, naive, shared_share, trouble
+from kdbench.rows import Group, Line, Name, Section, at, called, naive, shared_share, trouble
 from kdbench.tables import Table, build, matrix, summary
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ BUDGETS = (
 
 def report(
     records: Iterable[dict[str, Any]], counts: Counts | None = None, *, title: str = "Report",
-    comparisons: Iterable[Comparison] = (), cache: Cache | None = None,
+    comparisons: Iterable[Comparison] = (), cache: Cache | None = None, chosen_names: Sequence[Name] = (),
 ) -> str:
     """The page, as HTML. `counts` gives intervals and tie groups; `comparisons` are published figures beside ours."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -56,7 +56,7 @@ def report(
     from kdbench.reported import HEAD, told
 
     records = list(records)
-    table = build(records, counts, [*DEFAULT, "training_seconds"], cache)
+    table = build(records, counts, [*DEFAULT, "training_seconds"], cache, chosen_names)
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     numbers = itertools.count(1)

@@ -18,7 +18,7 @@ from typing import Any
 from kdbench import render as show
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
-from kdbench.rows import Group, Row, grouped, names
+from kdbench.rows import Group, Name, Row, grouped, names
 
 FILE = Path("results") / "reported.csv"
 
@@ -105,11 +105,11 @@ def pairs(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split(";") if part)
 
 
-def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported]) -> list[Comparison]:
+def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported], chosen_names: Sequence[Name] = ()) -> list[Comparison]:
     """Every published figure on the corpora of `records`, beside our rows of the same method and model."""
     found = []
     for group in grouped(records):
-        called = dict(zip(map(id, group.rows), names(group.rows), strict=True))
+        called = dict(zip(map(id, group.rows), names(group.rows, chosen_names), strict=True))
         for figure in reported:
             if group.task not in figure.corpora:
                 continue

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kdbench.errors import BadInput
 from kdbench.render import Value
 
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
@@ -244,12 +245,40 @@ def trouble(record: dict[str, Any]) -> str:
     return f"{what}, {record['status']}: {' '.join(str(reason).split())}"
 
 
-def names(rows: list[Row]) -> list[str]:
-    """What people call the rows: the method, and of its options and settings what tells two such rows apart."""
-    alike: dict[tuple, list[Row]] = {}
+@dataclass(frozen=True)
+class Name:
+    """What a study calls the rows of `method` that have these options and settings, as the command line takes them."""
+
+    text: str
+    method: str
+    given: dict[str, str]
+
+    def fits(self, row: Row) -> bool:
+        values = asked(row)
+        return (row.role != "teacher" and row.method == self.method
+                and all(name in values and as_given(values[name]) == value for name, value in self.given.items()))
+
+
+def names(rows: list[Row], chosen: Sequence[Name] = ()) -> list[str]:
+    """What people call the rows: the method, and in brackets a name that was `chosen`, or what tells two such rows apart."""
+    found = []
     for row in rows:
-        alike.setdefault((called(row), row.student, row.cell.get("teacher"), row.part), []).append(row)
-    return [told_apart(row, alike[called(row), row.student, row.cell.get("teacher"), row.part]) for row in rows]
+        fitting = [name for name in chosen if name.fits(row)]
+        if len(fitting) > 1:
+            raise BadInput(f"names: {fitting[0].text!r} and {fitting[1].text!r} fit one row ({difference(row, rows)}); say more options")
+        if fitting and sum(fitting[0].fits(other) for other in alike(row, rows)) > 1:
+            raise BadInput(f"names: {fitting[0].text!r} fits several rows of {row.student} ({difference(row, rows)}); say more options")
+        within = fitting[0].text if fitting else difference(row, rows)
+        found.append((f"{called(row)} [{within}]" if within else called(row)) + (f": {row.part}" if row.part else ""))
+    return found
+
+
+def alike(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """Those of `rows`, the row itself among them, from which only options and settings tell it apart."""
+    def told(one: Row) -> tuple:
+        return called(one), one.student, one.cell.get("teacher"), one.part
+
+    return [other for other in rows if told(other) == told(row)]
 
 
 def called(row: Row) -> str:
@@ -257,13 +286,16 @@ def called(row: Row) -> str:
     return f"{name} (published)" if row.cell.get("variant") == "published" else name
 
 
-def told_apart(row: Row, alike: list[Row]) -> str:
-    facts = [{**(r.cell.get("settings") or {}), **(r.cell.get("options") or {})} for r in alike]
-    mine = {**(row.cell.get("settings") or {}), **(row.cell.get("options") or {})}
+def asked(row: Row) -> dict[str, Any]:
+    """Settings and options of a row by name."""
+    return {**(row.cell.get("settings") or {}), **(row.cell.get("options") or {})}
+
+
+def difference(row: Row, rows: Sequence[Row]) -> str:
+    """Of the options and settings of a row those in which one of `rows` differs that is like it otherwise."""
+    mine, facts = asked(row), [asked(other) for other in alike(row, rows)]
     differ = sorted({key for other in facts for key in other | mine if other.get(key) != mine.get(key)})
-    shown = ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
-    name = f"{called(row)} [{shown}]" if shown else called(row)
-    return f"{name}: {row.part}" if row.part else name
+    return ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
 
 
 def as_given(value: Any) -> str:

@@ -1,7 +1,8 @@
 """A committed study: `results/<study>/` with its records, and the README and table that are generated from them.
 
     results/<study>/study.toml   title, about (what was asked, what can be concluded), commands (what made the records),
-                                 columns (of its table, where the usual ones will not do)
+                                 columns (of its table, where the usual ones will not do),
+                                 names (what its rows are called: "three copies" = "ner_kd copies=3 distillation=yes")
     results/<study>/records/     one JSON file a cell, counts beside it
     results/<study>/README.md    generated: the tables, every column explained, the commands
     results/<study>/table.csv    generated: the same as data
@@ -25,10 +26,13 @@ from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
 from kdbench.page import filled
 from kdbench.registry import unknown
+from kdbench.rows import Name
 from kdbench.statistics import Cache
 from kdbench.tables import Table, build, render
 
-KEYS = {"title": str, "about": str, "commands": list, "columns": list}
+KINDS = {str: "text", list: "list of texts", dict: "table of texts"}
+KEYS = {"title": str, "about": str, "commands": list, "columns": list, "names": dict}
+NEEDED = ("title", "about", "commands")
 
 
 PAGE = "page.md"
@@ -52,10 +56,22 @@ def facts(folder: Path) -> dict[str, Any]:
         if key not in KEYS:
             raise BadInput(f"{path}: {unknown('key', key, KEYS)}")
         if not isinstance(value, KEYS[key]):
-            raise BadInput(f"{path}: {key} must be a {'list of texts' if KEYS[key] is list else 'text'}")
-    for key in KEYS:
-        if key not in found and key != "columns":
+            raise BadInput(f"{path}: {key} must be a {KINDS[KEYS[key]]}")
+    for key in NEEDED:
+        if key not in found:
             raise BadInput(f"{path}: no {key}; add {key} = ...")
+    return found
+
+
+def names_of(folder: Path) -> list[Name]:
+    """The names that the `study.toml` of a results folder gives rows; none where there is no such file."""
+    found = []
+    for text, rows in (facts(folder).get("names", {}) if (folder / "study.toml").is_file() else {}).items():
+        method, *given = str(rows).split() or [""]
+        if not method or not all("=" in one for one in given):
+            raise BadInput(f"{folder / 'study.toml'}: names: {text!r}: write a method and its options, as in "
+                           f"\"ner_kd copies=3\", not {rows!r}")
+        found.append(Name(text, method, dict(one.split("=", 1) for one in given)))
     return found
 
 
@@ -88,7 +104,7 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
           for name in pictures),
     ]
     if published is not None:
-        beside = reported.against(records, reported.load(published))
+        beside = reported.against(records, reported.load(published), names_of(folder))
         blocks += ["## Published figures", reported.render(beside).strip()]
     blocks += [
         "## Columns",
@@ -103,7 +119,12 @@ def table_of(folder: Path, columns: list[str] | None = None) -> Table:
     if not (folder / "study.toml").is_file():
         raise BadInput(unknown("study", folder.name, [path.name for path in studies(folder.parent)]))
     columns = columns or facts(folder).get("columns")
-    return build(list(store.records(folder)), lambda record: store.counts(folder, record), columns, Cache())
+    chosen = names_of(folder)
+    table = build(list(store.records(folder)), lambda record: store.counts(folder, record), columns, Cache(), chosen)
+    for name in chosen:
+        if not any(name.fits(line.row) for section in table.sections for line in section.lines):
+            raise BadInput(f"{folder / 'study.toml'}: names: {name.text!r} is no row's name: no record has these options")
+    return table
 
 
 def write(folder: Path, published: Path | None = None) -> list[Path]:

@@ -18,7 +18,7 @@ from kdbench.contrasts import Counts, judge
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, Section, as_text, grouped, naive, names, shared_gain, shared_share, trouble
+from kdbench.rows import Group, Line, Name, Section, as_text, difference, grouped, naive, names, shared_gain, shared_share, trouble
 from kdbench.statistics import LEAST_SEEDS, Cache, Overall
 
 FORMATS = ("markdown", "csv", "latex", "json")
@@ -39,13 +39,13 @@ class Table:
 
 def build(
     records: Iterable[dict[str, Any]], counts: Counts | None = None, columns: Sequence[str] | None = None,
-    cache: Cache | None = None,
+    cache: Cache | None = None, chosen_names: Sequence[Name] = (),
 ) -> Table:
     """The table of `records`. With `counts`, differences have intervals and students have tie groups."""
     chosen = pick(columns)
     groups = grouped(records)
     chosen, notes = apart(chosen, groups)
-    sections = [Section(group, [Line(row, name) for row, name in zip(group.rows, names(group.rows), strict=True)])
+    sections = [Section(group, [Line(row, name) for row, name in zip(group.rows, names(group.rows, chosen_names), strict=True)])
                 for group in groups]
     for section in sections:
         for line in section.lines:
@@ -57,7 +57,8 @@ def build(
             section.files = f"test file {(section.group.data.get('sha256') or {}).get('test', 'unknown')[:12]}"
     if cache is not None:
         cache.save()
-    return Table(chosen, sections, notes + explain(sections, chosen, counts is not None), across(sections))
+    notes += explain(sections, chosen, counts is not None) + meanings(sections, chosen_names)
+    return Table(chosen, sections, notes, across(sections))
 
 
 def fill(line: Line, group: Group, columns: Sequence[Column]) -> None:
@@ -92,6 +93,13 @@ def explain(sections: list[Section], columns: tuple[Column, ...], judged: bool) 
     if names_shown & set(COMPARED) and not judged:
         notes.append("no intervals: the counts behind the scores were not read")
     return notes
+
+
+def meanings(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]:
+    """What the chosen names stand for, a note each."""
+    said = [f"{line.name}: {difference(line.row, section.group.rows) or 'the one such row'}" for section in sections
+            for line in section.lines if not line.row.part and any(name.fits(line.row) for name in chosen_names)]
+    return list(dict.fromkeys(said))
 
 
 # ---- showing ---------------------------------------------------------------------------------------------------------

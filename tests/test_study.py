@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from factory import STORE, UNITS, study
 
+from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.models import resolve
 from kdbench.page import cell
@@ -102,6 +103,42 @@ def test_a_broken_study_file_is_one_line(folder, text, message):
 def test_a_missing_study_file_is_one_line(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         facts(tmp_path)
+
+
+def with_two_rates(folder: Path) -> None:
+    """The study's rows of doktra become two, by their option `kd`."""
+    for path in list(folder.glob("records/*/*.json")):
+        made = json.loads(path.read_text())
+        if made["cell"]["method"] == "doktra":
+            made["cell"]["options"] = {"kd": [True], "lr": 2e-5, "teacher": ""}
+            path.write_text(json.dumps(made))
+            other = {**made, "id": f"other-{made['id']}", "cell": {**made["cell"], "options": {"kd": [], "lr": 3e-5, "teacher": ""}}}
+            path.with_name(f"{other['id']}.json").write_text(json.dumps(other))
+
+
+def test_a_study_names_its_rows(folder, capsys):
+    with_two_rates(folder)
+    unnamed = pages(folder)["README.md"]
+    assert "| doktra [kd=, lr=3e-05]" in unnamed and "| doktra [kd=True, lr=2e-05]" in unnamed
+    (folder / "study.toml").write_text(TOML + '[names]\n"slow" = "doktra lr=2e-05 teacher="\n')
+    assert cell(table_of(folder), "doktra [slow]", "small-student", "n") == "5"
+    text = pages(folder, RESULTS / "reported.csv")["README.md"]
+    assert "| doktra [kd=, lr=3e-05]" in text and "- doktra [slow]: kd=True, lr=2e-05" in text
+    assert main(["table", "--results-dir", str(folder), "--no-intervals"]) == 0
+    assert "| doktra [slow]" in capsys.readouterr().out
+    assert main(["report", "--results-dir", str(folder), "--no-intervals", "-o", str(folder / "r.html")]) == 0
+    assert "doktra [slow]" in (folder / "r.html").read_text()
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    ('"a" = "doktra"', "'a' fits several rows of small-student"), ('"a" = "doktra lr=2e-05"\n"b" = "doktra kd=True"', "'a' and 'b' fit one row"),
+    ('"a" = "doktra lr=1"', "'a' is no row's name"), ('"a" = "doktra fast"', "write a method and its options"), ('"a" = ""', "write a method"),
+])
+def test_a_name_that_fits_no_row_or_several(folder, names, message):
+    with_two_rates(folder)
+    (folder / "study.toml").write_text(f"{TOML}[names]\n{names}\n")
+    with pytest.raises(BadInput, match=message):
+        pages(folder)
 
 
 def test_text_has_figures_of_the_table(folder):
