@@ -131,8 +131,10 @@ def test_a_study_names_its_rows(folder, capsys):
 
 
 @pytest.mark.parametrize(("names", "message"), [
-    ('"a" = "doktra"', "'a' fits several rows of small-student"), ('"a" = "doktra lr=2e-05"\n"b" = "doktra kd=True"', "'a' and 'b' fit one row"),
-    ('"a" = "doktra lr=1"', "'a' is no row's name"), ('"a" = "doktra fast"', "write a method and its options"), ('"a" = ""', "write a method"),
+    ('"a" = "doktra"', "'a' fits several rows of small-student"),
+    ('"a" = "doktra lr=2e-05"\n"b" = "doktra kd=True"', "'a' and 'b' fit one row"),
+    ('"a" = "doktra lr=1"', "'a' is no row's name"),
+    ('"a" = "doktra fast"', "write a method and its options"), ('"a" = ""', "write a method"),
 ])
 def test_a_name_that_fits_no_row_or_several(folder, names, message):
     with_two_rates(folder)
