@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,8 +155,8 @@ def parser() -> Parser:
                           help="published figures beside ours (default: results/reported.csv)")
         made.add_argument("--no-intervals", action="store_true", help="means and SDs alone, at once")
         if name == "table":
-            made.add_argument("--format", default="markdown", choices=("markdown", "csv", "latex", "json"), metavar="format",
-                              help="markdown, csv, latex or json")
+            made.add_argument("--format", choices=("text", "markdown", "csv", "latex", "json"), metavar="format",
+                              help="text, markdown, csv, latex or json (default: text at a terminal, else markdown)")
             made.add_argument("--columns", metavar="LIST", help="columns by name")
         else:
             made.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
@@ -321,7 +322,7 @@ def run_suite(args: argparse.Namespace) -> int:
         from kdbench.study import names_of
         from kdbench.tables import build, render
 
-        print(render(build(records, chosen_names=names_of(args.results_dir)), "markdown"))
+        print(render(build(records, chosen_names=names_of(args.results_dir)), *shown_as()))
     return outcome(records)
 
 
@@ -557,6 +558,11 @@ def counts_of(args: argparse.Namespace) -> tuple[Any, Any]:
     return (lambda record: counts(args.results_dir, record)), Cache(args.results_dir / "intervals.json")
 
 
+def shown_as(format: str | None = None) -> tuple[str, int]:
+    """The format of a table and its width: as asked, else what fits a terminal, and markdown where there is none."""
+    return format or ("text" if sys.stdout.isatty() else "markdown"), shutil.get_terminal_size((100, 24)).columns
+
+
 def do_table(args: argparse.Namespace) -> int:
     from kdbench import reported
     from kdbench.study import names_of
@@ -564,10 +570,10 @@ def do_table(args: argparse.Namespace) -> int:
 
     found, chosen = chosen_records(args), names_of(args.results_dir)
     if args.against:
-        print(reported.render(reported.against(found, reported.load(args.against), chosen), args.format))
+        print(reported.render(reported.against(found, reported.load(args.against), chosen), *shown_as(args.format)))
         return DONE
     counts, cache = counts_of(args)
-    print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache, chosen), args.format))
+    print(render(build(found, counts, args.columns.split(",") if args.columns else None, cache, chosen), *shown_as(args.format)))
     return DONE
 
 

@@ -151,6 +151,25 @@ def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDT
     return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:]])
 
 
+def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
+    """A table for a terminal: what does not fit beside goes below, in blocks that each begin with the first column."""
+    from tabulate import tabulate
+
+    rows = [[cell.removeprefix(STRONG) for cell in line] for line in lines]
+    right = numeric(rows)
+    widths = [max(len(name) + 2, *(len(row[i]) for row in rows)) for i, name in enumerate(head)]  # tabulate's room around names
+    widths[0] = min(widths[0], max(24, width // 3))
+    blocks: list[list[int]] = [[]]
+    for i in range(1, len(head)):
+        if blocks[-1] and sum(widths[j] + 2 for j in (0, *blocks[-1], i)) - 2 > width:
+            blocks.append([])
+        blocks[-1].append(i)
+    return "\n\n".join(
+        tabulate([[row[j] for j in (0, *block)] for row in rows], [head[j] for j in (0, *block)], tablefmt="simple", disable_numparse=True,
+                 colalign=["right" if right[j] else "left" for j in (0, *block)], maxcolwidths=[widths[0], *[None] * len(block)])
+        for block in blocks)
+
+
 def wrap(text: str, width: int = WIDTH) -> str:
     return "\n".join(textwrap.wrap(text, width, subsequent_indent="  "))
 

@@ -239,8 +239,8 @@ def told(comparisons: Sequence[Comparison]) -> tuple[list[list[str]], list[str]]
     return lines, [f"{reason}: {'; '.join(figures)}." for reason, figures in alone.items()]
 
 
-def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
-    """The comparisons as markdown, latex, csv or json; `above` says that the published figure is the higher one."""
+def render(comparisons: Sequence[Comparison], format: str = "markdown", width: int = show.WIDTH) -> str:
+    """The comparisons as text `width` wide, markdown, latex, csv or json; `above` says that the published figure is the higher one."""
     if format in ("csv", "json"):
         rows = [
             {"source": c.reported.source, "system": c.reported.system, "paper_task": c.reported.paper_task,
@@ -255,7 +255,10 @@ def render(comparisons: Sequence[Comparison], format: str = "markdown") -> str:
     if format == "latex":
         table = [show.latex(HEAD, lines, "Published figures beside ours.")] if lines else []
         return "\n".join([*table, *(f"% {line}" for line in rest)]) + "\n"
-    if format != "markdown":
-        raise BadInput(unknown("format", format, ("markdown", "csv", "latex", "json")))
-    blocks = [show.markdown(HEAD, lines) if lines else "", "\n".join(f"- {line}" for line in rest)]
+    if format == "text":
+        blocks = [show.text(HEAD, lines, width) if lines else "", "\n".join(show.wrap(f"- {line}", width) for line in rest)]
+    elif format == "markdown":
+        blocks = [show.markdown(HEAD, lines) if lines else "", "\n".join(f"- {line}" for line in rest)]
+    else:
+        raise BadInput(unknown("format", format, ("text", "markdown", "csv", "latex", "json")))
     return "\n\n".join(filter(None, blocks)) + "\n" if comparisons else "No published figure on these corpora.\n"

@@ -282,15 +282,19 @@ def wilcoxon(deltas: Sequence[float]) -> float | None:
 
 
 class Cache:
-    """Intervals found again by the content of what they were computed from, in one JSON file (None: in memory only)."""
+    """Intervals found again by the content of what they were computed from, in one JSON file (None: in memory only).
+
+    Those that other code computed, as it stood before an upgrade, are not used.
+    """
 
     def __init__(self, path: Path | None = None):
         self.path, self.fresh = path, False
         self.known: dict[str, dict] = {}
         if path is not None and path.is_file():
             try:
-                self.known = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError):
+                found = json.loads(path.read_text(encoding="utf-8"))
+                self.known = dict(found["intervals"]) if found["code"] == code() else {}
+            except (ValueError, TypeError, KeyError):
                 self.known = {}  # a broken cache costs time, nothing else
 
     def contrast(self, a: Runs, b: Runs, metric: str, finish: Finish) -> Interval | None:
@@ -309,7 +313,7 @@ class Cache:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(self.known, indent=0, sort_keys=True), encoding="utf-8")
+        partial.write_text(json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True), encoding="utf-8")
         partial.replace(self.path)
         self.fresh = False
 
@@ -323,3 +327,10 @@ class Cache:
                 content.update(np.ascontiguousarray(counts, dtype=float).tobytes())
             content.update(b"|")
         return content.hexdigest()[:24]
+
+
+@lru_cache
+def code() -> str:
+    """What computes intervals: a hash of this file and of the metrics."""
+    here = Path(__file__)
+    return hashlib.sha256(here.read_bytes() + here.with_name("metrics.py").read_bytes()).hexdigest()[:24]

@@ -21,7 +21,7 @@ from kdbench.render import STRONG, Value
 from kdbench.rows import Group, Line, Name, Section, as_text, difference, grouped, naive, names, shared_gain, shared_share, trouble
 from kdbench.statistics import LEAST_SEEDS, Cache, Overall
 
-FORMATS = ("markdown", "csv", "latex", "json")
+FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
 @dataclass
@@ -105,8 +105,8 @@ def meanings(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]
 # ---- showing ---------------------------------------------------------------------------------------------------------
 
 
-def render(table: Table, format: str = "markdown") -> str:
-    """`table` as markdown, latex (needs booktabs and graphicx), csv or json; the last two hold the same frame."""
+def render(table: Table, format: str = "markdown", width: int = show.WIDTH) -> str:
+    """`table` as text `width` wide, markdown, latex (needs booktabs and graphicx), csv or json; the last two hold the same frame."""
     if format == "csv":
         return show.as_csv(frame(table))
     if format == "json":
@@ -120,21 +120,34 @@ def render(table: Table, format: str = "markdown") -> str:
             *(f"% {line}" for section in table.sections for line in map(trouble, section.group.troubles)),
             *(f"% {note}" for note in table.notes),
         ]) + "\n"
-    if format != "markdown":
+    if format not in FORMATS:
         raise BadInput(unknown("format", format, FORMATS))
+    plain = format == "text"
+
+    def title(words: str) -> str:
+        return show.wrap(words, width) if plain else f"### {words}"
+
+    def grid(head: list[str], lines: list[list[str]]) -> str:
+        if not plain:
+            return show.markdown(head, lines)
+        return show.text([f"{head[0]}, {head[1]}", *head[2:]], [[", ".join(filter(None, line[:2])), *line[2:]] for line in lines], width)
+
+    def listed(notes: Iterable[str]) -> str:
+        return "\n".join(show.wrap(f"- {note}", width) if plain else f"- {note}" for note in notes)
+
     blocks = []
     for section in table.sections:
-        blocks.append(f"### {section.title}")
+        blocks.append(title(section.title))
         if section.caption:
-            blocks.append(f"{section.caption}.")
+            blocks.append(show.wrap(f"{section.caption}.", width) if plain else f"{section.caption}.")
         if section.lines:
-            blocks.append(show.markdown(*matrix(section, table.columns)))
+            blocks.append(grid(*matrix(section, table.columns)))
         if section.group.troubles:
-            blocks.append("\n".join(f"- {trouble(record)}" for record in section.group.troubles))
+            blocks.append(listed(map(trouble, section.group.troubles)))
     for kind in dict.fromkeys(row.kind for row in table.across):
-        blocks += [f"### across tasks · {kind} data", show.markdown(*summary(table, kind))]
+        blocks += [title(f"across tasks · {kind} data"), grid(*summary(table, kind))]
     if table.notes:
-        blocks.append("\n".join(f"- {note}" for note in table.notes))
+        blocks.append(listed(table.notes))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -262,6 +262,9 @@ def test_cache_finds_intervals_by_content(tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "contrast", lambda *args: pytest.fail("computed twice"))
     assert again.contrast(shuffled(a, rng), b, "accuracy", ACCURACY) == first
     monkeypatch.undo()
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(statistics, "code", lambda: "newer")
+        assert not Cache(cache.path).known and again.known
     changed = {seed: (units, counts.copy()) for seed, (units, counts) in a.items()}
     changed[0][1][0, 0] += 1
     assert again.contrast(changed, b, "accuracy", ACCURACY) != first

@@ -6,18 +6,18 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from factory import counts_of, record, study
 
-from kdbench import suite
+from kdbench import statistics, suite
 from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
+from kdbench.render import STRONG
 from kdbench.rows import grouped, naive
 from kdbench.statistics import Cache
-from kdbench.tables import FORMATS, build, frame, render, run_table
+from kdbench.tables import FORMATS, build, frame, matrix, render, run_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -210,13 +210,25 @@ def test_metrics_without_counts_and_records_without_files_have_no_intervals():
     assert only(build(auroc, counts_of))["doktra"].values["gain"].low is None
 
 
-def test_intervals_are_cached(tmp_path):
+def test_intervals_are_cached(tmp_path, monkeypatch):
     cache = Cache(tmp_path / "intervals.json")
     first = render(build(study(), counts_of, cache=cache))
-    begun = time.perf_counter()
-    again = render(build(study(), counts_of, cache=Cache(tmp_path / "intervals.json")))
-    assert again == first and (tmp_path / "intervals.json").stat().st_size > 100
-    assert time.perf_counter() - begun < 2
+    monkeypatch.setattr(statistics, "crossed_interval", lambda *args, **more: pytest.fail("computed twice"))
+    assert render(build(study(), counts_of, cache=Cache(tmp_path / "intervals.json"))) == first
+
+
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_text_fits_a_terminal_and_says_what_markdown_says(width):
+    table = build(study(methods=("doktra", "ner_kd", "ve_kd")), counts_of)
+    text = render(table, "text", width)
+    assert max(map(len, text.splitlines())) <= width
+    (section,) = table.sections
+    head, lines = matrix(section, table.columns)
+    words = text.split()
+    for cell in [*head[2:], *(cell for line in lines for cell in line)]:
+        for word in cell.removeprefix(STRONG).split():
+            assert word in words or f"{word}," in words, word
+    assert render(table, "text", 400).count("doktra") == 1
 
 
 def test_two_seeds_show_no_interval_because_it_is_wider_than_the_scale():
@@ -402,15 +414,12 @@ def test_a_share_of_a_score_that_is_not_above_zero_is_not_shown():
         assert all("retained" not in line.values for line in build(made).sections[0].lines)
 
 
-def test_10000_records_in_under_5_seconds():
+def test_10000_records_are_1000_rows():
     few = study(tasks=[f"task{i}" for i in range(8)], seeds=range(10))
     records = [{**r, "id": f"{r['id']}{i}", "cell": {**r["cell"], "student": f"{r['role']}-{i}"}}
                for i in range(25) for r in few]
     assert len(records) == 10_000
-    begun = time.process_time()
     table = build(records)
-    render(table, "csv")
-    assert time.process_time() - begun < 5
     assert sum(len(section.lines) for section in table.sections) == 1000
 
 
