@@ -37,6 +37,7 @@ from kdbench.listing import SUITES, suites
 from kdbench.options import build
 from kdbench.registry import METHODS, unknown
 from kdbench.reported import as_option
+from kdbench.rows import as_given
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
@@ -213,19 +214,27 @@ def matches(published: dict[str, Any], fields: dict[str, Any]) -> bool:
 
 
 def only(suite: Suite, pattern: str) -> Suite:
-    """The cells that ``method=doktra,task=chem*`` picks."""
+    """The cells that ``method=doktra,task=chem*`` picks: by fields, and by options and settings that the suite's file gives."""
+    given = [values_of(cell) for cell in suite.cells]
+    known = {name for values in given for name in values}
     wanted = {}
     for part in pattern.split(","):
         name, equals, value = part.partition("=")
-        if not equals or name.strip() not in FIELDS - {"options", "task_options"}:
-            raise BadInput(f"--only {pattern!r}: write FIELD=PATTERN[,...], a field being one of "
-                           f"{', '.join(sorted(FIELDS - {'options', 'task_options'}))}")
+        if not equals or name.strip() not in known:
+            raise BadInput(f"--only {pattern!r}: write NAME=PATTERN[,...], a name being one of {', '.join(sorted(known))}")
         wanted[name.strip()] = value.strip()
-    kept = tuple(cell for cell in suite.cells
-                 if all(fnmatch.fnmatchcase(str(cell.fields.get(k, DEFAULTS.get(k, ""))), v) for k, v in wanted.items()))
+    kept = tuple(cell for cell, values in zip(suite.cells, given, strict=True)
+                 if all(name in values and fnmatch.fnmatchcase(values[name], value) for name, value in wanted.items()))
     if not kept:
         raise BadInput(f"--only {pattern!r}: picks none of the {len(suite.cells)} cells of {suite.name}")
     return dataclasses.replace(suite, cells=kept)
+
+
+def values_of(cell: Planned) -> dict[str, str]:
+    """Settings, options and fields of a cell by name, as the command line takes them."""
+    fields = {**DEFAULTS, **cell.fields}
+    chosen = {**cell.settings, **fields.pop("task_options", {}), **fields.pop("options", {})}
+    return {name: as_given(value) for name, value in {**chosen, **fields}.items()}
 
 
 def records_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

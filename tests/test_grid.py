@@ -167,9 +167,13 @@ def test_only_picks_cells_by_pattern():
     whole = suite.load("smoke")
     part = suite.only(whole, "method=ve_*,task=g*")
     assert {cell.fields["method"] for cell in part.cells} == {"ve_kd"}
+    low = suite.load("cpu/bc2gm-low-resource")
+    assert [cell.fields["options"]["distillation"] for cell in suite.only(low, "copies=3,distillation=no").cells] == [False]
+    assert [cell.fields["unlabelled"] for cell in suite.only(low, "unlabelled=rest,augment=").cells] == ["rest"]
+    assert len(suite.only(low, "max_train_examples=1500").cells) == len(low.cells)
     with pytest.raises(BadInput, match="picks none"):
         suite.only(whole, "method=nothing")
-    with pytest.raises(BadInput, match="FIELD=PATTERN"):
+    with pytest.raises(BadInput, match="NAME=PATTERN"):
         suite.only(whole, "colour=red")
 
 
