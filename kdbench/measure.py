@@ -89,7 +89,8 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
         throughput_per_s  texts a second at batch 32
         tokenise_ms       median of one text; in none of the other figures
         p50_ms_each       one a process
-        and protocol, processes, timed (calls a process), threads, device, backend, lengths.
+        and protocol, processes, timed (calls a process), threads, device, backend, lengths. The protocol says where the
+        machine was at other work meanwhile.
     On a GPU a call ends with its logits on the host and is timed by CUDA events.
     Raises `BadInput` for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
     """
@@ -108,13 +109,15 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-")))
             opening.update(folder=str(write_model(source, max_length, folder)), device=str(source.module.device))
         alone = stack.enter_context(measuring_soon(plan))
+        before = core_seconds()
         if plan.processes > 1:
             job = json.dumps({**opening, "texts": sample, "plan": asdict(plan)})
             found = summary([fresh_process(job, opening["threads"]) for _ in range(plan.processes)], plan)
         else:
             artefact = open_artefact(**opening) if isinstance(source, (str, Path)) else served(source, max_length)
             found = summary([measure(artefact, sample, plan)], plan)
-    return found if alone else {**found, "protocol": f"{plan.name}, beside training"}
+        beside = "beside training" if not alone else "beside other work" if crowded(before, core_seconds()) else ""
+    return {**found, "protocol": ", ".join(filter(None, (plan.name, beside)))}
 
 
 def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
@@ -266,6 +269,25 @@ def training(timeout: float = -1) -> Iterator[None]:
     """Beside other trainings, but beside no measurement."""
     with machine_lock().read_lock(timeout):
         yield
+
+
+def core_seconds() -> tuple[float, float, float]:
+    """Seconds that the cores of this machine were at work, that they were idle, and those of this process and its children."""
+    import psutil
+
+    cores, own = psutil.cpu_times(), os.times()
+    idle = cores.idle + getattr(cores, "iowait", 0.0)
+    twice = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)  # counted as the user's too
+    return sum(cores) - idle - twice, idle, own.user + own.system + own.children_user + own.children_system
+
+
+def crowded(before: tuple[float, float, float], after: tuple[float, float, float]) -> bool:
+    """Whether other work stood in the way between two `core_seconds`: a quarter of a core and more, on a machine without one to spare."""
+    import psutil
+
+    work, idle, own = (b - a for a, b in zip(before, after, strict=True))
+    seconds = (work + idle) / (psutil.cpu_count() or 1)
+    return seconds > 0 and (work - own) / seconds > 0.25 and idle / seconds < 0.5
 
 
 def machine_lock() -> Any:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def short(monkeypatch):
     for name, plan in list(PROTOCOLS.items()):
         few = replace(plan, warm_up=1, least=3, seconds=0.0, most_seconds=float("inf"), processes=min(plan.processes, 2))
         monkeypatch.setitem(PROTOCOLS, name, few)
+    monkeypatch.setattr(measure, "core_seconds", lambda: (0.0, 0.0, 0.0))  # whatever else this machine is at
 
 
 # ---- size ------------------------------------------------------------------------------------------------------------
@@ -207,6 +209,35 @@ def test_latency_waits_for_the_lock(monkeypatch, short):
     monkeypatch.setattr(measure, "measure", lambda *_: held.append(is_free()) or {"p50_ms": 1.0})
     latency(student(), TEXTS, "quick")
     assert held == [False] and is_free()
+
+
+@pytest.mark.parametrize(("work", "idle", "own", "found"), [
+    (1.0, 1.0, 1.0, False),  # alone on two cores, one thread
+    (2.0, 0.0, 1.98, False),  # alone, two threads
+    (1.2, 0.8, 1.0, False),  # little else
+    (2.0, 0.0, 1.0, True),  # the other core is at other work
+    (2.0, 0.0, 1.6, True),  # two threads that share with something
+])
+def test_other_work_is_seen(monkeypatch, work, idle, own, found):
+    monkeypatch.setattr("psutil.cpu_count", lambda: 2)
+    assert measure.crowded((5.0, 5.0, 5.0), (5.0 + work, 5.0 + idle, 5.0 + own)) is found
+
+
+def test_a_latency_says_that_the_machine_was_at_other_work(monkeypatch, short):
+    monkeypatch.setattr("psutil.cpu_count", lambda: 2)
+    told = iter([(0.0, 0.0, 0.0), (2.0, 0.0, 1.0)])
+    monkeypatch.setattr(measure, "core_seconds", lambda: next(told))
+    assert latency(student(), TEXTS, "quick")["protocol"] == "quick, beside other work"
+
+
+def test_core_seconds_are_this_process_and_more():
+    work, idle, own = measure.core_seconds()
+    assert work > 0 and idle >= 0 and own > 0
+    begun = time.process_time()
+    while time.process_time() < begun + 0.2:
+        pass
+    later = measure.core_seconds()
+    assert later[2] - own >= 0.15 and later[0] >= work and later[1] >= idle
 
 
 def is_free() -> bool:
