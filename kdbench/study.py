@@ -6,7 +6,7 @@
     results/<study>/records/     one JSON file a cell, counts beside it
     results/<study>/README.md    generated: the tables, every column explained, the commands
     results/<study>/table.csv    generated: the same as data
-    results/<study>/*.svg        generated: score against latency, size and training cost, a file a task
+    results/<study>/*.svg        generated: gains, and score against the costs that the table shows, a file a task
 
     results/page.md              a page over all studies: text with figures, as `kdbench.page` has them
     results/README.md            generated from it
@@ -88,7 +88,8 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
     said = facts(folder)
     records = list(store.records(folder))
     table = table_of(folder)
-    pictures = sheets(table_of(folder, ["test", "gain", "megabytes", "p50_ms", "training_seconds"]))
+    drawn = {"p50_ms": "p50_ms", "megabytes": "megabytes", "student_seconds": "training_seconds"}  # what is shown is drawn
+    pictures = sheets(table_of(folder, ["test", "gain", *(drawn[name] for name in said.get("columns", drawn) if name in drawn)]))
     shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) and ":" not in c.name for c in table.columns)]
     shown += [column for column in table.columns if ":" in column.name]
     choice = f" --columns {','.join(said['columns'])}" if "columns" in said else ""

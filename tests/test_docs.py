@@ -69,7 +69,8 @@ def reader(tmp_path_factory):
         words = ["".join(f"{w}\t{genes.labels[t]}\n" for w, t in zip(e.words, e.label, strict=True)) for e in getattr(genes, split)[:80]]
         (place / f"{split}.tsv").write_text("\n".join(words))
     (place / "other.tsv").write_text("sentence\tlabel\n" + "".join(f"{row['sentence']}\t{row['label']}\n" for row in rows))
-    shutil.copytree(ROOT / "results" / "chemprot-first", place / "results" / "chemprot-first")
+    for study in ("chemprot-first", "bc2gm-low-resource"):
+        shutil.copytree(ROOT / "results" / study, place / "results" / study)
     first = "--method finetune --task chemprot --epochs 1 --no-controls"
     done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *first.split()], cwd=place, capture_output=True,
                           text=True, timeout=600, env=reading())

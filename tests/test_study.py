@@ -59,6 +59,7 @@ def test_pages_hold_tables_columns_and_commands(folder):
     for part in ("# Made-up study", "run smoke", "table --results-dir results/made-up", "### chemprot · micro_f1",
                  "**Δ plain**", "**p50 ms**", "## Published figures", "**n**: number of seeds"):
         assert part in text, part
+    assert "Score against latency" in pages(folder)["trade-offs-chemprot.svg"]
     assert "**p50 ms**: median latency" in text and " | a " in text, "with intervals and tie groups"
 
 
@@ -74,6 +75,8 @@ def test_a_study_chooses_its_columns(folder):
     assert "| test " in text and "| dev micro_f1 " in text and "p50 ms" not in text
     assert "75.0%" in text and "**kept dev micro_f1**: share of the teacher's micro_f1 on dev" in text
     assert "table --results-dir results/made-up --columns test,dev:micro_f1,kept:dev:micro_f1" in text
+    picture = pages(folder)["trade-offs-chemprot.svg"]
+    assert "Gain over no teacher" in picture and "Score against" not in picture, "costs that the table does not show"
     table = table_of(folder)
     assert cell(table, "doktra", "small-student", "dev:micro_f1") == "60.0 ± 0.0"
 
