@@ -1,6 +1,7 @@
 """Committed studies equal what their records give."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ def folder(tmp_path):
 
 def test_committed_pages_equal_the_regenerated_ones():
     assert [line for committed in studies(RESULTS) for line in stale(committed, RESULTS / "reported.csv")] == []
+
+
+@pytest.mark.parametrize("folder", [path for path in studies(RESULTS) if (path / "study.toml").is_file()], ids=lambda path: path.name)
+def test_the_report_of_a_committed_study_has_its_table(folder, tmp_path):
+    assert main(["report", "--results-dir", str(folder), "--no-intervals", "-o", str(tmp_path / "r.html")]) == 0
+    page = re.sub(r"<[^>]+>", " ", (tmp_path / "r.html").read_text())
+    lines = [[cell.strip(" *") for cell in line.split("|")] for line in (folder / "README.md").read_text().splitlines()]
+    head = next(cells for cells in lines if "method" in cells)
+    rows = [dict(zip(head, cells, strict=True)) for cells in lines[lines.index(head) + 2:] if len(cells) == len(head)]
+    assert len(rows) >= 4
+    for row in rows:
+        assert re.search(rf"{re.escape(row['method'])}\s+{re.escape(row['student'])}\s.*?{re.escape(row['test'])}\s", page, re.S), row
 
 
 def test_new_settings_and_fields_of_recipes_leave_committed_cells_alone():
