@@ -298,6 +298,8 @@ class Lab:
             found = signals.stored(self.shop.signals, key, kinds, self.task.kind)
             if found is not None:
                 self.givers.setdefault(f"{teacher.name}: {'+'.join(kinds)}", None)
+                if not any(stage["key"] == key for stage in self.stages):  # or it would be paid for twice
+                    self.stages.append(signal_stage(key, found.seconds, cached=True))
                 return found
             begun = time.monotonic()
             progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
@@ -305,10 +307,11 @@ class Lab:
             few = s.max_steps and s.max_steps * s.batch_size < len(examples)  # of what is not read nothing need be known
             made = signals.compute(giver, examples, key, 0 if few else s.signal_memory * 1e9, lambda done, total: progress.at(done))
             progress.end()
+            seconds = time.monotonic() - begun
             if isinstance(made, signals.StoredSignals):
+                made.seconds = seconds
                 signals.save(made, self.shop.signals)
-        self.stages.append({"name": "signals", "role": "teacher", "seconds": round(time.monotonic() - begun, 3), "steps": 0,
-                            "cached": False, "key": key})
+        self.stages.append(signal_stage(key, seconds, cached=False))
         self.givers[f"{teacher.name}: {'+'.join(kinds)}"] = giver
         return made
 
@@ -402,6 +405,11 @@ def save_weights(module: torch.nn.Module, path: Path) -> None:
             header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
             stream.seek(8)
             stream.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
+
+
+def signal_stage(key: str, seconds: float, *, cached: bool) -> dict[str, Any]:
+    """What the record says of signals: whoever finds them says what they cost when they were made."""
+    return {"name": "signals", "role": "teacher", "seconds": round(seconds, 3), "steps": 0, "cached": cached, "key": key}
 
 
 def agreed(accelerator: Any, value: Any) -> Any:

@@ -115,10 +115,10 @@ class LiveSignals:
 
 
 class StoredSignals:
-    """Signals of a fixed set of texts, in memory, by the content of the text."""
+    """Signals of a fixed set of texts, in memory, by the content of the text; `seconds` is what the teacher took for them."""
 
-    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_kind: str):
-        self.key, self.rows, self.task_kind = key, rows, task_kind
+    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_kind: str, seconds: float = 0.0):
+        self.key, self.rows, self.task_kind, self.seconds = key, rows, task_kind, seconds
 
     def add(self, batch: Batch) -> None:
         found = {kind: [rows[e.key] for e in batch.examples] for kind, rows in self.rows.items()}
@@ -167,7 +167,7 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
 
 
 def save(signals: StoredSignals, folder: Path) -> None:
-    """One safetensors file a kind: all values end to end, their shapes, and the examples' keys."""
+    """One safetensors file a kind: all values end to end, their shapes, the examples' keys, and the seconds they took."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, rows in signals.rows.items():
         values = list(rows.values())
@@ -175,6 +175,7 @@ def save(signals: StoredSignals, folder: Path) -> None:
             "values": np.concatenate([value.ravel() for value in values]) if values else np.zeros(0, np.float32),
             "shapes": np.array([value.shape for value in values], dtype=np.int64),
             "keys": np.frombuffer(b"".join(bytes.fromhex(key) for key in rows), dtype=np.uint8).copy(),
+            "seconds": np.array([signals.seconds]),
         }
         path = folder / f"{signals.key}-{kind}.safetensors"
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -185,12 +186,15 @@ def save(signals: StoredSignals, folder: Path) -> None:
 def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> StoredSignals | None:
     """The signals saved under `key`, or None where any kind is missing."""
     rows: dict[str, dict[str, np.ndarray]] = {}
+    seconds = 0.0
     for kind in kinds:
         path = folder / f"{key}-{kind}.safetensors"
         if not path.is_file():
             return None
         tensors = load_file(path)
         keys = tensors["keys"].tobytes()
+        if "seconds" in tensors:  # files made before do not say
+            seconds = float(tensors["seconds"][0])
         shapes = tensors["shapes"]
         ends = np.cumsum(shapes.prod(1)) if len(shapes) else np.zeros(0, np.int64)
         starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
@@ -198,4 +202,4 @@ def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> Stor
             keys[20 * i:20 * i + 20].hex(): tensors["values"][starts[i]:ends[i]].reshape(shapes[i])
             for i in range(len(shapes))
         }
-    return StoredSignals(key, rows, task_kind)
+    return StoredSignals(key, rows, task_kind, seconds)

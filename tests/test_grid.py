@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,12 +236,19 @@ method = "logit_kd"
 options.logit_kd.temperature = [1.0, 4.0]
 """)
     assert main(words(path, tmp_path / "r")) == 0
-    read = Counter()
+    read, spent = Counter(), defaultdict(set)
     for record in store.records(tmp_path / "r"):
-        teachers = {stage["name"] for stage in record["cost"]["stages"]} & {"calibrated teacher"}
+        stages = record["cost"]["stages"]
+        teacher = "calibrated" if any(stage["name"] == "calibrated teacher" for stage in stages) else "fine-tuned"
         for count in record["cost"]["teacher_forwards"].values():
-            read[record["cell"]["seed"], "calibrated" if teachers else "fine-tuned"] += count
+            read[record["cell"]["seed"], teacher] += count
+        signals = [stage for stage in stages if stage["name"] == "signals"]
+        assert len(signals) == (record["cell"]["method"] in ("doktra", "logit_kd"))
+        for stage in signals:
+            spent[stage["key"]].add(stage["seconds"])
     assert dict(read) == {(seed, teacher): 48 for seed in range(3) for teacher in ("calibrated", "fine-tuned")}
+    assert len(spent) == len(read)
+    assert all(len(seconds) == 1 and min(seconds) > 0 for seconds in spent.values())  # whoever finds them says what they cost
 
 
 def test_a_failing_cell_does_not_stop_the_others(tmp_path, capsys):
