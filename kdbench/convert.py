@@ -216,7 +216,7 @@ def write_tokenizer(source: Path, folder: Path) -> list[str]:
     for path in files:
         shutil.copyfile(path, folder / path.name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **spelling(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **spelling(folder))
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise BadInput(f"{source}: its tokenizer cannot be loaded ({first_line(error)})") from error
     tokenizer.save_pretrained(folder)

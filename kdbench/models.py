@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -35,6 +38,7 @@ from kdbench.zoo import MODELS, Recipe
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model")
 PROBLEM = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
 
 
@@ -110,13 +114,46 @@ def resolve(name: str) -> Source:
 
 
 def check_folder(folder: Path) -> None:
-    """A folder that `from_pretrained` can load from safetensors, or `BadInput` with the remedy."""
+    """A folder that `from_pretrained` can load whole from safetensors, or `BadInput` with the remedy, before anything is trained.
+
+    transformers itself loads one without a vocabulary (every word is then unknown) and asks whether to run a model's own code.
+    """
+    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+
     if not (folder / "config.json").is_file():
         raise BadInput(f"model {folder}: no config.json in this folder; convert an older checkpoint with "
                        f"`bench.py convert {folder} NEW_FOLDER`")
-    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, own_code = config.get("model_type"), "auto_map" in config
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInput(f"model {folder}: config.json is not a JSON object; get the folder again") from error
+    if kind is not None and kind not in CONFIG_MAPPING:
+        why = "needs code of its own, which is never run" if own_code else "is none that this version of transformers has"
+        raise BadInput(f"model {folder}: its type {kind!r} {why}; give a model of a type that transformers has")
+    for path in weight_files(folder):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({error}); get the folder again") from error
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise BadInput(f"model {folder}: no tokenizer in this folder; put its tokenizer.json there (or {', '.join(VOCABULARIES[1:])})")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a model folder: one file, or those that its index names."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
         raise BadInput(f"model {folder}: no safetensors weights (nothing else is read); make them with "
                        f"`bench.py convert {folder} NEW_FOLDER`")
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"model {folder}: {index.name} is not an index of weights; get the folder again") from error
+    return [folder / Path(name).name for name in sorted(names)]
 
 
 def folder_identity(folder: Path) -> str:
@@ -211,17 +248,25 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
     """Weights and tokenizer from a folder or the hub; the head is kept where it already fits the task."""
     place = str(source.folder or source.hub)
     try:
-        config = AutoConfig.from_pretrained(place)
+        # unsaid, transformers would ask whether to run a model's own code, and take a yes
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         tokenizer = load_tokenizer(place, config)
         ready = head.kind != "mlm" and has_head(config, head)
         own = dict(config.id2label) if ready else {}
         with seeded(seed):
-            module = head.auto.from_pretrained(place, **head.config, dtype=torch.float32, use_safetensors=True,
-                                               ignore_mismatched_sizes=not ready)
+            module, seen = head.auto.from_pretrained(place, **head.config, dtype=torch.float32, use_safetensors=True,
+                                                     trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True)
     except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise BadInput(f"model {source.name}: needs code of its own, which is never run; give a model that transformers has") from error
         line = str(error).strip().split("\n")[0]
         raise BadInput(f"model {source.name}: cannot be loaded ({line}); give a local folder with config.json, "
                        "model.safetensors and tokenizer.json") from error
+    drawn = sorted([*seen["missing_keys"], *(name for name, *_ in seen["mismatched_keys"])])  # these weights are random
+    if lacking := [name for name in drawn if name.startswith(f"{module.base_model_prefix}.") and "pooler." not in name]:
+        raise BadInput(f"model {source.name}: of its encoder's weights {len(lacking)} are missing, or not of the size that config.json "
+                       f"says ({lacking[0]}, ...); get the folder again, or convert its original checkpoint anew")
+    ready = ready and not drawn
     if ready:
         reorder(module, [own[i] for i in range(len(own))], head.labels)
     return module, tokenizer, ready, ("head as it came",) if ready else ()
@@ -229,9 +274,11 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
 
 def load_tokenizer(place: str, config: Any) -> Any:
     byte_level = config.model_type in ("roberta", "gpt2", "deberta", "longformer", "modernbert")
-    tokenizer = AutoTokenizer.from_pretrained(place, **({"add_prefix_space": True} if byte_level else {}))
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **({"add_prefix_space": True} if byte_level else {}))
     if not tokenizer.is_fast:
         raise BadInput(f"model {place}: has no fast tokenizer (tokenizer.json), which word alignment needs")
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one of nothing
+        raise BadInput(f"model {place}: has no vocabulary; put its tokenizer.json into the folder")
     return tokenizer
 
 

@@ -213,9 +213,13 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     labels, tokenizer = Labels.read(folder), read_tokenizer(folder)
     auto = AutoModelForTokenClassification if labels.kind == "tags" else AutoModelForSequenceClassification
     try:
-        module = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        module, seen = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+                                            output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(f"{folder}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    if seen["missing_keys"]:  # drawn at random, its answers would be too
+        raise BadInput(f"{folder}: lacks {len(seen['missing_keys'])} of the weights that answer ({min(seen['missing_keys'])}, ...); "
+                       "give the folder of a trained student")
     return TorchArtefact(module, tokenizer, labels, device)
 
 

@@ -1,0 +1,129 @@
+"""A model folder is loaded whole and as data, or refused in one line: never a random or empty part of it in its place."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kdbench.cli import main
+from kdbench.errors import BadInput
+from kdbench.models import Head, resolve
+from kdbench.models import build as build_model
+from kdbench.predict import load_predictor
+from tests.students import LABELS, write
+
+HEAD = Head("single", ("no", "yes"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path / "model")
+
+
+def build(folder, head=HEAD):
+    return build_model(resolve(str(folder)), head, seed=0, texts=list)
+
+
+def change(name, how):
+    def spoil(folder):
+        path = folder / name
+        path.write_text(json.dumps(how(json.loads(path.read_text()))))
+    return spoil
+
+
+def rename(how):
+    def spoil(folder):
+        state = load_file(folder / "model.safetensors")
+        save_file({new: value for name, value in state.items() if (new := how(name))}, folder / "model.safetensors", {"format": "pt"})
+    return spoil
+
+
+def cut_off(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:len(whole) // 2])
+
+
+def no_vocabulary(folder):
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def in_shards(folder):
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(state)}
+    for file in set(names.values()):
+        save_file({name: state[name] for name in state if names[name] == file}, folder / file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+def a_shard_short(folder):
+    in_shards(folder)
+    (folder / "model-1.safetensors").unlink()
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    pytest.param(cut_off, "model.safetensors is missing, damaged or cut off", id="half a file"),
+    pytest.param(a_shard_short, "model-1.safetensors is missing", id="a shard short"),
+    pytest.param(no_vocabulary, "no tokenizer", id="no vocabulary"),
+    pytest.param(lambda folder: (folder / "config.json").write_text('{"model_type": "bert"'), "config.json is not", id="half a config"),
+    pytest.param(lambda folder: (folder / "config.json").write_text("[]"), "config.json is not", id="a list"),
+    pytest.param(change("config.json", lambda c: {**c, "model_type": "brt"}), "'brt' is none", id="unknown type"),
+    pytest.param(change("config.json", lambda c: {**c, "model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}), "never run",
+                 id="own code"),
+])
+def test_a_spoilt_folder_is_refused_before_anything_is_trained(tmp_path, folder, spoil, said, capsys, no_data):
+    spoil(folder)
+    words = ["--method", "finetune", "--task", "gad", "--results-dir", str(tmp_path / "results")]
+    assert main([*words, "--student", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("spoil", [
+    pytest.param(rename(lambda name: f"net.{name}"), id="other names"),
+    pytest.param(rename(lambda name: "" if "layer.0.output.dense.weight" in name else name), id="one is missing"),
+    pytest.param(change("config.json", lambda c: {**c, "vocab_size": c["vocab_size"] - 7}), id="another size"),
+])
+def test_an_encoder_is_never_drawn_at_random(folder, spoil):
+    assert build(folder).module.config.num_hidden_layers
+    spoil(folder)
+    with pytest.raises(BadInput, match="of its encoder's weights"):
+        build(folder)
+
+
+def test_a_head_counts_as_trained_only_if_its_weights_are_there(folder):
+    own = Head("single", LABELS["single"])
+    assert build(folder, own).ready
+    rename(lambda name: "" if "classifier" in name else name)(folder)
+    assert not build(folder, own).ready
+
+
+def test_shards_are_read(folder):
+    whole = build(folder).module.base_model.state_dict()
+    in_shards(folder)
+    assert all(torch.equal(value, whole[name]) for name, value in build(folder).module.base_model.state_dict().items())
+
+
+def test_who_has_no_trained_head_does_not_answer(folder):
+    assert load_predictor(folder).predict(["a text"])
+    rename(lambda name: "" if "classifier" in name else name)(folder)
+    with pytest.raises(BadInput, match="lacks 2 of the weights that answer"):
+        load_predictor(folder)
+
+
+def test_code_in_a_folder_is_not_run_even_if_somebody_says_yes(tmp_path, folder, monkeypatch):
+    """transformers asks on the terminal where it is not told."""
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text("from transformers import BertConfig\n"
+                                   f"open({str(ran)!r}, 'w')\nclass Own(BertConfig): model_type = 'own'\n")
+    change("config.json", lambda c: {**c, "model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})(folder)
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("kdbench.models.check_folder", lambda folder: None)  # a model from the hub does not pass there
+    with pytest.raises(BadInput, match="never run"):
+        build(folder)
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        load_predictor(folder)
+    assert not ran.exists()
