@@ -138,7 +138,8 @@ def check_folder(folder: Path) -> None:
         except (OSError, SafetensorError) as error:
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({error}); get the folder again") from error
     if not any((folder / name).is_file() for name in VOCABULARIES):
-        raise BadInput(f"model {folder}: no tokenizer in this folder; put its tokenizer.json there (or {', '.join(VOCABULARIES[1:])})")
+        raise BadInput(f"model {folder}: no tokenizer.json in this folder, nor another vocabulary ({', '.join(VOCABULARIES[1:])}); "
+                       "put the model's there")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def a_shard_short(folder):
 @pytest.mark.parametrize(("spoil", "said"), [
     pytest.param(cut_off, "model.safetensors is missing, damaged or cut off", id="half a file"),
     pytest.param(a_shard_short, "model-1.safetensors is missing", id="a shard short"),
-    pytest.param(no_vocabulary, "no tokenizer", id="no vocabulary"),
+    pytest.param(no_vocabulary, "no tokenizer.json", id="no vocabulary"),
     pytest.param(lambda folder: (folder / "config.json").write_text('{"model_type": "bert"'), "config.json is not", id="half a config"),
     pytest.param(lambda folder: (folder / "config.json").write_text("[]"), "config.json is not", id="a list"),
     pytest.param(change("config.json", lambda c: {**c, "model_type": "brt"}), "'brt' is none", id="unknown type"),
