@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
@@ -30,6 +31,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from kdbench.convert import spelling
 from kdbench.errors import BadInput
 from kdbench.identity import digest, file_digest
 from kdbench.registry import unknown
@@ -276,11 +278,22 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
 def load_tokenizer(place: str, config: Any) -> Any:
     byte_level = config.model_type in ("roberta", "gpt2", "deberta", "longformer", "modernbert")
     tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **({"add_prefix_space": True} if byte_level else {}))
+    # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower case
+    if (files := on_disk(place)) and (case := spelling(files)):
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **case)
     if not tokenizer.is_fast:
         raise BadInput(f"model {place}: has no fast tokenizer (tokenizer.json), which word alignment needs")
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):  # transformers makes one of nothing
         raise BadInput(f"model {place}: has no vocabulary; put its tokenizer.json into the folder")
     return tokenizer
+
+
+def on_disk(place: str) -> Path | None:
+    """The folder of a model that has been loaded: its own, or where the hub's files of it were put."""
+    if Path(place).is_dir():
+        return Path(place)
+    found = try_to_load_from_cache(place, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def has_head(config: Any, head: Head) -> bool:

@@ -1,6 +1,10 @@
 """A model folder is loaded whole and as data, or refused in one line: never a random or empty part of it in its place."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from kdbench.models import build as build_model
 from kdbench.predict import load_predictor
 from tests.students import LABELS, write
 
+ROOT = Path(__file__).resolve().parent.parent
 HEAD = Head("single", ("no", "yes"))
 
 
@@ -99,6 +104,37 @@ def test_a_head_counts_as_trained_only_if_its_weights_are_there(folder):
     assert build(folder, own).ready
     rename(lambda name: "" if "classifier" in name else name)(folder)
     assert not build(folder, own).ready
+
+
+def only_a_vocabulary(folder, pieces):
+    """The folder as BioBERT and ClinicalBERT are on the hub: a bare vocab.txt, and nothing that says how to read it."""
+    for path in folder.glob("*token*"):
+        path.unlink()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("pieces", "text", "read"), [
+    pytest.param(["Fever", "and", "fever", "é"], "Fever and fever é", ["Fever", "and", "fever", "é"], id="cased"),
+    pytest.param(["fever", "and", "e"], "Fever AND é", ["fever", "and", "e"], id="uncased"),
+])
+def test_a_bare_vocabulary_says_itself_whether_case_matters(folder, pieces, text, read):
+    model = build(only_a_vocabulary(folder, pieces))
+    assert model.tokenizer.tokenize(text) == read
+
+
+def test_a_bare_vocabulary_from_the_hub_is_read_alike(tmp_path, folder):
+    """In a process of its own: where the hub's files lie is read at import."""
+    files = tmp_path / "hub" / "models--owner--biobert" / "snapshots" / "abc"
+    files.parent.mkdir(parents=True)
+    only_a_vocabulary(folder, ["Fever", "fever"]).rename(files)
+    (files.parents[1] / "refs").mkdir()
+    (files.parents[1] / "refs" / "main").write_text("abc")
+    ask = ("from kdbench.models import *\nmodel = build(resolve('owner/biobert'), Head('single', ('no', 'yes')), seed=0, texts=list)\n"
+           "print(model.tokenizer.tokenize('Fever fever'))")
+    told = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", ask], env=told, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['Fever', 'fever']"
 
 
 def test_shards_are_read(folder):
