@@ -263,8 +263,8 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
         if "trust_remote_code" in str(error):
             raise BadInput(f"model {source.name}: needs code of its own, which is never run; give a model that transformers has") from error
         line = str(error).strip().split("\n")[0]
-        raise BadInput(f"model {source.name}: cannot be loaded ({line}); give a local folder with config.json, "
-                       "model.safetensors and tokenizer.json") from error
+        raise BadInput(f"model {source.name}: cannot be loaded ({line}); give a local folder with config.json, model.safetensors and "
+                       "tokenizer.json (`bench.py convert` makes one of older weights)") from error
     drawn = sorted([*seen["missing_keys"], *(name for name, *_ in seen["mismatched_keys"])])  # these weights are random
     if lacking := [name for name in drawn if name.startswith(f"{module.base_model_prefix}.") and "pooler." not in name]:
         raise BadInput(f"model {source.name}: of its encoder's weights {len(lacking)} are missing, or not of the size that config.json "
