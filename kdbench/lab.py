@@ -115,7 +115,7 @@ class Lab:
                 raise Skip(f"{source.name} is cut from the teacher; name one with --teacher")
             return cut(self.model(base, head), source.cut)
         encoder = tokenizer = None
-        if source.recipe and source.recipe.steps and head.kind != "mlm":
+        if source.recipe and source.recipe.steps:
             encoder = self._pretrained(source)
         if source.recipe and source.recipe.config and not source.name.startswith("tiny"):
             tokenizer = self.teacher().tokenizer  # a student without pieces of its own reads the teacher's
@@ -127,7 +127,7 @@ class Lab:
         return [*train, *self.data.domain_text]
 
     def _pretrained(self, source: Source) -> Path:
-        """The folder of a tiny teacher's encoder after its masked-LM steps; the same for all seeds, like a published one."""
+        """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all seeds, like a published one."""
         assert source.recipe is not None
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()

@@ -48,8 +48,8 @@ PROBLEM = {"single": "single_label_classification", "multi": "multi_label_classi
 class Model:
     """A module with its tokenizer.
 
-    `key` is the hash of what its weights came from; `ready` says that it came with a head for exactly the
-    task's labels, so that fine-tuning is left out; `notes` go into the table.
+    `key` is the hash of what its weights came from; `ready` says that it came with the head that was asked for (one for
+    exactly the task's labels is not fine-tuned any more); `notes` go into the table.
     """
 
     module: PreTrainedModel
@@ -254,8 +254,8 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
         # unsaid, transformers would ask whether to run a model's own code, and take a yes
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         tokenizer = load_tokenizer(place, config)
-        ready = head.kind != "mlm" and has_head(config, head)
-        own = dict(config.id2label) if ready else {}
+        ready = head.kind == "mlm" or has_head(config, head)
+        own = dict(config.id2label or {})
         with seeded(seed):
             module, seen = head.auto.from_pretrained(place, **head.config, dtype=torch.float32, use_safetensors=True,
                                                      trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True)
@@ -270,9 +270,10 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
         raise BadInput(f"model {source.name}: of its encoder's weights {len(lacking)} are missing, or not of the size that config.json "
                        f"says ({lacking[0]}, ...); get the folder again, or convert its original checkpoint anew")
     ready = ready and not drawn
-    if ready:
-        reorder(module, [own[i] for i in range(len(own))], head.labels)
-    return module, tokenizer, ready, ("head as it came",) if ready else ()
+    if head.kind == "mlm" or not ready:
+        return module, tokenizer, ready, ()
+    reorder(module, [own[i] for i in range(len(own))], head.labels)
+    return module, tokenizer, ready, ("head as it came",)
 
 
 def load_tokenizer(place: str, config: Any) -> Any:

@@ -298,11 +298,9 @@ class VeKD(Method):
 
     def check(self, lab: Lab) -> None:
         check(lab)
-        teacher = lab.teacher()
-        made_for = teacher.module.config.architectures or ["ForMaskedLM"]  # none: it was built here
-        logits = self.options.a_ce or self.options.a_mse
-        if logits and not any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in made_for):
-            raise Skip(f"{teacher.name} came without its masked-LM head, whose logits ve_kd follows; pre-train it first "
+        source, logits = lab.teacher_source, self.options.a_ce or self.options.a_mse
+        if logits and source and (source.folder or source.hub) and not lab.teacher(MLM).ready:
+            raise Skip(f"{source.name} came without its masked-LM head, whose logits ve_kd follows; pre-train it first "
                        "(`bench.py pretrain --method adapt`), or set a_ce and a_mse to 0")
 
     def fit(self, lab: Lab) -> Model:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_model
+from safetensors.torch import load_file, load_model
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
 
 from kdbench.batching import Corpus
 from kdbench.errors import BadInput, Skip
@@ -519,6 +519,35 @@ def test_what_cannot_be_expanded_is_left_out_with_a_reason(tmp_path):
                           (("bilstm", "tiny:bert"), "masked-LM form")):
         with pytest.raises(Skip, match=reason):
             ve_kd.VeKD(options()).check(lab_for(tmp_path, *names))
+
+
+def test_a_head_that_is_drawn_at_random_is_not_followed(tmp_path):
+    """Whatever config.json says of it; without the terms that read it, it need not be there."""
+    config = resolve("tiny:bert").recipe.config
+    whole = build(resolve("tiny:bert"), MLM, seed=0, texts=lambda: GENERAL)
+    for name, cls in (("mlm", BertForMaskedLM), ("both", BertForPreTraining), ("none", BertModel)):
+        module = cls(BertConfig(vocab_size=len(whole.tokenizer), **{k: v for k, v in config.items() if k != "type"}))
+        module.save_pretrained(tmp_path / name)
+        whole.tokenizer.save_pretrained(tmp_path / name)
+    claim = tmp_path / "none" / "config.json"
+    claim.write_text(claim.read_text().replace("BertModel", "BertForMaskedLM"))
+    for name in ("mlm", "both"):
+        ve_kd.VeKD(options()).check(lab_for(tmp_path, teacher=str(tmp_path / name)))
+    lab = lab_for(tmp_path, teacher=str(tmp_path / "none"))
+    with pytest.raises(Skip, match="without its masked-LM head"):
+        ve_kd.VeKD(options()).check(lab)
+    ve_kd.VeKD(options(a_ce=0.0)).check(lab)
+
+
+def test_the_tiny_teacher_is_followed_as_pre_trained(tmp_path):
+    lab = lab_for(tmp_path, teacher="tiny-teacher")
+    recipe = lab.teacher_source.recipe
+    lab.teacher_source = replace(lab.teacher_source, recipe=replace(recipe, steps=1))
+    teacher = lab.teacher(MLM)
+    assert [stage["name"] for stage in lab.stages] == ["masked LM"] and teacher.ready
+    kept = load_file(lab.shop.stage(lab.stages[0]["key"]) / "model.safetensors")
+    own = dict(teacher.module.named_parameters())
+    assert all(torch.equal(own[name], value) for name, value in kept.items() if name in own)
 
 
 def test_the_narrow_student_of_the_paper_fits_its_teacher():
