@@ -32,6 +32,8 @@ def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
     if record["status"] != "done":
         raise BadInput(f"run {run}: its status is {record['status']}, so there is no student")
     folder = results_dir / "models" / record["artefact"]
+    if not folder.resolve().is_relative_to((results_dir / "models").resolve()):
+        raise BadInput(f"run {run}: {folder} leads out of the results folder; copy the student into it")
     if not (folder / "config.json").is_file():
         raise BadInput(f"run {run}: its student's weights are not kept in {results_dir}; train it again with --overwrite")
     return record, folder

@@ -70,12 +70,16 @@ def no_room(error: BaseException) -> OSError | None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The record in `path`; None where there is none or where it is no record of this format."""
+    """The record in `path`; None where there is none, or none of this format that belongs into this very file.
+
+    A record's id, task and artefact name files that are read and written, so that a record from elsewhere must not choose them.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem, path.parent.name)
+        return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
 
 
 def find(folder: Path, record_id: str, task: str) -> dict[str, Any] | None:
@@ -96,7 +100,7 @@ def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.nd
     import numpy as np
 
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
-    if not path.is_file():
+    if not path.is_file() or path.is_symlink():
         return None
     with np.load(path, allow_pickle=False) as arrays:
         if "test_counts" not in arrays:

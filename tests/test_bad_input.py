@@ -4,8 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from factory import record
+from students import write
 
+from kdbench import store
 from kdbench.cli import main
 
 
@@ -107,3 +111,38 @@ def test_a_results_folder_that_cannot_be_written(tmp_path, capsys, no_data):
 
 def test_a_method_that_does_not_fit_the_task(refused):
     assert "tags" in refused(method="doktra", task="bc2gm")
+
+
+def outside(made):
+    """Ways in which a record of somebody else's points out of its results folder."""
+    yield {**made, "id": "../../../elsewhere"}
+    yield {**made, "cell": {**made["cell"], "task": "../../elsewhere"}}
+    for folder in ("../../elsewhere", "/elsewhere", 7):
+        yield {**made, "artefact": folder}
+
+
+def test_a_record_does_not_lead_out_of_the_results_folder(tmp_path):
+    made = record()
+    path = store.write(tmp_path / "results", made)
+    assert store.read(path) == made
+    for number, spoilt in enumerate(outside(made)):
+        path.write_text(json.dumps(spoilt))
+        assert list(store.records(tmp_path / "results")) == [], number
+
+
+def test_links_out_of_the_results_folder_are_not_followed(tmp_path, capsys):
+    made, results = {**record(), "artefact": "ab12"}, tmp_path / "results"
+    path = store.write(results, made, {"test_counts": np.ones((2, 3)), "test_units": np.array(["a", "b"])})
+    assert store.counts(results, made) is not None
+    counts = path.with_suffix(".npz").rename(tmp_path / "elsewhere.npz")
+    path.with_suffix(".npz").symlink_to(counts)
+    assert store.counts(results, made) is None
+    (results / "models").mkdir()
+    (results / "models" / "ab12").symlink_to(write(tmp_path / "student"))
+    assert main(["predict", made["id"], "--results-dir", str(results), "a text"]) == 2
+    assert "leads out of the results folder" in capsys.readouterr().err
+    (results / "models" / "ab12").unlink()
+    (tmp_path / "student").rename(results / "models" / "ab12")
+    (results / "models").rename(tmp_path / "large disk")  # all of it may lie elsewhere
+    (results / "models").symlink_to(tmp_path / "large disk")
+    assert main(["predict", made["id"], "--results-dir", str(results), "a text"]) == 0

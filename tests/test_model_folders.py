@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from students import LABELS, write
 
 from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.models import Head, resolve
 from kdbench.models import build as build_model
 from kdbench.predict import load_predictor
-from tests.students import LABELS, write
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = Head("single", ("no", "yes"))
