@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from kdbench import cpu
 from kdbench.batching import Corpus, epoch_batches, pinned
 from kdbench.errors import Broken
+from kdbench.folders import damage
 from kdbench.identity import seed_for
 from kdbench.objective import Batch, Objective, Term, divisor, loss_of
-from kdbench.progress import Phases, Progress
+from kdbench.progress import Phases, Progress, say
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Training:
     patience: int | None = None
     watch: tuple[str, ...] = ("score",)
     max_length: int = 128
+
+
+STATE = ("epoch", "batch_number", "step", "history", "best", "stalled", "counted", "seconds")  # of a checkpoint, beside its tensors
 
 
 class Trainee(nn.Module):
@@ -271,9 +275,7 @@ class Fitting:
         save_file(self.tensors(), place / "state.safetensors")
         if self.best_state is not None:
             save_file({k: v.clone() for k, v in self.best_state.items()}, place / "best.safetensors")
-        state = {"epoch": self.epoch, "batch_number": self.batch_number, "step": self.step, "history": self.history,
-                 "best": self.best, "stalled": self.stalled, "counted": self.counted, "seconds": self.seconds}
-        (place / "state.json").write_text(json.dumps(state))
+        (place / "state.json").write_text(json.dumps({name: getattr(self, name) for name in STATE}))
         pointer = self.folder / "latest.part"
         pointer.write_text(name)
         os.replace(pointer, self.folder / "latest")
@@ -298,6 +300,14 @@ class Fitting:
         place = self.folder / (self.folder / "latest").read_text().strip()
         if place.parent != self.folder or not (place / "state.json").is_file():
             return
+        try:
+            state = json.loads((place / "state.json").read_text())
+            wrong = next(filter(None, map(damage, place.glob("*.safetensors"))), "")
+        except ValueError as error:
+            wrong = str(error)
+        if wrong:  # the machine crashed before all of it was on the disk
+            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); from the beginning")
+            return
         load_model(self.trainee, str(place / "trainee.safetensors"), device=str(self.device))
         tensors = load_file(place / "state.safetensors", device=str(self.device))
         for number, parameter in enumerate(self.trainee.parameters()):
@@ -311,9 +321,8 @@ class Fitting:
             torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.device)
         if (place / "best.safetensors").is_file():
             self.best_state = load_file(place / "best.safetensors")
-        state = json.loads((place / "state.json").read_text())
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in STATE:
+            setattr(self, name, state[name])
 
 
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:

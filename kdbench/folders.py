@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there."""
+"""Folders that are either whole or not there, and files of weights that are or are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdbench.errors import BadInput
+from safetensors import SafetensorError, safe_open
+
+from kdbench.errors import BadInput, one_line
 
 
 @contextlib.contextmanager
@@ -38,3 +40,15 @@ def new_folder(target: Path) -> Iterator[Path]:
             for parent in missing:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
+
+
+def damage(weights: Path) -> str:
+    """What is wrong with a safetensors file, by its header and its length; empty where nothing is.
+
+    A download that was cut off leaves half a file, and so does a machine that crashes after a file got its name.
+    """
+    try:
+        with safe_open(weights, "np"):
+            return ""
+    except (OSError, SafetensorError) as error:
+        return one_line(error)

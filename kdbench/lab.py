@@ -22,6 +22,7 @@ from kdbench import measure, metrics, signals
 from kdbench.batching import Corpus, by_length
 from kdbench.errors import Broken, Skip
 from kdbench.fit import Fitting, Training
+from kdbench.folders import damage
 from kdbench.identity import digest, seed_for
 from kdbench.losses import Supervised
 from kdbench.mlm import MaskedLM, unlabelled
@@ -190,7 +191,7 @@ class Lab:
         if self.accelerator.is_main_process:
             lock.acquire()
         try:
-            cached = self.agree((folder / "stage.json").is_file())
+            cached = self.agree(on_the_shelf(folder))
             if not cached:
                 with measure.training() if self.accelerator.is_main_process else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed, folder)
@@ -392,6 +393,15 @@ class Lab:
 
     def seed_for(self, *axes: str) -> int:
         return seed_for(self.seed, *axes)
+
+
+def on_the_shelf(folder: Path) -> bool:
+    """Is a trained stage there, and whole? A crash of the machine can leave half of it."""
+    try:
+        json.loads((folder / "stage.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return not any(map(damage, (folder / "model.safetensors", *folder.glob("objective.safetensors"))))
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:

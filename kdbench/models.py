@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -33,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from kdbench.convert import spelling
 from kdbench.errors import BadInput
+from kdbench.folders import damage
 from kdbench.identity import digest, file_digest
 from kdbench.registry import unknown
 from kdbench.zoo import MODELS, Recipe
@@ -134,11 +134,8 @@ def check_folder(folder: Path) -> None:
         why = "needs code of its own, which is never run" if own_code else "is none that this version of transformers has"
         raise BadInput(f"model {folder}: its type {kind!r} {why}; give a model of a type that transformers has")
     for path in weight_files(folder):
-        try:
-            with safe_open(path, "pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({error}); get the folder again") from error
+        if wrong := damage(path):
+            raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); get the folder again")
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise BadInput(f"model {folder}: no tokenizer.json in this folder, nor another vocabulary ({', '.join(VOCABULARIES[1:])}); "
                        "put the model's there")

@@ -18,6 +18,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from kdbench.batching import Corpus, by_length, pad_stack
+from kdbench.folders import damage
 from kdbench.losses import at_words
 from kdbench.objective import Batch
 from kdbench.task import Example
@@ -184,12 +185,12 @@ def save(signals: StoredSignals, folder: Path) -> None:
 
 
 def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> StoredSignals | None:
-    """The signals saved under `key`, or None where any kind is missing."""
+    """The signals saved under `key`, or None where any kind is missing or damaged."""
     rows: dict[str, dict[str, np.ndarray]] = {}
     seconds = 0.0
     for kind in kinds:
         path = folder / f"{key}-{kind}.safetensors"
-        if not path.is_file():
+        if damage(path):
             return None
         tensors = load_file(path)
         keys = tensors["keys"].tobytes()

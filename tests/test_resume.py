@@ -168,6 +168,39 @@ def test_a_checkpoint_that_was_cut_off_is_not_read(tmp_path):
     assert again.step == int(good.removeprefix("step-"))
 
 
+@pytest.mark.parametrize("name", ["trainee.safetensors", "state.safetensors", "best.safetensors", "state.json"])
+def test_a_checkpoint_of_which_a_crash_left_half_costs_time_and_nothing_else(tmp_path, name, capsys):
+    history = fitting(tmp_path / "whole").run()
+    with pytest.raises(Kill):
+        fitting(tmp_path / "killed", 30).run()
+    path = tmp_path / "killed" / (tmp_path / "killed" / "latest").read_text() / name
+    path.write_bytes(path.read_bytes()[:-20])
+    assert fitting(tmp_path / "killed").run() == history
+    assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "stage.json"])
+def test_a_trained_stage_of_which_a_crash_left_half_is_trained_anew(tmp_path, name):
+    data = Data(tuple(texts(16, 1)), (), (), ("no", "yes"))
+    protocol = Settings(batch_size=8, epochs=1, latency="off", select="last")
+    lab = Lab(Task("t", "single", "accuracy", "text", load=lambda _: data), data, 0, "corrected", protocol, resolve("tiny-student"),
+              resolve("tiny:bert"), Workshop(tmp_path), Accelerator(cpu=True))
+
+    def trained():
+        model = lab.train(lab.student(), SoftTargets("single", 2.0, 0.5), stage="test", signals=lab.signals(lab.teacher()))
+        return model, lab.shop.stage(model.key)
+
+    first, folder = trained()
+    for path in (folder / name, *(tmp_path / "signals").iterdir()):
+        path.write_bytes(path.read_bytes()[:-20])
+    second, _ = trained()
+    assert [stage["cached"] for stage in lab.stages] == [False] * 4
+    for a, b in zip(first.module.parameters(), second.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+    trained()
+    assert lab.stages[-1]["cached"]
+
+
 def command(results: Path) -> list[str]:
     return [sys.executable, str(BENCH), "--method", "doktra", "--task", "chemprot", "--teacher", "tiny:bert", "--epochs", "2",
             "--max-train-examples", "256", "--max-dev-examples", "64", "--latency", "off", "--no-controls", "--device", "cpu",
