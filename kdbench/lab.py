@@ -277,7 +277,7 @@ class Lab:
         key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, model.hidden_ids, id(examples), max_length)
         if key not in self._corpora:
             made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length, self.task.kind, len(self.data.labels))
-            self._corpora[key] = (made, examples)  # the examples stay alive with the identity that is their key
+            self._corpora[key] = (made, (examples, model.tokenizer))  # which stay alive with the identities that are their key
         return self._corpora[key][0]
 
     # --- signals --------------------------------------------------------------------------------
