@@ -14,6 +14,7 @@ from kdbench.batching import Corpus
 from kdbench.card import card
 from kdbench.errors import BadInput
 from kdbench.export import export, predictions
+from kdbench.folders import write_text
 from kdbench.models import Head, Model, build, resolve
 from kdbench.runner import finite, load_data
 from kdbench.serving import open_artefact
@@ -82,9 +83,9 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
     first = rows[0]["name"]
-    (out / "README.md").write_text(card(record, task, first, f"THIS_FOLDER/{first}"), encoding="utf-8")
+    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}"))
     for row in rows:
-        (out / row["name"] / "README.md").write_text(card(record, task, row["name"]), encoding="utf-8")
+        write_text(out / row["name"] / "README.md", card(record, task, row["name"]))
     return rows
 
 

@@ -593,6 +593,7 @@ def do_study(args: argparse.Namespace) -> int:
 
 def do_report(args: argparse.Namespace) -> int:
     from kdbench import reported
+    from kdbench.folders import write_text
     from kdbench.report import report
     from kdbench.study import facts, names_of
 
@@ -602,8 +603,6 @@ def do_report(args: argparse.Namespace) -> int:
     named = facts(args.results_dir)["title"] if (args.results_dir / "study.toml").is_file() else f"Results: {args.results_dir.name}"
     page = report(found, counts, title=f"{named}: {args.suite}" if args.suite else named, comparisons=beside, cache=cache,
                   chosen_names=chosen)
-    part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, args.out)
+    write_text(args.out, page)
     print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
     return DONE

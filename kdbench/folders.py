@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there, and files of weights that are or are not."""
+"""Files and folders that are either whole or not there, and files of weights that are or are not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,34 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 
 from kdbench.errors import BadInput, one_line
+
+
+@contextlib.contextmanager
+def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """A temporary file beside `target` that takes its place when the block ends well, and is removed when it does not.
+
+    Whoever opens `target` meanwhile, or after a kill, finds what was there before.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") if binary else partial.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """`text` in place of what `target` held, at once."""
+    with new_file(target) as stream:
+        stream.write(text)
 
 
 @contextlib.contextmanager

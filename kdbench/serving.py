@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdbench.errors import BadInput
+from kdbench.folders import write_text
 from kdbench.registry import unknown
 from kdbench.task import Example
 
@@ -52,8 +53,7 @@ class Labels:
     threshold: float | None = None
 
     def write(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
-        (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+        write_text(folder / "labels.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Labels:

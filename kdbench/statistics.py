@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
+
+from kdbench.folders import write_text
 
 LEAST_SEEDS = 5  # below, differences are preliminary: shown, never judged
 LEAST_TASKS = 6  # below, Wilcoxon's smallest two-sided p is above 0.05
@@ -312,9 +313,7 @@ class Cache:
         if self.path is None or not self.fresh:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True), encoding="utf-8")
-        partial.replace(self.path)
+        write_text(self.path, json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True))
         self.fresh = False
 
     @staticmethod

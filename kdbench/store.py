@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import BadInput
+from kdbench.folders import new_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,19 +41,11 @@ def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = 
     if arrays:
         import numpy as np
 
-        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-        with part.open("wb") as stream:
+        with new_file(path.with_suffix(".npz"), binary=True) as stream:
             np.savez_compressed(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path.with_suffix(".npz"))
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as stream:
+    with new_file(path) as stream:
         json.dump(record, stream, indent=1, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
     return path
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from kdbench import reported, store
 from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
+from kdbench.folders import write_text
 from kdbench.page import filled
 from kdbench.registry import unknown
 from kdbench.rows import Name
@@ -132,7 +133,7 @@ def write(folder: Path, published: Path | None = None) -> list[Path]:
     """Write the generated files; returns their paths."""
     made = []
     for name, text in pages(folder, published).items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        write_text(folder / name, text)
         made.append(folder / name)
     return made
 

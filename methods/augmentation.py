@@ -9,7 +9,6 @@ counts (by frequency), never a conversion of the vocabulary.
 from __future__ import annotations
 
 import json
-import os
 import re
 from bisect import bisect
 from collections import Counter, defaultdict
@@ -22,6 +21,7 @@ from random import Random
 from typing import Any, NamedTuple, TextIO
 
 from kdbench.errors import BadInput
+from kdbench.folders import new_file
 from kdbench.options import option
 from kdbench.tags import Span, lenient_spans, parts
 from kdbench.task import Example
@@ -413,12 +413,8 @@ def written(target: Path) -> Iterator[TextIO]:
     """A text file that takes the place of `target` only when it was written to its end."""
     if not target.parent.is_dir():
         raise BadInput(f"{target}: no folder {target.parent}; create it first")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with beside.open("w", encoding="utf-8", newline="\n") as out:
+        with new_file(target) as out:
             yield out
-        os.replace(beside, target)
     except OSError as error:
         raise BadInput(f"{target}: cannot be written ({error.strerror}); give a file in a folder of your own") from None
-    finally:
-        beside.unlink(missing_ok=True)

@@ -6,12 +6,15 @@ import os
 import random
 import re
 import resource
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import replace
+from fnmatch import translate
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +22,7 @@ from kdbench import cells, options, spec, store, suite
 from kdbench import lab as labs
 from kdbench.cli import main
 from kdbench.errors import BadInput
+from kdbench.folders import damage
 from kdbench.lab import Lab, Workshop
 from kdbench.listing import SUITES, suites
 from kdbench.registry import METHODS, load_plugin
@@ -75,8 +79,10 @@ def words(path: str, results: Path, *more: str) -> list[str]:
     return ["run", path, "--results-dir", str(results), "--device", "cpu", "--threads", "1", *more]
 
 
-def bench(words: list[str], said: str, most: int | None) -> None:
-    """`bench.py` in a process of its own; `most` bytes a file may have."""
+def bench(words: list[str], said: str, most: int | None, killed_at: str) -> None:
+    """`bench.py` in a process of its own; `most` bytes a file may have; killed as soon as it opened `killed_at` to write it."""
+    if killed_at:
+        kill_at(killed_at)
     os.environ["KDBENCH_PLUGINS"] = STANDIN
     os.environ.pop("KDBENCH_DATA", None)
     stream = os.open(said, os.O_WRONLY | os.O_CREAT)
@@ -86,11 +92,37 @@ def bench(words: list[str], said: str, most: int | None) -> None:
     sys.exit(main(words))
 
 
-def start(path: str, results: Path, said: Path, *more: str, most: int | None = None):
+def kill_at(pattern: str) -> None:
+    """End this process by SIGKILL when it has made or emptied a file whose path fits `pattern`, and written nothing yet."""
+    fits = re.compile(translate(pattern)).match
+    patience = [True]
+
+    def hook(event: str, given: tuple) -> None:
+        if patience and event == "open" and isinstance(given[0], (str, os.PathLike)) and given[2] & (os.O_WRONLY | os.O_RDWR) \
+                and fits(os.fspath(given[0])):
+            patience.clear()  # what follows opens a file, too
+            os.open(given[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def check_whole(results: Path) -> None:
+    """Every file that has its own name and place can be read; what was being written is told apart by its name."""
+    for file in (file for file in results.rglob("*") if not re.search(r"\.part(ial)?(/|$)", str(file))):
+        if file.suffix == ".json":
+            json.loads(file.read_text())
+        if file.suffix == ".safetensors":
+            assert not damage(file), file
+        if file.suffix == ".npz":
+            np.load(file, allow_pickle=False).close()
+
+
+def start(path: str, results: Path, said: Path, *more: str, most: int | None = None, killed_at: str = ""):
     """That process, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kdbench.runner", "accelerate"])
-    process = context.Process(target=bench, args=(words(path, results, *more), str(said), most))
+    process = context.Process(target=bench, args=(words(path, results, *more), str(said), most, killed_at))
     process.start()
     return process
 
@@ -333,14 +365,29 @@ def test_a_runner_killed_at_any_moment_ends_with_the_same_records(whole, tmp_pat
         time.sleep(rng.uniform(0, seconds))
         process.kill()
         process.join()
-        for file in results.rglob("*.json"):
-            json.loads(file.read_text())  # whole or not there
+        check_whole(results)
         if process.exitcode != -9:  # it was through before: the machine is less busy than when its time was taken
             missed, seconds = missed + 1, seconds / 2
             continue
         hits += 1
         assert main(words(path, results)) == 0
         assert figures(results) == figures(undisturbed)
+
+
+@pytest.mark.parametrize("file", [
+    "/locks/*", "/step-1/state.json", "/step-2/state.json", "/latest.part", "/config.json", "/model.safetensors", "/stage.json",
+    "labels.json*", "/records/*.npz.*", "/records/*.json.*",
+])
+def test_a_runner_killed_while_it_writes_a_file_ends_with_the_same_records(whole, tmp_path, file):
+    path, undisturbed, _, _ = whole
+    process = start(path, tmp_path / "r", tmp_path / "said", "--only", "method=doktra", "--seeds", "0", killed_at=f"{tmp_path}/*{file}")
+    process.join(300)
+    assert process.exitcode == -9
+    check_whole(tmp_path / "r")
+    assert main(words(path, tmp_path / "r", "--only", "method=doktra", "--seeds", "0")) == 0
+    found = figures(tmp_path / "r")
+    assert len(found) == 1
+    assert found.items() <= figures(undisturbed).items()
 
 
 def wait_for(condition, process, seconds: float = 300.0) -> None:
