@@ -266,6 +266,10 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
     if lacking := [name for name in drawn if name.startswith(f"{module.base_model_prefix}.") and "pooler." not in name]:
         raise BadInput(f"model {source.name}: of its encoder's weights {len(lacking)} are missing, or not of the size that config.json "
                        f"says ({lacking[0]}, ...); get the folder again, or convert its original checkpoint anew")
+    rows, pieces = module.get_input_embeddings().num_embeddings, 1 + max(tokenizer.get_vocab().values())
+    if pieces > rows:
+        raise BadInput(f"model {source.name}: its tokenizer has {pieces:,} pieces, its weights have {rows:,}; they are not of one model: "
+                       "put the model's own tokenizer into the folder")
     ready = ready and not drawn
     if head.kind == "mlm" or not ready:
         return module, tokenizer, ready, ()

@@ -99,6 +99,14 @@ def test_an_encoder_is_never_drawn_at_random(folder, spoil):
         build(folder)
 
 
+def test_a_tokenizer_of_another_model_is_refused(folder):
+    tokenizer = build(folder).tokenizer
+    tokenizer.add_tokens(["aspirin and more"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(BadInput, match="not of one model"):
+        build(folder)
+
+
 def test_a_head_counts_as_trained_only_if_its_weights_are_there(folder):
     own = Head("single", LABELS["single"])
     assert build(folder, own).ready
