@@ -22,7 +22,7 @@ def imported_by(*words: str) -> set[str]:
     code = f"import sys; sys.argv = ['bench.py']; from kdbench.cli import main\n" \
            f"try: main({list(words)!r})\nexcept SystemExit: pass\n" \
            f"print('|' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=900, check=True)
     return set(done.stdout.rpartition("|")[2].split())
 
 
@@ -62,7 +62,7 @@ def run_folder(tmp_path_factory):
     """One run of DoKTra with its controls, and what it printed."""
     results = tmp_path_factory.mktemp("run") / "results"
     words = ["--method", "doktra", "--task", "chemprot", "--results-dir", str(results), *SMALL]
-    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *words], capture_output=True, text=True, timeout=300,
+    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *words], capture_output=True, text=True, timeout=900,
                           env={**{k: v for k, v in __import__("os").environ.items() if k != "KDBENCH_DATA"}})
     assert done.returncode == 0, done.stderr
     return results, done.stdout, words

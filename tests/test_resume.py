@@ -218,19 +218,19 @@ def figures(results: Path) -> list:
 def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, real):
     environment = {k: v for k, v in os.environ.items() if real or k != "KDBENCH_DATA"}
     environment["OMP_NUM_THREADS"] = "1"
-    subprocess.run(command(tmp_path / "whole"), env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(command(tmp_path / "whole"), env=environment, check=True, capture_output=True, timeout=900)
     killed = tmp_path / "killed"
     rng = random.Random(kills)
     for _ in range(kills):
         process = subprocess.Popen(command(killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         before = set(killed.glob("models/*/latest"))  # rglob would go into folders that vanish meanwhile
         while time.monotonic() < deadline and process.poll() is None and not set(killed.glob("models/*/latest")) - before:
             time.sleep(0.02)  # until training is under way
         time.sleep(rng.random())
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command(killed), env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(command(killed), env=environment, check=True, capture_output=True, timeout=900)
     assert figures(killed) == figures(tmp_path / "whole")
     assert {record["data"]["kind"] for record in store.records(killed)} == {"real" if real else "lookalike"}
     for path in killed.rglob("*.json"):
