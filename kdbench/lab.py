@@ -118,8 +118,8 @@ class Lab:
         encoder = tokenizer = None
         if source.recipe and source.recipe.steps:
             encoder = self._pretrained(source)
-        if source.recipe and source.recipe.config and not source.name.startswith("tiny"):
-            tokenizer = self.teacher().tokenizer  # a student without pieces of its own reads the teacher's
+        if source.recipe and source.recipe.reads_teachers_pieces:
+            tokenizer = self.teacher().tokenizer
         return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer, encoder=encoder)
 
     def texts(self) -> list[str]:

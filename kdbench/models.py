@@ -203,7 +203,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     """The model that `source` names, with `head` on it.
 
     seed       draws whatever has no pre-trained weights
-    texts      what a tiny model's vocabulary is trained on
+    texts      what a vocabulary of the model's own is trained on
     tokenizer  the teacher's, for students that have none of their own (bilstm, tinybert, ...)
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its steps)
     """
@@ -220,10 +220,11 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
         module, tokenizer, ready, notes = load(source, head, seed)
     else:
         assert source.recipe is not None
-        if tokenizer is None or source.name.startswith("tiny"):
-            tokenizer = train_tokenizer(source.recipe.config["type"], texts())
-        config = AutoConfig.for_model(**architecture(source.recipe.config), vocab_size=len(tokenizer),
-                                      pad_token_id=tokenizer.pad_token_id, **head.config)
+        sizes = dict(source.recipe.config)
+        if pieces := sizes.pop("vocab_size", 0):
+            tokenizer = train_tokenizer(sizes["type"], texts(), pieces)
+        assert tokenizer is not None
+        config = AutoConfig.for_model(**architecture(sizes), vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **head.config)
         with seeded(seed):
             module = head.auto.from_config(config)
         ready, notes = False, ()
@@ -344,7 +345,7 @@ def cut(model: Model, layers: int) -> Model:
     return Model(module, model.tokenizer, f"{model.name} cut to {layers} layers", digest({"cut": layers, "of": model.key}), model.lr)
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 4000) -> PreTrainedTokenizerFast:
+def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for the others."""
     from tokenizers import Tokenizer
 

@@ -90,7 +90,7 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
     """The jobs of a request: controls first, then the method; `BadInput` or `Skip` before anything is written."""
     cls = METHODS.get(request.method)
     method = cls(options.build(cls.Options, request.variant, request.options, f"method {request.method}"))
-    teacher, student = resolve(request.teacher), resolve(request.student)
+    teacher, student = teacher_of(request.teacher), resolve(request.student)
     fits(request.method, method, TASKS.get(request.task))
     task, data, chosen = load_data(request.task, request.data_dir, tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
@@ -142,11 +142,20 @@ def fields_of(cls: type) -> list[dict[str, Any]]:
     return [{"name": f.name, "facts": f.metadata} for f in dataclasses.fields(cls)]
 
 
+def teacher_of(name: str) -> Source:
+    """`resolve`, refusing what has to take something from a teacher itself."""
+    found = resolve(name)
+    if derived(found):
+        raise BadInput(f"teacher {name}: takes its {'layers' if found.cut else 'word pieces'} from a teacher, so it can be a student only; "
+                       "name another with --teacher")
+    return found
+
+
 def derived(student: Source) -> bool:
     """Does this student take its layers or its word pieces from the teacher?"""
     if student.cut:
         return student.base is None
-    return bool(student.recipe and student.recipe.config and not student.name.startswith("tiny"))
+    return student.recipe is not None and student.recipe.reads_teachers_pieces
 
 
 def left_out(whole: Data, kept: Data) -> list[Example]:

@@ -12,7 +12,7 @@ from kdbench.folders import new_folder
 from kdbench.lab import Lab, Workshop
 from kdbench.models import resolve
 from kdbench.registry import METHODS
-from kdbench.runner import Runner
+from kdbench.runner import Runner, teacher_of
 from kdbench.task import Data, Task
 
 
@@ -40,7 +40,7 @@ def pretrain(method: str, student: str, teacher: str | None, given: dict[str, An
         raise BadInput(f"{out}: is not empty and is never overwritten; give the name of a new folder")
     runner = Runner(results_dir, device=device, threads=threads)
     protocol = spec.settings({"select": "last", **(settings or {})}, TEXT, lookalike=False)
-    lab = Lab(TEXT, no_data(None), seed, variant, protocol, resolve(student), resolve(teacher or student),
+    lab = Lab(TEXT, no_data(None), seed, variant, protocol, resolve(student), teacher_of(teacher or student),
               Workshop(results_dir), runner.accelerator)
     made.check(lab)
     model = made.pretrain(lab)

@@ -19,7 +19,8 @@ class Recipe:
     """How a named model is made.
 
     hub     weights to be loaded, by hub id; empty for one built from a configuration
-    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}
+    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}; with "vocab_size" it has a vocabulary of its
+            own, of at most that many pieces of the task's texts, and without it reads the teacher's
     steps   masked-LM steps on the task's unlabelled text before the head is put on
     lr      the learning rate of its fine-tuning where neither the user nor the task's recipe gives one
     origin  where to get it, when it is no download
@@ -31,6 +32,10 @@ class Recipe:
     lr: float = 5e-5
     origin: str = ""
 
+    @property
+    def reads_teachers_pieces(self) -> bool:
+        return bool(self.config) and "vocab_size" not in self.config
+
 
 def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int = 0) -> Recipe:
     """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights.
@@ -38,7 +43,7 @@ def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int
     Narrow layers want larger initial weights than the 0.02 made for 768: with 0.08 they learn in a third of the steps.
     """
     size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": 4 * width,
-            "initializer_range": 0.08}
+            "initializer_range": 0.08, "vocab_size": 4000}
     return Recipe(config={"type": kind, **size}, steps=steps, lr=1e-3)
 
 

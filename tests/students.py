@@ -17,7 +17,7 @@ RECIPES = {"bilstm": BILSTM, "bilstm: cnn": Recipe(config={**BILSTM.config, "emb
 
 def student(name: str = "tiny:bert", kind: str = "single", seed: int = 0) -> Model:
     source = Source(name, recipe=RECIPES[name]) if name in RECIPES else resolve(name)
-    tokenizer = train_tokenizer("bert", TEXTS)
+    tokenizer = train_tokenizer("bert", TEXTS, 4000)
     return build(source, Head(kind, LABELS[kind]), seed=seed, texts=lambda: TEXTS, tokenizer=tokenizer)
 
 
