@@ -37,7 +37,8 @@ def commit() -> dict[str, Any]:
     """The clone's commit and whether files that decide results differ from it."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True)
+        command = ["git", "--no-optional-locks", "-C", str(ROOT), *words]  # or a limit on files leaves half an index.lock
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
 
     if not (ROOT / "bench.py").is_file():

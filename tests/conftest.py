@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+# what a user's shell may hold, and these tests do not expect
+for name in ("KDBENCH_DEBUG", "KDBENCH_PLUGINS", "KDBENCH_MODELS", "MKL_NUM_THREADS", "PYTEST_ADDOPTS", "FORCE_COLOR", "PY_COLORS"):
+    os.environ.pop(name, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers side by side; more threads than cores would spin
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # two workers side by side; more threads than cores would spin
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what they compare to the last digit, they compare on a CPU
+os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 def pytest_addoption(parser):

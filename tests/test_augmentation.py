@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import time
 import tracemalloc
 from collections import Counter
 from pathlib import Path
 from random import Random
 
-import numpy
 import pytest
 
 from kdbench.errors import BadInput
@@ -397,17 +395,6 @@ def test_published_mentions_of_the_readme(train, n, expected):
 
 
 @pytest.mark.realdata
-def test_augmentation_is_fast(train):
-    """All copies of the training set, against one np.random.choice over a list of the vocabulary a word."""
+def test_every_sentence_gets_its_copies(train):
     sentences = [(row.words, row.tags) for row in rows(train)]
-    start = time.process_time()
-    made = sum(1 for _ in Augmenter(options("published")).fit(sentences).generate(sentences))
-    seconds = time.process_time() - start
-    assert made == 125_730
-
-    vocabulary = [f"word{i}" for i in range(23_965)]
-    start = time.process_time()
-    for _ in range(40):
-        numpy.random.choice(vocabulary)
-    replaced_words = 355_405 * 3 * 0.5 * 0.95  # three copies, p = 0.5; O words, whose list is the long one
-    assert (time.process_time() - start) / 40 * replaced_words > 800 * seconds
+    assert sum(1 for _ in Augmenter(options("published")).fit(sentences).generate(sentences)) == 125_730

@@ -43,6 +43,11 @@ def refused(tmp_path, capsys, no_data):
     return run
 
 
+@pytest.mark.parametrize(("teacher", "what"), [("bilstm", "word pieces"), ("tinybert", "word pieces"), ("cut:1", "layers")])
+def test_what_takes_from_a_teacher_is_none(refused, teacher, what):
+    assert f"takes its {what} from a teacher" in refused("--teacher", teacher)
+
+
 def test_unknown_names_come_with_a_suggestion_and_what_there_is(refused):
     assert "unknown method 'doktr'; did you mean 'doktra'? (valid: finetune, logit_kd" in refused(method="doktr")
     assert "unknown task 'chemprod'; did you mean 'chemprot'?" in refused(task="chemprod")

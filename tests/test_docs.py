@@ -112,7 +112,7 @@ def test_the_example_of_a_method_passes_the_contracts(tmp_path):
     plugin = tmp_path / "squared_logits.py"
     plugin.write_text(code)
     done = subprocess.run([sys.executable, "-m", "pytest", str(ROOT / "tests" / "test_contracts.py"), "--plugin", str(plugin),
-                           "-k", "squared_logits", "-p", "no:cacheprovider", "-n", "0"],
+                           "-k", "squared_logits", "-p", "no:cacheprovider", "-n", "0", "--color=no"],
                           cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\b13 passed", done.stdout), done.stdout[-500:]
@@ -144,7 +144,7 @@ def test_the_page_on_variants_is_the_generated_one():
 
 
 def test_no_page_speaks_of_a_machine():
-    for page in [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("results/**/*.md")]:
+    for page in [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("results/*.md"), *ROOT.glob("results/*/*.md")]:
         assert not re.search(r"/(tmp|home|root|opt)/", page.read_text()), page
 
 

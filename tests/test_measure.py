@@ -237,7 +237,7 @@ def test_core_seconds_are_this_process_and_more():
     while time.process_time() < begun + 0.2:
         pass
     later = measure.core_seconds()
-    assert later[2] - own >= 0.15 and later[0] >= work and later[1] >= idle
+    assert later[2] - own >= 0.15 and later[0] >= work and later[1] >= idle - 0.05  # of which the kernel may take back a tick
 
 
 def is_free() -> bool:

@@ -28,7 +28,7 @@ from kdbench.methods.ner_kd import (
 )
 from kdbench.models import resolve
 from kdbench.options import build
-from kdbench.runner import run
+from kdbench.runner import Request, plan, run
 from kdbench.spec import Settings
 from kdbench.tables import build as table
 from kdbench.task import Data, Example, Task
@@ -280,6 +280,24 @@ def test_runs(lab, name):
     rebuilt = models.get("student") == "bilstm"
     assert [row for row, _ in made.others] == (["bilstm as built here, no teacher"] if rebuilt else [])
     assert isinstance(student.module, BiLSTMTagger) == rebuilt
+
+
+@pytest.mark.parametrize(("student", "own"), [("bilstm", False), ("tinybert", False), ("vekd-6x384", False), ("tiny:bert", True),
+                                              ("tiny-student", True)])
+def test_a_built_student_reads_the_teachers_pieces_unless_it_has_its_own(lab, student, own):
+    made = lab(student=student, teacher="tiny:roberta")
+    teacher, found = (model.tokenizer.get_vocab() for model in (made.teacher(), made.student()))
+    assert (found != teacher) == own
+    (job,) = plan(Request("finetune", "bc2gm_iobes", student=student), [0], controls=False)
+    assert (job.teacher is None) == own  # whose pieces it reads is part of what the cell is
+
+
+def test_tinybert_learns_attention_too(lab):
+    objectives, made = [], lab(student="tinybert", teacher="tiny:roberta")
+    train = made.train
+    made.train = lambda model, objective, **more: objectives.append(objective) or train(model, objective, **more)
+    NerKD(options(augment="", intermediate_epochs=1)).fit(made)
+    assert ["attentions" in each.kinds for each in objectives if isinstance(each, Distillation)] == [True, False]
 
 
 def test_projections_are_trained_and_saved(lab, tmp_path):

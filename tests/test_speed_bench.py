@@ -25,12 +25,12 @@ def speed(monkeypatch, no_data):
 
 def test_it_writes_every_field_and_the_order_of_its_figures_holds(tmp_path, no_data):
     out = tmp_path / "speed.json"
-    subprocess.run([sys.executable, SPEED / "run.py", "--only", "overhead", "--quick", "--json", out], check=True, timeout=900)
+    subprocess.run([sys.executable, SPEED / "run.py", "--only", "overhead", "--quick", "--device", "cpu", "--json", out], check=True, timeout=900)
     (row,) = json.loads(out.read_text())
     assert set(row) >= FIELDS
     assert row["name"] == "overhead"
     assert 0 < row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
-    assert row["ratio"] == pytest.approx(row["reference_ms"] / row["ours_ms"], rel=0.01)
+    assert row["ratio"] == pytest.approx(row["reference_ms"] / row["ours_ms"], rel=0.01, abs=1e-3)
     assert min(row["ours_mb"], row["reference_mb"]) > 50
 
 

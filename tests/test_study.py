@@ -57,7 +57,7 @@ def test_the_report_of_a_committed_study_has_its_table(folder, tmp_path):
 
 def test_new_settings_and_fields_of_recipes_leave_committed_cells_alone():
     """Their identities are made of these; a suite goes on from them."""
-    found = [json.loads(path.read_text()) for path in RESULTS.glob("*/records/*/*.json")]
+    found = [json.loads(path.read_text()) for study in studies(RESULTS) for path in study.glob("records/*/*.json")]
     assert found
     for record in found:
         made = record["cell"]
