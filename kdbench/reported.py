@@ -139,7 +139,8 @@ def stands_for(figure: Reported, row: Row) -> bool:
     if (row.cell.get("settings") or {}).get("unlabelled"):  # no published figure has that
         return False
     options = row.cell.get("options") or {}
-    models = {row.student.lower(), str(options.get("student", "")).lower()}  # a method may build its own student
+    # a method may build its own student; no pattern is a model that we have no name for
+    models = {row.student.lower(), str(options.get("student") or row.student).lower()}
     return (
         row.method in figure.method.split("|")
         and any(fnmatch.fnmatchcase(model, pattern) for model in models for pattern in figure.model.lower().split("|"))

@@ -144,8 +144,8 @@ class Group:
 
     def teacher(self, row: Row) -> Row | None:
         """The fine-tuned teacher that `row` learned from; for a row without a teacher, the group's only one."""
-        if row.role == "teacher":
-            return row
+        if row.role == "teacher":  # of its exports, the model that they were made of
+            return next((other for other in self.rows if not other.part and other.cell == row.cell), row)
         name = row.cell.get("teacher")
         if name is None:
             names = {key[1] for key in self.controls if key[0] == "teacher"}

@@ -25,8 +25,9 @@ def launch(processes: int, *words: str) -> subprocess.Popen:
     """`words` as one process, or under torchrun."""
     environment = {k: v for k, v in os.environ.items() if k not in ("KDBENCH_DATA", "KDBENCH_PLUGINS")}
     environment.update(OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", f"--nproc_per_node={processes}"] if processes > 1 else []
-    return subprocess.Popen([sys.executable, *torchrun, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *(torchrun if processes > 1 else ()), *words]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finished(process: subprocess.Popen) -> str:

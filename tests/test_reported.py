@@ -138,6 +138,14 @@ def test_a_run_on_further_sentences_stands_for_no_published_figure(figures):
     assert of(reported.against(runs, figures), "BiLSTM e300 h300 c256 distilled, 262K")[0].verdict == "not run"
 
 
+def test_a_model_that_we_have_no_name_for_is_none_of_ours(figures):
+    runs = study(tasks=("chemprot",), teacher="biobert")
+    for run in runs:
+        run["data"] = {"kind": "real", "published_files": True, "rows": {}, "sha256": {}}
+    found = of(reported.against(runs, figures), "PubMedBERT-uncased (abstracts+PMC, longer")
+    assert [c.verdict for c in found] == ["not run"]
+
+
 def test_fewer_training_rows_are_not_comparable(figures):
     runs = gene_runs()
     for run in runs:

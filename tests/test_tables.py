@@ -111,6 +111,14 @@ def test_own_teachers_and_exports_are_rows_that_do_not_compete():
     assert not lines["doktra: onnx_int8"].row.competes and not lines["doktra: calibrated teacher"].row.competes
 
 
+def test_the_export_of_a_teacher_keeps_a_share_of_the_teacher():
+    made = record("finetune", role="teacher", test=0.8)
+    made["artefacts"] = [{"name": "onnx_int8", "score": {"metric": "micro_f1", "dev": None, "test": made["score"]["test"] / 2, "all": {}}}]
+    lines = only(build([made]))
+    assert lines["teacher: onnx_int8"].values["retained"].mean == pytest.approx(0.5)
+    assert lines["teacher"].values["retained"].mean == 1
+
+
 def test_a_student_that_the_method_built_itself_is_compared_with_its_own_like():
     built = [{"name": "bilstm as built here, no teacher", "score": {"dev": 0.65, "test": 0.65}}]
     seeds = range(5)
