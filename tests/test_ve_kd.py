@@ -526,7 +526,7 @@ def test_a_head_that_is_drawn_at_random_is_not_followed(tmp_path):
     config = resolve("tiny:bert").recipe.config
     whole = build(resolve("tiny:bert"), MLM, seed=0, texts=lambda: GENERAL)
     for name, cls in (("mlm", BertForMaskedLM), ("both", BertForPreTraining), ("none", BertModel)):
-        module = cls(BertConfig(vocab_size=len(whole.tokenizer), **{k: v for k, v in config.items() if k != "type"}))
+        module = cls(BertConfig(**{k: v for k, v in config.items() if k != "type"} | {"vocab_size": len(whole.tokenizer)}))
         module.save_pretrained(tmp_path / name)
         whole.tokenizer.save_pretrained(tmp_path / name)
     claim = tmp_path / "none" / "config.json"
