@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,33 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_model, save_model
 
-from kdbench import measure, metrics, signals
+from kdbench import code, measure, metrics, signals
 from kdbench.batching import Corpus, by_length
+from kdbench.content import known_by, model_content, objective_content
 from kdbench.errors import Broken, Skip
 from kdbench.fit import Fitting, Training
-from kdbench.folders import damage
-from kdbench.identity import digest, seed_for
+from kdbench.identity import digest, file_digest, seed_for
 from kdbench.losses import Supervised
 from kdbench.mlm import MaskedLM, unlabelled
-from kdbench.models import Head, Model, Source, build, cut
+from kdbench.models import Head, Model, Role, Source, build, cut
 from kdbench.objective import Objective
 from kdbench.progress import Phases, Progress, say
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task
 
-STAGE_FORMAT = 1  # raise when a change of code changes what a stage computes
-
-
 @dataclass
 class Workshop:
-    """Where trained stages and teacher signals are kept; shared by all cells of a results folder."""
+    """Where trained stages and teacher signals are kept; shared by all cells of a results folder.
+
+    renew  a time (seconds since the epoch): what was made before it is made anew, once (`--overwrite`)
+    """
 
     folder: Path
+    renew: float = 0.0
+
+    def fresh(self, path: Path) -> bool:
+        """Was this file or folder made since `renew`?"""
+        return path.exists() and path.stat().st_mtime >= self.renew
 
     def stage(self, key: str) -> Path:
         return self.folder / "models" / key
@@ -95,7 +100,7 @@ class Lab:
         """The teacher as it comes, with a fresh head for the task (or `head`)."""
         if self.teacher_source is None:
             raise Skip("this method needs a teacher; name one with --teacher")
-        return self.model(self.teacher_source, head)
+        return replace(self.model(self.teacher_source, head), role=Role.TEACHER)
 
     def student(self, head: Head | None = None) -> Model:
         """The student as it comes, with a fresh head for the task (or `head`)."""
@@ -150,48 +155,38 @@ class Lab:
     def training_for(self, model: Model) -> Training:
         """The protocol's training of this model: the user's settings over the task's recipe over the model's own rate."""
         s = self.settings
-        rate = s.teacher_lr if self.is_teacher(model) and s.teacher_lr is not None else s.lr
+        rate = s.teacher_lr if model.role is Role.TEACHER and s.teacher_lr is not None else s.lr
         return Training(epochs=s.epochs, batch_size=s.batch_size, lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
                         warmup=s.warmup, accumulate=s.accumulate, select=s.select, max_length=s.max_length)
 
-    def is_teacher(self, model: Model) -> bool:
-        return self.teacher_source is not None and model.name == self.teacher_source.name
-
-    def finetune(self, model: Model, stage: str = "fine-tuning", role: str = "", **training: Any) -> Model:
+    def finetune(self, model: Model, stage: str = "fine-tuning", role: Role | None = None, **training: Any) -> Model:
         """`model` after plain supervised training; as it is where it came with the task's head. `role` as in `train`."""
         if model.ready:
             return model
         return self.train(model, Supervised(self.task.kind), stage=stage, role=role, **training)
 
     def train(self, model: Model, objective: Objective, *, stage: str, examples: Sequence[Example] | None = None,
-              signals: Any = None, seed: int | None = None, role: str = "", **overrides: Any) -> Model:
+              signals: Any = None, seed: int | None = None, role: Role | None = None, **overrides: Any) -> Model:
         """`model` trained under `objective`, from the shelf where the very same training was done before.
 
         examples   default: the task's training examples
         signals    what `Lab.signals` gave; its values stand in `batch.signals`
-        role       whose cost it is, "teacher" or "student" (default: by the model's name); "control": neither's
+        role       what the trained model is, and so whose cost this is (default: what `model` is)
         overrides  fields of `Training`
         Learned parts of the objective are trained, saved and restored with the student.
         """
         examples = self.data.train if examples is None else examples
         seed = self.seed if seed is None else seed
         training = replace(self.training_for(model), **overrides)
-        key = digest({
-            "format": STAGE_FORMAT, "model": model.key, "objective": fingerprint(objective), "training": training,
-            "examples": getattr(examples, "sha256", None) or digest([(e.key, e.label) for e in examples]),
-            "signals": signals.key if signals else None,
-            "dev": self.data.sha256.get("dev") if training.select == "best" or training.patience else None,
-            "dev_rows": len(self.data.dev), "seed": seed, "metric": self.task.metric, "bf16": self.bf16(model),
-            **({"compile": True} if self.settings.compile else {}),
-            **({"max_steps": self.settings.max_steps} if self.settings.max_steps else {}),
-        }, 24)
+        role = model.role if role is None else Role(role)
+        key = self.stage_key(model, objective, training, examples, signals, stage, seed)
         folder = self.shop.stage(key)
-        trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False)
+        trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False, role=role)
         lock = self.shop.lock(key)
         if self.accelerator.is_main_process:
             lock.acquire()
         try:
-            cached = self.agree(on_the_shelf(folder))
+            cached = self.agree(self.shop.fresh(folder / "stage.json") and on_the_shelf(folder))
             if not cached:
                 with measure.training() if self.accelerator.is_main_process else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed, folder)
@@ -204,11 +199,31 @@ class Lab:
             load_model(objective, str(folder / "objective.safetensors"))
         trained.module.eval()
         made = json.loads((folder / "stage.json").read_text())
-        role = role or ("teacher" if self.is_teacher(model) else "student")
         self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
                             "accumulate": made["accumulate"], "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
         return trained
+
+    def stage_key(self, model: Model, objective: Objective, training: Training, examples: Sequence[Example],
+                  signals: Any, stage: str, seed: int) -> str:
+        """Hash of all that decides a training: what is trained, on what, how, by which code, and what selects the epoch."""
+        s = self.settings
+        selects = self.selects(training)
+        return digest({
+            "code": code.core("training"), "model": model_content(model), "objective": objective_content(objective),
+            "training": training, "kind": self.task.kind, "examples": examples_digest(examples),
+            "signals": signals.key if signals else None,
+            # the stage's name draws the dropout
+            "stage": stage, "seed": seed, "max_steps": s.max_steps, "compile": s.compile,
+            "bf16": self.bf16(model), "device": self.accelerator.device.type,
+            "selection": {"dev": self.data.digests["dev"], "train": self.data.digests["train"], "metric": self.task.metric,
+                          "negative": self.task.negative, "labels": self.data.labels, "max_length": s.max_length,
+                          "code": code.core("scoring")} if selects else None,
+        }, 24)
+
+    def selects(self, training: Training) -> bool:
+        """Does the dev set decide which epoch is kept, or when to stop?"""
+        return (training.select == "best" or training.patience is not None) and bool(self.data.dev)
 
     def _fit(self, model: Model, objective: Objective, examples: Sequence[Example], given: Any, training: Training,
              stage: str, seed: int, folder: Path) -> None:
@@ -217,8 +232,10 @@ class Lab:
         if objective.attentions:
             model.module.set_attn_implementation("eager")
         corpus = self.corpus(model, examples, training.max_length)
-        measured = (training.select == "best" or training.patience is not None) and bool(self.data.dev)
+        measured = self.selects(training)
         partial = folder.with_name(f"{folder.name}.partial")
+        if self.accelerator.is_main_process and not self.shop.fresh(partial):
+            shutil.rmtree(partial, ignore_errors=True)
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
         watch = training.watch
         evaluate = (lambda: self.dev_measures(model, watch)) if measured else None
@@ -254,7 +271,7 @@ class Lab:
             if any(True for _ in objective.parameters()):
                 save_weights(objective, part / "objective.safetensors")
             made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "accumulate": training.accumulate,
-                    "history": history}
+                    "history": history, "sha256": {path.name: file_digest(path) for path in sorted(part.glob("*.safetensors"))}}
             (part / "stage.json").write_text(json.dumps(made))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(part, folder)
@@ -283,20 +300,25 @@ class Lab:
     # --- signals --------------------------------------------------------------------------------
 
     def signals(self, teacher: Model, kinds: Sequence[str] = ("logits",), *, examples: Sequence[Example] | None = None,
-                pool: signals.Pool | None = None, pool_key: Any = None, hidden_states: bool = False, attentions: bool = False) -> Any:
+                pool: signals.Pool | None = None, live: bool = False, hidden_states: bool = False,
+                attentions: bool = False) -> Any:
         """The teacher's signals for `examples` (default: the training examples), stored by content.
 
-        `kinds` are built in (see `kdbench.signals.builtin_pool`) or made by `pool`, whose own settings are `pool_key`.
+        kinds   built in (see `kdbench.signals.builtin_pool`), or else what `pool` gives
+        pool    `pool(outputs, batch)` gives the kinds that are not built in. Its source and whatever it captured (of a
+                bound method: its object) decide the key, so let it capture what it needs and no more
+        live    compute them for every batch as it comes: for what depends on the batch or is too large to keep
+        hidden_states, attentions: what the pool reads of the teacher's outputs
         """
         examples = self.data.train if examples is None else examples
         s = self.settings
         giver = signals.Teacher(teacher, kinds, self.task.kind, s.max_length, device=self.accelerator.device,
                                 autocast=lambda: self.autocast(teacher), pool=pool, hidden_states=hidden_states, attentions=attentions)
         teacher.module.to(self.accelerator.device)
-        key = digest({"teacher": teacher.key, "examples": digest(sorted({e.key for e in examples})), "max_length": s.max_length,
-                      "pool": pool_key, "bf16": self.bf16(teacher)}, 24)
+        key = self.signals_key(giver, examples)
         with self.shop.lock(f"signals-{key}"):
-            found = signals.stored(self.shop.signals, key, kinds, self.task.kind)
+            fresh = all(self.shop.fresh(signals.place(self.shop.signals, key, kind)) for kind in kinds)
+            found = signals.stored(self.shop.signals, key, kinds, self.task.kind) if fresh and not live else None
             if found is not None:
                 self.givers.setdefault(f"{teacher.name}: {'+'.join(kinds)}", None)
                 if not any(stage["key"] == key for stage in self.stages):  # or it would be paid for twice
@@ -306,7 +328,8 @@ class Lab:
             progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
                                 enabled=self.accelerator.is_main_process)
             few = s.max_steps and s.max_steps * s.batch_size < len(examples)  # of what is not read nothing need be known
-            made = signals.compute(giver, examples, key, 0 if few else s.signal_memory * 1e9, lambda done, total: progress.at(done))
+            made = signals.compute(giver, examples, key, 0 if few else s.signal_memory * 1e9, live,
+                                   lambda done, total: progress.at(done))
             progress.end()
             seconds = time.monotonic() - begun
             if isinstance(made, signals.StoredSignals):
@@ -316,14 +339,26 @@ class Lab:
         self.givers[f"{teacher.name}: {'+'.join(kinds)}"] = giver
         return made
 
+    def signals_key(self, giver: signals.Teacher, examples: Sequence[Example]) -> str:
+        """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool, the precision."""
+        return digest({
+            "code": code.core("training"), "teacher": model_content(giver.model),
+            "examples": digest(sorted({e.key for e in examples})), "kind": self.task.kind,
+            "max_length": self.settings.max_length, "pool": known_by(giver.own, "the pool"),
+            "attentions": giver.attentions, "bf16": self.bf16(giver.model), "device": self.accelerator.device.type,
+        }, 24)
+
     def autocast(self, model: Model) -> Any:
         return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=self.bf16(model))
 
     # --- scores ---------------------------------------------------------------------------------
 
-    def also(self, model: Model, name: str) -> None:
-        """Ask for a further row of the table: a model that the method made on its way, its own teacher say."""
-        self.others.append((name, model))
+    def also(self, model: Model, name: str, role: Role | None = None) -> None:
+        """Ask for a further row of the table: a model that the method made on its way, its own teacher say.
+
+        role  what it is there (default: what the model is); a student's own control is what its gain is measured against
+        """
+        self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
 
     def predict(self, model: Model, examples: Sequence[Example], max_length: int | None = None) -> Any:
         """Predictions as the metrics take them: logits (N, C), values (N,), or tag indices, one array an example."""
@@ -395,13 +430,19 @@ class Lab:
         return seed_for(self.seed, *axes)
 
 
+def examples_digest(examples: Sequence[Example]) -> str:
+    """Digest of what is trained on, in its order: texts and labels, or a file's content where they are lines of it."""
+    own = getattr(examples, "identity", None)
+    return own() if own else digest([(e.key, e.label) for e in examples])
+
+
 def on_the_shelf(folder: Path) -> bool:
-    """Is a trained stage there, and whole? A crash of the machine can leave half of it."""
+    """Is a trained stage there, and whole? A crash of the machine can leave half of it, and a hand can change it."""
     try:
-        json.loads((folder / "stage.json").read_text())
-    except (OSError, ValueError):
+        sums = json.loads((folder / "stage.json").read_text())["sha256"]
+        return bool(sums) and all(file_digest(folder / Path(name).name) == found for name, found in sums.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return not any(map(damage, (folder / "model.safetensors", *folder.glob("objective.safetensors"))))
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:
@@ -457,25 +498,3 @@ def word_pieces(corpus: Corpus) -> list[list[int]]:
         counts = np.bincount([i for i in ids if i >= 0], minlength=len(example.words)) if ids else np.zeros(len(example.words), int)
         pieces.append(counts.tolist())
     return pieces
-
-
-def fingerprint(objective: Objective) -> dict[str, Any]:
-    """What decides an objective's value: its class, its plain attributes, the shapes of its parts."""
-    plain = {}
-    for name, value in sorted(vars(objective).items()):
-        if name.startswith("_") or name in ("training", "epoch", "epochs"):
-            continue
-        if is_dataclass(value) and not isinstance(value, type):
-            value = {f.name: getattr(value, f.name) for f in fields(value)}
-        if simple(value):
-            plain[name] = value
-    shapes = {name: list(tensor.shape) for name, tensor in objective.state_dict().items()}
-    return {"class": type(objective).__qualname__, "attributes": plain, "parts": shapes}
-
-
-def simple(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and simple(v) for k, v in value.items())
-    if isinstance(value, (tuple, list)):
-        return all(simple(v) for v in value)
-    return value is None or isinstance(value, (str, int, float, bool))

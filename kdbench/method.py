@@ -23,6 +23,7 @@ class Method:
     """A published procedure. Subclass it, name the class attributes, write `fit`."""
 
     name: ClassVar[str] = ""
+    version: ClassVar[int] = 1  # of a built-in method: raise it when its figures change (see `kdbench.code`)
     title: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     equations: ClassVar[str] = ""  # plain text, for `bench.py show`

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import enum
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,17 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sp
 PROBLEM = {"single": "single_label_classification", "multi": "multi_label_classification", "regression": "regression"}
 
 
+class Role(enum.StrEnum):
+    """What a model is in a cell: whose cost its training is, and which row it stands in.
+
+    A role belongs to a model, not to a name: in self-distillation teacher and student have one name.
+    """
+
+    TEACHER = "teacher"
+    STUDENT = "student"
+    CONTROL = "control"  # trained to compare with: neither the teacher's cost nor the student's
+
+
 @dataclass
 class Model:
     """A module with its tokenizer.
@@ -60,6 +72,7 @@ class Model:
     ready: bool = False
     notes: tuple[str, ...] = ()
     hidden_ids: tuple[int, ...] = ()  # token ids that attention must not see, besides the padding
+    role: Role = Role.STUDENT
     partner: Model | None = None  # predicts together with this one (the mean of their class probabilities)
 
 

@@ -7,6 +7,7 @@ shuffling, augmentation and several processes cannot move them; large ones are c
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from kdbench.batching import Corpus, by_length, pad_stack
+from kdbench.errors import BadInput
 from kdbench.folders import damage
 from kdbench.losses import at_words
 from kdbench.objective import Batch
@@ -31,6 +33,7 @@ Pool = Callable[[Any, Batch], dict[str, list[torch.Tensor]]]
 
 BATCH = 32
 PER_TOKEN = ("token_logits", "hidden_states", "attentions")  # of whole sequences: on the fly only
+BUILT_IN = ("logits", "cls", *PER_TOKEN)  # names that mean one thing, whatever a method's own pool gives
 
 
 def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
@@ -76,11 +79,10 @@ class Teacher:
                  autocast: Callable[[], Any], pool: Pool | None = None, hidden_states: bool = False, attentions: bool = False):
         self.model, self.kinds, self.task_kind, self.max_length = model, tuple(kinds), task_kind, max_length
         self.device, self.autocast = device, autocast
-        self.pool = pool or builtin_pool(kinds, task_kind == "tags")
+        self.pool, self.own = builtin_pool([k for k in self.kinds if k in BUILT_IN], task_kind == "tags"), pool
         self.hidden_states = hidden_states or "cls" in kinds or "hidden_states" in kinds
         self.attentions = attentions or "attentions" in kinds
         self.forwards = 0  # texts read, for the record
-        self._prepare: Callable[[Batch], None] | None = None
         if self.attentions:  # on a copy: the caller's teacher goes on as it was
             self.model = replace(model, module=copy.deepcopy(model.module))
             self.model.module.set_attn_implementation("eager")
@@ -96,19 +98,34 @@ class Teacher:
             outputs = module(**batch.inputs, **wanted)
             if self.attentions and not outputs.attentions:
                 raise RuntimeError("the teacher returned no attention probabilities: it must run with eager attention")
-            pooled = self.pool(outputs, batch)
+            pooled = {**self.pool(outputs, batch), **self.by_method(outputs, batch)}
         self.forwards += len(indices)
         return {kind: [row.float().cpu().numpy() for row in rows] for kind, rows in pooled.items()}
+
+    def by_method(self, outputs: Any, batch: Batch) -> dict[str, list[torch.Tensor]]:
+        """What the method's own pool gives, which has to be what it promised and nothing that has a meaning already."""
+        found = self.own(outputs, batch) if self.own is not None else {}
+        wanted = {kind for kind in self.kinds if kind not in BUILT_IN}
+        if taken := sorted(found.keys() & set(BUILT_IN)):
+            raise BadInput(f"signal {taken[0]!r}: a pool of a method's own may not give this name, which stands for the teacher's "
+                           f"own {taken[0]} everywhere; ask for it in `kinds` and let the pool give others")
+        if found.keys() != wanted:
+            raise BadInput(f"signals {', '.join(sorted(wanted)) or 'none'} were asked for, and the pool gave "
+                           f"{', '.join(sorted(found)) or 'none'}; name in `kinds` what the pool gives")
+        return found
 
     def corpus(self, examples: Sequence[Example]) -> Corpus:
         return Corpus(self.model, examples, self.max_length, self.task_kind, 0)
 
 
 class LiveSignals:
-    """Signals computed for each batch as it comes; for what would be too large to keep."""
+    """Signals computed for each batch as it comes; for what would be too large to keep.
+
+    Their key says so: what is stored is rounded, and read in other batches, which moves the last digits.
+    """
 
     def __init__(self, teacher: Teacher, key: str):
-        self.teacher, self.key = teacher, key
+        self.teacher, self.key = teacher, f"{key}-live"
 
     def add(self, batch: Batch) -> None:
         corpus = self.teacher.corpus(batch.examples)
@@ -145,11 +162,11 @@ def attach(batch: Batch, found: dict[str, list[np.ndarray]], task_kind: str) -> 
         batch.signals[kind] = torch.from_numpy(values)
 
 
-def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: float,
+def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: float, live: bool = False,
             progress: Callable[[int, int], None] = lambda done, total: None) -> StoredSignals | LiveSignals:
-    """The teacher's signals for `examples`; on the fly where they would take more than `budget` bytes."""
+    """The teacher's signals for `examples`; on the fly where `live` says so or they would take more than `budget` bytes."""
     distinct = list({e.key: e for e in examples}.values())
-    if not budget or any(kind in PER_TOKEN for kind in teacher.kinds):
+    if live or not budget or any(kind in PER_TOKEN for kind in teacher.kinds):
         return LiveSignals(teacher, key)
     corpus = teacher.corpus(distinct)
     rows: dict[str, dict[str, np.ndarray]] = {}
@@ -167,6 +184,11 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
     return StoredSignals(key, rows, teacher.task_kind)
 
 
+def place(folder: Path, key: str, kind: str) -> Path:
+    """The file of one kind of signals."""
+    return folder / f"{key}-{kind}.safetensors"
+
+
 def save(signals: StoredSignals, folder: Path) -> None:
     """One safetensors file a kind: all values end to end, their shapes, the examples' keys, and the seconds they took."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -178,10 +200,19 @@ def save(signals: StoredSignals, folder: Path) -> None:
             "keys": np.frombuffer(b"".join(bytes.fromhex(key) for key in rows), dtype=np.uint8).copy(),
             "seconds": np.array([signals.seconds]),
         }
-        path = folder / f"{signals.key}-{kind}.safetensors"
+        tensors["checksum"] = checksum(tensors)
+        path = place(folder, signals.key, kind)
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, part)
         os.replace(part, path)
+
+
+def checksum(tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """SHA-256 of values, shapes and keys: of a file whose header is whole, bytes can still be wrong."""
+    found = hashlib.sha256()
+    for name in ("values", "shapes", "keys"):
+        found.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return np.frombuffer(found.digest(), dtype=np.uint8).copy()
 
 
 def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> StoredSignals | None:
@@ -189,13 +220,16 @@ def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> Stor
     rows: dict[str, dict[str, np.ndarray]] = {}
     seconds = 0.0
     for kind in kinds:
-        path = folder / f"{key}-{kind}.safetensors"
+        path = place(folder, key, kind)
         if damage(path):
             return None
         tensors = load_file(path)
+        if not {"values", "shapes", "keys", "seconds", "checksum"} <= tensors.keys():
+            return None
+        if not np.array_equal(tensors["checksum"], checksum(tensors)):
+            return None
         keys = tensors["keys"].tobytes()
-        if "seconds" in tensors:  # files made before do not say
-            seconds = float(tensors["seconds"][0])
+        seconds = float(tensors["seconds"][0])
         shapes = tensors["shapes"]
         ends = np.cumsum(shapes.prod(1)) if len(shapes) else np.zeros(0, np.int64)
         starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kdbench.identity import digest
+
 SPLITS = ("train", "dev", "test")
 KINDS = {
     "single": "one label a text",
@@ -45,6 +47,16 @@ class Example:
         return hashlib.sha1("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def example_content(example: Example) -> list[Any]:
+    """All of an example, as values that can be hashed."""
+    return [example.id, example.text, example.pair, example.words, example.label, example.group]
+
+
+def data_digests(data: Data) -> dict[str, str]:
+    """`data.digests`: by split ("train", "dev", "test"), of "labels", and of the unlabelled text ("domain")."""
+    return data.digests
+
+
 @dataclass(frozen=True)
 class Data:
     """A loaded corpus. `labels` are class names, or tags (`O`, `B-GENE`, ...) with `O` first."""
@@ -65,6 +77,13 @@ class Data:
     @property
     def rows(self) -> dict[str, int]:
         return {name: len(self.split(name)) for name in SPLITS}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digests of what the corpus says, split by split, whatever files it came from: every row with its id, text, label
+        and group, in order; the labels; the unlabelled text."""
+        rows = {name: digest([example_content(e) for e in self.split(name)], 24) for name in SPLITS}
+        return {**rows, "labels": digest(self.labels, 24), "domain": digest(self.domain_text, 24)}
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
         """The same data with at most `train` and `dev` examples, drawn once by `seed`, kept in file order."""

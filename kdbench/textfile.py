@@ -75,6 +75,10 @@ class TextFile(Sequence[Example]):
         line = self._stream.read(self.sizes[index])
         return Example(id=str(index), text=line.decode("utf-8").removeprefix("\ufeff").strip())
 
+    def identity(self) -> str:
+        """The file's content, by which stages find it again."""
+        return self.sha256
+
     def texts(self) -> Iterator[str]:
         return (self[i].text for i in range(len(self)))
 

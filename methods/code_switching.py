@@ -170,6 +170,11 @@ class Aligner:
         self.most, self.attn_align = most, attn_align
         self.found: dict[str, Alignment] = {}
 
+    def identity(self) -> dict[str, Any]:
+        """What decides an alignment; those that were found already do not."""
+        readers = [[tokenizer_key(reader.tokenizer), reader.limit, reader.rule] for reader in self.readers]
+        return {"readers": readers, "most": self.most, "attn_align": self.attn_align}
+
     def __call__(self, examples: Sequence[Example]) -> list[Alignment]:
         new = list({e.key: e for e in examples if e.key not in self.found}.values())
         if new:

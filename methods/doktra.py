@@ -17,7 +17,7 @@ from kdbench.identity import digest
 from kdbench.lab import Lab
 from kdbench.losses import entropy, soft_targets, supervised, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
-from kdbench.models import Model
+from kdbench.models import Model, Role
 from kdbench.options import build
 
 
@@ -105,6 +105,7 @@ class DoKTra(Method):
     """
 
     name = "doktra"
+    version = 1
     title = "Domain Knowledge Transferring via Calibrated Activation Boundary Distillation"
     citation = "Choi, Choi, Lee 2022, ACL 2022 (long 116); boundary loss: Heo et al. 2019, arXiv 1811.03233"
     equations = """
@@ -159,7 +160,7 @@ class DoKTra(Method):
 
         teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher), stage="calibrated teacher",
                             epochs=o.teacher_epochs or epochs, **rate(o.teacher_lr), **own)
-        lab.also(teacher, "calibrated teacher")
+        lab.also(teacher, "calibrated teacher", role=Role.TEACHER)
         student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
 
         signals = lab.signals(teacher, ("cls", "logits"))  # both, so that one pass over the texts serves either transfer

@@ -27,8 +27,8 @@ from kdbench.gelu_head import with_gelu_head
 from kdbench.lab import Lab
 from kdbench.losses import Supervised, supervised
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
-from kdbench.methods.code_switching import Aligner, Alignment, tokenizer_key
-from kdbench.models import Model, seeded
+from kdbench.methods.code_switching import Aligner, Alignment
+from kdbench.models import Model, Role, seeded
 from kdbench.options import build
 from kdbench.task import Example
 
@@ -163,25 +163,20 @@ class Options:
                               source="code; it also cut dev and test, which here stay whole")
 
 
-class CodeSwitched(Objective):
-    """L = L_pred + alpha * L_hid + beta * L_att.
+@dataclass
+class Words:
+    """What a model makes of the code-switched words of a text, for either side: token ranges, states, attention rows.
 
-    Signals read, per text with K words: `word_hidden` (n+1, K, H_T) and `word_attention` (n, A, K, R), which
-    `teacher_signals` makes; n is the number of layer pairs. A student of another width goes through a learned
-    projection; where the numbers of heads differ, both sides are averaged over heads (our reading).
+    pairs          (teacher layer, student layer), from 1
+    average_heads  the two have different numbers of heads, so both sides are averaged over theirs (our reading)
     """
 
-    hidden_states = True
-
-    def __init__(self, options: Options, teacher: Any, student: Any, max_length: int, aligner: Aligner | None = None):
-        """teacher, student: the models' configurations."""
-        super().__init__()
-        self.options, self.max_length, self.aligner = options, max_length, aligner
-        self.attentions = bool(options.beta)
-        self.pairs = layer_pairs(teacher.num_hidden_layers, student.num_hidden_layers)
-        self.average_heads = teacher.num_attention_heads != student.num_attention_heads
-        same = teacher.hidden_size == student.hidden_size
-        self.project = nn.Identity() if same else nn.Linear(student.hidden_size, teacher.hidden_size)
+    aligner: Aligner | None
+    pairs: list[tuple[int, int]]
+    attentions: bool
+    average_heads: bool
+    attn_kind: str
+    attn_align: str
 
     def place(self, found: Sequence[Alignment], side: int, tokens: int) -> dict[str, Any]:
         """Where the words of a batch are in one side's (B, T) tokens, as tensors."""
@@ -196,21 +191,21 @@ class CodeSwitched(Objective):
 
     def pool(self, outputs: Any, place: dict[str, Any], side: int) -> tuple[Tensor, Tensor | None]:
         """h (B, n+1, K, H) and r (B, n, A, K, R) of one side's forward pass; r is None where beta is 0."""
-        o = self.options
         words = segment_means(place["spans"], place["words"], outputs.hidden_states[0].shape[1])
         hidden = pool_hidden([outputs.hidden_states[pair[side]] for pair in [(0, 0), *self.pairs]], words)
         if not self.attentions:
             return hidden, None
         layers = [outputs.attentions[pair[side] - 1] for pair in self.pairs]
-        if o.attn_kind == "scores":
+        if self.attn_kind == "scores":
             layers = [layer.masked_fill(layer <= -100, 0) for layer in layers]  # those of padding
         columns = None
-        if o.attn_align == "word":
-            columns = column_sums(place["columns"], place["widest"], mean=o.attn_kind == "scores")
+        if self.attn_align == "word":
+            columns = column_sums(place["columns"], place["widest"], mean=self.attn_kind == "scores")
         return hidden, pool_attention(layers, words, columns, self.average_heads)
 
     def teacher_signals(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         """One teacher forward pass as signals, one tensor a text: a `Pool` of `kdbench.signals`."""
+        assert self.aligner is not None
         found = self.aligner(batch.examples)
         ids = batch.inputs["input_ids"]
         place = self.place(found, TEACHER, ids.shape[1])
@@ -223,8 +218,29 @@ class CodeSwitched(Objective):
                                          for each, count, alignment in zip(rows, counts, found, strict=True)]
         return signals
 
+
+class CodeSwitched(Objective):
+    """L = L_pred + alpha * L_hid + beta * L_att.
+
+    Signals read, per text with K words: `word_hidden` (n+1, K, H_T) and `word_attention` (n, A, K, R), which
+    `words.teacher_signals` makes; n is the number of layer pairs. A student of another width goes through a
+    learned projection.
+    """
+
+    hidden_states = True
+
+    def __init__(self, options: Options, teacher: Any, student: Any, max_length: int, aligner: Aligner | None = None):
+        """teacher, student: the models' configurations."""
+        super().__init__()
+        self.options, self.max_length = options, max_length
+        self.attentions = bool(options.beta)
+        self.words = Words(aligner, layer_pairs(teacher.num_hidden_layers, student.num_hidden_layers), self.attentions,
+                           teacher.num_attention_heads != student.num_attention_heads, options.attn_kind, options.attn_align)
+        same = teacher.hidden_size == student.hidden_size
+        self.project = nn.Identity() if same else nn.Linear(student.hidden_size, teacher.hidden_size)
+
     def collate(self, batch: Batch) -> None:
-        place = self.place(self.aligner(batch.examples), STUDENT, batch.inputs["input_ids"].shape[1])
+        place = self.words.place(self.words.aligner(batch.examples), STUDENT, batch.inputs["input_ids"].shape[1])
         batch.extra.update(place)
         words = float(place["words"].sum())
         batch.counts.update(code_switched_words=words, batches=1.0)
@@ -234,7 +250,7 @@ class CodeSwitched(Objective):
         if o.attn_kind == "scores":
             use_scores(student)
         outputs = self.outputs(student, batch)
-        hidden, rows = self.pool(outputs, place, STUDENT)
+        hidden, rows = self.words.pool(outputs, place, STUDENT)
         real = real_words(place["spans"], place["words"])
         hidden = self.project(hidden).float()
         terms = {
@@ -254,6 +270,7 @@ class DsgKD(Method):
     """Pull the student, at the code-switched words, towards a frozen domain model while it learns the task."""
 
     name = "dsg_kd"
+    version = 1
     title = "DSG-KD: Knowledge Distillation from Domain-Specific to General Language Models"
     citation = "Cho, Jeon, Lee, Lee, Kim 2024, IEEE Access, arXiv 2409.14904; MLKD in earlier versions of its repository"
     equations = """
@@ -272,8 +289,10 @@ class DsgKD(Method):
 
     def models(self, lab: Lab) -> tuple[Model, Model]:
         """(teacher, student) in the chosen direction."""
-        pair = lab.teacher(), lab.student()
-        return pair if self.options.direction == "domain_to_general" else pair[::-1]
+        domain, general = lab.teacher(), lab.student()
+        if self.options.direction == "domain_to_general":
+            return domain, general
+        return replace(general, role=Role.TEACHER), replace(domain, role=Role.STUDENT)
 
     def check(self, lab: Lab) -> None:
         for model in self.models(lab):
@@ -304,9 +323,7 @@ class DsgKD(Method):
             objective = CodeSwitched(o, teacher.module.config, student.module.config, length, aligner)
         signals = lab.signals(
             teacher, ("word_hidden", "word_attention") if o.beta else ("word_hidden",), examples=examples,
-            pool=objective.teacher_signals, hidden_states=True, attentions=objective.attentions,
-            pool_key=["dsg_kd", o.cs_max_len, o.spans, o.attn_align, o.attn_kind, objective.pairs, objective.average_heads,
-                      tokenizer_key(student.tokenizer)])
+            pool=objective.words.teacher_signals, hidden_states=True, attentions=objective.attentions)
         trained = lab.train(student, objective, stage="code-switched words", examples=examples, signals=signals, **training)
         return replace(trained, partner=lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
@@ -343,7 +360,7 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
     counts = torch.tensor(case["span_counts"])
     places = [{"spans": torch.tensor(case[f"{side}_spans"]), "words": counts, "widths": torch.full((texts,), tokens)}
               for side in ("teacher", "student")]
-    signals = dict(zip(("word_hidden", "word_attention"), objective.pool(sides[TEACHER], places[TEACHER], TEACHER), strict=True))
+    signals = dict(zip(("word_hidden", "word_attention"), objective.words.pool(sides[TEACHER], places[TEACHER], TEACHER), strict=True))
     batch = Batch({}, labels=torch.tensor(case["labels"]), signals=signals, extra=places[STUDENT],
                   counts={"labelled": float(texts), "code_switched_words": float(counts.sum())})
     terms = objective(lambda **_: sides[STUDENT], batch)

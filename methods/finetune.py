@@ -13,6 +13,7 @@ class Finetune(Method):
     """Fine-tune the student on the labels alone."""
 
     name = "finetune"
+    version = 1
     title = "Plain fine-tuning"
     citation = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, section 3.2"
     equations = "L = CE(z_S, y)   (tags: mean over words; several labels: binary CE, mean over labels)"

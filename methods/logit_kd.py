@@ -14,6 +14,7 @@ class LogitKD(Method):
     """Train the student on the teacher's softened class distribution and, by `alpha`, on the labels."""
 
     name = "logit_kd"
+    version = 1
     title = "Distilling the Knowledge in a Neural Network"
     citation = "Hinton, Vinyals, Dean 2015, arXiv 1503.02531"
     equations = """

@@ -30,10 +30,9 @@ from kdbench.losses import aligned, at_words, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
 from kdbench.methods.augmentation import AugmentOptions, augmented
 from kdbench.metrics import METRICS, Info
-from kdbench.models import Model, resolve, seeded
+from kdbench.models import Model, Role, resolve, seeded
 from kdbench.options import build
-from kdbench.rows import NO_TEACHER
-from kdbench.signals import Pool, builtin_pool
+from kdbench.signals import Pool
 
 # ---- the losses ------------------------------------------------------------------------------------------------------
 
@@ -87,30 +86,29 @@ def layer_pairs(teacher: int, student: int, rule: str) -> tuple[list[tuple[int, 
 
 # ---- the teacher's signals -------------------------------------------------------------------------------------------
 
-PER_TOKEN = {"logits": "token_logits", "hidden": "hidden_states", "attention": "attentions"}
+LAYERS = {"hidden": "layer_states", "attention": "layer_attentions"}
 
 
 def teacher_pool(kinds: Sequence[str], hidden: Sequence[int], attention: Sequence[int], unit: str) -> Pool:
-    """What the objective below reads of the teacher: of the layers `hidden` and `attention` (from 1) alone.
+    """What the objective below reads of the teacher besides its logits: of the layers `hidden` and `attention` (from 1) alone.
 
-    logits         (W, C) a word
-    token_logits   (T, C), padding of the batch included, as the published loss averages over it
-    hidden_states  (P, T, H), or (P, W, H) with unit "words": the first token of each
-    attentions     (P, A, T, T)
+    padded_logits     (T, C), padding of the batch included, as the published loss averages over it
+    layer_states      (P, T, H), or (P, W, H) with unit "words": the first token of each, with words_read (W,)
+    layer_attentions  (P, A, T, T)
     """
     def pool(outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
-        signals = builtin_pool(("logits",), True)(outputs, batch) if "logits" in kinds else {}
-        if "token_logits" in kinds:
-            signals["token_logits"] = list(outputs.logits)
-        if "hidden_states" in kinds:
+        signals: dict[str, list[Tensor]] = {}
+        if "padded_logits" in kinds:
+            signals["padded_logits"] = list(outputs.logits)
+        if "layer_states" in kinds:
             layers = [outputs.hidden_states[layer] for layer in hidden]
             if unit == "words":
                 assert batch.words is not None
                 layers = [at_words(layer, batch.words) for layer in layers]
                 signals["words_read"] = list((batch.words >= 0).float())
-            signals["hidden_states"] = list(torch.stack(layers, 1))
-        if "attentions" in kinds:
-            signals["attentions"] = list(torch.stack([outputs.attentions[layer - 1] for layer in attention], 1))
+            signals["layer_states"] = list(torch.stack(layers, 1))
+        if "layer_attentions" in kinds:
+            signals["layer_attentions"] = list(torch.stack([outputs.attentions[layer - 1] for layer in attention], 1))
         return signals
 
     return pool
@@ -146,19 +144,17 @@ class Distillation(Objective):
     @property
     def kinds(self) -> tuple[str, ...]:
         """The signals that it reads."""
-        wanted = [PER_TOKEN[term] for term in ("hidden", "attention") if term in self.terms]
+        wanted = [LAYERS[term] for term in ("hidden", "attention") if term in self.terms]
+        if "hidden" in self.terms and self.unit == "words":
+            wanted.append("words_read")
         if "logits" in self.terms:
-            wanted.insert(0, "logits" if self.o["level"] == "words" else "token_logits")
+            wanted.insert(0, "logits" if self.o["level"] == "words" else "padded_logits")
         return tuple(wanted)
 
     def pool(self) -> Pool:
         """The teacher's side of the pairs; its embedding's output first."""
         hidden = [0, *(layer for layer, _ in self.hidden_pairs)]
         return teacher_pool(self.kinds, hidden, [layer for layer, _ in self.attention_pairs], self.unit)
-
-    @property
-    def pool_key(self) -> dict[str, Any]:
-        return {"pairs": [self.hidden_pairs, self.attention_pairs], "unit": self.unit}
 
     def collate(self, batch: Batch) -> None:
         if "hard" in self.terms and self.o["level"] == "tokens":
@@ -198,7 +194,7 @@ class Distillation(Objective):
         if self.o["level"] == "words":
             total = squared_error(task_logits(outputs, batch), batch.signals["logits"], aligned(batch))
             return Term(total, "aligned", weight)
-        student, teacher = shortest(outputs.logits, batch.signals["token_logits"], 1)
+        student, teacher = shortest(outputs.logits, batch.signals["padded_logits"], 1)
         mask, per = self.mask(batch, student.shape[1])
         return Term(squared_error(student, teacher, mask), per, weight)
 
@@ -206,7 +202,7 @@ class Distillation(Objective):
         """The embedding's term and the sum over the pairs of layers, each state under its projection."""
         projected = {layer: (self.project_hidden if layer else self.project_embedding)(states[layer].float())
                      for layer in {0, *(layer for _, layer in self.hidden_pairs)}}
-        teacher = batch.signals["hidden_states"].unbind(1)
+        teacher = batch.signals["layer_states"].unbind(1)
         if self.unit == "words":
             assert batch.words is not None
             projected = {layer: at_words(state, batch.words) for layer, state in projected.items()}
@@ -223,7 +219,7 @@ class Distillation(Objective):
 
     def attention(self, attentions: Sequence[Tensor], batch: Batch, weight: float) -> Term:
         total = torch.zeros(())
-        for (_, layer), target in zip(self.attention_pairs, batch.signals["attentions"].unbind(1), strict=True):
+        for (_, layer), target in zip(self.attention_pairs, batch.signals["layer_attentions"].unbind(1), strict=True):
             own, target = shortest(*shortest(attentions[layer - 1], target, 2), 3)
             total = total + attention_error(own, target, self.mask(batch, own.shape[2])[0])
         return Term(total, "examples", weight)
@@ -303,6 +299,7 @@ class NerKD(Method):
     """Fine-tuned tagger -> augmented sentences -> BiLSTM or TinyBERT on the teacher's logits (and layers)."""
 
     name = "ner_kd"
+    version = 1
     title = "BioBERT distillation: BC2GM tagging with BiLSTM and TinyBERT"
     citation = ("biobert-distillation (dsashulya, 2021; no paper); TinyBERT: Jiao et al. 2020, arXiv 1909.10351; "
                 "augmentation: Dai and Adel 2020, arXiv 2010.11683")
@@ -396,7 +393,8 @@ class NerKD(Method):
         if isinstance(student.module.config, BiLSTMConfig):
             student = self.shaped(student, teacher, lab.seed_for("init", student.name))
         if student.key != lab.student().key:
-            lab.also(lab.finetune(student, role="control"), f"{student.name} as built here{NO_TEACHER}")
+            alone = lab.finetune(student, role=Role.CONTROL)
+            lab.also(alone, f"{student.name} as built here, no teacher", role=Role.CONTROL)
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
         if not o.distillation:
             labels_only = Distillation(o, ("hard",))
@@ -409,9 +407,9 @@ class NerKD(Method):
                 widths=(configs[0].hidden_size, configs[1].hidden_size), unit="tokens" if same else "words",
                 seed=lab.seed_for("projections"))
             everything = (*examples, *lab.unlabelled)
-            plain = objective.kinds == ("logits",)
-            pool, pool_key = (None, None) if plain else (objective.pool(), objective.pool_key)
-            signals = lab.signals(teacher, objective.kinds, examples=everything, pool=pool, pool_key=pool_key)
+            pool = None if objective.kinds == ("logits",) else objective.pool()
+            signals = lab.signals(teacher, objective.kinds, examples=everything, pool=pool, live=pool is not None,
+                                  hidden_states=objective.hidden_states, attentions=objective.attentions)
             return lab.train(student, objective, stage=stage, examples=everything, signals=signals,
                              **self.training(**training))
 

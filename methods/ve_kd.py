@@ -282,6 +282,7 @@ class VeKD(Method):
     """Expand the vocabulary, distil by masked language modelling on domain text, fine-tune."""
 
     name = "ve_kd"
+    version = 1
     title = "VE-KD: Vocabulary-Expansion Knowledge-Distillation for Training Smaller Domain-Specific Language Models"
     citation = "Gao, Yamasaki, Imoto 2024, Findings of EMNLP 2024, 884"
     equations = """

@@ -98,8 +98,8 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
         own = copy.deepcopy(student.module)
         aligner = Aligner(teacher, student, length, most=options.cs_max_len, rule=options.spans, attn_align=options.attn_align)
         objective = CodeSwitched(options, teacher.module.config, own.config, length, aligner)
-        signals = house.signals(teacher, ("word_hidden", "word_attention"), pool=objective.teacher_signals, hidden_states=True,
-                                attentions=True, pool_key=name)
+        signals = house.signals(teacher, ("word_hidden", "word_attention"), pool=objective.words.teacher_signals,
+                                hidden_states=True, attentions=True)
         learner = Model(own, student.tokenizer, "student", "student")
         return Ours(house, learner, objective, batch_size=batch_size, max_length=length, signals=signals)
 

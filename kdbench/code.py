@@ -1,0 +1,339 @@
+"""Which code made a figure: versions of what is built in, hashes of everything else.
+
+A figure is stale when the code behind it means something else now. For built-in code that is a number,
+`version = N` on a method and `VERSIONS` for the core, so that ids survive a move of files. A number can be
+forgotten, so `code.json` keeps a digest of the syntax tree beside it: where the two do not agree any more,
+the digest itself takes the place of the number (code that somebody edited has figures of its own), and a
+test fails until the number is raised or the change is confirmed as one of form:
+
+    python -m kdbench.code            # what changed
+    python -m kdbench.code --confirm  # the digests of today's code, beside today's numbers
+
+Code from elsewhere (plugins, scripts, notebooks) has no number: it is known by the hash of its file and of
+the files beside it that it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import linecache
+import sys
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdbench.errors import BadInput
+from kdbench.identity import digest
+from kdbench.registry import METHODS
+
+ROOT = Path(__file__).resolve().parent
+KEPT = ROOT / "code.json"
+
+# Raise a number when a change to its files changes what they compute.
+VERSIONS = {"training": 1, "scoring": 1}
+CORE = {
+    "training": ("losses", "objective", "mlm", "batching", "textfile", "fit", "signals", "lab", "cpu", "identity",
+                 "models", "bilstm", "gelu_head", "vocabulary", "zoo"),
+    "scoring": ("metrics", "tags"),
+}
+# What these packages define is theirs: their versions stand in a record's provenance.
+LIBRARIES = frozenset({
+    "accelerate", "datasets", "huggingface_hub", "numpy", "pandas", "safetensors", "scipy", "seqeval", "sklearn",
+    "tokenizers", "torch", "transformers",
+}) | sys.stdlib_module_names
+
+
+# --- syntax trees -----------------------------------------------------------------------------------
+
+
+def shape(node: Any) -> Any:
+    """A syntax tree as nested lists, without comments, docstrings, type hints of functions and positions.
+
+    Written out here, as `ast.dump` differs between versions of Python.
+    """
+    if isinstance(node, list):
+        return [shape(item) for item in node]
+    if isinstance(node, ast.Constant):
+        return ["Constant", type(node.value).__name__, repr(node.value)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    found: list[Any] = [type(node).__name__]
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if name in ("ctx", "type_comment", "returns") or (isinstance(node, ast.arg) and name == "annotation"):
+            continue
+        if name == "body" and isinstance(value, list):
+            value = without_docstring(value)
+        if value is not None and value != []:
+            found.append([name, shape(value)])
+    return found
+
+
+def without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    return [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+                                    and isinstance(s.value.value, str))]
+
+
+class Module:
+    """One source file: its definitions at top level by name, and where its imported names come from."""
+
+    def __init__(self, path: Path):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.definitions: dict[str, list[ast.AST]] = {}
+        self.imported: dict[str, tuple[str, str]] = {}
+        for statement in tree.body:
+            for name in defined(statement):
+                self.definitions.setdefault(name, []).append(statement)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    self.imported[alias.asname or alias.name] = (node.module, alias.name)
+
+
+def defined(statement: ast.stmt) -> list[str]:
+    """The names that a statement at top level defines; calls that register something have one of their own."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    if isinstance(statement, ast.Import | ast.ImportFrom) or not without_docstring([statement]):
+        return []
+    return ["<module>"]
+
+
+@cache
+def module_of(path: Path) -> Module:
+    return Module(path)
+
+
+def core_digest(part: str) -> str:
+    """Digest of all that the files of one part of the core define, whatever the files are called."""
+    found = []
+    for name in CORE[part]:
+        for definition, statements in module_of(ROOT / f"{name}.py").definitions.items():
+            found.append([definition, [shape(statement) for statement in statements]])
+    return digest(sorted(found, key=json.dumps))
+
+
+def method_file(module: str) -> Path | None:
+    """The file of `kdbench.methods.NAME`; None for any other module."""
+    package, _, name = module.rpartition(".")
+    if package != "kdbench.methods":
+        return None
+    folders = (ROOT.parent / "methods", ROOT / "methods")  # in a clone, and installed
+    return next((path for folder in folders if (path := folder / f"{name}.py").is_file()), None)
+
+
+def reached_digest(module: str, name: str) -> str:
+    """Digest of a definition of a method's file and of all that it uses, directly or not, of the methods' files.
+
+    What it uses of the core is known by the core's version.
+    """
+    waiting, seen, found = [(module, name)], set(), []
+    while waiting:
+        place = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        if whole := method_file(".".join(place)):  # the module itself is what was imported
+            waiting += [(".".join(place), each) for each in module_of(whole).definitions]
+        if (path := method_file(place[0])) is None:
+            continue
+        source = module_of(path)
+        statements = source.definitions.get(place[1])
+        if statements is None:
+            if place[1] in source.imported:
+                waiting.append(source.imported[place[1]])
+            continue
+        found.append([place[1], [shape(statement) for statement in statements]])
+        for used in names_in(statements):
+            waiting.append(source.imported.get(used, (place[0], used)))
+        waiting.append((place[0], "<module>"))
+    return digest(sorted(found, key=json.dumps))
+
+
+def names_in(statements: list[ast.AST]) -> set[str]:
+    return {node.id for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+# --- what is kept beside the numbers --------------------------------------------------------------
+
+
+@cache
+def kept() -> dict[str, dict[str, Any]]:
+    """By part of the core and by method: its version and the digest that goes with it."""
+    return json.loads(KEPT.read_text(encoding="utf-8"))
+
+
+def places() -> dict[str, tuple[str, str]]:
+    """By built-in method, the module and name of its class; imports none of them."""
+    found = {}
+    for entry in METHODS.entries():
+        if isinstance(entry.where, str):
+            module, _, name = entry.where.partition(":")
+            found[entry.name] = (module, name)
+    return found
+
+
+@cache
+def core(part: str) -> int | str:
+    """The version of a part of the core; its digest where the code is not that of the version."""
+    found = core_digest(part)
+    return VERSIONS[part] if kept().get(part) == {"version": VERSIONS[part], "digest": found} else found
+
+
+@cache
+def built_in(name: str) -> int | str:
+    """The version of a built-in method; its digest where the code is not that of the version."""
+    module, attribute = places()[name]
+    found, stated = reached_digest(module, attribute), stated_version(module, attribute)
+    return stated if kept().get(name) == {"version": stated, "digest": found} else found
+
+
+def stated_version(module: str, name: str) -> int:
+    """`version = N` of a method's class, read from its file without importing it."""
+    path = method_file(module)
+    assert path is not None
+    for statement in module_of(path).definitions[name]:
+        for line in getattr(statement, "body", ()):
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "version":
+                return int(ast.literal_eval(line.value))
+    return 1
+
+
+def current() -> dict[str, dict[str, Any]]:
+    """What `code.json` says when it is up to date."""
+    found: dict[str, dict[str, Any]] = {}
+    for part, version in VERSIONS.items():
+        found[part] = {"version": version, "digest": core_digest(part)}
+    for name, (module, attribute) in places().items():
+        found[name] = {"version": stated_version(module, attribute), "digest": reached_digest(module, attribute)}
+    return found
+
+
+def outdated() -> list[str]:
+    """One line for each version whose digest is not that of today's code."""
+    lines = []
+    for name, now in current().items():
+        before = kept().get(name)
+        if before == now:
+            continue
+        if before and before["version"] == now["version"]:
+            lines.append(f"{name}: the code changed and its version is still {now['version']}; raise the version where "
+                         "figures change, then `python -m kdbench.code --confirm`")
+        else:
+            lines.append(f"{name}: version {now['version']} has no digest yet; `python -m kdbench.code --confirm`")
+    return lines + [f"{name}: is gone; `python -m kdbench.code --confirm`" for name in kept().keys() - current().keys()]
+
+
+# --- code from anywhere -----------------------------------------------------------------------------
+
+
+def code_of(thing: Any) -> Any:
+    """What a class or function is known by: nothing for libraries and the core, whose versions stand elsewhere; versions
+    or a digest for what the methods' files define; its name and the hash of its file for all else.
+
+    Raises `BadInput` where there is no source to hash.
+    """
+    module = getattr(thing, "__module__", None) or "builtins"
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    if module.partition(".")[0] in LIBRARIES:
+        return f"{module}.{name}"
+    if module.partition(".")[0] == "kdbench" and not module.startswith(("kdbench.methods.", "kdbench.tasks.")):
+        return name
+    if method_file(module) is not None:
+        owners = {owner: built_in(owner) for owner, place in places().items() if place[0] == module}
+        top = name.partition(".")[0]
+        return {"name": name, "code": owners or reached_digest(module, top)}
+    return {"name": name, "code": source_hash(module, thing)}
+
+
+@lru_cache(maxsize=None)
+def file_hash(path: Path) -> str:
+    """Hash of a Python file and of the files beside it that it imports, directly or not. Their place does not matter."""
+    waiting, seen = [path], {path}
+    hashes = []
+    while waiting:
+        current = waiting.pop()
+        content = current.read_bytes()
+        hashes.append([current.name, hashlib.sha256(content).hexdigest()])
+        for other in imported_beside(current, content):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return digest([hashes[0], sorted(hashes[1:])])
+
+
+def imported_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """The files beside `path` that it imports: modules and packages of its own folder."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"{path}: is no Python file ({error})") from None
+    for node in ast.walk(tree):
+        folder = path.parent
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            for _ in range(node.level - 1):
+                folder = folder.parent
+            own = [node.module] if node.module else []
+            names = own + [".".join([*own, alias.name]) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] != "kdbench":
+                yield from files_of(folder, name.split("."))
+
+
+def files_of(folder: Path, parts: list[str]) -> Iterator[Path]:
+    for depth in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:depth])
+        for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+            if candidate.is_file():
+                yield candidate.resolve()
+
+
+def source_hash(module: str, thing: Any) -> str:
+    """Hash of the source that `thing` was made from: as it was when its module was imported."""
+    loaded = sys.modules.get(module)
+    if remembered := getattr(loaded, "__kdbench_source__", None):
+        return remembered
+    path = getattr(loaded, "__file__", None)
+    if path and Path(path).is_file():
+        return file_hash(Path(path).resolve())
+    try:
+        linecache.checkcache()
+        return digest(inspect.getsource(thing))
+    except (OSError, TypeError):
+        raise BadInput(f"{getattr(thing, '__qualname__', thing)!s}: its source cannot be found, so what it trains could not "
+                       "be found again by its content; put it into a file and load that with --plugin") from None
+
+
+def method_code(cls: type) -> Any:
+    """What decides a method's procedure: its own code and that of the methods that it builds on, by name."""
+    found = []
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] in LIBRARIES or base.__module__ == "kdbench.method":
+            continue
+        owner = next((name for name, place in places().items() if place == (base.__module__, base.__qualname__)), None)
+        found.append({owner: built_in(owner)} if owner else code_of(base))
+    return found[0] if len(found) == 1 else found
+
+
+def main(words: list[str]) -> int:
+    if "--confirm" in words:
+        KEPT.write_text(json.dumps(current(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return 0
+    lines = outdated()
+    print("\n".join(lines) or "every version has the digest of today's code")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

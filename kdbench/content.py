@@ -1,0 +1,350 @@
+"""What a thing is, by its content: values, functions with what they captured, modules, models.
+
+A stage or a signal is found again by what made it. Whatever cannot be hashed is refused with a sentence, never
+left out: two trainings that differ in it would otherwise share one key, and the second would get the figures of
+the first.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import random
+import re
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from kdbench import cpu
+from kdbench.code import LIBRARIES, code_of
+from kdbench.errors import BadInput
+from kdbench.identity import digest, file_digest
+from kdbench.objective import Objective
+from kdbench.task import Example
+
+PLAIN = (str, int, float, bool, type(None))
+# What every module has, and what the training loop sets on an objective: neither decides what it computes.
+INTERNAL = frozenset(vars(nn.Module())) | {"training", "epoch", "epochs"}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
+    """`value` as JSON that is the same wherever the same value is made; `BadInput`, which names `where`, if there is
+    no such thing."""
+    if isinstance(value, enum.Enum):
+        return [code_of(type(value)), value.name]
+    if type(value) in PLAIN:
+        return value
+    if id(value) in seen:
+        return ["again", len(seen) - seen.index(id(value))]  # a circle, by its length
+    seen = (*seen, id(value))
+    for kinds, describe in DESCRIBED:
+        if isinstance(value, kinds):
+            return describe(value, where, seen)
+    if hasattr(value, "identity") and not isinstance(value, type):
+        return [of_class(type(value), where, seen), known_by(value.identity(), f"{where}.identity()", seen)]
+    if dataclasses.is_dataclass(value) or plain_object(value):
+        return [of_class(type(value), where, seen), attributes(value, where, seen)]
+    raise BadInput(f"{where}: a {type(value).__module__}.{type(value).__qualname__} cannot be hashed, so what depends on it "
+                   "could not be found again by its content; keep what decides in plain values, or give its class a "
+                   "method identity() that returns them")
+
+
+def plain_object(value: Any) -> bool:
+    """Is this an instance of somebody's own class, which is what its attributes are?"""
+    return hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in LIBRARIES
+
+
+def attributes(value: Any, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:
+    """All instance attributes; of a field that names a file the file's content."""
+    files = {f.name for f in dataclasses.fields(value) if f.metadata.get("file")} if dataclasses.is_dataclass(value) else set()
+    found = {}
+    slots = {name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(value, name)}
+    own = {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
+    for name, each in sorted(own.items()):
+        each = Path(each) if name in files and each is not None else each
+        found[name] = known_by(each, f"{where}.{name}", seen)
+    return found
+
+
+def of_mapping(value: Mapping, where: str, seen: tuple[int, ...]) -> Any:
+    pairs = [[known_by(key, f"{where}, a key", seen), known_by(each, f"{where}[{key!r}]", seen)]
+             for key, each in value.items()]
+    return [type(value).__name__, sorted(pairs, key=json.dumps)]
+
+
+def of_sequence(value: Sequence, where: str, seen: tuple[int, ...]) -> Any:
+    return [known_by(each, f"{where}[{i}]", seen) for i, each in enumerate(value)]
+
+
+def of_set(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return ["set", sorted((known_by(each, where, seen) for each in value), key=json.dumps)]
+
+
+def of_bytes(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return ["bytes", hashlib.sha256(value).hexdigest()]
+
+
+def of_array(value: np.ndarray, where: str, seen: tuple[int, ...]) -> Any:
+    if value.dtype.hasobject:
+        return ["array", list(value.shape), known_by(value.ravel().tolist(), where, seen)]
+    return ["array", str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+
+
+def of_tensor(value: torch.Tensor, where: str, seen: tuple[int, ...]) -> Any:
+    return ["tensor", str(value.dtype), list(value.shape), hashlib.sha256(tensor_bytes(value)).hexdigest()]
+
+
+def tensor_bytes(value: torch.Tensor) -> Any:
+    """The elements in memory order, as something that can be hashed."""
+    flat = value.detach().to("cpu").contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
+
+
+def of_path(value: Path, where: str, seen: tuple[int, ...]) -> Any:
+    if not value.is_file():
+        raise BadInput(f"{where}: {value}: no such file, so its content cannot be hashed; a path itself decides nothing")
+    return ["file", file_digest(value)]
+
+
+def of_random(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    state = {random.Random: lambda: list(value.getstate()[1]), np.random.Generator: lambda: value.bit_generator.state,
+             torch.Generator: lambda: value.get_state()}
+    read = next(read for kind, read in state.items() if isinstance(value, kind))
+    return [type(value).__name__, known_by(read(), where, seen)]
+
+
+def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> Any:
+    """Its source, its instructions (several lambdas of a file have one name), defaults, the values that it captured, and
+    the plain values among the globals that it reads."""
+    found: dict[str, Any] = {"function": code_of(value)}
+    if not isinstance(found["function"], dict):  # of a library or of the core
+        return found
+    found["instructions"] = instructions(value.__code__)
+    found["defaults"] = known_by([value.__defaults__, value.__kwdefaults__], f"the defaults of {where}", seen)
+    captured = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+    found["captured"] = {name: known_by(cell.cell_contents, f"{name}, which {where} captured", seen)
+                         for name, cell in captured if not empty(cell)}
+    read = sorted(names_read(value.__code__) & value.__globals__.keys())
+    found["globals"] = {name: each for name in read if simple(each := value.__globals__[name])}
+    return found
+
+
+def empty(cell: Any) -> bool:
+    """Was the captured variable not set yet, as that of a function that calls itself?"""
+    try:
+        cell.cell_contents
+    except ValueError:
+        return True
+    return False
+
+
+def instructions(code: types.CodeType) -> str:
+    """Digest of a function's byte code and constants, those of functions inside it included."""
+    constants = [instructions(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts
+                 if not isinstance(each, frozenset)]
+    sets = sorted(repr(sorted(map(repr, each))) for each in code.co_consts if isinstance(each, frozenset))
+    return digest([code.co_code.hex(), constants, sets, list(code.co_names)])
+
+
+def names_read(code: types.CodeType) -> set[str]:
+    inner = [names_read(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def of_method(value: types.MethodType, where: str, seen: tuple[int, ...]) -> Any:
+    owner = value.__self__
+    return {"method": of_function(value.__func__, where, seen), "of": known_by(owner, f"the owner of {where}", seen)}
+
+
+def of_partial(value: functools.partial, where: str, seen: tuple[int, ...]) -> Any:
+    return {"partial": known_by([value.func, value.args, value.keywords], where, seen)}
+
+
+def of_tokenizer(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return tokenizer_content(value)
+
+
+def of_config(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return config_content(value)
+
+
+def of_module(value: nn.Module, where: str, seen: tuple[int, ...]) -> Any:
+    return module_content(value, where, seen)
+
+
+def of_class(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    """A class by its source; one from elsewhere also by what its functions captured and by its own values."""
+    code = code_of(value)
+    if not isinstance(value, type) or not isinstance(code, dict) or value.__module__.startswith("kdbench.methods."):
+        return ["code", code]
+    members = {}
+    for name, member in sorted(vars(value).items()):
+        if name.startswith("__") and not isinstance(member, types.FunctionType):
+            continue  # made by Python
+        member = unwrapped(member)
+        if isinstance(member, types.FunctionType) and member.__module__ != value.__module__:
+            continue  # made by a library, as those of a data class
+        if not name.startswith("_abc") and not isinstance(member, types.MemberDescriptorType):
+            members[name] = known_by(member, f"{where}.{name}", seen)
+    bases = [known_by(base, where, seen) for base in value.__bases__ if base is not object]
+    return {"class": code, "members": members, "bases": bases}
+
+
+def unwrapped(member: Any) -> Any:
+    """The function behind a class method, static method, property or cached property."""
+    for name in ("__func__", "fget", "func"):
+        if isinstance(inner := getattr(member, name, None), types.FunctionType):
+            return inner
+    return member
+
+
+def of_text(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return [type(value).__name__, str(value)]
+
+
+def of_pattern(value: re.Pattern, where: str, seen: tuple[int, ...]) -> Any:
+    return ["pattern", value.pattern, value.flags]
+
+
+def of_number(value: np.generic, where: str, seen: tuple[int, ...]) -> Any:
+    return known_by(value.item(), where, seen)
+
+
+def of_example(value: Example, where: str, seen: tuple[int, ...]) -> Any:
+    return ["example", value.key, value.label]
+
+
+def of_namespace(value: types.SimpleNamespace, where: str, seen: tuple[int, ...]) -> Any:
+    return attributes(value, where, seen)
+
+
+def of_derived(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    """Of a class of its own that is a text or a number."""
+    base = next(kind for kind in (str, int, float) if isinstance(value, kind))
+    return [code_of(type(value)), base(value)]
+
+
+def transformers_classes() -> tuple[type, type]:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+    return PreTrainedConfig, PreTrainedTokenizerBase
+
+
+CONFIG, TOKENIZER = transformers_classes()
+
+# The first kind that fits describes a value.
+DESCRIBED: tuple[tuple[Any, Any], ...] = (
+    (type, of_class),
+    (Example, of_example),
+    (TOKENIZER, of_tokenizer),
+    (CONFIG, of_config),
+    (nn.Module, of_module),
+    (torch.Tensor, of_tensor),
+    (np.ndarray, of_array),
+    (np.generic, of_number),
+    ((torch.dtype, torch.device, np.dtype, range, complex), of_text),
+    (Path, of_path),
+    ((random.Random, np.random.Generator, torch.Generator), of_random),
+    (types.FunctionType, of_function),
+    (types.MethodType, of_method),
+    (functools.partial, of_partial),
+    (types.BuiltinFunctionType, of_class),
+    (re.Pattern, of_pattern),
+    ((bytes, bytearray), of_bytes),
+    (types.SimpleNamespace, of_namespace),
+    (Mapping, of_mapping),
+    ((set, frozenset), of_set),
+    ((list, tuple, collections.deque), of_sequence),
+    ((str, int, float), of_derived),
+)
+
+
+# --- models -----------------------------------------------------------------------------------------
+
+
+def module_content(module: nn.Module, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Class, weights, hooks and attributes of a module and of its parts.
+
+    A library's own module is what its class, configuration and weights make it; of its other attributes only plain
+    values are read, such as the share of a dropout.
+    """
+    parts = {}
+    for name, part in module.named_modules():
+        place = f"{where}.{name}" if name else where
+        kind = nn.Dropout if type(part) is cpu.Dropout else type(part)  # faster, with the same result
+        library = kind.__module__.partition(".")[0] in LIBRARIES
+        own = {}
+        for key, value in sorted(vars(part).items()):
+            if key in INTERNAL or key == "config" or (library and (key.startswith("_") or not simple(value))):
+                continue
+            own[key] = known_by(value, f"{place}.{key}", seen)
+        parts[name] = [known_by(kind, place, seen), own, hooks_of(part, place, seen)]
+    config = getattr(module, "config", None)
+    return {"parts": digest(parts), "weights": weights_hash(module),
+            "config": config_content(config) if isinstance(config, CONFIG) else None}
+
+
+def hooks_of(part: nn.Module, where: str, seen: tuple[int, ...]) -> list[Any]:
+    """The hooks of somebody's own; those of a library (transformers collects hidden states by them) change no value."""
+    hooks = [hook for name in HOOKS for hook in getattr(part, name, {}).values()]
+    return [known_by(hook, f"a hook of {where}", seen) for hook in hooks
+            if (getattr(hook, "__module__", None) or "").partition(".")[0] not in LIBRARIES]
+
+
+def simple(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(simple(each) for each in value)
+    if isinstance(value, dict):
+        return all(simple(key) and simple(each) for key, each in value.items())
+    return type(value) in PLAIN
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers of a module: names, types, shapes and bytes."""
+    found = hashlib.sha256()
+    for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape), tensor.requires_grad]).encode())
+        found.update(tensor_bytes(tensor))
+    return found.hexdigest()
+
+
+def config_content(config: Any) -> dict[str, Any]:
+    """A model's configuration without what tells where it came from and by which version it was saved."""
+    outside = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+    kept = {key: value for key, value in config.to_dict().items() if key not in outside}
+    return json.loads(json.dumps(kept, default=str, sort_keys=True))
+
+
+def tokenizer_content(tokenizer: Any) -> str:
+    """How a tokenizer cuts and numbers texts: its rules, vocabulary and special tokens.
+
+    Truncation and padding are set by whoever calls it and left as they were by the last call, so that they are no part.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise BadInput(f"{type(tokenizer).__name__}: a tokenizer without tokenizer.json cannot be hashed")
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules["truncation"] = rules["padding"] = None
+    special = {name: str(value) for name, value in tokenizer.special_tokens_map.items()}
+    return digest([rules, special, tokenizer.padding_side, tokenizer.truncation_side, list(tokenizer.model_input_names)])
+
+
+def model_content(model: Any) -> dict[str, Any]:
+    """What decides how a `Model` reads a text and goes on learning: module, tokenizer, hidden ids, partner."""
+    return {"module": module_content(model.module, f"model {model.name}"), "tokenizer": tokenizer_content(model.tokenizer),
+            "hidden_ids": list(model.hidden_ids), "partner": model_content(model.partner) if model.partner else None}
+
+
+def objective_content(objective: Objective) -> dict[str, Any]:
+    """The code of an objective and of the classes that it builds on, its attributes, its parts with their first weights."""
+    bases = [code_of(base) for base in type(objective).__mro__ if issubclass(base, Objective)]
+    return {"code": bases, **module_content(objective, f"objective {type(objective).__name__}")}
