@@ -10,8 +10,8 @@ from typing import Any
 
 from kdbench import store
 from kdbench.errors import BadInput, Skip, one_line
+from kdbench.plugins import load_plugins
 from kdbench.progress import say
-from kdbench.registry import load_plugins
 from kdbench.runner import REST, Job, Request, Runner, plan
 from kdbench.suite import Planned, Suite
 
@@ -42,7 +42,8 @@ def request_of(cell: Planned, data_dir: Path | None) -> Request:
     return Request(settings=dict(cell.settings), data_dir=data_dir, unlabelled=Path(unlabelled) if unlabelled else None, **fields)
 
 
-def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = None) -> list[Cell]:
+def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = None, device: str = "auto",
+             download: bool = True) -> list[Cell]:
     """All jobs of a suite with their controls, each once; what cannot run says why."""
     if suite.data == "lookalike":
         data_dir = None
@@ -56,7 +57,7 @@ def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = 
                 found[name] = Cell(request, seed, None, planned, missing=note)
                 continue
             try:
-                for job in plan(request, [seed], controls=planned.controls):
+                for job in plan(request, [seed], controls=planned.controls, device=device, download=download):
                     if job.cell.id not in found or job.role == "method":
                         found[job.cell.id] = Cell(request, seed, job, planned)
             except BadInput as error:
@@ -130,7 +131,7 @@ def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]
         request[name] = local(request[name]) if request[name] else None
     request["files"] = {k: local(v) for k, v in request["files"].items()}
     return {"request": request, "seed": cell.seed, "id": cell.job.cell.id, "results_dir": local(runner.folder), "device": runner.device,
-            "overwrite": runner.overwrite, "label": label, "profile": runner.profile, "tracker": runner.tracker,
+            "overwrite": runner.overwrite, "renew": runner.renew, "label": label, "profile": runner.profile, "tracker": runner.tracker,
             "threads": runner.threads or cpus,
             "environment": {name: value for name, value in os.environ.items() if name.startswith("KDBENCH_")}}
 
@@ -148,9 +149,10 @@ def work(told: dict[str, Any]) -> dict[str, Any]:
     request = Request(**{**given, "data_dir": Path(given["data_dir"]) if given["data_dir"] else None,
                          "unlabelled": Path(given["unlabelled"]) if given["unlabelled"] else None,
                          "files": {k: Path(v) for k, v in given["files"].items()}})
-    job = next((job for job in plan(request, [told["seed"]]) if job.cell.id == told["id"]), None)
+    job = next((job for job in plan(request, [told["seed"]], device=told["device"]) if job.cell.id == told["id"]), None)
     if job is None:
-        raise BadInput(f"{request.method} on {request.task}: data or models are not the same here as where the suite was started")
-    runner = Runner(Path(told["results_dir"]), device=told["device"], overwrite=told["overwrite"], threads=told["threads"],
-                    profile=told["profile"], tracker=told["tracker"])
+        raise BadInput(f"{request.method} on {request.task}: data, models, code or the kind of device are not the same here as where "
+                       "the suite was started (where only the workers have GPUs, start it with --device cuda)")
+    given = {name: told[name] for name in ("device", "overwrite", "renew", "threads", "profile", "tracker")}
+    runner = Runner(Path(told["results_dir"]), **given)
     return attempt(Cell(request, told["seed"], job, Planned({}, {}, ())), runner, told["label"])

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from kdbench import __version__
 from kdbench.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
-from kdbench.registry import METHODS, load_plugins, unknown
+from kdbench.registry import METHODS, unknown
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 
@@ -40,9 +40,20 @@ def obey(words: Sequence[str]) -> int | None:
         parser().print_help()
         return BAD_INPUT
     if getattr(args, "plugin", None):  # workers read the variable
-        os.environ["KDBENCH_PLUGINS"] = os.pathsep.join(str(Path(path).absolute()) for path in args.plugin)
-    load_plugins()
+        before = [os.environ["KDBENCH_PLUGINS"]] if os.environ.get("KDBENCH_PLUGINS") else []
+        os.environ["KDBENCH_PLUGINS"] = os.pathsep.join([*before, *(str(Path(path).absolute()) for path in args.plugin)])
+    if plugins_named():
+        from kdbench.plugins import load_plugins
+
+        load_plugins()
     return args.do(args)
+
+
+def plugins_named() -> bool:
+    """Is there any plugin, named by the variable or offered by an installed package?"""
+    from importlib.metadata import entry_points
+
+    return bool(os.environ.get("KDBENCH_PLUGINS") or entry_points(group="kdbench"))
 
 
 def unrecognised(word: str, verb: str | None) -> str:
@@ -255,7 +266,7 @@ def do_run(args: argparse.Namespace) -> int:
     teacher, student = args.teacher or "tiny-teacher", args.student or "tiny-student"
     request = Request(args.method, args.task, teacher, student, args.variant, chosen, given, task_chosen,
                       args.recipe, data_dir, files, args.unlabelled)
-    jobs = plan(request, seeds, controls=not args.no_controls)
+    jobs = plan(request, seeds, controls=not args.no_controls, device=args.device, download=not args.dry_run)
     planned = Planned({"method": args.method, "task": args.task, "options": chosen}, given, tuple(seeds))
     suite = Suite(f"{args.method} on {args.task}", "one configuration", (planned,))
     cells = [Cell(request, job.cell.seed, job, planned) for job in jobs]
@@ -306,7 +317,7 @@ def run_suite(args: argparse.Namespace) -> int:
     from kdbench.cells import cells_of
     from kdbench.runner import Runner
 
-    cells = cells_of(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None)
+    cells = cells_of(suite, data_dir, parse_seeds(args.seeds) if args.seeds else None, args.device, not args.dry_run)
     if args.dry_run:
         print(grid.dry_run(suite, cells, args.results_dir, args.engine, args.tracker))
         return DONE

@@ -22,7 +22,7 @@ import json
 import linecache
 import sys
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,7 @@ def code_of(thing: Any) -> Any:
     return {"name": name, "code": source_hash(module, thing)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def file_hash(path: Path) -> str:
     """Hash of a Python file and of the files beside it that it imports, directly or not. Their place does not matter."""
     waiting, seen = [path], {path}

@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import functools
 import hashlib
+import inspect
 import json
 import random
 import re
@@ -131,21 +132,14 @@ def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) ->
         return found
     found["instructions"] = instructions(value.__code__)
     found["defaults"] = known_by([value.__defaults__, value.__kwdefaults__], f"the defaults of {where}", seen)
-    captured = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
-    found["captured"] = {name: known_by(cell.cell_contents, f"{name}, which {where} captured", seen)
-                         for name, cell in captured if not empty(cell)}
+    try:
+        captured = inspect.getclosurevars(value).nonlocals
+    except ValueError:
+        raise BadInput(f"{where}: captures a variable that has no value yet, so it cannot be hashed; set it before") from None
+    found["captured"] = {name: known_by(each, f"{name}, which {where} captured", seen) for name, each in captured.items()}
     read = sorted(names_read(value.__code__) & value.__globals__.keys())
     found["globals"] = {name: each for name in read if simple(each := value.__globals__[name])}
     return found
-
-
-def empty(cell: Any) -> bool:
-    """Was the captured variable not set yet, as that of a function that calls itself?"""
-    try:
-        cell.cell_contents
-    except ValueError:
-        return True
-    return False
 
 
 def instructions(code: types.CodeType) -> str:
@@ -163,7 +157,7 @@ def names_read(code: types.CodeType) -> set[str]:
 
 def of_method(value: types.MethodType, where: str, seen: tuple[int, ...]) -> Any:
     owner = value.__self__
-    return {"method": of_function(value.__func__, where, seen), "of": known_by(owner, f"the owner of {where}", seen)}
+    return {"method": known_by(value.__func__, where, seen), "of": known_by(owner, f"the owner of {where}", seen)}
 
 
 def of_partial(value: functools.partial, where: str, seen: tuple[int, ...]) -> Any:

@@ -27,6 +27,15 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
+def record_id(cell: dict[str, Any], content: dict[str, Any]) -> str:
+    """The id of a record: the hash of its cell (names, options, settings) and of what no name shows.
+
+    cell     a record's `cell`
+    content  a record's `content`: digests of data and models, versions of the code, the device's type
+    """
+    return digest({"cell": cell, "content": content})
+
+
 def file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -29,8 +29,10 @@ from kdbench.mlm import MaskedLM, unlabelled
 from kdbench.models import Head, Model, Role, Source, build, cut
 from kdbench.objective import Objective
 from kdbench.progress import Phases, Progress, say
+from kdbench.signals import Teacher
 from kdbench.spec import Settings
 from kdbench.task import Data, Example, Task
+
 
 @dataclass
 class Workshop:
@@ -80,7 +82,7 @@ class Lab:
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     others: list[tuple[str, Model]] = field(default_factory=list)
-    givers: dict[str, signals.Teacher | None] = field(default_factory=dict)
+    givers: dict[str, Teacher | None] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _built: dict[Any, Model] = field(default_factory=dict)
@@ -312,7 +314,7 @@ class Lab:
         """
         examples = self.data.train if examples is None else examples
         s = self.settings
-        giver = signals.Teacher(teacher, kinds, self.task.kind, s.max_length, device=self.accelerator.device,
+        giver = Teacher(teacher, kinds, self.task.kind, s.max_length, device=self.accelerator.device,
                                 autocast=lambda: self.autocast(teacher), pool=pool, hidden_states=hidden_states, attentions=attentions)
         teacher.module.to(self.accelerator.device)
         key = self.signals_key(giver, examples)
@@ -339,7 +341,7 @@ class Lab:
         self.givers[f"{teacher.name}: {'+'.join(kinds)}"] = giver
         return made
 
-    def signals_key(self, giver: signals.Teacher, examples: Sequence[Example]) -> str:
+    def signals_key(self, giver: Teacher, examples: Sequence[Example]) -> str:
         """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool, the precision."""
         return digest({
             "code": code.core("training"), "teacher": model_content(giver.model),

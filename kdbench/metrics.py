@@ -59,6 +59,7 @@ class Metric:
     finish: Callable[[ndarray], ndarray] | None = None
     direct: Callable[[Any, Any, Info], float] | None = None
     higher_is_better: bool = True
+    version: int = 1  # raise it when the metric means something else; ids of the records that have it change
 
     def score(self, gold: Any, predicted: Any, info: Info) -> float:
         if self.counts is not None and self.finish is not None:
@@ -154,6 +155,17 @@ def metric_of(task: Task, name: str) -> Metric:
     if task.kind not in metric.kinds:
         raise BadInput(f"metric {name} is for {' and '.join(metric.kinds)}, but task {task.name} is {task.kind}")
     return metric
+
+
+def code_of_metric(name: str) -> Any:
+    """The version of a metric; for one that a plugin added, its functions' code."""
+    metric = METRICS[name]
+    functions = [f for f in (metric.counts, metric.finish, metric.direct) if f is not None]
+    if all(f.__module__ == __name__ for f in functions):
+        return metric.version
+    from kdbench.code import code_of
+
+    return [code_of(f) for f in functions]
 
 
 def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from kdbench.convert import spelling
-from kdbench.errors import BadInput
+from kdbench.errors import BadInput, one_line
 from kdbench.folders import damage
 from kdbench.identity import digest, file_digest
 from kdbench.registry import unknown
@@ -93,7 +93,25 @@ class Source:
             return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher"}
         if self.folder:
             return {"folder": folder_identity(self.folder)}
-        return {"hub": self.hub} if self.hub else {"recipe": self.recipe}
+        if self.hub:
+            found = on_disk(self.hub)
+            return {"hub": self.hub, **({"folder": folder_identity(found)} if found else {})}
+        return {"recipe": self.recipe}
+
+
+def fetch(source: Source) -> None:
+    """Bring a model of the hub onto this machine: a name alone does not say which weights are there today."""
+    if source.base is not None:
+        fetch(source.base)
+    if not source.hub or source.folder:
+        return
+    wanted = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
+              *VOCABULARIES, "merges.txt"]
+    try:
+        snapshot_download(source.hub, allow_patterns=wanted)
+    except Exception as error:  # offline, not found, not allowed: each library below has its own errors
+        raise BadInput(f"model {source.name}: cannot be had from the hub ({one_line(error)}); give a local folder, or put one of that "
+                       "name into the folder that KDBENCH_MODELS names") from error
 
 
 def resolve(name: str) -> Source:

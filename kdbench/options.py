@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import BadInput
+from kdbench.identity import file_digest
 from kdbench.registry import unknown
 
 VARIANTS = ("corrected", "published")
@@ -117,6 +118,20 @@ def convert(name: str, value: Any, hint: Any) -> Any:
 
 def noun(hint: type) -> str:
     return {int: "whole number", float: "number", str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def recorded(given: Any) -> dict[str, Any]:
+    """An instance of an options class as a record keeps it: a file by its content, as ``sha256:...``, never by its path."""
+    found = dataclasses.asdict(given)
+    for field in dataclasses.fields(given):
+        if field.metadata.get("file") and found[field.name] is not None:
+            found[field.name] = by_content(found[field.name])
+    return found
+
+
+def by_content(path: str | Path) -> str:
+    """What stands for a file in records: the beginning of its SHA-256."""
+    return f"sha256:{file_digest(Path(path))[:24]}"
 
 
 def describe(cls: type) -> list[dict[str, Any]]:

@@ -9,13 +9,9 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kdbench.errors import BadInput
 
@@ -40,8 +36,11 @@ class Entry:
 class Registry:
     """Names of one noun, loud on duplicates and helpful on misses."""
 
+    all: ClassVar[list[Registry]] = []
+
     def __init__(self, noun: str, entries: Iterable[Entry] = ()):
         self.noun = noun
+        Registry.all.append(self)
         self._entries: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
         for entry in entries:
@@ -90,39 +89,6 @@ def unknown(noun: str, name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown {noun} {name!r}{meant} (valid: {', '.join(valid)})"
-
-
-def load_plugin(path: str | Path) -> None:
-    """Import a file that registers methods, tasks or models."""
-    path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"plugin {path}: no such file")
-    name = f"kdbench_plugin_{path.stem}"
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"plugin {path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and multiprocessing look the module up by name
-    try:
-        spec.loader.exec_module(module)
-    except BadInput:
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
-
-
-def load_plugins() -> None:
-    """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the entry-point group ``kdbench``."""
-    from importlib.metadata import entry_points
-
-    for path in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):
-        load_plugin(path)
-    for point in entry_points(group="kdbench"):
-        point.load()
 
 
 CLASSIFICATION = ("single", "multi", "regression")

@@ -6,6 +6,7 @@ instead of real data, other files or another number of training rows make anothe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,12 +14,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kdbench import code
 from kdbench.errors import BadInput
 from kdbench.render import Value
 
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
 SPLITS = ("train", "dev", "test")
-NO_TEACHER = ", no teacher"  # how the row ends of a student that a method built itself, trained without a teacher
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Row:
     cell: dict[str, Any]
     role: str
     part: str = ""
+    content: dict[str, Any] = field(default_factory=dict)  # of the record: what no name or option shows
     records: dict[int, dict[str, Any]] = field(default_factory=dict)
     views: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -57,9 +59,18 @@ class Row:
         """Whether this can be deployed: a model or an export of it, not what a method made on its way."""
         return not self.part or any(one["name"] == self.part for record in self.records.values() for one in record.get("artefacts") or ())
 
+    @property
+    def part_role(self) -> str | None:
+        """What a part is: "teacher", "control"; None for an exported form."""
+        return next((view.get("role") for view in self.views.values()), None) if self.part else None
+
+    def same_cell(self, other: Row) -> bool:
+        """Do both come from the same records?"""
+        return (self.cell, self.role, self.content) == (other.cell, other.role, other.content)
+
     @cached_property
     def key(self) -> str:
-        return as_text(self.cell)
+        return as_text([self.cell, self.content])
 
     def scores(self, split: str = "test", metric: str | None = None) -> dict[int, float]:
         """By seed, the main score on `split` or that of `metric`, where there is one."""
@@ -86,6 +97,7 @@ class Group:
     metric: str
     data: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     troubles: list[dict[str, Any]] = field(default_factory=list)
 
@@ -113,7 +125,7 @@ class Group:
                 continue
             settings = as_text(row.cell.get("settings"))
             names: list[tuple[str, ...]] = []
-            if row.method == "finetune":
+            if row.method == "finetune" and row.role != "teacher":
                 names.append(("plain", row.student))
             if row.method == "logit_kd":
                 names.append(("logit", row.student, row.cell.get("teacher") or ""))
@@ -140,12 +152,12 @@ class Group:
 
     def built(self, row: Row) -> Row | None:
         """The part of `row` that is its student as the method built it, without a teacher."""
-        return next((other for other in self.rows if other.part.endswith(NO_TEACHER) and other.cell == row.cell), None)
+        return next((other for other in self.rows if other.part and other.part_role == "control" and row.same_cell(other)), None)
 
     def teacher(self, row: Row) -> Row | None:
         """The fine-tuned teacher that `row` learned from; for a row without a teacher, the group's only one."""
         if row.role == "teacher":  # of its exports, the model that they were made of
-            return next((other for other in self.rows if not other.part and other.cell == row.cell), row)
+            return next((other for other in self.rows if not other.part and row.same_cell(other)), row)
         name = row.cell.get("teacher")
         if name is None:
             names = {key[1] for key in self.controls if key[0] == "teacher"}
@@ -184,11 +196,15 @@ class Section:
         return "; ".join(filter(None, [*said, self.files, *(str(note) for note in data.get("notes") or ())]))
 
 
-def likeness(row: Row, other: Row) -> tuple[bool, int, bool]:
-    """Same teacher (a student cut from it, or over its word pieces, has one even alone), settings, variant."""
+def likeness(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool]:
+    """Same weights to begin with, device, code of the core; same teacher (a student cut from it, or over its word pieces, has
+    one even alone), settings, variant."""
+    weights = other.content.get("student") in (row.content.get("student"), row.content.get("teacher"))
+    device = other.content.get("device") == row.content.get("device")
+    made = [{part: (one.content.get("code") or {}).get(part) for part in code.VERSIONS} for one in (row, other)]
     mine, theirs = row.cell.get("settings") or {}, other.cell.get("settings") or {}
     teacher, variant = (row.cell.get(name) == other.cell.get(name) for name in ("teacher", "variant"))
-    return teacher, sum(theirs.get(k) == v for k, v in mine.items()), variant
+    return weights, device, made[0] == made[1], teacher, sum(theirs.get(k) == v for k, v in mine.items()), variant
 
 
 def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
@@ -202,14 +218,17 @@ def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
             troubles.append(record)
             continue
         metric, options = record["score"]["metric"], cell.get("task_options") or {}
-        protocol = as_text([cell["task"], options, metric, data.get("kind"), data.get("rows"), data.get("sha256")])
-        group = groups.setdefault(protocol, Group(cell["task"], metric, data, options))
+        content = dict(record.get("content") or {})
+        digests = {name: found for name, found in (content.pop("data", None) or {}).items() if name != "domain"}
+        protocol = as_text([cell["task"], options, metric, data.get("kind"), data.get("rows"), data.get("sha256"), digests,
+                            content.pop("task", None)])
+        group = groups.setdefault(protocol, Group(cell["task"], metric, data, options, digests=digests))
         configuration = {key: value for key, value in cell.items() if key not in ("seed", "task_options")}
-        known = as_text(configuration)
+        known = as_text([configuration, content, record["role"] == "teacher"])
         for part, view in parts(record):
             row = rows.get((protocol, known, part))
             if row is None:
-                row = rows[protocol, known, part] = Row(configuration, record["role"], part)
+                row = rows[protocol, known, part] = Row(configuration, record["role"], part, content)
                 group.rows.append(row)
             row.records[cell["seed"]] = record
             row.views[cell["seed"]] = view
@@ -266,9 +285,9 @@ def names(rows: list[Row], chosen: Sequence[Name] = ()) -> list[str]:
         fitting = [name for name in chosen if name.fits(row)]
         if len(fitting) > 1:
             raise BadInput(f"names: {fitting[0].text!r} and {fitting[1].text!r} fit one row ({difference(row, rows)}); say more options")
-        if fitting and sum(fitting[0].fits(other) for other in alike(row, rows)) > 1:
+        if fitting and len({as_text(asked(other)) for other in alike(row, rows) if fitting[0].fits(other)}) > 1:
             raise BadInput(f"names: {fitting[0].text!r} fits several rows of {row.student} ({difference(row, rows)}); say more options")
-        within = fitting[0].text if fitting else difference(row, rows)
+        within = ", ".join(filter(None, (fitting[0].text if fitting else difference(row, rows), *made_by(row, rows))))
         found.append((f"{called(row)} [{within}]" if within else called(row)) + (f": {row.part}" if row.part else ""))
     return found
 
@@ -296,6 +315,38 @@ def difference(row: Row, rows: Sequence[Row]) -> str:
     mine, facts = asked(row), [asked(other) for other in alike(row, rows)]
     differ = sorted({key for other in facts for key in other | mine if other.get(key) != mine.get(key)})
     return ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
+
+
+def made_by(row: Row, rows: Sequence[Row]) -> list[str]:
+    """In words, of which row with the same name and options this is: an earlier version's, or one of edited code; where several
+    are there, with which weights, on which device."""
+    said = old_versions(row)
+    others = [other for other in alike(row, rows) if other is not row and asked(other) == asked(row)]
+    for what, shown in (("student", "student"), ("teacher", "teacher"), ("device", "on"), ("code", "code"), ("unlabelled", "texts")):
+        mine = row.content.get(what)
+        if not (what == "code" and said) and any(other.content.get(what) != mine for other in others):
+            value = mine if what == "device" else hashlib.sha256(as_text(mine).encode()).hexdigest()[:6]
+            said.append(f"{shown} {value}")
+    return said
+
+
+def old_versions(row: Row) -> list[str]:
+    """The versions, of method and core, that made this row and are not today's; code that was edited in place has a digest."""
+    found: dict[str, Any] = {}
+    made = row.content.get("code") or {}
+    for name, version in {**{part: made.get(part) for part in code.VERSIONS}, **methods_in(made.get("method"))}.items():
+        now = code.VERSIONS.get(name) or (code.kept().get(name) or {}).get("version")
+        if isinstance(version, str):
+            found[name] = f"edited code of {name} {version[:6]}"
+        elif version is not None and version != now:
+            found[name] = f"version {version}" + ("" if name == row.method else f" of {name}")
+    return list(found.values())
+
+
+def methods_in(made: Any) -> dict[str, Any]:
+    """The built-in methods among the code of a method, by name."""
+    several = made if isinstance(made, list) else [made]
+    return {name: version for each in several if isinstance(each, dict) and "code" not in each for name, version in each.items()}
 
 
 def as_given(value: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from kdbench import corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
+from kdbench import code, corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
 from kdbench.errors import BadInput, Broken, Skip
 from kdbench.identity import digest
 from kdbench.lab import Lab, Workshop, agreed
 from kdbench.method import Method
 from kdbench.mlm import unlabelled
-from kdbench.models import Model, Source, resolve
+from kdbench.models import Model, Role, Source, fetch, on_disk, resolve
 from kdbench.progress import Phases, say
 from kdbench.registry import METHODS
 from kdbench.serving import Labels
@@ -81,13 +82,46 @@ def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], .
     return corpora.settled(found, data), data, chosen
 
 
-@lru_cache(maxsize=32)
 def identity(source: Source) -> str:
+    """What stands for a model's weights in a record."""
+    return known_weights(source, on_disk(source.hub) if source.hub else None)
+
+
+@lru_cache(maxsize=32)
+def known_weights(source: Source, snapshot: Path | None) -> str:
+    """`identity`, kept for as long as the hub's files of a model stay where they are."""
     return digest(source.identity())
 
 
-def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> list[Job]:
-    """The jobs of a request: controls first, then the method; `BadInput` or `Skip` before anything is written."""
+def device_type(device: str) -> str:
+    """What `device` ("auto", "cpu" or "cuda") is on this machine: figures of a CPU and of a GPU are not the same."""
+    if device != "auto":
+        return device
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None else "cpu"
+
+
+def content_of(role: str, method: Method, task: Task, data: Data, student: Source | None, teacher: Source | None,
+               unlabelled: Sequence[Example], device: str) -> dict[str, Any]:
+    """All that decides a cell's result and that no name, option or setting of it shows."""
+    metrics_code = {name: metrics.code_of_metric(name) for name in dict.fromkeys((task.metric, *task.metrics))}
+    return {
+        "data": data.digests, "unlabelled": digest([e.key for e in unlabelled], 24) if unlabelled else None,
+        "task": {"kind": task.kind, "metric": task.metric, "negative": task.negative, "scheme": task.scheme},
+        "student": identity(student) if student else None, "teacher": identity(teacher) if teacher else None,
+        "code": {"training": code.core("training"), "scoring": code.core("scoring"), "metrics": metrics_code,
+                 "method": code.method_code(type(method))},
+        "device": device,
+        # the very same fine-tuning may be one cell's teacher, with the teacher's rate, and another's control
+        **({"role": "teacher"} if role == "teacher" else {}),
+    }
+
+
+def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, device: str = "auto", download: bool = True) -> list[Job]:
+    """The jobs of a request: controls first, then the method; `BadInput` or `Skip` before anything is written.
+
+    download  bring the models of the hub here, as a cell is known by their weights; without it, by what is here already
+    """
     cls = METHODS.get(request.method)
     method = cls(options.build(cls.Options, request.variant, request.options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
@@ -98,16 +132,18 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
     settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe,
                              most=FEW if student.name in FULL_SIZE else None)
     whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
+    device = device_type(device)
+    for source in (student, *([teacher] if method.uses_teacher or controls or derived(student) else [])) if download else ():
+        fetch(source)
     extra = left_out(whole, data) if str(request.unlabelled) == REST else read_unlabelled(request.unlabelled, task)
 
     def job(role: str, name: str, student: Source, seed: int, method: Method, variant: str, given: dict[str, Any]) -> Job:
         uses = method.uses_teacher or derived(student)
         has = tuple(extra) if method.uses_teacher else ()
-        content = digest({"data": dict(data.sha256), "labels": data.labels, "student": identity(student),
-                          "teacher": identity(teacher) if uses else None, "unlabelled": [e.key for e in has]})
+        content = content_of(role, method, task, data, student, teacher if uses else None, has, device)
         published = any("published" in f["facts"] for f in fields_of(type(method).Options))
         cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
-                    given, settings, asdict(chosen) if chosen else {}, content, len(has))
+                    given, settings, options.recorded(chosen) if chosen else {}, json.loads(json.dumps(content)), len(has))
         own = settings
         if role == "teacher" and settings.teacher_lr is not None:  # its row is the very teacher that the method has
             own = replace(settings, lr=settings.teacher_lr)
@@ -125,8 +161,8 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
                 jobs.append(job("control", "finetune", student, seed, control("finetune"), "corrected", {}))
             if name != "logit_kd" and "logit_kd" in METHODS:
                 other = control("logit_kd")
-                jobs.append(job("control", "logit_kd", student, seed, other, "corrected", asdict(other.options)))
-        jobs.append(job("method", name, student, seed, method, request.variant, asdict(method.options)))
+                jobs.append(job("control", "logit_kd", student, seed, other, "corrected", options.recorded(other.options)))
+        jobs.append(job("method", name, student, seed, method, request.variant, options.recorded(method.options)))
     return list({j.cell.id: j for j in jobs}.values())
 
 
@@ -186,12 +222,14 @@ class Runner:
     """Runs jobs into a results folder.
 
     device     "auto", "cpu" or "cuda"
-    overwrite  run anew what is finished; without it finished cells are kept and failed ones run again
+    overwrite  run anew what is finished, stages and signals too; without it finished cells are kept, failed ones run again
+    renew      with `overwrite`: what was made before this time is made anew (default: now; workers are told)
     tracker    "tensorboard" or "wandb": loss terms by epoch go there
     """
 
     def __init__(self, results_dir: Path, *, device: str = "auto", overwrite: bool = False, threads: int | None = None,
-                 profile: bool = False, tracker: str | None = None):
+                 profile: bool = False, tracker: str | None = None, renew: float | None = None):
+        self.renew = renew if renew is not None else time.time() if overwrite else 0.0
         self.folder, self.device, self.overwrite, self.profile = Path(results_dir), device, overwrite, profile
         self.threads, self.tracker = threads, tracker
         store.check_writable(self.folder)
@@ -199,6 +237,10 @@ class Runner:
             trackers.check(tracker)
         if threads:
             torch.set_num_threads(threads)
+
+    @property
+    def shop(self) -> Workshop:
+        return Workshop(self.folder, self.renew)
 
     @cached_property
     def accelerator(self) -> Any:
@@ -261,7 +303,7 @@ class Runner:
             return True
 
     def lock(self, job: Job) -> FileLock:
-        return Workshop(self.folder).lock(job.cell.id)
+        return self.shop.lock(job.cell.id)
 
     def finished(self, job: Job) -> dict[str, Any] | None:
         """The job's record, if it needs no run."""
@@ -277,7 +319,7 @@ class Runner:
             say(f"{label}{job.cell.label}")
         record = self.header(job)
         lab = Lab(job.task, job.data, job.cell.seed, job.cell.variant, job.settings, job.student, job.teacher,
-                  Workshop(self.folder), self.accelerator, label, job.unlabelled)
+                  self.shop, self.accelerator, label, job.unlabelled)
         arrays: dict[str, np.ndarray] = {}
         try:
             job.method.check(lab)
@@ -311,7 +353,7 @@ class Runner:
         task, data = job.task, job.data
         return {
             "format": store.FORMAT, "id": job.cell.id, "status": "failed", "reason": None, "role": job.role,
-            "cell": job.cell.described(),
+            "cell": job.cell.described(), "content": job.cell.content,
             "data": {"kind": data.kind, "rows": data.rows, "sha256": dict(data.sha256), "published_files": data.published_files,
                      "unit": task.unit, "licence": task.licence, "notes": list(data.notes)},
             "models": {"student": identity(job.student), "teacher": identity(job.teacher) if job.teacher else None},
@@ -340,8 +382,9 @@ class Runner:
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)
-        made = {"name": name, "score": score, "size": self.size(lab, model), "latency": self.latency(lab, model)}
-        if own := [{**stage, "role": "student"} for stage in lab.stages if (stage["key"], stage["role"]) == (model.key, "control")]:
+        made = {"name": name, "role": str(model.role), "score": score, "size": self.size(lab, model), "latency": self.latency(lab, model)}
+        own = [{**stage, "role": "student"} for stage in lab.stages if (stage["key"], stage["role"]) == (model.key, Role.CONTROL)]
+        if own and model.role is Role.CONTROL:
             made["cost"] = {"student_seconds": own[-1]["seconds"], "stages": own[-1:]}
         return made
 
@@ -394,7 +437,7 @@ def run(method: str, task: str, *, seeds: Sequence[int] = (0,), results_dir: str
     data_dir = request.pop("data_dir", None)
     asked = Request(method, task, settings=given, data_dir=Path(data_dir) if data_dir else None,
                     **{name: value for name, value in request.items() if name in known})
-    jobs = plan(asked, list(seeds), controls=controls)
+    jobs = plan(asked, list(seeds), controls=controls, device=device)
     records = Runner(Path(results_dir), device=device, overwrite=overwrite).run(jobs)
     own = [record for record, job in zip(records, jobs, strict=True) if job.role == "method"]
     return own[0] if len(own) == 1 else own

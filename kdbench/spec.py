@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from kdbench.errors import BadInput
-from kdbench.identity import digest
+from kdbench.identity import record_id
 from kdbench.options import check, option
 from kdbench.task import Task
 
-# These change how a run goes, not what comes out, and so take no part in a cell's identity.
-CONVENIENCE = ("checkpoint_seconds", "signal_memory", "latency")
+# These take no part in a cell's identity, each for a reason.
+OUTSIDE = {
+    "checkpoint_seconds": "a resumed training ends with the weights of an undisturbed one, bit for bit",
+    "latency": "how the time of an answer is taken decides no score; the record says which way it was",
+}
+# Records made before there were these stay valid: at their default they are not part of the identity.
+LATER = ("compile", "max_steps", "signal_memory")
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,10 @@ class Settings:
                           choices=("quick", "full", "off"))
 
     def identity(self) -> dict[str, Any]:
-        later = ("compile", "max_steps")  # records made before there were these stay valid
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in CONVENIENCE and (v or k not in later)}
+        """The settings that decide a result, by name."""
+        default = {f.name: f.default for f in dataclasses.fields(self)}
+        return {k: v for k, v in dataclasses.asdict(self).items()
+                if k not in OUTSIDE and not (k in LATER and v == default[k])}
 
 
 def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default", most: int | None = None) -> Settings:
@@ -75,7 +83,10 @@ def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (method, task, teacher, student, seed, options). `content` hashes data and models: what no name shows."""
+    """One (method, task, teacher, student, seed, options), and by `content` all that decides its result and has no name.
+
+    content  digests of the data that are read, of the models, the versions of the code, the device's type
+    """
 
     method: str
     task: str
@@ -86,12 +97,12 @@ class Cell:
     options: dict[str, Any]
     settings: Settings
     task_options: dict[str, Any] = field(default_factory=dict)
-    content: str = ""
+    content: dict[str, Any] = field(default_factory=dict)
     unlabelled: int = 0  # further training examples without a label; `content` knows them
 
-    @property
+    @cached_property
     def id(self) -> str:
-        return digest({**self.described(), "settings": self.settings.identity(), "content": self.content})
+        return record_id(self.described(), self.content)
 
     def described(self) -> dict[str, Any]:
         """The record's `cell`: names and options, no local path."""

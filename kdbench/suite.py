@@ -34,7 +34,7 @@ from typing import Any
 from kdbench import spec
 from kdbench.errors import BadInput
 from kdbench.listing import SUITES, suites
-from kdbench.options import build
+from kdbench.options import build, by_content
 from kdbench.registry import METHODS, unknown
 from kdbench.reported import as_option
 from kdbench.rows import as_given
@@ -269,4 +269,11 @@ def name_of(model: str) -> str:
 def agrees(given: dict[str, Any], found: dict[str, Any] | None) -> bool:
     """Does every value that the file gives stand in the record? Settings that decide no result do not stand there."""
     there = found or {}
-    return all(there[name] == value or as_option(there[name]) == as_option(value) for name, value in given.items() if name in there)
+    return all(same_value(value, there[name]) for name, value in given.items() if name in there)
+
+
+def same_value(given: Any, found: Any) -> bool:
+    """A value of a suite's file and one of a record, which knows a file by its content."""
+    if isinstance(found, str) and found.startswith("sha256:"):
+        return Path(str(given)).is_file() and by_content(str(given)) == found
+    return given == found or as_option(found) == as_option(given)

@@ -18,7 +18,21 @@ from kdbench.contrasts import Counts, judge
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG, Value
-from kdbench.rows import Group, Line, Name, Section, as_text, difference, grouped, naive, names, shared_gain, shared_share, trouble
+from kdbench.rows import (
+    Group,
+    Line,
+    Name,
+    Section,
+    as_text,
+    difference,
+    grouped,
+    naive,
+    names,
+    old_versions,
+    shared_gain,
+    shared_share,
+    trouble,
+)
 from kdbench.statistics import LEAST_SEEDS, Cache, Overall
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -54,7 +68,8 @@ def build(
             judge(section.group, section.lines, counts, cache)
     for section in sections:
         if sum((other.title, other.caption) == (section.title, section.caption) for other in sections) > 1:
-            section.files = f"test file {(section.group.data.get('sha256') or {}).get('test', 'unknown')[:12]}"
+            known = (section.group.data.get("sha256") or {}).get("test") or section.group.digests.get("test") or "unknown"
+            section.files = f"test file {known[:12]}"
     if cache is not None:
         cache.save()
     notes += explain(sections, chosen, counts is not None) + meanings(sections, chosen_names)
@@ -92,6 +107,9 @@ def explain(sections: list[Section], columns: tuple[Column, ...], judged: bool) 
         notes.append(f"rows of fewer than {LEAST_SEEDS} seeds are preliminary: no verdict, no tie group")
     if names_shown & set(COMPARED) and not judged:
         notes.append("no intervals: the counts behind the scores were not read")
+    if any(old_versions(line.row) for section in sections for line in section.lines):
+        notes.append("rows marked with a version or with edited code were made by other code than today's; the same command makes "
+                     "them anew")
     return notes
 
 

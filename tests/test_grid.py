@@ -25,7 +25,8 @@ from kdbench.errors import BadInput
 from kdbench.folders import damage
 from kdbench.lab import Lab, Workshop
 from kdbench.listing import SUITES, suites
-from kdbench.registry import METHODS, load_plugin
+from kdbench.plugins import load_plugin
+from kdbench.registry import METHODS
 from kdbench.runner import Request, Runner, plan
 from kdbench.task_index import TASKS
 from kdbench.zoo import MODELS

@@ -8,8 +8,9 @@ import pytest
 from kdbench import cells, ray_engine, store, suite
 from kdbench.cli import main
 from kdbench.errors import BadInput
+from kdbench.plugins import load_plugin
 from kdbench.ray_engine import needs
-from kdbench.registry import METHODS, load_plugin
+from kdbench.registry import METHODS
 from kdbench.runner import Runner
 from kdbench.zoo import MODELS
 

@@ -1,0 +1,67 @@
+"""Plugins: files, and installed packages, that register methods, tasks, models or metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from kdbench.code import file_hash
+from kdbench.errors import BadInput
+from kdbench.metrics import METRICS
+from kdbench.registry import Registry
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a file that registers methods, tasks or models.
+
+    Its hash is taken before it runs, so that what it trains is known by the code that really ran. A file is known by
+    its whole path: two plugins may have one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"plugin {path}: no such file")
+    path = path.resolve()
+    name = f"kdbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    file_hash.cache_clear()
+    source = file_hash(path)
+    if name in sys.modules:
+        if sys.modules[name].__dict__["__kdbench_source__"] != source:
+            raise BadInput(f"plugin {path}: it, or a file that it imports, changed after it was loaded; start anew")
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"plugin {path}: not a Python file; give one that ends with .py")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["__kdbench_source__"] = source
+    sys.modules[name] = module  # dataclasses and multiprocessing look the module up by name
+    before = registered()
+    try:
+        spec.loader.exec_module(module)
+    except BadInput:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
+    if registered() == before:
+        del sys.modules[name]
+        raise BadInput(f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its method, or add an Entry "
+                       "to TASKS or MODELS")
+
+
+def registered() -> list[str]:
+    """All that registries hold, and the metrics, which are a dictionary."""
+    return [f"{registry.noun} {name}" for registry in Registry.all for name in registry.names()] + list(METRICS)
+
+
+def load_plugins() -> None:
+    """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the entry-point group ``kdbench``."""
+    from importlib.metadata import entry_points
+
+    for path in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):
+        load_plugin(path)
+    for point in entry_points(group="kdbench"):
+        point.load()
