@@ -61,8 +61,10 @@ def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
 
 
 def plain_object(value: Any) -> bool:
-    """Is this an instance of somebody's own class, which is what its attributes are?"""
-    return hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in LIBRARIES
+    """Is this an instance of somebody's own class, which is what its attributes are? One that builds on a class of a
+    library (a file, say) holds more than they show."""
+    own = [base for base in type(value).__mro__ if base.__module__ not in ("abc", "typing") and base is not object]
+    return hasattr(value, "__dict__") and all(base.__module__.partition(".")[0] not in LIBRARIES for base in own)
 
 
 def attributes(value: Any, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_the_export_of_a_teacher_keeps_a_share_of_the_teacher():
 
 
 def test_a_student_that_the_method_built_itself_is_compared_with_its_own_like():
-    built = [{"name": "bilstm as built here, no teacher", "score": {"dev": 0.65, "test": 0.65}}]
+    built = [{"name": "bilstm as built here, no teacher", "role": "control", "score": {"dev": 0.65, "test": 0.65}}]
     seeds = range(5)
     own = [record("ner_kd", test=0.7, seed=seed, rows_more=built) for seed in seeds]
     records = [*own, *(record(method, test=0.5, seed=seed) for method in ("finetune", "logit_kd", "doktra") for seed in seeds)]

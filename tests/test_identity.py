@@ -1,0 +1,880 @@
+"""A figure is what its record says: what decides a result decides its id, and nothing else does.
+
+The first half is a table: every input changes the id of a cell, the key of a stage or the key of signals, or is
+listed as outside with a reason. The second half are the ways in which a cache once gave old or foreign figures.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from kdbench import code, metrics, runner, spec
+from kdbench.cells import Cell, message
+from kdbench.content import known_by, model_content
+from kdbench.errors import BadInput
+from kdbench.fit import Training
+from kdbench.identity import record_id
+from kdbench.lab import Lab, Workshop
+from kdbench.losses import SoftTargets, Supervised
+from kdbench.method import Objective, Term
+from kdbench.models import Head, build, resolve
+from kdbench.options import by_content
+from kdbench.plugins import load_plugin
+from kdbench.registry import METHODS, Entry
+from kdbench.runner import Request, Runner, plan
+from kdbench.signals import Teacher
+from kdbench.spec import Settings
+from kdbench.suite import Planned
+from kdbench.task import Data, Example, Task
+from kdbench.task_index import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "bench.py"
+WORDS = ("dose", "gene", "drug", "cell")
+
+
+# ---- cells -----------------------------------------------------------------------------------------
+
+
+def rows(split: str, count: int = 12) -> list[Example]:
+    return [Example(f"{split}{i}", text=f"{WORDS[i % 4]} number {i} of {split}", label=i % 2, group=f"d{i // 2}")
+            for i in range(count)]
+
+
+def corpus(**changes) -> Data:
+    given = {split: tuple(rows(split)) for split in ("train", "dev", "test")}
+    return Data(**{**given, "labels": ("no", "yes"), "domain_text": ("a text", "another"), **changes})
+
+
+def task(data: Data, **changes) -> Task:
+    facts = {"name": "made-up", "kind": "single", "about": "made up", "metric": "macro_f1", "metrics": ("accuracy",), "unit": "row"}
+    return Task(**{**facts, "load": lambda options: data, "lookalike": lambda seed: data, **changes})
+
+
+@pytest.fixture
+def cell_id(monkeypatch):
+    """The id of a cell on made-up data, as the runner plans it; what is changed is named."""
+
+    def of(data: Data | None = None, facts: dict | None = None, controls: bool = False, role: str = "method", **request) -> str:
+        data = corpus() if data is None else data
+        monkeypatch.setitem(TASKS._entries, "made-up", Entry("made-up", task(data, **(facts or {})), ("single",)))
+        runner.load_data.cache_clear()
+        runner.known_weights.cache_clear()
+        device = request.pop("device", "cpu")
+        seed = request.pop("seed", 0)
+        asked = Request(**{"method": "logit_kd", "task": "made-up", "teacher": "tiny:bert", **request})
+        jobs = plan(asked, [seed], controls=controls, device=device)
+        return next(job.cell.id for job in jobs if job.role == role)
+
+    return of
+
+
+def changed(split: str, **how) -> Data:
+    """The made-up corpus with one row of `split` changed."""
+    data = corpus()
+    examples = list(data.split(split))
+    examples[3] = replace(examples[3], **how)
+    return replace(data, **{split: tuple(examples)})
+
+
+SETTINGS = {
+    "epochs": 2, "batch_size": 16, "lr": 1e-4, "teacher_lr": 1e-4, "weight_decay": 0.1, "warmup": 0.2, "max_length": 64,
+    "accumulate": 2, "select": "last", "max_train_examples": 8, "max_dev_examples": 8, "max_steps": 3, "precision": "fp32",
+    "compile": True, "signal_memory": 0.5, "checkpoint_seconds": 1.0, "latency": "off",
+}
+REQUESTS = {
+    "method": "finetune", "teacher": "tiny:roberta", "student": "tiny:bert", "options": {"alpha": 0.5}, "seed": 1,
+    "device": "cuda",
+}
+DATA = {
+    **{f"{split}: {what}": changed(split, **how) for split in ("train", "dev", "test")
+       for what, how in {"text": {"text": "other"}, "label": {"label": 0}, "group": {"group": "other"}, "id": {"id": "x"},
+                         "pair": {"pair": "more"}, "words": {"words": ("a",)}}.items()},
+    "order of the rows": replace(corpus(), train=tuple(reversed(corpus().train))),
+    "one row less": replace(corpus(), test=corpus().test[:-1]),
+    "names of the labels": corpus(labels=("no", "maybe")),
+    "order of the labels": corpus(labels=("yes", "no")),
+    "unlabelled text": corpus(domain_text=("a text", "a third")),
+}
+FACTS = {"metric": {"metric": "accuracy"}, "further metrics": {"metrics": ("micro_f1",)}, "negative labels": {"negative": ("no",)}}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
+def test_every_setting_changes_the_id_or_is_outside_for_a_reason(name, cell_id):
+    same = cell_id() == cell_id(settings={name: SETTINGS[name]})
+    assert same == (name in spec.OUTSIDE)
+    assert all(len(reason) > 20 for reason in spec.OUTSIDE.values())
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_what_is_asked_for_changes_the_id(name, cell_id):
+    assert cell_id() != cell_id(**{name: REQUESTS[name]})
+
+
+def test_every_field_of_a_request_is_looked_at():
+    by_content = {"settings", "task", "data_dir", "files", "unlabelled", "task_options", "recipe", "variant"}
+    assert {f.name for f in fields(Request)} == by_content | REQUESTS.keys() - {"seed", "device"}
+
+
+@pytest.mark.parametrize("what", DATA)
+def test_the_data_change_the_id_though_no_checksum_is_given(what, cell_id):
+    assert cell_id() != cell_id(DATA[what])
+
+
+@pytest.mark.parametrize("what", FACTS)
+def test_what_a_task_scores_changes_the_id(what, cell_id):
+    assert cell_id() != cell_id(facts=FACTS[what])
+
+
+@pytest.mark.parametrize("part", ["training", "scoring", "logit_kd", "metric"])
+def test_a_raised_version_changes_the_id(part, cell_id, monkeypatch):
+    before = cell_id()
+    if part == "metric":
+        changed = replace(metrics.METRICS["macro_f1"], version=2)
+        monkeypatch.setitem(metrics.METRICS, "macro_f1", changed)
+    elif part == "logit_kd":
+        monkeypatch.setattr(code, "built_in", lambda name: 2)
+    else:
+        monkeypatch.setattr(code, "core", lambda name: 2 if name == part else 1)
+    assert cell_id() != before
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_option_changes_the_id(name, tmp_path):
+    """Each option of each method, set to another value of its kind."""
+    (tmp_path / "text").write_text("one\n")
+    method = METHODS.get(name)
+    where = {"dsg_kd": "emr", "ner_kd": "bc2gm_iobes"}.get(name, "chemprot")
+
+    def id_with(options: dict) -> str:
+        return plan(Request(name, where, options=options), [0], controls=False, device="cpu")[0].cell.id
+
+    base = id_with({})
+    for field in fields(method.Options):
+        other = another(field, tmp_path / "text")
+        assert id_with({field.name: other}) != base, field.name
+
+
+def another(field, file: Path):
+    facts, default = field.metadata, field.default
+    if facts.get("file"):
+        return str(file)
+    if facts.get("choices"):
+        if isinstance(default, tuple):
+            return default[:-1]
+        return next(choice for choice in facts["choices"] if choice != default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int) or "int" in str(field.type):
+        return (default or facts.get("minimum") or 0) + 1
+    value = (default or 0.0) / 2 + 0.05
+    return value if value != default else value / 2
+
+
+def test_a_file_given_as_an_option_is_known_by_its_content(tmp_path):
+    (tmp_path / "a").mkdir()
+    files = [tmp_path / "c.txt", tmp_path / "a" / "same.txt", tmp_path / "other.txt"]
+    for path, text in zip(files, ("one line\n", "one line\n", "one line more\n"), strict=True):
+        path.write_text(text)
+    jobs = [plan(Request("adapt", "chemprot", options={"corpus": str(path)}), [0], controls=False)[0] for path in files]
+    assert jobs[0].cell.id == jobs[1].cell.id != jobs[2].cell.id
+    assert jobs[0].cell.described()["options"]["corpus"] == by_content(files[0])
+    assert "c.txt" not in json.dumps(jobs[0].cell.described()) and str(tmp_path) not in json.dumps(jobs[0].cell.described())
+
+
+def test_unlabelled_text_changes_the_id(cell_id, tmp_path):
+    (tmp_path / "one").write_text("a text\nanother\n")
+    (tmp_path / "same").write_text("a text\nanother\n")
+    (tmp_path / "two").write_text("a text\nothers\n")
+    ids = [cell_id(unlabelled=tmp_path / name) for name in ("one", "same", "two")]
+    assert ids[0] == ids[1] != ids[2] and cell_id() not in ids
+
+
+def saved(folder: Path) -> Path:
+    model = build(resolve("tiny:bert"), Head("single", ("no", "yes")), seed=1, texts=lambda: ["gene dose drug cell"] * 9)
+    model.module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("what", ["weights", "tokenizer", "configuration"])
+def test_a_model_folder_is_known_by_its_content(what, cell_id, tmp_path):
+    folder = saved(tmp_path / "model")
+    shutil.copytree(folder, tmp_path / "elsewhere" / "model")
+    before = cell_id(student=str(folder))
+    assert before == cell_id(student=str(tmp_path / "elsewhere" / "model"))
+    if what == "weights":
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    elif what == "tokenizer":
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text().replace('"gene"', '"gens"'))
+    else:
+        path = folder / "config.json"
+        path.write_text(path.read_text().replace('"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2'))
+    assert before != cell_id(student=str(folder))
+
+
+def test_a_teacher_is_another_cell_than_a_control_of_the_same_name(cell_id):
+    same = {"teacher": "tiny:bert", "student": "tiny:bert", "controls": True}
+    assert cell_id(role="teacher", **same) != cell_id(role="control", **same)
+
+
+PRINT_IDS = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from kdbench.plugins import load_plugin
+from kdbench.runner import Request, Runner, plan
+load_plugin({plugin!r})
+import torch
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+data = Path({data!r})
+files = {{split: data / f"{{split}}.tsv" for split in ("train", "dev", "test")}}
+asked = Request("constant", "files", teacher={model!r}, student="tiny-student", files=files, options={{"lexicon": str(data / "words.txt")}},
+                unlabelled=data / "words.txt")
+print(*(job.cell.id for job in plan(asked, [0, 1])))
+"""
+
+
+def test_ids_are_equal_in_another_folder_for_another_user_and_with_other_threads(tmp_path):
+    printed = []
+    for place, threads in (("one", "1"), ("another/deeper", "2")):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        for split, count in (("train", 9), ("dev", 4), ("test", 5)):
+            lines = "".join(f"{split} text {i}\t{'yes' if i % 2 else 'no'}\n" for i in range(count))
+            (folder / f"{split}.tsv").write_text(f"text\tlabel\n{lines}")
+        (folder / "words.txt").write_text("dose\n")
+        (folder / "plugin.py").write_text(CONSTANT)
+        saved(folder / "model")
+        program = PRINT_IDS.format(root=str(ROOT), plugin=str(folder / "plugin.py"), data=str(folder), model=str(folder / "model"))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "HOME": str(folder), "USER": place[:3], "LOGNAME": place[:3],
+                       "HOSTNAME": place[:3], "PYTHONHASHSEED": threads, "TZ": "Asia/Seoul", "LC_ALL": "C"}
+        done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        printed.append(done.stdout.split())
+    assert printed[0] == printed[1] and len(set(printed[0])) == 8
+
+
+# ---- stages ----------------------------------------------------------------------------------------
+
+
+def make_lab(folder: Path, data: Data | None = None, teacher: str = "tiny:bert", student: str = "tiny-student", seed: int = 0,
+             facts: dict | None = None, **settings) -> Lab:
+    given = {"precision": "fp32", "epochs": 1, "batch_size": 8, "select": "last", "latency": "off", **settings}
+    data = corpus() if data is None else data
+    return Lab(task(data, **(facts or {})), data, seed, "corrected", Settings(**given), resolve(student), resolve(teacher),
+               Workshop(folder), Accelerator(cpu=True))
+
+
+class Scaled(Objective):
+    """A loss with a constant of its own."""
+
+    scale = 1.0
+
+    def __init__(self, weight=1.0, helper=None):
+        super().__init__()
+        self.weight, self.helper = weight, helper
+        self.head = torch.nn.Linear(2, 2)
+        torch.nn.init.constant_(self.head.weight, 0.5)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def forward(self, student, batch):
+        return {"loss": Term(self.weight * self.outputs(student, batch).logits.square().sum())}
+
+
+def with_constant(value):
+    class Inside(Scaled):
+        def forward(self, student, batch):
+            return {"loss": Term(value * self.outputs(student, batch).logits.square().sum())}
+
+    return Inside()
+
+
+def moved(objective: Objective) -> Objective:
+    with torch.no_grad():
+        objective.head.weight[0, 0] += 1e-3
+    return objective
+
+
+def with_class_value() -> Objective:
+    return type("Scaled", (Scaled,), {"scale": 2.0, "__module__": __name__, "__qualname__": "Scaled"})()
+
+
+@dataclass
+class Holder:
+    values: tuple = (1, 2)
+
+
+MODELS_CHANGED = {
+    "a weight": lambda model: model.module.classifier.weight.data[0, 0].add_(1e-3),
+    "a bias is frozen": lambda model: model.module.classifier.bias.requires_grad_(False),
+    "a dropout": lambda model: setattr(model.module.dropout, "p", 0.3),
+    "the configuration": lambda model: setattr(model.module.config, "hidden_act", "relu"),
+    "a hook": lambda model: model.module.register_forward_hook(lambda module, given, made: made),
+    "another class of part": lambda model: setattr(model.module, "dropout", torch.nn.Identity()),
+    "hidden ids": lambda model: setattr(model, "hidden_ids", (3,)),
+    "its tokenizer": lambda model: model.tokenizer.add_tokens(["zzz"]),
+}
+OBJECTIVES_CHANGED = {
+    "an attribute": lambda: Scaled(2.0),
+    "an attribute that is a list": lambda: Scaled(1.0, [1, 2]),
+    "a dictionary": lambda: Scaled(1.0, {"a": {1: (2, {3})}}),
+    "an array": lambda: Scaled(1.0, np.arange(3)),
+    "a tensor": lambda: Scaled(1.0, torch.arange(3)),
+    "a data class": lambda: Scaled(1.0, Holder()),
+    "a function": lambda: Scaled(1.0, lambda x: x),
+    "a partial function": lambda: Scaled(1.0, functools.partial(max, 1)),
+    "what a class captured": lambda: with_constant(2.0),
+    "a value of its class": with_class_value,
+    "its first weights": lambda: moved(Scaled()),
+    "another class": lambda: Supervised("single"),
+}
+TRAININGS_CHANGED = {
+    "epochs": 2, "batch_size": 4, "lr": 1e-4, "head_lr": 1e-3, "weight_decay": 0.1, "decay_all": True, "warmup": 0.2,
+    "schedule": "constant", "clip": 2.0, "accumulate": 2, "betas": (0.8, 0.9), "eps": 1e-6, "shuffle": False, "select": "best",
+    "patience": 2, "watch": ("score", "-loss"), "max_length": 64,
+}
+
+
+def key_of(lab: Lab, change=None, objective=None, examples=None, stage="s", seed=0, **training) -> str:
+    model = lab.student()
+    model.tokenizer = copy.deepcopy(model.tokenizer)
+    if change:
+        change(model)
+    chosen = replace(Training(select="last", batch_size=8), **training)
+    return lab.stage_key(model, objective or Scaled(), chosen, examples or lab.data.train, None, stage, seed)
+
+
+@pytest.mark.parametrize("what", MODELS_CHANGED)
+def test_a_stage_knows_the_model_by_its_content(what, tmp_path):
+    assert key_of(make_lab(tmp_path)) == key_of(make_lab(tmp_path)) != key_of(make_lab(tmp_path), MODELS_CHANGED[what])
+
+
+@pytest.mark.parametrize("what", OBJECTIVES_CHANGED)
+def test_a_stage_knows_the_objective_by_its_code_and_all_that_it_holds(what, tmp_path):
+    lab, other = make_lab(tmp_path), OBJECTIVES_CHANGED[what]
+    assert key_of(lab, objective=other()) == key_of(lab, objective=other()) != key_of(lab)
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Training)])
+def test_every_field_of_a_training_changes_the_stage(name, tmp_path):
+    lab = make_lab(tmp_path)
+    assert name in TRAININGS_CHANGED, "a new field of Training: give it another value here"
+    assert key_of(lab) != key_of(lab, **{name: TRAININGS_CHANGED[name]})
+
+
+@pytest.mark.parametrize("what", ["text", "label", "order", "seed", "stage", "precision", "max_steps", "compile"])
+def test_what_else_decides_a_stage(what, tmp_path):
+    lab = make_lab(tmp_path)
+    train = lab.data.train
+    other = {
+        "text": lambda: key_of(lab, examples=changed("train", text="other").train),
+        "label": lambda: key_of(lab, examples=changed("train", label=0).train),
+        "order": lambda: key_of(lab, examples=train[::-1]),
+        "seed": lambda: key_of(lab, seed=1),
+        "stage": lambda: key_of(lab, stage="another"),  # its name draws the dropout
+        "precision": lambda: key_of(make_lab(tmp_path, precision="bf16")),
+        "max_steps": lambda: key_of(make_lab(tmp_path, max_steps=3)),
+        "compile": lambda: key_of(make_lab(tmp_path, compile=True)),
+    }[what]()
+    assert other != key_of(lab)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_dev_decides_a_stage_where_it_selects(select, tmp_path):
+    lab, other = make_lab(tmp_path), make_lab(tmp_path, changed("dev", label=0))
+    third = make_lab(tmp_path, facts={"metric": "accuracy"})
+    keys = [key_of(each, select=select) for each in (lab, other, third)]
+    assert len(set(keys)) == (3 if select == "best" else 1)
+
+
+def test_a_trained_model_and_the_same_from_the_shelf_are_one(tmp_path):
+    made = []
+    for _ in range(2):
+        lab = make_lab(tmp_path)
+        trained = lab.train(lab.student(), Supervised("single"), stage="s")
+        made.append((lab.stages[-1]["cached"], model_content(trained), trained.key))
+    assert [cached for cached, *_ in made] == [False, True] and made[0][1:] == made[1][1:]
+
+
+class Opaque:
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("held", [sys.stdout, (each for each in "ab"), memoryview(b"ab")], ids=["file", "generator", "view"])
+def test_what_cannot_be_hashed_is_refused_in_one_sentence(held, tmp_path):
+    lab = make_lab(tmp_path)
+    with pytest.raises(BadInput, match="cannot be hashed") as error:
+        key_of(lab, objective=Scaled(1.0, [held]))
+    assert "Scaled.helper[0]" in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(BadInput, match="held, which the pool captured"):
+        known_by(lambda outputs, batch: held, "the pool")
+
+
+def test_an_object_says_itself_what_decides():
+    class Cache:
+        def __init__(self, rule):
+            self.rule, self.found = rule, {}
+
+        def identity(self):
+            return self.rule
+
+    one, other = Cache("a"), Cache("a")
+    one.found["x"] = 1
+    assert known_by(one, "x") == known_by(other, "x") != known_by(Cache("b"), "x")
+
+
+def test_a_circle_is_no_endless_loop():
+    one, other = Holder([]), Holder([])
+    one.values.append(one)
+    other.values.append(other)
+    assert known_by(one, "x") == known_by(other, "x")
+
+
+def test_keys_do_not_depend_on_hash_seeds(tmp_path):
+    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.content import known_by\n"
+               "print(known_by({'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}, 'x'))")
+    (tmp_path / "p.py").write_text(program)
+    printed = {subprocess.run([sys.executable, str(tmp_path / "p.py")], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
+                              capture_output=True, check=True).stdout for seed in ("1", "2", "3")}
+    assert len(printed) == 1
+
+
+# ---- signals ---------------------------------------------------------------------------------------
+
+
+def pool_of(strategy):
+    def pool(outputs, batch):
+        take = {"first": lambda x: x[:, 0], "mean": lambda x: x.mean(1)}[strategy]
+        return {"mine": list(take(outputs.hidden_states[-1]))}
+
+    return pool
+
+
+class Pool:
+    def __init__(self, strategy):
+        self.strategy = strategy
+
+    def __call__(self, outputs, batch):
+        return pool_of(self.strategy)(outputs, batch)
+
+    def method(self, outputs, batch):
+        return self(outputs, batch)
+
+
+STRATEGY = "first"
+
+
+def by_global(outputs, batch):
+    return pool_of(STRATEGY)(outputs, batch)
+
+
+POOLS = {
+    "closure": pool_of, "object": Pool, "bound method": lambda strategy: Pool(strategy).method,
+    "partial": lambda strategy: functools.partial(lambda how, outputs, batch: pool_of(how)(outputs, batch), strategy),
+    "default": lambda strategy: (lambda outputs, batch, how=strategy: pool_of(how)(outputs, batch)),
+    "two lambdas": lambda strategy: {
+        "first": lambda outputs, batch: {"mine": list(outputs.hidden_states[-1][:, 0])},
+        "mean": lambda outputs, batch: {"mine": list(outputs.hidden_states[-1].mean(1))},
+    }[strategy],
+}
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_another_strategy_of_a_pool_gives_other_signals(kind, tmp_path):
+    """Once: a pool whose key was left out took over the signals of another."""
+    lab, seen = make_lab(tmp_path), []
+    for strategy in ("first", "mean", "first"):
+        found = lab.signals(lab.teacher(), ("mine",), pool=POOLS[kind](strategy), hidden_states=True)
+        seen.append((found.key, next(iter(found.rows["mine"].values()))))
+    assert seen[0][0] == seen[2][0] != seen[1][0]
+    assert not np.array_equal(seen[0][1], seen[1][1])
+    assert [stage["cached"] for stage in lab.stages] == [False, False]
+
+
+def test_a_global_that_a_pool_reads_decides(monkeypatch):
+    before = known_by(by_global, "pool")
+    monkeypatch.setitem(globals(), "STRATEGY", "mean")
+    assert known_by(by_global, "pool") != before
+
+
+def teacher(lab: Lab, model=None, **how) -> Teacher:
+    return Teacher(model or lab.teacher(), ("logits",), "single", 64, device=torch.device("cpu"), autocast=None, **how)
+
+
+def test_what_else_decides_signals(tmp_path):
+    lab = make_lab(tmp_path)
+    moved = lab.teacher()
+    with torch.no_grad():
+        moved.module.classifier.weight[0, 0] += 1e-3
+    keys = [
+        lab.signals_key(teacher(lab), lab.data.train),
+        lab.signals_key(teacher(lab, moved), lab.data.train),
+        lab.signals_key(teacher(lab), lab.data.dev),
+        lab.signals_key(teacher(lab, attentions=True), lab.data.train),
+        make_lab(tmp_path, max_length=64).signals_key(teacher(lab), lab.data.train),
+        make_lab(tmp_path, precision="bf16").signals_key(teacher(lab), lab.data.train),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == lab.signals_key(teacher(lab), lab.data.train[::-1]), "signals belong to texts, not to an order"
+
+
+@pytest.mark.parametrize("name", ["logits", "cls", "token_logits", "hidden_states", "attentions"])
+def test_a_pool_may_not_give_a_built_in_name_to_something_else(name, tmp_path):
+    """Once: a plugin's own `logits` became those of the control beside it."""
+    lab = make_lab(tmp_path)
+
+    def pool(outputs, batch):
+        return {name: list(7 * outputs.logits)}
+
+    batch = lab.corpus(lab.teacher(), lab.data.train, 64).batch([0])
+    with pytest.raises(BadInput, match="may not give this name"):
+        lab.signals(lab.teacher(), (name,), pool=pool, hidden_states=True, attentions=True).add(batch)
+
+
+def test_a_pool_gives_what_was_asked_for(tmp_path):
+    lab = make_lab(tmp_path)
+    with pytest.raises(BadInput, match="mine, more were asked for, and the pool gave mine"):
+        lab.signals(lab.teacher(), ("mine", "more"), pool=pool_of("first"), hidden_states=True)
+
+
+def test_logits_beside_own_signals_are_the_teachers(tmp_path):
+    lab = make_lab(tmp_path)
+    both = lab.signals(lab.teacher(), ("logits", "mine"), pool=pool_of("first"), hidden_states=True)
+    alone = lab.signals(lab.teacher())
+    for key, value in alone.rows["logits"].items():
+        np.testing.assert_allclose(value, both.rows["logits"][key], atol=1e-6)
+
+
+def test_stored_and_live_signals_are_not_one(tmp_path):
+    lab = make_lab(tmp_path)
+    stored, live = lab.signals(lab.teacher()), lab.signals(lab.teacher(), live=True)
+    assert stored.key != live.key
+
+
+@pytest.mark.parametrize("where", ["signals", "models"])
+def test_a_changed_byte_on_the_shelf_is_seen(where, tmp_path):
+    made = []
+    for step in range(3):
+        lab = make_lab(tmp_path)
+        taught = lab.signals(lab.teacher())
+        lab.train(lab.student(), SoftTargets("single", 2.0, 0.5), stage="s", signals=taught)
+        made.append([stage["cached"] for stage in lab.stages])
+        if step == 1:
+            path = next((tmp_path / where).rglob("*logits.safetensors" if where == "signals" else "model.safetensors"))
+            content = bytearray(path.read_bytes())
+            content[-40] ^= 1  # the file is as long as before and its header whole
+            path.write_bytes(content)
+    assert made[:2] == [[False, False], [True, True]] and made[2][0 if where == "signals" else 1] is False
+
+
+# ---- versions of the code --------------------------------------------------------------------------
+
+
+def test_versions_have_the_digests_of_the_code_that_is_here():
+    """A change of meaning raises a version; a change of form is confirmed: `python -m kdbench.code --confirm`."""
+    assert code.outdated() == []
+    for name in code.places():
+        assert METHODS.get(name).version == code.kept()[name]["version"]
+    covered = {f"{name}.py" for names in code.CORE.values() for name in names}
+    assert covered <= {path.name for path in (ROOT / "kdbench").glob("*.py")}
+
+
+SOURCE = '''"""Doc."""
+import os
+SCALE = 2.0
+
+
+class Loss:
+    """Doc."""
+
+    def forward(self, x: int) -> int:
+        """Doc."""
+        return SCALE * x  # a comment
+'''
+
+
+def shape_of(text: str) -> str:
+    return json.dumps(code.shape(ast.parse(text).body[2:]))
+
+
+@pytest.mark.parametrize(("old", "new", "same"), [
+    ("# a comment", "# another", True), ('"""Doc."""', '"""Other."""', True), ("x: int) -> int", "x)", True),
+    ("SCALE * x", "SCALE * (x)", True), ("2.0", "3.0", False), ("2.0", "2", False), ("SCALE * x", "x * SCALE", False),
+    ("* x", "/ x", False), ("forward", "backward", False),
+])
+def test_a_digest_sees_meaning_and_not_form(old, new, same):
+    assert (shape_of(SOURCE) == shape_of(SOURCE.replace(old, new))) is same
+
+
+def copy_of_project(folder: Path) -> Path:
+    for name in ("kdbench", "methods", "tasks", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(BENCH, folder)
+    return folder
+
+
+def versions_in(folder: Path) -> dict:
+    program = ("import json; from kdbench import code\n"
+               "found = {**{part: code.core(part) for part in code.VERSIONS}, **{n: code.built_in(n) for n in code.places()}}\n"
+               "print(json.dumps(found))")
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, text=True,
+                          capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("file", "old", "new", "affected"), [
+    ("methods/doktra.py", "(student_cls > -margin)", "(student_cls >= -margin)", {"doktra"}),
+    ("methods/code_switching.py", "isalpha()", "isalnum()", {"dsg_kd"}),
+    ("methods/ve_kd.py", "total - count * tolerance", "total - tolerance", {"ve_kd", "adapt"}),
+    ("methods/augmentation.py", "import re\n", "import re  # a comment\n", set()),
+    ("kdbench/losses.py", "temperature**2 * each", "temperature * each", {"training"}),
+    ("kdbench/metrics.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
+    ("kdbench/progress.py", "import sys", "import sys as system", set()),
+])
+def test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected):
+    """What nobody raised a version for is not taken for the version: neither its cells nor its stages are found."""
+    folder = copy_of_project(tmp_path / "copy")
+    path = folder / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    found = versions_in(folder)
+    assert {name for name, version in found.items() if isinstance(version, str)} == affected
+
+
+def test_a_move_to_another_file_keeps_the_version(tmp_path):
+    folder = copy_of_project(tmp_path / "copy")
+    path = folder / "methods" / "doktra.py"
+    text = path.read_text()
+    begin, end = text.index("def boundary_disagreement"), text.index("class Calibrated")
+    helper = folder / "methods" / "boundaries.py"
+    helper.write_text("from torch import Tensor\n\n\n" + text[begin:end])
+    there = "from kdbench.methods.boundaries import boundary_disagreement\n"
+    path.write_text((text[:begin] + text[end:]).replace("from kdbench.lab", f"{there}from kdbench.lab", 1))
+    assert versions_in(folder) == versions_in(ROOT)
+
+
+def test_committed_records_keep_their_ids():
+    paths = sorted((ROOT / "results").glob("*/records/*/*.json"))
+    assert len(paths) > 100
+    for path in paths:
+        record = json.loads(path.read_text())
+        assert record["id"] == path.stem == record_id(record["cell"], record["content"]), path
+
+
+# ---- the ways in which figures were old or foreign --------------------------------------------------
+
+CONSTANT = '''
+from dataclasses import dataclass
+from kdbench.losses import task_logits
+from kdbench.method import Method, Objective, Term, option
+from kdbench.registry import METHODS
+
+SCALE = 1.0
+
+
+class Constant(Objective):
+    def forward(self, student, batch):
+        logits = task_logits(self.outputs(student, batch), batch)
+        return {"loss": Term(SCALE * (logits - batch.signals["logits"]).square().sum())}
+
+
+@METHODS.register("constant", kinds=("single",), about="squared logits times a constant")
+class ConstantKD(Method):
+    name = "constant"
+    title = citation = equations = needs = "none"
+    kinds = ("single",)
+
+    @dataclass(frozen=True)
+    class Options:
+        lexicon: str | None = option(None, "a file", file=True)
+
+    def fit(self, lab):
+        signals = lab.signals(lab.finetune(lab.teacher()), ("logits",))
+        return lab.train(lab.student(), Constant(), stage="constant", signals=signals)
+'''
+SMALL = ["--teacher", "tiny:bert", "--max-train-examples", "64", "--max-dev-examples", "32", "--epochs", "1", "--latency", "off",
+         "--device", "cpu", "--threads", "1"]
+
+
+def bench(folder: Path, *words: str, wrong: bool = False, program: Path = BENCH) -> list[dict] | str:
+    environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
+    if program != BENCH:
+        environment["PYTHONPATH"] = str(program.parent)
+    done = subprocess.run([sys.executable, str(program), *words, *([] if wrong else ["--json", "--results-dir", str(folder / "r")])],
+                          cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == (2 if wrong else 0), done.stderr
+    return done.stderr if wrong else json.loads(done.stdout)
+
+
+def stages(record: dict) -> dict[str, bool]:
+    return {stage["name"]: stage["cached"] for stage in record["cost"]["stages"]}
+
+
+@pytest.mark.parametrize("where", ["plugin", "file beside it", "built in"])
+def test_an_edited_loss_gives_new_figures(where, tmp_path):
+    """Once: the same id, every stage from the shelf, the old figures."""
+    program, plugin = BENCH, tmp_path / "mine.py"
+    if where == "built in":
+        program = copy_of_project(tmp_path / "copy") / "bench.py"
+        path, old, new = program.parent / "methods" / "doktra.py", "(student_cls - margin).square()", "(student_cls - 9 * margin).square()"
+        words = ["--method", "doktra", "--set", "beta_teacher=0"]
+    else:
+        plugin.write_text(CONSTANT)
+        path, old, new = plugin, "SCALE = 1.0", "SCALE = 100.0"
+        if where == "file beside it":
+            plugin.write_text("import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\n"
+                              + CONSTANT.replace("SCALE = 1.0", "from scale import SCALE"))
+            path = tmp_path / "scale.py"
+            path.write_text("SCALE = 1.0\n")
+        words = ["--plugin", str(plugin), "--method", "constant"]
+    words += ["--task", "chemprot", "--no-controls", *SMALL]
+    (first,) = bench(tmp_path, *words, program=program)
+    (again,) = bench(tmp_path, *words, program=program)
+    assert again == first
+    path.write_text(path.read_text().replace(old, new))
+    (second,) = bench(tmp_path, *words, program=program)
+    assert second["id"] != first["id"] and second["curves"] != first["curves"] and second["artefact"] != first["artefact"]
+    assert stages(second)["transfer" if where == "built in" else "constant"] is False
+    assert stages(second)["calibrated teacher" if where == "built in" else "fine-tuning"] is (where != "built in"), \
+        "what the change does not concern is found again, and only that"
+
+
+def test_overwrite_trains_anew_and_puts_it_on_the_shelf(tmp_path):
+    words = ["--method", "logit_kd", "--task", "chemprot", *SMALL]
+    first = bench(tmp_path, *words)
+    shelf = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
+    second = bench(tmp_path, *words, "--overwrite")
+    assert [r["id"] for r in first] == [r["id"] for r in second] and [r["score"] for r in first] == [r["score"] for r in second]
+    fresh = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
+    assert fresh.keys() == shelf.keys() and all(fresh[path] > shelf[path] for path in shelf)
+    trained = [stage["key"] for record in second for stage in record["cost"]["stages"] if not stage["cached"]]
+    assert len(trained) == len(set(trained)) == 4, "each stage once: the teacher, its signals, two students"
+
+
+POISON = CONSTANT.replace('("logits",))', '("logits",), pool=lambda outputs, batch: {"logits": list(9 * outputs.logits)})')
+
+
+def test_a_plugins_own_logits_do_not_reach_the_control(tmp_path):
+    (tmp_path / "poison.py").write_text(POISON)
+    words = ["--plugin", str(tmp_path / "poison.py"), "--method", "constant", "--task", "chemprot", *SMALL, "--no-controls"]
+    line = bench(tmp_path, *words, "--results-dir", str(tmp_path / "r"), wrong=True)
+    assert "may not give this name" in line and "Traceback" not in line
+    (control,) = bench(tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
+    shutil.rmtree(tmp_path / "r")
+    (alone,) = bench(tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
+    assert control["curves"] == alone["curves"] and control["score"] == alone["score"]
+
+
+TASK = '''
+from kdbench.registry import Entry
+from kdbench.task import Data, Example, Task
+from kdbench.task_index import TASKS
+
+
+def load(options):
+    rows = {split: (options.data_dir / "mine" / f"{split}.txt").read_text().splitlines() for split in ("train", "dev", "test")}
+    made = {split: tuple(Example(f"{split}{i}", text=line[2:], label=int(line[0])) for i, line in enumerate(lines))
+            for split, lines in rows.items()}
+    return Data(**made, labels=("no", "yes"))
+
+
+MINE = Task(name="mine", kind="single", about="is it urgent", metric="macro_f1", load=load, labels=("no", "yes"), unit="note")
+TASKS.add(Entry("mine", MINE, ("single",), MINE.about))
+'''
+
+
+def test_a_changed_corpus_without_checksums_gives_new_figures(tmp_path):
+    """Once: the corpus and its labels changed, and the same command printed the old table under the same id."""
+    (tmp_path / "task.py").write_text(TASK)
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 40), ("dev", 10), ("test", 11)):
+        lines = [f"{i % 2} note {i} of {split} is {'urgent' if i % 2 else 'calm'}\n" for i in range(count)]
+        (folder / f"{split}.txt").write_text("".join(lines))
+    words = ["--plugin", str(tmp_path / "task.py"), "--method", "finetune", "--task", "mine", "--data-dir", str(tmp_path / "data"),
+             "--no-controls", *SMALL]
+    (first,) = bench(tmp_path, *words)
+    test = folder / "test.txt"
+    test.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in test.read_text().splitlines()))
+    (second,) = bench(tmp_path, *words)
+    assert second["id"] != first["id"] and second["score"]["all"]["test"] != first["score"]["all"]["test"]
+    assert stages(second) == {"fine-tuning": True}, "the labels of test teach nothing"
+    train = folder / "train.txt"
+    train.write_text(train.read_text().replace("urgent", "serious"))
+    (third,) = bench(tmp_path, *words)
+    assert third["id"] != second["id"] and stages(third) == {"fine-tuning": False}
+
+
+def test_self_distillation_has_its_teacher_and_honest_seconds(tmp_path):
+    """Once: teacher and student of one name left no teacher's row, and the student had cost nothing."""
+    words = ["--method", "logit_kd", "--task", "chemprot", *SMALL, "--student", "tiny:bert", "--teacher-lr", "2e-3"]
+    found = {(record["role"], record["cell"]["method"]): record for record in bench(tmp_path, *words)}
+    assert found.keys() == {("teacher", "finetune"), ("control", "finetune"), ("method", "logit_kd")}
+    student = found["method", "logit_kd"]["cost"]
+    assert student["student_seconds"] > 0 and student["teacher_seconds"] > 0
+    roles = {stage["name"]: stage["role"] for stage in student["stages"]}
+    assert roles == {"fine-tuning": "teacher", "signals": "teacher", "soft targets": "student"}
+    assert found["teacher", "finetune"]["artefact"] != found["control", "finetune"]["artefact"], "the teacher has a rate of its own"
+    words = ["table", "--results-dir", str(tmp_path / "r"), "--no-intervals", "--format", "json"]
+    printed = subprocess.run([sys.executable, str(BENCH), *words], capture_output=True, text=True, check=True).stdout
+    assert [row["role"] for row in json.loads(printed)] == ["teacher", "control", "method"]
+
+
+def test_two_plugins_of_one_name_are_both_loaded(tmp_path):
+    """Once: the second `models.py` was ignored in silence."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "models.py").write_text(CONSTANT.replace('"constant"', f'"constant_{folder}"'))
+    words = ["--plugin", str(tmp_path / "a" / "models.py"), "--plugin", str(tmp_path / "b" / "models.py")]
+    done = subprocess.run([sys.executable, str(BENCH), "list", "methods", "--json", *words], capture_output=True, text=True, check=True)
+    names = {method["name"] for method in json.loads(done.stdout)["methods"]}
+    assert {"constant_a", "constant_b"} <= names
+
+
+@pytest.mark.parametrize("text", ["x = 1\n", "\n".join(line for line in CONSTANT.splitlines() if "register(" not in line)])
+def test_a_plugin_that_registers_nothing_says_so(tmp_path, text):
+    (tmp_path / "empty.py").write_text(text)
+    line = bench(tmp_path, "list", "--plugin", str(tmp_path / "empty.py"), wrong=True)
+    assert "registers nothing" in line and "@METHODS.register" in line and line.count("\n") == 1
+
+
+def test_a_plugin_that_changed_since_it_was_loaded_is_refused(tmp_path):
+    path = tmp_path / "later.py"
+    path.write_text(CONSTANT.replace('"constant"', '"later"'))
+    try:
+        load_plugin(path)
+        load_plugin(tmp_path / "." / "later.py")  # the same file is no second one
+        path.write_text(path.read_text().replace("SCALE = 1.0", "SCALE = 2.0"))
+        with pytest.raises(BadInput, match="changed after it was loaded"):
+            load_plugin(path)
+    finally:
+        METHODS._entries.pop("later", None)
+
+
+def test_workers_renew_what_is_older_than_the_command(tmp_path):
+    assert Runner(tmp_path, device="cpu").renew == 0
+    told = Runner(tmp_path, device="cpu", overwrite=True)
+    job = plan(Request("finetune", "chemprot"), [0], controls=False, device="cpu")[0]
+    planned = Planned({"method": "finetune", "task": "chemprot", "options": {}}, {}, (0,))
+    assert message(Cell(Request("finetune", "chemprot"), 0, job, planned), told, "", 1)["renew"] == told.renew > 0
+    shop, old = Workshop(tmp_path, told.renew), tmp_path / "old"
+    old.write_text("")
+    assert shop.fresh(old) and not shop.fresh(tmp_path / "not there")
+    os.utime(old, (told.renew - 60, told.renew - 60))
+    assert not shop.fresh(old)
