@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -49,6 +50,12 @@ SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "in
 TEACHER = Source("small teacher", recipe=Recipe(config={"type": "bert", "vocab_size": 4000, **SIZE}, lr=1e-2))
 # few pieces: the student reads most words in parts, and so fewer of them than the teacher before the length limit
 STUDENT = Source("small student", recipe=Recipe(config={"type": "roberta", "vocab_size": 290, **SIZE}, lr=1e-2))
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path_factory, monkeypatch):
+    """These tests wait for no measurement elsewhere on this machine."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("lock")))
 
 
 def corpus_of(kind: str, count: int, name: str = "train", longest: int = 9) -> tuple[Example, ...]:
