@@ -477,7 +477,7 @@ def test_limits_draw_training_rows_by_a_seed_of_their_own_and_leave_test_whole(r
 
 def test_a_task_takes_its_facts_by_name_alone():
     with pytest.raises(TypeError):
-        Task("notes", "single", "accuracy", "a text")
+        Task("notes", "single", "accuracy", "a text", print)
     fields = {"name": "a", "kind": "single", "about": "c", "metric": "accuracy", "load": print}
     made = Task(**fields)
     assert {name: getattr(made, name) for name in fields} == fields
