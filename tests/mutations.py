@@ -10,19 +10,24 @@ bytecode, as Python would take that of a file of equal length and age for the fi
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
+import json
 import os
 import queue
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("bench.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "constraints.txt", "benchmarks", "docs", "kdbench",
@@ -51,7 +56,7 @@ def protocol(*names: str) -> tuple[str, ...]:
 
 
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
-KEPT = protocol("test_the_weights_that_are_kept_are_those_of_the_best_epoch_and_of_the_first_of_equals")
+KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
 RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
 ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_and_on_nothing_else")
 GROUPS = protocol("test_biases_and_norms_do_not_decay_and_what_is_no_encoder_has_the_heads_rate")
@@ -337,53 +342,121 @@ def environment(copy: Path) -> dict[str, str]:
     """Ours without what would lead a test run astray, and with the copy before whatever is installed."""
     strangers = ("PYTEST_", "KDBENCH_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(strangers)}
-    return {**kept, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    # the tests set these too late for a torch that is there already
+    return {**kept, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
 
 
-@contextmanager
-def project_copy() -> Iterator[Path]:
-    """A copy of the project that is what Python imports there."""
-    with tempfile.TemporaryDirectory(prefix="kdbench-mutations-") as folder:
-        copy = Path(folder).resolve() / "project"
-        copy.mkdir()
+class Copy:
+    """A copy of the project, and a process there that runs tests in forks of itself.
+
+    Most of a short test's time is the start of torch and transformers: they are imported once, the
+    project's own modules anew in each fork.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder.resolve()
         for name in PARTS:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+                left_out = shutil.ignore_patterns(*LEFT_OUT)
+                shutil.copytree(ROOT / name, self.folder / name, ignore=left_out)
             else:
-                shutil.copyfile(ROOT / name, copy / name)
-        asked = "import kdbench, kdbench.losses, kdbench.methods.doktra as m, kdbench.tasks.lookalikes as t; " \
-                "print(kdbench.__file__, kdbench.losses.__file__, m.__file__, t.__file__, sep='\\n')"
-        told = subprocess.run([sys.executable, "-c", asked], cwd=copy, env=environment(copy), capture_output=True, text=True)
-        found = told.stdout.split("\n")[:-1]
-        if told.returncode or not all(Path(path).is_relative_to(copy) for path in found):
-            raise Unusable(f"the copy in {copy} is not what Python imports there: {told.stderr.strip() or ', '.join(found)}")
-        yield copy
+                shutil.copyfile(ROOT / name, self.folder / name)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.mutations import serve; serve()"], cwd=self.folder,
+            env=environment(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        first = self.answer()
+        if not first or not all(Path(path).is_relative_to(self.folder) for path in json.loads(first)):
+            raise Unusable(f"the copy in {self.folder} is not what Python imports there: {first}")
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def run(self, tests: Sequence[str], seconds: float) -> tuple[int, str]:
+        """pytest's exit status and what it printed; 1 where it takes longer than `seconds`."""
+        assert self.process.stdin is not None
+        output = self.folder / "output.txt"
+        self.process.stdin.write(json.dumps([list(tests), str(output), seconds]) + "\n")
+        self.process.stdin.flush()
+        status = self.answer()
+        if not status:
+            raise Unusable(f"the process that runs tests in {self.folder} has ended")
+        return int(status), output.read_text(encoding="utf-8", errors="replace")
+
+    def close(self) -> None:
+        self.process.communicate()  # the end of its input is the end of it
+
+    def outcome(self, mutation: Mutation) -> Outcome:
+        """Make the change, run the tests that ought to notice, take the change back."""
+        path, text = self.folder / mutation.file, changed(mutation, self.folder)
+        before, begun = path.read_text(encoding="utf-8"), time.monotonic()
+        try:
+            path.write_text(text, encoding="utf-8")
+            status, said = self.run(mutation.tests, SECONDS)
+        finally:
+            path.write_text(before, encoding="utf-8")
+        if status not in (0, 1):
+            why = f"pytest's status {status}: {last_line(said)}"
+            raise Unusable(f"{mutation.name}: the tests did not run ({why})")
+        failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        by = failed[-1].partition(" ")[2].partition(" - ")[0] if failed else "a test" if status else ""
+        return Outcome(mutation, by, time.monotonic() - begun)
 
 
-def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """pytest's exit status and what it printed; 1 where it takes longer than `SECONDS` a test."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line", *tests]
+WARM = ("pytest", "numpy", "scipy.stats", "sklearn.metrics", "seqeval.metrics", "torch", "torch.onnx", "accelerate",
+        "transformers", "transformers.models.bert.modeling_bert", "transformers.models.roberta.modeling_roberta",
+        "onnx", "onnxruntime", "onnxruntime.quantization", "datasets")
+
+
+def serve() -> None:
+    """In a copy: say what is imported there; then, for each list of tests that comes in, run them in a fork."""
+    asked = ("kdbench", "kdbench.losses", "kdbench.methods.doktra", "kdbench.tasks.lookalikes")
+    found = [importlib.util.find_spec(name) for name in asked]
+    print(json.dumps([spec.origin if spec else "" for spec in found]), flush=True)
+    for name in WARM:
+        importlib.import_module(name)
+    strangers = [name for name in sys.modules if name.partition(".")[0] == "kdbench"]
+    for name in strangers:
+        del sys.modules[name]  # only looked up: each fork reads its own
+    for line in sys.stdin:
+        tests, output, seconds = json.loads(line)
+        child = os.fork()
+        if not child:
+            in_fork(tests, output)
+        print(end_of(child, seconds, output), flush=True)
+
+
+def in_fork(tests: Sequence[str], output: str) -> NoReturn:
+    """Run the tests and end with pytest's status; what they print goes to `output`."""
+    import pytest
+
+    os.setsid()
+    written, nothing = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), os.open(os.devnull, os.O_RDONLY)
+    for number, stream in ((nothing, 0), (written, 1), (written, 2)):
+        os.dup2(number, stream)
+    status = 3
     try:
-        done = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return 1, f"FAILED within {SECONDS} s: no test came to its end"
-    return done.returncode, done.stdout + done.stderr
-
-
-def outcome(mutation: Mutation, copy: Path) -> Outcome:
-    """Make the change, run the tests that ought to notice, take the change back."""
-    path, text = copy / mutation.file, changed(mutation, copy)
-    before, begun = path.read_text(encoding="utf-8"), time.monotonic()
-    try:
-        path.write_text(text, encoding="utf-8")
-        status, said = run_tests(copy, mutation.tests)
+        words = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line", *tests)
+        status = int(pytest.main(list(words)))
     finally:
-        path.write_text(before, encoding="utf-8")
-    if status not in (0, 1):
-        raise Unusable(f"{mutation.name}: the tests did not run (pytest's status {status}); {last_line(said)}")
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    by = failed[0].partition(" ")[2].partition(" - ")[0] if failed else "a test" if status else ""
-    return Outcome(mutation, by, time.monotonic() - begun)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def end_of(child: int, seconds: float, output: str) -> int:
+    """The status with which the fork ends; 1, and its end, where it takes longer than `seconds`."""
+    last = time.monotonic() + seconds
+    while time.monotonic() < last:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    Path(output).write_text(f"FAILED the limit of {seconds:.0f} s\n")
+    return 1
 
 
 def last_line(text: str) -> str:
@@ -397,34 +470,32 @@ def run(chosen: Sequence[Mutation], workers: int = 1) -> list[Outcome]:
     """
     for mutation in chosen:
         changed(mutation, ROOT)
-    free: queue.SimpleQueue[Path] = queue.SimpleQueue()
-
-    def one(mutation: Mutation) -> Outcome:
-        copy = free.get()
-        try:
-            found = outcome(mutation, copy)
-        finally:
+    with ExitStack() as stack:
+        free: queue.SimpleQueue[Copy] = queue.SimpleQueue()  # each change is alone in its copy
+        for _ in range(workers):
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-mutations-"))
+            copy = Copy(Path(place))
+            stack.callback(copy.close)
             free.put(copy)
-        told = f"dies in {found.seconds:.1f} s, by {found.by}" if found.by else f"SURVIVES {found.seconds:.1f} s of tests"
-        say(f"{mutation.name}: {told}")
-        return found
-
-    def in_copies(left: int) -> list[Outcome]:
-        if left:
-            with project_copy() as copy:
-                free.put(copy)
-                return in_copies(left - 1)
-        begun, copy = time.monotonic(), free.get()
-        tests = dict.fromkeys(test for mutation in chosen for test in mutation.tests)
-        status, said = run_tests(copy, list(tests))
-        free.put(copy)
+        begun = time.monotonic()
+        tests = list(dict.fromkeys(test for mutation in chosen for test in mutation.tests))
+        status, said = copy.run(tests, 10 * SECONDS)
         if status:
-            raise Unusable(f"the tests fail without any change, so that their failures mean nothing:\n{said.strip()}")
+            raise Unusable(f"the tests fail without any change, so their failures mean nothing:\n{said.strip()}")
         say(f"without a change {len(tests)} tests pass in {time.monotonic() - begun:.1f} s")
+
+        def one(mutation: Mutation) -> Outcome:
+            copy = free.get()
+            try:
+                found = copy.outcome(mutation)
+            finally:
+                free.put(copy)
+            told = f"dies in {found.seconds:.1f} s, by {found.by}" if found.by else "SURVIVES"
+            say(f"{mutation.name}: {told}")
+            return found
+
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(one, chosen))
-
-    return in_copies(workers)
 
 
 def sample(count: int, seed: int) -> list[Mutation]:
