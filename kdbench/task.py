@@ -80,8 +80,9 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A corpus with its protocol and its facts. By keyword only: three of its first four fields are strings,
-    and a metric in the place of the description would go unseen.
+    """A corpus with its protocol and its facts.
+
+    By keyword only: most fields are strings, and two that changed places would go unseen.
 
     `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names the one
     figure that tables show (see `kdbench.metrics`), `metrics` all that records keep.

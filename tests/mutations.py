@@ -1,10 +1,11 @@
-"""Does a test notice when a rule of the protocol is broken? Named one-line changes, each of which has to fail a test.
+"""Does a test notice when a rule of the protocol is broken? Named changes, each of which has to.
 
     python -m tests.mutations [--sample N --seed S] [--workers 1|2] [NAME ...]
 
-Each change is made in a copy of the project, the tests that ought to notice it are run there, and what they let pass is
-listed: exit 1. First these tests have to pass without any change, else their failures mean nothing. The copy holds no
-bytecode, as Python would take that of a file of equal length and age for the file's own.
+Each change is made in a copy of the project, the tests that ought to notice it are run there, and
+what they let pass is listed: exit 1. First these tests have to pass without any change, else their
+failures mean nothing. No bytecode is written, as Python would take that of a file of equal length
+and age for the file's own.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("bench.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "constraints.txt", "benchmarks", "docs", "kdbench",
-         "methods", "results", "tasks", "tests")
-LEFT_OUT = ("__pycache__", "local", "models", "signals", "locks")  # bytecode, and what runs leave in results/
-SECONDS = 300  # of one run of tests; a change that makes them hang is noticed too
+PARTS = ("bench.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "constraints.txt",
+         "benchmarks", "docs", "kdbench", "methods", "results", "tasks", "tests")
+LEFT_OUT = ("__pycache__", "local", "models", "signals", "locks")  # the last four: of results/
+SECONDS = 300  # of the tests of one change: a change that makes them hang is noticed too
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """In `file`, `new` in the place of `old` (which stands there once); one of `tests` has to fail."""
+    """In `file`, `new` in the place of `old`, which is there once; one of `tests` has to fail."""
 
     name: str
     file: str
@@ -47,28 +48,35 @@ class Mutation:
     tests: tuple[str, ...]
 
 
-def in_file(path: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"tests/{path}::{name}" for name in names)
+def tests_of(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{file}.py::{name}" for name in names)
 
 
 def protocol(*names: str) -> tuple[str, ...]:
-    return in_file("test_protocol.py", *names)
+    return tests_of("test_protocol", *names)
 
 
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
 KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
 RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
-ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_and_on_nothing_else")
-GROUPS = protocol("test_biases_and_norms_do_not_decay_and_what_is_no_encoder_has_the_heads_rate")
+ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
+GROUPS = protocol("test_biases_and_norms_do_not_decay_and_the_rest_has_the_heads_rate")
 SCORED = protocol("test_dev_selects_and_test_is_scored_once")
 CUT = protocol("test_a_word_cut_off_by_the_limit_is_scored_as_o")
-SHARES = protocol("test_of_the_tokens_15_per_cent_are_targets_and_of_these_80_are_hidden_10_swapped_and_10_kept")
-LATENCY = protocol("test_latencies_are_milliseconds_and_percentiles_of_single_texts")
+SHARES = protocol("test_masks_hide_80_swap_10_and_keep_10_of_15_per_cent")
+LATENCY = protocol("test_latencies_are_milliseconds_and_percentiles")
 SIZES = protocol("test_sizes_are_parameters_and_millions_of_bytes")
 WHOLE = protocol("test_a_file_is_replaced_at_once_or_not_at_all")
-NAIVE = in_file("test_metrics.py", "test_naive_predictors_and_thresholds_know_the_labels_of_train_alone")
-UNITS = in_file("test_statistics.py", "test_a_unit_is_compared_with_itself")
-GOLDEN = in_file("test_golden.py", "test_published_numbers")
+NAIVE = tests_of("test_metrics", "test_naive_predictors_know_the_labels_of_train_alone")
+UNITS = tests_of("test_statistics", "test_a_unit_is_compared_with_itself")
+COUNTS = tests_of(
+    "test_metrics", "test_evaluate_gives_the_main_metric_its_counts_by_unit_and_all_others")
+NEGATIVE = tests_of("test_metrics", "test_micro_f1_leaves_the_negative_class_out_on_both_sides")
+STUDENTS_T = tests_of(
+    "test_statistics", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")
+SMOOTHED = tests_of(
+    "test_ner_kd", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")
+GOLDEN = tests_of("test_golden", "test_published_numbers")
 
 LOSSES = (
     Mutation("kl-reversed", "kdbench/losses.py",
@@ -94,10 +102,12 @@ LOSSES = (
              "batch.words >= 0", CONTROL),
     Mutation("label-smoothing-ignored", "kdbench/losses.py",
              "label_smoothing=smoothing)",
-             "label_smoothing=0.0)", protocol("test_label_smoothing_spreads_its_share_over_all_classes")),
+             "label_smoothing=0.0)",
+             protocol("test_label_smoothing_spreads_its_share_over_all_classes")),
     Mutation("entropy-negated", "kdbench/losses.py",
              "return -(log_p.exp() * log_p).sum(-1)",
-             "return (log_p.exp() * log_p).sum(-1)", protocol("test_the_calibrated_loss_rewards_doubt")),
+             "return (log_p.exp() * log_p).sum(-1)",
+             protocol("test_the_calibrated_loss_rewards_doubt")),
     Mutation("control-without-unlabelled-text", "methods/logit_kd.py",
              "examples = (*lab.data.train, *lab.unlabelled)",
              "examples = lab.data.train", CONTROL),
@@ -139,7 +149,8 @@ TRAINING = (
              'seed_for(self.seed, "order", str(epoch), self.stage)', ORDER),
     Mutation("parts-divided-by-one-parts-count", "kdbench/fit.py",
              "counts = self.global_counts(parts)",
-             "counts = parts[0].counts", protocol("test_a_batch_in_parts_has_the_gradient_of_the_whole_batch")),
+             "counts = parts[0].counts",
+             protocol("test_a_batch_in_parts_has_the_gradient_of_the_whole_batch")),
     Mutation("clipping-left-out", "kdbench/fit.py",
              "clip(self.trainee.parameters(), self.training.clip)",
              "pass", protocol("test_gradients_are_clipped_to_the_norm_and_keep_their_direction")),
@@ -180,10 +191,10 @@ SCORES = (
     Mutation("test-read-from-the-dev-file", "kdbench/corpora.py",
              'Data(examples["train"], examples["dev"], examples["test"]',
              'Data(examples["train"], examples["dev"], examples["dev"]',
-             in_file("test_tasks.py", "test_blurb_classification_rows")),
+             tests_of("test_tasks", "test_blurb_classification_rows")),
     Mutation("limit-takes-the-first-rows", "kdbench/task.py",
              'sorted(random.Random(f"{seed}/{name}").sample(range(len(examples)), most))',
-             "range(most)", protocol("test_limits_draw_training_rows_by_a_seed_of_their_own_and_leave_test_whole")),
+             "range(most)", protocol("test_limits_draw_rows_by_a_seed_and_leave_test_whole")),
     Mutation("facts-by-position", "kdbench/task.py",
              "@dataclass(frozen=True, kw_only=True)",
              "@dataclass(frozen=True)", protocol("test_a_task_takes_its_facts_by_name_alone")),
@@ -195,7 +206,8 @@ SCORES = (
              "outside = 0", CUT),
     Mutation("negative-class-counted", "kdbench/metrics.py",
              "if label not in info.negative]",
-             "]", in_file("test_metrics.py", "test_micro_f1_leaves_the_negative_class_out_on_both_sides")),
+             "]",
+             NEGATIVE),
     Mutation("naive-knows-the-split", "kdbench/metrics.py",
              "labels = gold_labels(task.kind, data.train)",
              "labels = gold_labels(task.kind, examples)", NAIVE),
@@ -205,36 +217,38 @@ SCORES = (
     Mutation("documents-ignored-as-units", "kdbench/metrics.py",
              "example.group or example.id for example in examples",
              "example.id for example in examples",
-             in_file("test_metrics.py", "test_evaluate_gives_the_main_metric_its_counts_by_unit_and_all_others")),
+             COUNTS),
 )
 
 STATISTICS = (
     Mutation("seeds-not-spread", "kdbench/statistics.py",
              "(drawn - 1 / seeds) * np.sqrt(seeds / (seeds - 1))",
              "(drawn - 1 / seeds)",
-             in_file("test_statistics.py", "test_weighted_seeds_have_the_variance_of_their_mean")),
+             tests_of("test_statistics", "test_weighted_seeds_have_the_variance_of_their_mean")),
     Mutation("seeds-not-drawn-jointly", "kdbench/statistics.py",
              "drawn_b = drawn_a if paired else",
              "drawn_b =", UNITS),
     Mutation("units-not-drawn-jointly", "kdbench/statistics.py",
              "replicate(b, finish, units, drawn_b)",
-             "replicate(b, finish, unit_weights(b.shape[1], replicates, seed + 9), drawn_b)", UNITS),
+             "replicate(b, finish, unit_weights(b.shape[1], replicates, 9), drawn_b)", UNITS),
     Mutation("units-paired-by-position", "kdbench/statistics.py",
              "return [names[i] for i in order], np.asarray(counts)[order]",
              "return [names[i] for i in order], np.asarray(counts)", UNITS),
     Mutation("normal-for-student", "kdbench/statistics.py",
              "freedom *= max(1.0, (spread / of_seeds) ** 2)",
              "freedom = np.inf",
-             in_file("test_statistics.py", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")),
+             STUDENTS_T),
     Mutation("holm-left-out", "kdbench/statistics.py",
              "(len(p) - rank) * p[i]",
-             "p[i]", in_file("test_statistics.py", "test_holm_equals_golden_values_of_statsmodels")),
+             "p[i]",
+             tests_of("test_statistics", "test_holm_equals_golden_values_of_statsmodels")),
 )
 
 UNITS_AND_FILES = (
     Mutation("latency-in-seconds", "kdbench/measure.py",
              "return 1000 * (time.perf_counter() - begun)",
-             "return time.perf_counter() - begun", protocol("test_a_wall_clocks_seconds_become_milliseconds")),
+             "return time.perf_counter() - begun",
+             protocol("test_a_wall_clocks_seconds_become_milliseconds")),
     Mutation("p95-is-p90", "kdbench/measure.py",
              "np.percentile(single, (50, 95))",
              "np.percentile(single, (50, 90))", LATENCY),
@@ -258,62 +272,64 @@ UNITS_AND_FILES = (
              "part = path", protocol("test_signals_have_their_name_when_they_are_whole")),
     Mutation("checkpoint-over-the-last-one", "kdbench/fit.py",
              'name = f"step-{self.step}"',
-             'name = "step-0"', protocol("test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before_it")),
+             'name = "step-0"', protocol("test_a_kill_in_a_checkpoint_leaves_the_one_before_it")),
 )
 
 METHODS = (
     Mutation("doktra-boundary-on-the-other-side", "methods/doktra.py",
              "(student_cls > -margin) & (teacher_cls <= 0)",
              "(student_cls > -margin) & (teacher_cls > 0)",
-             in_file("test_doktra.py", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
+             tests_of("test_doktra", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
     Mutation("doktra-margin-taken-off", "methods/doktra.py",
              "(student_cls + margin).square() * too_high",
              "(student_cls - margin).square() * too_high",
-             in_file("test_doktra.py", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
+             tests_of("test_doktra", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
     Mutation("doktra-certainty-rewarded", "methods/doktra.py",
              '"examples", -self.beta)',
              '"examples", self.beta)', protocol("test_the_calibrated_loss_rewards_doubt")),
     Mutation("doktra-switches-an-epoch-late", "methods/doktra.py",
              "if self.epoch >= self.switch:",
              "if self.epoch > self.switch:",
-             in_file("test_doktra.py", "test_the_loss_switches_after_gamma_of_the_epochs")),
+             tests_of("test_doktra", "test_the_loss_switches_after_gamma_of_the_epochs")),
     Mutation("dsg-kd-rows-not-divided", "methods/dsg_kd.py",
              ".mean((1, 2)) / columns[:, None] * real",
              ".mean((1, 2)) * real",
-             in_file("test_dsg_kd.py", "test_matrix_products_equal_the_formulas_word_by_word")),
+             tests_of("test_dsg_kd", "test_matrix_products_equal_the_formulas_word_by_word")),
     Mutation("dsg-kd-layers-one-to-one", "methods/dsg_kd.py",
              "(round(i * teacher / pairs), round(i * student / pairs))",
-             "(i, i)", in_file("test_dsg_kd.py", "test_layers_are_spread_evenly")),
+             "(i, i)", tests_of("test_dsg_kd", "test_layers_are_spread_evenly")),
     Mutation("ve-kd-tolerance-once-a-batch", "methods/ve_kd.py",
              "(total - count * tolerance)",
              "(total - tolerance)",
-             in_file("test_ve_kd.py", "test_within_the_tolerance_the_gradient_is_exactly_zero")),
+             tests_of("test_ve_kd", "test_within_the_tolerance_the_gradient_is_exactly_zero")),
     Mutation("ve-kd-tolerance-on-the-raw-loss", "methods/ve_kd.py",
              'weight if o.tolerance_on == "weighted" else 1',
-             "1", in_file("test_ve_kd.py", "test_thresholds_of_each_loss")),
+             "1", tests_of("test_ve_kd", "test_thresholds_of_each_loss")),
     Mutation("ve-kd-gradient-without-temperature", "methods/ve_kd.py",
              ".mul_(kl * heat)",
-             ".mul_(kl)", in_file("test_ve_kd.py", "test_divergences_in_blocks_are_the_whole_ones")),
+             ".mul_(kl)",
+             tests_of("test_ve_kd", "test_divergences_in_blocks_are_the_whole_ones")),
     Mutation("ner-kd-smoothing-of-torch", "methods/ner_kd.py",
              "label_smoothing=smoothing * classes / max(classes - 1, 1)",
              "label_smoothing=smoothing",
-             in_file("test_ner_kd.py", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")),
+             SMOOTHED),
     Mutation("ner-kd-layers-one-to-one", "methods/ner_kd.py",
              "(round(layer * teacher / student), layer)",
-             "(layer, layer)", in_file("test_ner_kd.py", "test_layer_pairs")),
+             "(layer, layer)", tests_of("test_ner_kd", "test_layer_pairs")),
     Mutation("ner-kd-alpha-on-the-soft-terms", "methods/ner_kd.py",
              'soft = 1 - self.o["alpha"] if',
              'soft = self.o["alpha"] if', GOLDEN),
 )
 
-# What is in an identity. To be filled beside tests/test_identity.py: the objective's code, the method's version, the pool,
-# the examples' digest, a file's content, the tokenizer, the seed's axes, the role, and `--overwrite` past the shelf.
+# What is in an identity. To be filled beside tests/test_identity.py: the objective's code, the
+# method's version, the pool, the examples' digest, a file's content, the tokenizer, the seed's
+# axes, the role, and `--overwrite` past the shelf.
 IDENTITY: tuple[Mutation, ...] = ()
 
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY)
 
 
-# ---- one copy, one change, one run of tests --------------------------------------------------------------------------
+# ---- one copy, one change, one run of tests ------------------------------------------------------
 
 
 class Unusable(Exception):
@@ -333,13 +349,13 @@ def changed(mutation: Mutation, root: Path) -> str:
     """The text of the mutated file; `Unusable` unless the old text stands there exactly once."""
     text = (root / mutation.file).read_text(encoding="utf-8")
     if (found := text.count(mutation.old)) != 1:
-        raise Unusable(f"{mutation.name}: {mutation.file} has {mutation.old!r} {found} times, not once; "
-                       "bring the list up to date")
+        where = f"{mutation.name}: {mutation.file} has {mutation.old!r}"
+        raise Unusable(f"{where} {found} times, not once; bring the list up to date")
     return text.replace(mutation.old, mutation.new)
 
 
 def environment(copy: Path) -> dict[str, str]:
-    """Ours without what would lead a test run astray, and with the copy before whatever is installed."""
+    """Ours without what would lead tests astray, and with the copy before whatever is installed."""
     strangers = ("PYTEST_", "KDBENCH_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(strangers)}
     # the tests set these too late for a torch that is there already
@@ -365,9 +381,9 @@ class Copy:
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from tests.mutations import serve; serve()"], cwd=self.folder,
             env=environment(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        first = self.answer()
-        if not first or not all(Path(path).is_relative_to(self.folder) for path in json.loads(first)):
-            raise Unusable(f"the copy in {self.folder} is not what Python imports there: {first}")
+        found = json.loads(self.answer() or '[""]')
+        if not all(Path(path).is_relative_to(self.folder) for path in found):
+            raise Unusable(f"the copy in {self.folder} is not what Python imports there: {found}")
 
     def answer(self) -> str:
         assert self.process.stdout is not None
@@ -400,17 +416,18 @@ class Copy:
             why = f"pytest's status {status}: {last_line(said)}"
             raise Unusable(f"{mutation.name}: the tests did not run ({why})")
         failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        by = failed[-1].partition(" ")[2].partition(" - ")[0] if failed else "a test" if status else ""
-        return Outcome(mutation, by, time.monotonic() - begun)
+        by = failed[-1].partition(" ")[2].partition(" - ")[0] if failed else ""
+        return Outcome(mutation, by or ("a test" if status else ""), time.monotonic() - begun)
 
 
-WARM = ("pytest", "numpy", "scipy.stats", "sklearn.metrics", "seqeval.metrics", "torch", "torch.onnx", "accelerate",
-        "transformers", "transformers.models.bert.modeling_bert", "transformers.models.roberta.modeling_roberta",
-        "onnx", "onnxruntime", "onnxruntime.quantization", "datasets")
+WARM = ("pytest", "numpy", "scipy.stats", "sklearn.metrics", "seqeval.metrics", "torch",
+        "torch.onnx", "accelerate", "transformers", "transformers.models.bert.modeling_bert",
+        "transformers.models.roberta.modeling_roberta", "onnx", "onnxruntime",
+        "onnxruntime.quantization", "datasets")
 
 
 def serve() -> None:
-    """In a copy: say what is imported there; then, for each list of tests that comes in, run them in a fork."""
+    """In a copy: say what is imported there; then run each list of tests that comes, in a fork."""
     asked = ("kdbench", "kdbench.losses", "kdbench.methods.doktra", "kdbench.tasks.lookalikes")
     found = [importlib.util.find_spec(name) for name in asked]
     print(json.dumps([spec.origin if spec else "" for spec in found]), flush=True)
@@ -432,7 +449,8 @@ def in_fork(tests: Sequence[str], output: str) -> NoReturn:
     import pytest
 
     os.setsid()
-    written, nothing = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), os.open(os.devnull, os.O_RDONLY)
+    written = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    nothing = os.open(os.devnull, os.O_RDONLY)
     for number, stream in ((nothing, 0), (written, 1), (written, 2)):
         os.dup2(number, stream)
     status = 3
@@ -481,7 +499,8 @@ def run(chosen: Sequence[Mutation], workers: int = 1) -> list[Outcome]:
         tests = list(dict.fromkeys(test for mutation in chosen for test in mutation.tests))
         status, said = copy.run(tests, 10 * SECONDS)
         if status:
-            raise Unusable(f"the tests fail without any change, so their failures mean nothing:\n{said.strip()}")
+            why = "the tests fail without any change, so their failures mean nothing"
+            raise Unusable(f"{why}:\n{said.strip()}")
         say(f"without a change {len(tests)} tests pass in {time.monotonic() - begun:.1f} s")
 
         def one(mutation: Mutation) -> Outcome:
@@ -499,7 +518,7 @@ def run(chosen: Sequence[Mutation], workers: int = 1) -> list[Outcome]:
 
 
 def sample(count: int, seed: int) -> list[Mutation]:
-    """`count` mutations in one shuffled order of all, further on by `count` with each next seed: so all have their turn."""
+    """`count` mutations of a shuffled list; the next seed has the next ones: each has its turn."""
     shuffled = random.Random(0).sample(MUTATIONS, len(MUTATIONS))
     start = seed * count % len(shuffled)
     return [*shuffled, *shuffled][start:start + min(count, len(shuffled))]
@@ -520,12 +539,14 @@ def say(line: str) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description="Break the protocol rule by rule: does a "
-                                     "test notice? Exit 1 where one does not, 2 where it cannot be told.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to try (default: all)")
-    parser.add_argument("--sample", type=int, metavar="N", help="only N of them, which --seed picks")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="which N: the next S has the next ones (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, choices=(1, 2), help="how many run side by side (default: 1)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutations", description="Break the protocol rule by rule: does a "
+        "test notice? Exit 1 where none does, 2 where it cannot be told.")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="mutations to try (default: all)")
+    add("--sample", type=int, metavar="N", help="only N of them, which --seed picks")
+    add("--seed", type=int, default=0, metavar="S", help="the next S has the next N (default: 0)")
+    add("--workers", type=int, default=1, choices=(1, 2), help="how many side by side (default: 1)")
     given = parser.parse_args(words)
     known = {mutation.name: mutation for mutation in MUTATIONS}
     if strangers := [name for name in given.names if name not in known]:

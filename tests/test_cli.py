@@ -64,7 +64,7 @@ def test_show_says_where_a_method_comes_from_and_what_its_options_are(name, caps
 
 @pytest.fixture
 def registered(no_data):
-    """A task that a tiny student learns in a second: what matters is one word, and a label in ten is wrong."""
+    """A task that a tiny student learns in a second: one word decides, a label in ten is wrong."""
     rng = random.Random(4)
 
     def rows(name: str, count: int) -> tuple[Example, ...]:
@@ -76,9 +76,10 @@ def registered(no_data):
             made.append(Example(f"{name}{i}", text=text, label=int(gene != (rng.random() < 0.1))))
         return tuple(made)
 
-    data = Data(rows("train", 200), rows("dev", 60), rows("test", 150), ("no", "yes"), kind="lookalike")
-    task = Task(name="made-up", kind="single", about="is it a kinase", metric="accuracy", metrics=("macro_f1",),
-                load=lambda _: data, lookalike=lambda seed=0: data)
+    splits = rows("train", 200), rows("dev", 60), rows("test", 150)
+    data = Data(*splits, ("no", "yes"), kind="lookalike")
+    task = Task(name="made-up", kind="single", about="is it a kinase", metric="accuracy",
+                metrics=("macro_f1",), load=lambda _: data, lookalike=lambda seed=0: data)
     TASKS.add(Entry(task.name, task, ("single",), task.about))
     yield task.name
     del TASKS._entries[task.name]
@@ -173,8 +174,8 @@ def test_an_export_has_the_score_of_its_run(tmp_path, capsys, registered, monkey
     """Of a run that has learnt, and not everything: two equal zeros would say nothing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # it waits for no measurement elsewhere
     where = ["--results-dir", str(tmp_path / "results")]
-    words = ["--method", "finetune", "--task", registered, "--student", "tiny:bert", "--no-controls", "--epochs", "3",
-             "--latency", "off", "--device", "cpu"]
+    words = ["--method", "finetune", "--task", registered, "--student", "tiny:bert", "--no-controls",
+             "--epochs", "3", "--latency", "off", "--device", "cpu"]
     assert main(["run", *words, *where]) == 0
     record, = store.records(tmp_path / "results")
     assert 0.6 < record["score"]["test"] < 0.99 and record["score"]["naive"]["test"] < 0.55
@@ -185,8 +186,8 @@ def test_an_export_has_the_score_of_its_run(tmp_path, capsys, registered, monkey
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == ["safetensors", "onnx"]
     for row in rows:
-        assert row["score"]["test"] == pytest.approx(record["score"]["test"], abs=1e-6)
-        assert row["score"]["all"]["test"] == pytest.approx(record["score"]["all"]["test"], abs=1e-6)
+        assert row["score"]["all"]["test"] == pytest.approx(record["score"]["all"]["test"])
+        assert row["score"]["test"] == pytest.approx(record["score"]["test"])
 
 
 def test_unknown_run_is_one_line(run_folder, capsys):

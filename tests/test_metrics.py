@@ -339,7 +339,7 @@ def test_naive_predictors_read_no_text():
         assert naive(make_task("tags", metric), tags, "test").main == 0
 
 
-def test_naive_predictors_and_thresholds_know_the_labels_of_train_alone():
+def test_naive_predictors_know_the_labels_of_train_alone():
     """Of three splits with three majorities, train's decides."""
     def rows(golds, name):
         return tuple(Example(f"{name}{i}", "a text", label=gold) for i, gold in enumerate(golds))
@@ -353,7 +353,8 @@ def test_naive_predictors_and_thresholds_know_the_labels_of_train_alone():
     for split in ("dev", "test"):
         assert info_for(make_task("single", "accuracy"), single, split).positive_rate == 0.25
     multi = made([(1, 0), (1, 0), (0, 1)], [(0, 1)], [(0, 1), (0, 1), (1, 0)], ("a", "b"))
-    assert naive(make_task("multi", "micro_f1"), multi, "test").main == pytest.approx(2 * 1 / (3 + 3))
+    task = make_task("multi", "micro_f1")
+    assert naive(task, multi, "test").main == pytest.approx(2 * 1 / (3 + 3))
 
 
 def test_micro_f1_leaves_the_negative_class_out_on_both_sides():

@@ -47,8 +47,9 @@ METRIC = {"single": "accuracy", "multi": "micro_f1", "regression": "pearson", "t
 GENES = ("kinase", "receptor", "p53")
 WORDS = ("dose", "cell", "drug", "blocks", "raises", "binds", "lowers", "in", "the", "of", "serum",
          "mouse", "human")
-SIZE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "initializer_range": 0.3, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+SIZE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "initializer_range": 0.3, "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0}
 TEACHER = Source("small teacher",
                  recipe=Recipe(config={"type": "bert", "vocab_size": 4000, **SIZE}, lr=1e-2))
 # few pieces: the student reads most words in parts, and so fewer of them before the length limit
@@ -87,10 +88,12 @@ def task_of(kind: str, name: str = "made-up", **facts) -> Task:
     return Task(name=name, kind=kind, **given)
 
 
-def lab_of(kind: str, folder, unlabelled=(), data: Data | None = None, **settings) -> Lab:
+def lab_of(kind: str, folder, unlabelled=(), swapped: bool = False, **settings) -> Lab:
+    """`swapped`: the small student teaches."""
+    student, teacher = (TEACHER, STUDENT) if swapped else (STUDENT, TEACHER)
     given = {"epochs": 1, "batch_size": 64, "latency": "off", "select": "last", "max_length": 24}
     protocol = Settings(**{**given, **settings})
-    return Lab(task_of(kind), data or data_of(kind), 0, "corrected", protocol, STUDENT, TEACHER,
+    return Lab(task_of(kind), data_of(kind), 0, "corrected", protocol, student, teacher,
                Workshop(folder), Accelerator(cpu=True), unlabelled=tuple(unlabelled))
 
 
@@ -190,29 +193,30 @@ def read(model, example: Example, limit: int) -> dict[int, np.ndarray]:
 
 @pytest.mark.parametrize(("given", "alpha", "temperature"), [
     ({}, 0.1, 2.0), ({"alpha": 0.7, "temperature": 5.0}, 0.7, 5.0), ({"alpha": 0.0}, 0.0, 2.0)])
-@pytest.mark.parametrize("kind", LABELS)
-def test_the_control_minimises_hintons_equation(kind, given, alpha, temperature, tmp_path,
+@pytest.mark.parametrize(("kind", "swapped"), [*((kind, False) for kind in LABELS), ("tags", True)])
+def test_the_control_minimises_hintons_equation(kind, swapped, given, alpha, temperature, tmp_path,
                                                 monkeypatch):
     """logit_kd as it is run: its first loss is α · hard + (1 - α) · soft, each term's own mean."""
     limit = 16
     further = [replace(e, id=f"u{e.id}", label=None) for e in corpus_of(kind, 7, "further", 14)]
-    lab = lab_of(kind, tmp_path, further, max_length=limit)
+    lab = lab_of(kind, tmp_path, further, swapped, max_length=limit)
     taken, real = [], fit.loss_of
     monkeypatch.setattr(fit, "loss_of", lambda *given: taken.append(real(*given)) or taken[-1])
     method = METHODS.get("logit_kd")
     method(options.build(method.Options, "corrected", given, "logit_kd")).fit(lab)
 
     teacher, before = lab.finetune(lab.teacher()), lab.student()
-    hard, soft, one_sided = [], [], 0
+    hard, soft, ours_alone, theirs_alone = [], [], 0, 0
     for example in (*lab.data.train, *further):
         ours, theirs = (read(model, example, limit) for model in (before, teacher))
-        one_sided += ours.keys() != theirs.keys()
+        ours_alone += len(ours.keys() - theirs.keys())
+        theirs_alone += len(theirs.keys() - ours.keys())
         if example.label is not None:
             labels = example.label if kind == "tags" else [example.label]
             hard += [hard_by_hand(kind, logits, labels[word]) for word, logits in ours.items()]
         both = ours.keys() & theirs.keys()
         soft += [soft_by_hand(kind, ours[word], theirs[word], temperature) for word in both]
-    assert bool(one_sided) == (kind == "tags"), "some words are read by one of the two alone"
+    assert bool(ours_alone) == swapped and bool(theirs_alone) == (kind == "tags" and not swapped)
     expected = alpha * np.mean(hard) + (1 - alpha) * np.mean(soft)
     assert taken[-1].item() == pytest.approx(expected, rel=1e-4)
 
@@ -317,7 +321,7 @@ def orders(**given) -> list:
     return [seen[:half], seen[half:]]
 
 
-def test_the_order_of_the_data_depends_on_seed_and_epoch_and_on_nothing_else():
+def test_the_order_of_the_data_depends_on_seed_and_epoch_alone():
     first, second = orders()
     for epoch in (first, second):
         read_once = sorted(index for batch in epoch for index in batch)
@@ -366,7 +370,7 @@ class Projecting(Supervised):
 
 
 @pytest.mark.parametrize("decay_all", [False, True])
-def test_biases_and_norms_do_not_decay_and_what_is_no_encoder_has_the_heads_rate(decay_all):
+def test_biases_and_norms_do_not_decay_and_the_rest_has_the_heads_rate(decay_all):
     made = fitting(objective=Projecting(), lr=0.1, head_lr=0.5, weight_decay=0.07,
                    decay_all=decay_all)
     group_of = {id(p): group for group in made.optimizer.param_groups for p in group["params"]}
@@ -396,7 +400,7 @@ def masked(objective: MaskedLM, rows: int = 400, length: int = 52) -> tuple[np.n
     return ids, batch.inputs["input_ids"].numpy(), batch.extra["targets"].numpy()
 
 
-def test_of_the_tokens_15_per_cent_are_targets_and_of_these_80_are_hidden_10_swapped_and_10_kept():
+def test_masks_hide_80_swap_10_and_keep_10_of_15_per_cent():
     ids, seen, targets = masked(MaskedLM(4, (0, 2, 3, 4), 5000, seed=1))
     chosen = targets != -100
     assert (targets[chosen] == ids[chosen]).all() and (seen[~chosen] == ids[~chosen]).all()
@@ -519,7 +523,7 @@ def test_a_word_cut_off_by_the_limit_is_scored_as_o(registered, tmp_path, no_dat
     assert row["score"]["test"] == pytest.approx(record["score"]["test"])
 
 
-def test_limits_draw_training_rows_by_a_seed_of_their_own_and_leave_test_whole(registered, no_data):
+def test_limits_draw_rows_by_a_seed_and_leave_test_whole(registered, no_data):
     data = data_of("single", train=60, dev=30, test=20)
     task = registered("single", data)
     limits = {"max_train_examples": 15, "max_dev_examples": 8}
@@ -546,7 +550,7 @@ def test_a_task_takes_its_facts_by_name_alone():
 # ---- figures in their units ----------------------------------------------------------------------
 
 
-def test_latencies_are_milliseconds_and_percentiles_of_single_texts(monkeypatch):
+def test_latencies_are_milliseconds_and_percentiles(monkeypatch):
     """By a clock that says 1, 2, 3, ... ms: 100 texts, then 100 times 128 tokens, then batches."""
     ticks = iter(range(1, 1000))
 
@@ -634,7 +638,7 @@ def test_signals_have_their_name_when_they_are_whole(tmp_path, monkeypatch):
     assert signals.stored(tmp_path, "key", ("logits",), "single") is None
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before_it(tmp_path, monkeypatch):
+def test_a_kill_in_a_checkpoint_leaves_the_one_before_it(tmp_path, monkeypatch):
     """Each is written beside the last one, and pointed at when it is whole."""
     written, real = [], fit.save_file
 

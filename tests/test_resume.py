@@ -62,8 +62,8 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best", comp
 
 def lab_of(data: Data, protocol: Settings, folder: Path) -> Lab:
     task = Task(name="t", kind="single", about="text", metric="accuracy", load=lambda _: data)
-    return Lab(task, data, 0, "corrected", protocol, resolve("tiny-student"), resolve("tiny:bert"), Workshop(folder),
-               Accelerator(cpu=True))
+    return Lab(task, data, 0, "corrected", protocol, resolve("tiny-student"), resolve("tiny:bert"),
+               Workshop(folder), Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("most", [1e-3, 5.0, 1e9])
@@ -107,7 +107,7 @@ def test_a_training_ends_after_so_many_steps(tmp_path, most, epochs):
 def test_the_rate_has_come_down_when_a_short_training_ends(tmp_path):
     short = fitting(tmp_path, max_steps=20)
     short.run()
-    # warm-up takes 0.1 of the 20 steps; the last of the 18 others is one eighteenth of the way up from zero
+    # warm-up takes 0.1 of the 20 steps; the last of the 18 others stands at one eighteenth
     assert short.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 / 18)
 
 

@@ -182,7 +182,7 @@ def test_replicates_equal_a_plain_loop():
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_weighted_seeds_have_the_variance_of_their_mean(seeds):
-    """SD² / S with the SD over S - 1, as of any mean; S drawn seeds alone would have (S - 1) / S of it."""
+    """SD² / S, the SD over S - 1, as of any mean; drawn seeds alone would have (S - 1) / S of it."""
     scores = np.random.default_rng(seeds).normal(0.7, 0.02, size=seeds)
     weighted = statistics.seed_weights(seeds, 40_000, 3) @ scores
     assert weighted.mean() == pytest.approx(scores.mean(), abs=3e-4)
@@ -211,7 +211,7 @@ def test_where_all_units_are_alike_it_is_the_t_interval_over_seeds():
 
 
 def test_where_all_seeds_are_alike_it_is_the_normal_interval_over_units():
-    """Seeds that agree leave the noise of the units: that of the mean of their paired differences."""
+    """Seeds that agree leave the noise of units: that of the mean of their paired differences."""
     rng = np.random.default_rng(12)
     right = [rng.random(400) < share for share in (0.8, 0.7)]
     a, b = (np.stack([np.stack([each, np.ones(400)], axis=1).astype(float)] * 3) for each in right)
