@@ -62,6 +62,7 @@ RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
 ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
 GROUPS = protocol("test_biases_and_norms_do_not_decay_and_the_rest_has_the_heads_rate")
 SCORED = protocol("test_dev_selects_and_test_is_scored_once")
+FILES = protocol("test_a_split_is_read_from_the_file_of_its_name")
 CUT = protocol("test_a_word_cut_off_by_the_limit_is_scored_as_o")
 SHARES = protocol("test_masks_hide_80_swap_10_and_keep_10_of_15_per_cent")
 LATENCY = protocol("test_latencies_are_milliseconds_and_percentiles")
@@ -100,6 +101,9 @@ LOSSES = (
     Mutation("words-the-teacher-has-not-read", "kdbench/losses.py",
              '(batch.words >= 0) & batch.signals["logits_known"].bool()',
              "batch.words >= 0", CONTROL),
+    Mutation("words-the-student-has-not-read", "kdbench/losses.py",
+             '(batch.words >= 0) & batch.signals["logits_known"].bool()',
+             'batch.signals["logits_known"].bool()', CONTROL),
     Mutation("label-smoothing-ignored", "kdbench/losses.py",
              "label_smoothing=smoothing)",
              "label_smoothing=0.0)",
@@ -191,7 +195,13 @@ SCORES = (
     Mutation("test-read-from-the-dev-file", "kdbench/corpora.py",
              'Data(examples["train"], examples["dev"], examples["test"]',
              'Data(examples["train"], examples["dev"], examples["dev"]',
-             tests_of("test_tasks", "test_blurb_classification_rows")),
+             FILES),
+    Mutation("own-test-read-from-the-dev-file", "tasks/files.py",
+             'Data(examples["train"], examples["dev"], examples["test"]',
+             'Data(examples["train"], examples["dev"], examples["dev"]', FILES),
+    Mutation("notes-of-test-read-from-dev", "tasks/emr.py",
+             'Data(splits["train"], splits["dev"], splits["test"]',
+             'Data(splits["train"], splits["dev"], splits["dev"]', FILES),
     Mutation("limit-takes-the-first-rows", "kdbench/task.py",
              'sorted(random.Random(f"{seed}/{name}").sample(range(len(examples)), most))',
              "range(most)", protocol("test_limits_draw_rows_by_a_seed_and_leave_test_whole")),

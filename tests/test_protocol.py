@@ -5,6 +5,7 @@ the rule cannot change unseen. `tests/mutations.py` breaks the rules one by one 
 test here, or elsewhere, notices.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from students import TEXTS, student
 from torch import nn
 
 import kdbench
-from kdbench import fit, folders, measure, options, signals, store
+from kdbench import corpora, fit, folders, measure, options, signals, store
 from kdbench.artefacts import export_run
 from kdbench.batching import Corpus
 from kdbench.fit import Fitting, Training
@@ -36,7 +37,7 @@ from kdbench.registry import METHODS, Entry
 from kdbench.runner import Request, plan
 from kdbench.serving import served
 from kdbench.spec import Settings
-from kdbench.task import Data, Example, Task
+from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
 from kdbench.zoo import Recipe
 
@@ -495,6 +496,38 @@ def test_splits_are_what_their_names_say():
     data = data_of("single")
     for name, examples in (("train", data.train), ("dev", data.dev), ("test", data.test)):
         assert data.split(name) is examples and all(e.id.startswith(name) for e in examples)
+
+
+# a task: the ending of its files, and what a file of two rows holds; WORD is each split's own
+LAYOUTS = {
+    "chemprot": ("json", '{"id": "1.T1", "sentence": "WORD a", "label": "CPR:4"}\n'
+                         '{"id": "2.T1", "sentence": "WORD b", "label": "0"}\n'),
+    "ncbi-disease": ("json", '{"id": "1", "tokens": ["WORD", "a"], "ner_tags": ["B", "O"]}\n'
+                             '{"id": "2", "tokens": ["WORD", "b"], "ner_tags": ["B", "O"]}\n'),
+    "chemprot_tsv": ("tsv", "index\tsentence\tlabel\n1\tWORD a\tfalse\n2\tWORD b\tCPR:3\n"),
+    "bc2gm_iobes": ("tsv", "WORD\tS-GENE\na\tO\n\nWORD\tS-GENE\nb\tO\n\n"),
+    "emr": ("csv", ",ER_DHX,LABEL\n0,WORD a,1\n1,WORD b,0\n"),
+    "files": ("tsv", "text\tlabel\nWORD a\tyes\nWORD b\tno\n"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_split_is_read_from_the_file_of_its_name(name, tmp_path):
+    ending, content = LAYOUTS[name]
+    folder = tmp_path / name
+    folder.mkdir()
+    paths = {split: folder / f"{split}.{ending}" for split in ("train", "dev", "test")}
+    for split, path in paths.items():
+        path.write_text(content.replace("WORD", f"{split}word"))
+    given = {"files": paths} if name == "files" else {"data_dir": tmp_path}
+    task = TASKS.get(name)
+    if name == "chemprot_tsv":
+        given["settings"] = options.build(task.options, "corrected", {"header": "all"}, name)
+    data = corpora.load(task, LoadOptions(**given))
+    for split, path in paths.items():
+        texts = [" ".join(e.words) or e.text for e in data.split(split)]
+        assert texts == [f"{split}word a", f"{split}word b"]
+        assert data.sha256[split] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_word_cut_off_by_the_limit_is_scored_as_o(registered, tmp_path, no_data):
