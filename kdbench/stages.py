@@ -20,7 +20,7 @@ def no_data(_: Any) -> Data:
     return Data((), (), (), ())
 
 
-TEXT = Task("text", "single", "unlabelled text", metric="accuracy", load=no_data)
+TEXT = Task(name="text", kind="single", about="unlabelled text", metric="accuracy", load=no_data)
 
 
 def pretrain(method: str, student: str, teacher: str | None, given: dict[str, Any], out: Path, *, variant: str = "corrected",

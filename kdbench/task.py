@@ -97,9 +97,11 @@ class Data:
         return replace(self, train=draw(self.train, train, "train"), dev=draw(self.dev, dev, "dev"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A corpus with its protocol and its facts.
+
+    By keyword only: most fields are strings, and two that changed places would go unseen.
 
     `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names the one
     figure that tables show (see `kdbench.metrics`), `metrics` all that records keep.

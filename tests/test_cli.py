@@ -1,9 +1,11 @@
 """The command line as a user meets it: quick to start, one table, the same figures twice."""
 
 import json
+import random
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ import pytest
 import kdbench
 from kdbench import store
 from kdbench.cli import main
+from kdbench.registry import Entry
+from kdbench.task import Data, Example, Task
+from kdbench.task_index import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy")
@@ -55,6 +60,29 @@ def test_show_says_where_a_method_comes_from_and_what_its_options_are(name, caps
     out = capsys.readouterr().out
     assert "equations" in out and "corrected against published" in out
     assert max(map(len, out.splitlines())) <= 140
+
+
+@pytest.fixture
+def registered(no_data):
+    """A task that a tiny student learns in a second: one word decides, a label in ten is wrong."""
+    rng = random.Random(4)
+
+    def rows(name: str, count: int) -> tuple[Example, ...]:
+        made = []
+        for i in range(count):
+            gene = rng.random() < 0.5
+            words = [rng.choice(("dose", "cell", "serum", "mouse")) for _ in range(5)]
+            text = " ".join([*words, "kinase" if gene else "human"])
+            made.append(Example(f"{name}{i}", text=text, label=int(gene != (rng.random() < 0.1))))
+        return tuple(made)
+
+    splits = rows("train", 200), rows("dev", 60), rows("test", 150)
+    data = Data(*splits, ("no", "yes"), kind="lookalike")
+    task = Task(name="made-up", kind="single", about="is it a kinase", metric="accuracy",
+                metrics=("macro_f1",), load=lambda _: data, lookalike=lambda seed=0: data)
+    TASKS.add(Entry(task.name, task, ("single",), task.about))
+    yield task.name
+    del TASKS._entries[task.name]
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +167,27 @@ def test_predict_and_export_of_a_run(run_folder, tmp_path, capsys, no_data):
     rows = json.loads(capsys.readouterr().out)
     record = next(r for r in store.records(run_folder[0]) if r["id"] == run)
     assert [row["name"] for row in rows] == ["onnx", "onnx_int8"] == [a["name"] for a in record["artefacts"]]
-    assert rows[0]["score"]["test"] == pytest.approx(record["score"]["test"], abs=1e-6)
     assert "model-index" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_export_has_the_score_of_its_run(tmp_path, capsys, registered, monkeypatch):
+    """Of a run that has learnt, and not everything: two equal zeros would say nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # it waits for no measurement elsewhere
+    where = ["--results-dir", str(tmp_path / "results")]
+    words = ["--method", "finetune", "--task", registered, "--student", "tiny:bert", "--no-controls",
+             "--epochs", "3", "--latency", "off", "--device", "cpu"]
+    assert main(["run", *words, *where]) == 0
+    record, = store.records(tmp_path / "results")
+    assert 0.6 < record["score"]["test"] < 0.99 and record["score"]["naive"]["test"] < 0.55
+    assert record["score"]["test"] != record["score"]["dev"]
+    capsys.readouterr()
+    asked = ["export", record["id"], str(tmp_path / "out"), *where, "--latency", "quick", "--json"]
+    assert main([*asked, "--kinds", "safetensors,onnx"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ["safetensors", "onnx"]
+    for row in rows:
+        assert row["score"]["all"]["test"] == pytest.approx(record["score"]["all"]["test"])
+        assert row["score"]["test"] == pytest.approx(record["score"]["test"])
 
 
 def test_unknown_run_is_one_line(run_folder, capsys):

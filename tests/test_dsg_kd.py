@@ -346,7 +346,8 @@ def lab_for(tmp_path, student="tiny-student", teacher="tiny:bert", **given) -> L
     from accelerate import Accelerator
 
     data = Data(emergency(48, 0), emergency(24, 1, 100), emergency(24, 2, 200), ("no", "yes"), sha256={"dev": "d"})
-    task = Task("notes", "single", "", "f1_at_rate", load=lambda _: data, metrics=("f1_at_rate", "brier"))
+    task = Task(name="notes", kind="single", about="", metric="f1_at_rate", load=lambda _: data,
+                metrics=("f1_at_rate", "brier"))
     settings = Settings(**{"epochs": 2, "batch_size": 8, "max_length": 24, "lr": 1e-3, **given})
     return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), Workshop(tmp_path), Accelerator(cpu=True))
 

@@ -339,6 +339,32 @@ def test_naive_predictors_read_no_text():
         assert naive(make_task("tags", metric), tags, "test").main == 0
 
 
+def test_naive_predictors_know_the_labels_of_train_alone():
+    """Of three splits with three majorities, train's decides."""
+    def rows(golds, name):
+        return tuple(Example(f"{name}{i}", "a text", label=gold) for i, gold in enumerate(golds))
+
+    def made(train, dev, test, labels=("0", "A", "B")):
+        return Data(rows(train, "train"), rows(dev, "dev"), rows(test, "test"), labels)
+
+    single = made([1, 1, 0, 2], [2, 2, 2, 1], [0, 0, 0, 0, 1])
+    assert naive(make_task("single", "accuracy"), single, "test").main == pytest.approx(1 / 5)
+    assert naive(make_task("single", "accuracy"), single, "dev").main == pytest.approx(1 / 4)
+    for split in ("dev", "test"):
+        assert info_for(make_task("single", "accuracy"), single, split).positive_rate == 0.25
+    multi = made([(1, 0), (1, 0), (0, 1)], [(0, 1)], [(0, 1), (0, 1), (1, 0)], ("a", "b"))
+    task = make_task("multi", "micro_f1")
+    assert naive(task, multi, "test").main == pytest.approx(2 * 1 / (3 + 3))
+
+
+def test_micro_f1_leaves_the_negative_class_out_on_both_sides():
+    # gold 0 A A B, predicted A A 0 B: of A and B two are right, three are gold and three predicted
+    gold, logits = np.array([0, 1, 1, 2]), np.eye(3)[[1, 1, 0, 2]]
+    labels = ("0", "A", "B")
+    assert score("micro_f1", gold, logits, labels=labels, negative=("0",)) == pytest.approx(4 / 6)
+    assert score("micro_f1", gold, logits, labels=labels) == pytest.approx(2 / 4)
+
+
 def test_threshold_is_kept_at_any_class_share():
     for n in range(2, 60):
         for positives in range(1, n):

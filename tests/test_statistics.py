@@ -180,6 +180,57 @@ def test_replicates_equal_a_plain_loop():
     np.testing.assert_allclose(seeds.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_weighted_seeds_have_the_variance_of_their_mean(seeds):
+    """SD² / S, the SD over S - 1, as of any mean; drawn seeds alone would have (S - 1) / S of it."""
+    scores = np.random.default_rng(seeds).normal(0.7, 0.02, size=seeds)
+    weighted = statistics.seed_weights(seeds, 40_000, 3) @ scores
+    assert weighted.mean() == pytest.approx(scores.mean(), abs=3e-4)
+    assert weighted.var() == pytest.approx(scores.var(ddof=1) / seeds, rel=0.04)
+    if seeds == 2:  # drawn twice, once or never: 1/2 and 1/2 ± √2 / 2
+        values = np.unique(statistics.seed_weights(2, 200, 0).round(9))
+        np.testing.assert_allclose(values, [0.5 - 0.5**0.5, 0.5, 0.5 + 0.5**0.5])
+
+
+def test_where_all_units_are_alike_it_is_the_t_interval_over_seeds():
+    """One unit leaves no noise but that of seeds: scipy's paired and Welch's t."""
+    from scipy import stats
+
+    rng = np.random.default_rng(11)
+    a, b = rng.uniform(0.6, 0.8, size=5), rng.uniform(0.5, 0.7, size=5)
+    counts = [np.stack([100 * x, np.full(5, 100.0)], axis=1)[:, None] for x in (a, b)]
+    for paired, oracle in ((True, stats.ttest_rel(a, b)),
+                           (False, stats.ttest_ind(a, b, equal_var=False))):
+        found = crossed_interval(*counts, ACCURACY, paired=paired, replicates=40_000)
+        expected = oracle.confidence_interval(0.95)
+        width = expected.high - expected.low
+        assert found.delta == pytest.approx(a.mean() - b.mean())
+        # df grows with V / V_s, which is 1 but for the noise of the bootstrap
+        assert found.low == pytest.approx(expected.low, abs=0.03 * width)
+        assert found.high == pytest.approx(expected.high, abs=0.03 * width)
+
+
+def test_where_all_seeds_are_alike_it_is_the_normal_interval_over_units():
+    """Seeds that agree leave the noise of units: that of the mean of their paired differences."""
+    rng = np.random.default_rng(12)
+    right = [rng.random(400) < share for share in (0.8, 0.7)]
+    a, b = (np.stack([np.stack([each, np.ones(400)], axis=1).astype(float)] * 3) for each in right)
+    found = crossed_interval(a, b, ACCURACY, replicates=40_000)
+    difference = right[0].astype(float) - right[1]
+    error = difference.std() / 20
+    assert found.high - found.low == pytest.approx(2 * 1.959964 * error, rel=0.03)
+    assert found.delta == pytest.approx(difference.mean())
+
+
+def test_a_unit_is_compared_with_itself():
+    """A method against itself differs nowhere, in whatever order its files list the units."""
+    counts, names = simulate(np.random.default_rng(13)), [f"PMID{i}" for i in range(500)]
+    found = contrast(as_runs(counts, names), as_runs(counts[:, ::-1], names[::-1]), ACCURACY)
+    assert (found.delta, found.low, found.high, found.p) == (0, 0, 0, 1)
+    moved = contrast(as_runs(counts, names), as_runs(counts[:, ::-1], names), ACCURACY)
+    assert moved.low < 0 < moved.high, "the same names on other counts are another comparison"
+
+
 def test_holm_equals_golden_values_of_statsmodels():
     # statsmodels.stats.multitest.multipletests(p, method="holm")
     assert holm([0.04, 0.001, 0.02, 0.5]) == pytest.approx([0.08, 0.004, 0.06, 0.5])

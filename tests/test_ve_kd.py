@@ -441,7 +441,7 @@ def lab_for(tmp_path, student="tiny:bert", teacher="tiny:bert", **given) -> Lab:
     texts = [f"{a} and {b}" for a in GENERAL for b in (*GENERAL, "fever", "no pain")]
     examples = tuple(Example(str(i), text, label=int("fever" in text)) for i, text in enumerate(texts))
     data = Data(examples, examples[:8], examples[8:], ("no", "yes"), domain_text=GENERAL, sha256={"dev": "d"})
-    task = Task("notes", "single", "", "accuracy", load=lambda _: data)
+    task = Task(name="notes", kind="single", about="", metric="accuracy", load=lambda _: data)
     settings = Settings(**{"epochs": 1, "batch_size": 8, "max_length": 32, "lr": 1e-3, **given})
     return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), Workshop(tmp_path), Accelerator(cpu=True))
 

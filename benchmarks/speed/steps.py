@@ -42,7 +42,8 @@ def lab(bench: Bench, kind: str, labels: Sequence[str], examples: Sequence[Examp
     """The project's bench for one cell on these examples; `precision` "auto" is what it chooses on this device."""
     data = Data(tuple(examples), (), (), tuple(labels))
     source = Source("none")
-    return Lab(Task("speed", kind, "", "", load=lambda _: data), data, 0, "published", Settings(precision=precision, max_length=max_length),
+    task = Task(name="speed", kind=kind, about="", metric="", load=lambda _: data)
+    return Lab(task, data, 0, "published", Settings(precision=precision, max_length=max_length),
                source, source, Workshop(Path(scratch().name) / precision), accelerator(bench.device))
 
 

@@ -1,0 +1,582 @@
+"""Does a test notice when a rule of the protocol is broken? Named changes, each of which has to.
+
+    python -m tests.mutations [--sample N --seed S] [--workers 1|2] [NAME ...]
+
+Each change is made in a copy of the project, the tests that ought to notice it are run there, and
+what they let pass is listed: exit 1. First these tests have to pass without any change, else their
+failures mean nothing. No bytecode is written, as Python would take that of a file of equal length
+and age for the file's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("bench.py", "pyproject.toml", "README.md", "CONTRIBUTING.md", "constraints.txt",
+         "benchmarks", "docs", "kdbench", "methods", "results", "tasks", "tests")
+LEFT_OUT = {"results": ("local", "models", "signals", "locks")}  # what runs leave there
+SECONDS = 300  # of the tests of one change: a change that makes them hang is noticed too
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In `file`, `new` in the place of `old`, which is there once; one of `tests` has to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def tests_of(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/{file}.py::{name}" for name in names)
+
+
+def protocol(*names: str) -> tuple[str, ...]:
+    return tests_of("test_protocol", *names)
+
+
+CONTROL = protocol("test_the_control_minimises_hintons_equation")
+KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
+RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
+ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
+GROUPS = protocol("test_biases_and_norms_do_not_decay_and_the_rest_has_the_heads_rate")
+SCORED = protocol("test_dev_selects_and_test_is_scored_once")
+FILES = protocol("test_a_split_is_read_from_the_file_of_its_name")
+CUT = protocol("test_a_word_cut_off_by_the_limit_is_scored_as_o")
+SHARES = protocol("test_masks_hide_80_swap_10_and_keep_10_of_15_per_cent")
+LATENCY = protocol("test_latencies_are_milliseconds_and_percentiles")
+SIZES = protocol("test_sizes_are_parameters_and_millions_of_bytes")
+WHOLE = protocol("test_a_file_is_replaced_at_once_or_not_at_all")
+NAIVE = tests_of("test_metrics", "test_naive_predictors_know_the_labels_of_train_alone")
+UNITS = tests_of("test_statistics", "test_a_unit_is_compared_with_itself")
+COUNTS = tests_of(
+    "test_metrics", "test_evaluate_gives_the_main_metric_its_counts_by_unit_and_all_others")
+NEGATIVE = tests_of("test_metrics", "test_micro_f1_leaves_the_negative_class_out_on_both_sides")
+STUDENTS_T = tests_of(
+    "test_statistics", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")
+SMOOTHED = tests_of(
+    "test_ner_kd", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")
+GOLDEN = tests_of("test_golden", "test_published_numbers")
+
+LOSSES = (
+    Mutation("kl-reversed", "kdbench/losses.py",
+             "F.kl_div(F.log_softmax(student, -1), F.log_softmax(teacher, -1),",
+             "F.kl_div(F.log_softmax(teacher, -1), F.log_softmax(student, -1),", CONTROL),
+    Mutation("two-class-kl-from-the-student", "kdbench/losses.py",
+             "p = teacher.sigmoid()",
+             "p = student.sigmoid()", CONTROL),
+    Mutation("t-squared-left-out", "kdbench/losses.py",
+             "return temperature**2 * each",
+             "return each", CONTROL),
+    Mutation("alpha-on-the-soft-targets", "kdbench/losses.py",
+             "Term(each.sum(), per, 1 - self.alpha)",
+             "Term(each.sum(), per, self.alpha)", CONTROL),
+    Mutation("one-minus-alpha-on-the-labels", "kdbench/losses.py",
+             "Term(hard.total, hard.per, self.alpha)",
+             "Term(hard.total, hard.per, 1 - self.alpha)", CONTROL),
+    Mutation("soft-targets-over-labelled-examples", "kdbench/losses.py",
+             'per = "examples"',
+             'per = "labelled"', CONTROL),
+    Mutation("words-the-teacher-has-not-read", "kdbench/losses.py",
+             '(batch.words >= 0) & batch.signals["logits_known"].bool()',
+             "batch.words >= 0", CONTROL),
+    Mutation("words-the-student-has-not-read", "kdbench/losses.py",
+             '(batch.words >= 0) & batch.signals["logits_known"].bool()',
+             'batch.signals["logits_known"].bool()', CONTROL),
+    Mutation("label-smoothing-ignored", "kdbench/losses.py",
+             "label_smoothing=smoothing)",
+             "label_smoothing=0.0)",
+             protocol("test_label_smoothing_spreads_its_share_over_all_classes")),
+    Mutation("entropy-negated", "kdbench/losses.py",
+             "return -(log_p.exp() * log_p).sum(-1)",
+             "return (log_p.exp() * log_p).sum(-1)",
+             protocol("test_the_calibrated_loss_rewards_doubt")),
+    Mutation("control-without-unlabelled-text", "methods/logit_kd.py",
+             "examples = (*lab.data.train, *lab.unlabelled)",
+             "examples = lab.data.train", CONTROL),
+    Mutation("control-with-alpha-as-temperature", "methods/logit_kd.py",
+             "SoftTargets(lab.task.kind, o.temperature, o.alpha)",
+             "SoftTargets(lab.task.kind, o.alpha, o.temperature)", CONTROL),
+)
+
+TRAINING = (
+    Mutation("worst-epoch-kept", "kdbench/fit.py",
+             "if value > self.best.get(name, -math.inf):",
+             "if value < self.best.get(name, math.inf):", KEPT),
+    Mutation("last-of-equal-epochs-kept", "kdbench/fit.py",
+             "if value > self.best.get(name, -math.inf):",
+             "if value >= self.best.get(name, -math.inf):", KEPT),
+    Mutation("last-weights-kept", "kdbench/fit.py",
+             "self.trainee.load_state_dict(self.best_state)",
+             "pass", KEPT),
+    Mutation("warm-up-left-out", "kdbench/fit.py",
+             "return (step + 1) / (warm + 1)",
+             "return 1.0", RATE),
+    Mutation("warm-up-steps-as-a-share", "kdbench/fit.py",
+             "training.warmup if training.warmup > 1 else training.warmup * total",
+             "training.warmup * total", RATE),
+    Mutation("decay-left-out", "kdbench/fit.py",
+             "return max(0.0, (total - step) / max(1.0, total - warm))",
+             "return 1.0", RATE),
+    Mutation("one-peak-rate-for-all", "kdbench/fit.py",
+             'group["lr"] = peak * rate',
+             'group["lr"] = self.peaks[0] * rate', RATE),
+    Mutation("order-ignores-the-seed", "kdbench/fit.py",
+             'seed_for(self.seed, "order", str(epoch))',
+             'seed_for(0, "order", str(epoch))', ORDER),
+    Mutation("order-ignores-the-epoch", "kdbench/fit.py",
+             'seed_for(self.seed, "order", str(epoch))',
+             'seed_for(self.seed, "order")', ORDER),
+    Mutation("order-of-each-stage-its-own", "kdbench/fit.py",
+             'seed_for(self.seed, "order", str(epoch))',
+             'seed_for(self.seed, "order", str(epoch), self.stage)', ORDER),
+    Mutation("parts-divided-by-one-parts-count", "kdbench/fit.py",
+             "counts = self.global_counts(parts)",
+             "counts = parts[0].counts",
+             protocol("test_a_batch_in_parts_has_the_gradient_of_the_whole_batch")),
+    Mutation("clipping-left-out", "kdbench/fit.py",
+             "clip(self.trainee.parameters(), self.training.clip)",
+             "pass", protocol("test_gradients_are_clipped_to_the_norm_and_keep_their_direction")),
+    Mutation("biases-decay", "kdbench/fit.py",
+             "plain = parameter.ndim < 2 and not training.decay_all",
+             "plain = False", GROUPS),
+    Mutation("head-at-the-encoders-rate", "kdbench/fit.py",
+             '"lr": training.head_lr if head else training.lr',
+             '"lr": training.lr', GROUPS),
+    Mutation("masks-80-to-90", "kdbench/mlm.py",
+             "chosen[fate < 0.8]",
+             "chosen[fate < 0.9]", SHARES),
+    Mutation("no-masked-token-as-it-is", "kdbench/mlm.py",
+             "chosen[fate >= 0.9]",
+             "chosen[fate >= 0.8]", SHARES),
+    Mutation("special-tokens-masked", "kdbench/mlm.py",
+             "allowed = ~np.isin(ids, self.special) & (",
+             "allowed = (", SHARES),
+    Mutation("masks-of-the-first-epoch", "kdbench/mlm.py",
+             'seed_for(self.seed, "mask", str(self.epoch), example.key)',
+             'seed_for(self.seed, "mask", example.key)',
+             protocol("test_masks_are_drawn_anew_in_every_epoch_and_by_the_seed")),
+)
+
+SCORES = (
+    Mutation("dev-score-from-test", "kdbench/lab.py",
+             'self.score(model, "dev", watched)',
+             'self.score(model, "test", watched)', SCORED),
+    Mutation("test-score-from-dev", "kdbench/runner.py",
+             'test, predictions = lab.score(student, "test")',
+             'test, predictions = lab.score(student, "dev")', SCORED),
+    Mutation("test-scored-twice", "kdbench/runner.py",
+             'test, predictions = lab.score(student, "test")',
+             'test, predictions = [lab.score(student, "test") for _ in "ab"][0]', SCORED),
+    Mutation("test-split-is-dev", "kdbench/task.py",
+             '"test": self.test}[name]',
+             '"test": self.dev}[name]', protocol("test_splits_are_what_their_names_say")),
+    Mutation("test-read-from-the-dev-file", "kdbench/corpora.py",
+             'Data(examples["train"], examples["dev"], examples["test"]',
+             'Data(examples["train"], examples["dev"], examples["dev"]',
+             FILES),
+    Mutation("own-test-read-from-the-dev-file", "tasks/files.py",
+             'Data(examples["train"], examples["dev"], examples["test"]',
+             'Data(examples["train"], examples["dev"], examples["dev"]', FILES),
+    Mutation("notes-of-test-read-from-dev", "tasks/emr.py",
+             'Data(splits["train"], splits["dev"], splits["test"]',
+             'Data(splits["train"], splits["dev"], splits["dev"]', FILES),
+    Mutation("limit-takes-the-first-rows", "kdbench/task.py",
+             'sorted(random.Random(f"{seed}/{name}").sample(range(len(examples)), most))',
+             "range(most)", protocol("test_limits_draw_rows_by_a_seed_and_leave_test_whole")),
+    Mutation("facts-by-position", "kdbench/task.py",
+             "@dataclass(frozen=True, kw_only=True)",
+             "@dataclass(frozen=True)", protocol("test_a_task_takes_its_facts_by_name_alone")),
+    Mutation("cut-words-as-class-0", "kdbench/lab.py",
+             'np.full(len(first), self.data.labels.index("O"))',
+             "np.zeros(len(first), int)", CUT),
+    Mutation("cut-words-as-class-0-in-exports", "kdbench/artefacts.py",
+             'outside = data.labels.index("O") if task.tagging else 0',
+             "outside = 0", CUT),
+    Mutation("negative-class-counted", "kdbench/metrics.py",
+             "if label not in info.negative]",
+             "]",
+             NEGATIVE),
+    Mutation("naive-knows-the-split", "kdbench/metrics.py",
+             "labels = gold_labels(task.kind, data.train)",
+             "labels = gold_labels(task.kind, examples)", NAIVE),
+    Mutation("threshold-from-the-split", "kdbench/metrics.py",
+             'np.mean(gold_labels("single", data.train)',
+             'np.mean(gold_labels("single", data.split(split))', NAIVE),
+    Mutation("documents-ignored-as-units", "kdbench/metrics.py",
+             "example.group or example.id for example in examples",
+             "example.id for example in examples",
+             COUNTS),
+)
+
+STATISTICS = (
+    Mutation("seeds-not-spread", "kdbench/statistics.py",
+             "(drawn - 1 / seeds) * np.sqrt(seeds / (seeds - 1))",
+             "(drawn - 1 / seeds)",
+             tests_of("test_statistics", "test_weighted_seeds_have_the_variance_of_their_mean")),
+    Mutation("seeds-not-drawn-jointly", "kdbench/statistics.py",
+             "drawn_b = drawn_a if paired else",
+             "drawn_b =", UNITS),
+    Mutation("units-not-drawn-jointly", "kdbench/statistics.py",
+             "replicate(b, finish, units, drawn_b)",
+             "replicate(b, finish, unit_weights(b.shape[1], replicates, 9), drawn_b)", UNITS),
+    Mutation("units-paired-by-position", "kdbench/statistics.py",
+             "return [names[i] for i in order], np.asarray(counts)[order]",
+             "return [names[i] for i in order], np.asarray(counts)", UNITS),
+    Mutation("normal-for-student", "kdbench/statistics.py",
+             "freedom *= max(1.0, (spread / of_seeds) ** 2)",
+             "freedom = np.inf",
+             STUDENTS_T),
+    Mutation("holm-left-out", "kdbench/statistics.py",
+             "(len(p) - rank) * p[i]",
+             "p[i]",
+             tests_of("test_statistics", "test_holm_equals_golden_values_of_statsmodels")),
+)
+
+UNITS_AND_FILES = (
+    Mutation("latency-in-seconds", "kdbench/measure.py",
+             "return 1000 * (time.perf_counter() - begun)",
+             "return time.perf_counter() - begun",
+             protocol("test_a_wall_clocks_seconds_become_milliseconds")),
+    Mutation("p95-is-p90", "kdbench/measure.py",
+             "np.percentile(single, (50, 95))",
+             "np.percentile(single, (50, 90))", LATENCY),
+    Mutation("throughput-a-millisecond", "kdbench/measure.py",
+             "1000 * BATCH * len(spent) / sum(spent)",
+             "BATCH * len(spent) / sum(spent)", LATENCY),
+    Mutation("megabytes-of-2-to-the-20", "kdbench/measure.py",
+             "sum(tensors.values()) / 1e6",
+             "sum(tensors.values()) / 2**20", SIZES),
+    Mutation("frozen-parameters-as-trained", "kdbench/measure.py",
+             "p.numel() for p in parameters if p.requires_grad",
+             "p.numel() for p in parameters", SIZES),
+    Mutation("files-written-in-place", "kdbench/folders.py",
+             'partial = target.with_name(f".{target.name}.{os.getpid()}.part")',
+             "partial = target", WHOLE),
+    Mutation("name-before-the-disk-has-it", "kdbench/folders.py",
+             "os.fsync(stream.fileno())",
+             "pass", protocol("test_a_file_is_on_the_disk_before_it_has_its_name")),
+    Mutation("signals-written-in-place", "kdbench/signals.py",
+             'part = path.with_suffix(f".{os.getpid()}.part")',
+             "part = path", protocol("test_signals_have_their_name_when_they_are_whole")),
+    Mutation("checkpoint-over-the-last-one", "kdbench/fit.py",
+             'name = f"step-{self.step}"',
+             'name = "step-0"', protocol("test_a_kill_in_a_checkpoint_leaves_the_one_before_it")),
+)
+
+METHODS = (
+    Mutation("doktra-boundary-on-the-other-side", "methods/doktra.py",
+             "(student_cls > -margin) & (teacher_cls <= 0)",
+             "(student_cls > -margin) & (teacher_cls > 0)",
+             tests_of("test_doktra", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
+    Mutation("doktra-margin-taken-off", "methods/doktra.py",
+             "(student_cls + margin).square() * too_high",
+             "(student_cls - margin).square() * too_high",
+             tests_of("test_doktra", "test_the_boundary_loss_is_its_formula_in_a_plain_loop")),
+    Mutation("doktra-certainty-rewarded", "methods/doktra.py",
+             '"examples", -self.beta)',
+             '"examples", self.beta)', protocol("test_the_calibrated_loss_rewards_doubt")),
+    Mutation("doktra-switches-an-epoch-late", "methods/doktra.py",
+             "if self.epoch >= self.switch:",
+             "if self.epoch > self.switch:",
+             tests_of("test_doktra", "test_the_loss_switches_after_gamma_of_the_epochs")),
+    Mutation("dsg-kd-rows-not-divided", "methods/dsg_kd.py",
+             ".mean((1, 2)) / columns[:, None] * real",
+             ".mean((1, 2)) * real",
+             tests_of("test_dsg_kd", "test_matrix_products_equal_the_formulas_word_by_word")),
+    Mutation("dsg-kd-layers-one-to-one", "methods/dsg_kd.py",
+             "(round(i * teacher / pairs), round(i * student / pairs))",
+             "(i, i)", tests_of("test_dsg_kd", "test_layers_are_spread_evenly")),
+    Mutation("ve-kd-tolerance-once-a-batch", "methods/ve_kd.py",
+             "(total - count * tolerance)",
+             "(total - tolerance)",
+             tests_of("test_ve_kd", "test_within_the_tolerance_the_gradient_is_exactly_zero")),
+    Mutation("ve-kd-tolerance-on-the-raw-loss", "methods/ve_kd.py",
+             'weight if o.tolerance_on == "weighted" else 1',
+             "1", tests_of("test_ve_kd", "test_thresholds_of_each_loss")),
+    Mutation("ve-kd-gradient-without-temperature", "methods/ve_kd.py",
+             ".mul_(kl * heat)",
+             ".mul_(kl)",
+             tests_of("test_ve_kd", "test_divergences_in_blocks_are_the_whole_ones")),
+    Mutation("ner-kd-smoothing-of-torch", "methods/ner_kd.py",
+             "label_smoothing=smoothing * classes / max(classes - 1, 1)",
+             "label_smoothing=smoothing",
+             SMOOTHED),
+    Mutation("ner-kd-layers-one-to-one", "methods/ner_kd.py",
+             "(round(layer * teacher / student), layer)",
+             "(layer, layer)", tests_of("test_ner_kd", "test_layer_pairs")),
+    Mutation("ner-kd-alpha-on-the-soft-terms", "methods/ner_kd.py",
+             'soft = 1 - self.o["alpha"] if',
+             'soft = self.o["alpha"] if', GOLDEN),
+)
+
+# What is in an identity. To be filled beside tests/test_identity.py: the objective's code, the
+# method's version, the pool, the examples' digest, a file's content, the tokenizer, the seed's
+# axes, the role, and `--overwrite` past the shelf.
+IDENTITY: tuple[Mutation, ...] = ()
+
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY)
+
+
+# ---- one copy, one change, one run of tests ------------------------------------------------------
+
+
+class Unusable(Exception):
+    """The list, or the project as it stands, is in no state to be tested by changes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutation: killed by the test `by`, or by nothing."""
+
+    mutation: Mutation
+    by: str
+    seconds: float
+
+
+def changed(mutation: Mutation, root: Path) -> str:
+    """The text of the mutated file; `Unusable` unless the old text stands there exactly once."""
+    text = (root / mutation.file).read_text(encoding="utf-8")
+    if (found := text.count(mutation.old)) != 1:
+        where = f"{mutation.name}: {mutation.file} has {mutation.old!r}"
+        raise Unusable(f"{where} {found} times, not once; bring the list up to date")
+    return text.replace(mutation.old, mutation.new)
+
+
+def environment(copy: Path) -> dict[str, str]:
+    """Ours without what would lead tests astray, and with the copy before whatever is installed."""
+    strangers = ("PYTEST_", "KDBENCH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(strangers)}
+    # the tests set these too late for a torch that is there already
+    return {**kept, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+
+
+class Copy:
+    """A copy of the project, and a process there that runs tests in forks of itself.
+
+    Most of a short test's time is the start of torch and transformers: they are imported once, the
+    project's own modules anew in each fork.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder.resolve()
+        for name in PARTS:
+            if (ROOT / name).is_dir():
+                left_out = shutil.ignore_patterns("__pycache__", *LEFT_OUT.get(name, ()))
+                shutil.copytree(ROOT / name, self.folder / name, ignore=left_out)
+            else:
+                shutil.copyfile(ROOT / name, self.folder / name)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.mutations import serve; serve()"], cwd=self.folder,
+            env=environment(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        found = json.loads(self.answer() or '[""]')
+        if not all(Path(path).is_relative_to(self.folder) for path in found):
+            raise Unusable(f"the copy in {self.folder} is not what Python imports there: {found}")
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def run(self, tests: Sequence[str], seconds: float) -> tuple[int, str]:
+        """pytest's exit status and what it printed; 1 where it takes longer than `seconds`."""
+        assert self.process.stdin is not None
+        output = self.folder / "output.txt"
+        self.process.stdin.write(json.dumps([list(tests), str(output), seconds]) + "\n")
+        self.process.stdin.flush()
+        status = self.answer()
+        if not status:
+            raise Unusable(f"the process that runs tests in {self.folder} has ended")
+        return int(status), output.read_text(encoding="utf-8", errors="replace")
+
+    def close(self) -> None:
+        self.process.communicate()  # the end of its input is the end of it
+
+    def outcome(self, mutation: Mutation) -> Outcome:
+        """Make the change, run the tests that ought to notice, take the change back."""
+        path, text = self.folder / mutation.file, changed(mutation, self.folder)
+        before, begun = path.read_text(encoding="utf-8"), time.monotonic()
+        try:
+            path.write_text(text, encoding="utf-8")
+            status, said = self.run(mutation.tests, SECONDS)
+        finally:
+            path.write_text(before, encoding="utf-8")
+        if status not in (0, 1):
+            why = f"pytest's status {status}: {last_line(said)}"
+            raise Unusable(f"{mutation.name}: the tests did not run ({why})")
+        failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        by = failed[-1].partition(" ")[2].partition(" - ")[0] if failed else ""
+        return Outcome(mutation, by or ("a test" if status else ""), time.monotonic() - begun)
+
+
+WARM = ("pytest", "numpy", "scipy.stats", "sklearn.metrics", "seqeval.metrics", "torch",
+        "torch.onnx", "accelerate", "transformers", "transformers.models.bert.modeling_bert",
+        "transformers.models.roberta.modeling_roberta", "onnx", "onnxruntime",
+        "onnxruntime.quantization", "datasets")
+
+
+def serve() -> None:
+    """In a copy: say what is imported there; then run each list of tests that comes, in a fork."""
+    asked = ("kdbench", "kdbench.losses", "kdbench.methods.doktra", "kdbench.tasks.lookalikes")
+    found = [importlib.util.find_spec(name) for name in asked]
+    print(json.dumps([spec.origin if spec else "" for spec in found]), flush=True)
+    for name in WARM:
+        importlib.import_module(name)
+    strangers = [name for name in sys.modules if name.partition(".")[0] == "kdbench"]
+    for name in strangers:
+        del sys.modules[name]  # only looked up: each fork reads its own
+    for line in sys.stdin:
+        tests, output, seconds = json.loads(line)
+        child = os.fork()
+        if not child:
+            in_fork(tests, output)
+        print(end_of(child, seconds, output), flush=True)
+
+
+def in_fork(tests: Sequence[str], output: str) -> NoReturn:
+    """Run the tests and end with pytest's status; what they print goes to `output`."""
+    import pytest
+
+    os.setsid()
+    written = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, stream in ((nothing, 0), (written, 1), (written, 2)):
+        os.dup2(number, stream)
+    status = 3
+    try:
+        words = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line", *tests)
+        status = int(pytest.main(list(words)))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def end_of(child: int, seconds: float, output: str) -> int:
+    """The status with which the fork ends; 1, and its end, where it takes longer than `seconds`."""
+    last = time.monotonic() + seconds
+    try:
+        while time.monotonic() < last:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        os.killpg(child, signal.SIGKILL)
+        raise
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    Path(output).write_text(f"FAILED the limit of {seconds:.0f} s\n")
+    return 1
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing was printed"])[-1]
+
+
+def run(chosen: Sequence[Mutation], workers: int = 1) -> list[Outcome]:
+    """The outcomes of these mutations, in their order; each is told on standard error as it ends.
+
+    Raises `Unusable` where an old text is not found once, or a test fails without any change.
+    """
+    for mutation in chosen:
+        changed(mutation, ROOT)
+    with ExitStack() as stack:
+        free: queue.SimpleQueue[Copy] = queue.SimpleQueue()  # each change is alone in its copy
+        for _ in range(workers):
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-mutations-"))
+            copy = Copy(Path(place))
+            stack.callback(copy.close)
+            free.put(copy)
+        begun = time.monotonic()
+        tests = list(dict.fromkeys(test for mutation in chosen for test in mutation.tests))
+        status, said = copy.run(tests, 10 * SECONDS)
+        if status:
+            why = "the tests fail without any change, so their failures mean nothing"
+            raise Unusable(f"{why}:\n{said.strip()}")
+        say(f"without a change {len(tests)} tests pass in {time.monotonic() - begun:.1f} s")
+
+        def one(mutation: Mutation) -> Outcome:
+            copy = free.get()
+            try:
+                found = copy.outcome(mutation)
+            finally:
+                free.put(copy)
+            told = f"dies in {found.seconds:.1f} s, by {found.by}" if found.by else "SURVIVES"
+            say(f"{mutation.name}: {told}")
+            return found
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(one, chosen))
+
+
+def sample(count: int, seed: int) -> list[Mutation]:
+    """`count` mutations of a shuffled list; the next seed has the next ones: each has its turn."""
+    shuffled = random.Random(0).sample(MUTATIONS, len(MUTATIONS))
+    start = seed * count % len(shuffled)
+    return [*shuffled, *shuffled][start:start + min(count, len(shuffled))]
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """Which test killed which mutation, and what no test has noticed."""
+    width = max((len(found.mutation.name) for found in outcomes), default=0)
+    lines = [f"{found.mutation.name:{width}}  {found.by or 'SURVIVES'}" for found in outcomes]
+    survivors = [found.mutation.name for found in outcomes if not found.by]
+    lines.append(f"{len(outcomes) - len(survivors)} of {len(outcomes)} die"
+                 + (f"; no test notices {', '.join(survivors)}" if survivors else ""))
+    return "\n".join(lines)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutations", description="Break the protocol rule by rule: does a "
+        "test notice? Exit 1 where none does, 2 where it cannot be told.")
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="mutations to try (default: all)")
+    add("--sample", type=int, metavar="N", help="only N of them, which --seed picks")
+    add("--seed", type=int, default=0, metavar="S", help="the next S has the next N (default: 0)")
+    add("--workers", type=int, default=1, choices=(1, 2), help="how many side by side (default: 1)")
+    given = parser.parse_args(words)
+    known = {mutation.name: mutation for mutation in MUTATIONS}
+    if strangers := [name for name in given.names if name not in known]:
+        say(f"no mutation is called {strangers[0]!r}; there are {', '.join(known)}")
+        return 2
+    chosen = [known[name] for name in given.names] or list(MUTATIONS)
+    if given.sample is not None:
+        chosen = sample(given.sample, given.seed)
+    try:
+        outcomes = run(chosen, given.workers)
+    except Unusable as error:
+        say(str(error))
+        return 2
+    print(summary(outcomes))
+    return 0 if all(found.by for found in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
