@@ -170,7 +170,7 @@ class Case:
                  for split in sorted({*data.sha256, *stored["sha256"]})]
         pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
                   for split, rows in data.rows.items()]
-        pairs += [("published files", stored["published_files"], data.published_files)]
+        pairs += [("published files", stored.get("published_files"), data.published_files)]
         if self.loaded.digests:
             pairs += [(f"digest of the content of {name}", digest, self.loaded.digests.get(name))
                       for name, digest in content.items()]

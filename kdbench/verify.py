@@ -206,8 +206,9 @@ def checked(case: Case) -> list[Result]:
         results += judged(name, case.where, check(case))
     for name, key, why in (("further rows", "rows_more", "their predictions are not stored"),
                            ("exports", "artefacts", "exports are not kept with the results")):
-        for row in case.record.get(key) or ():
-            results.append(Result(name, f"{case.where}, {row['name']}", UNCHECKED, why))
+        rows = case.record.get(key)
+        for number in range(len(rows) if isinstance(rows, list) else 0):
+            results.append(Result(name, f"{case.where}, {key}.{number}", UNCHECKED, why))
     return results
 
 
@@ -340,12 +341,15 @@ def check_student(case: Case) -> Iterator[Difference]:
 
 def weights(root: Path, cases: Sequence[Case]) -> list[Result]:
     """The trained stages that records name, each checked once."""
-    keys: set[Any] = set()
+    keys: set[str] = set()
     for case in cases:
-        stages = (case.record.get("cost") or {}).get("stages") or ()
-        keys |= {case.record.get("artefact"), *(s.get("key") for s in stages if s.get("steps"))}
+        cost = case.record.get("cost")
+        stages = cost.get("stages") if isinstance(cost, dict) else None
+        for stage in [case.record, *(stages if isinstance(stages, list) else ())]:
+            if isinstance(stage, dict) and stage.get("name") != "signals":
+                keys |= {str(stage.get("artefact")), str(stage.get("key"))}
     results: list[Result] = []
-    for key in sorted(k for k in keys if isinstance(k, str) and re.fullmatch(r"[0-9a-f]+", k)):
+    for key in sorted(k for k in keys if re.fullmatch(r"[0-9a-f]+", k)):
         differences = check_weights(root / "models" / key, root)
         results += judged("weights", f"{root.resolve().name}/models/{key}", differences)
     return results

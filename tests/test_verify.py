@@ -439,6 +439,20 @@ def test_a_record_that_lacks_a_part_is_one_line(bare, part):
     assert set(found) == {"file"} and f"no {part}" in found["file"]
 
 
+@pytest.mark.parametrize("value", [3, [1], None, {"a": 1}], ids=str)
+def test_odd_values_raise_nothing(bare, value):
+    (bare / "intervals.json").unlink()  # or tables would be made each time
+    path = paths(bare)[0]
+    whole = json.loads(path.read_text())
+    whole["data"]["kind"] = "real"  # no corpus, so this is quick
+    inner = [(one, two) for one, part in whole.items() if isinstance(part, dict) for two in part]
+    for names in [*((name,) for name in whole), *inner]:
+        record = json.loads(json.dumps(whole))
+        put(".".join(names), value)(record)
+        path.write_text(json.dumps(record))
+        assert len(verify.as_text(verified(bare)).splitlines()) < 40, names
+
+
 def test_a_record_that_is_a_link(bare, tmp_path):
     path = paths(bare)[0]
     path.rename(tmp_path / "away.json")
