@@ -143,13 +143,16 @@ def parser() -> Parser:
     predict.add_argument("--file", type=Path, metavar="FILE", help="texts, one a line (or JSON lines)")
     predict.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend", help="torch or onnxruntime")
 
-    check = verb("verify", do_verify, "recompute what records say from what is stored beside them, and compare")
-    check.add_argument("target", metavar="FOLDER|RUN", help="a results folder, or a record's id (its beginning)")
+    check = verb("verify", do_verify, "recompute what records say from what lies beside them")
+    check.add_argument("target", metavar="FOLDER|RUN",
+                       help="a results folder, or a record's id (its beginning)")
     check.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR",
                        help="of a RUN (default: results/local)")
-    check.add_argument("--data-dir", type=Path, metavar="DIR", help="where the corpora are (also: KDBENCH_DATA)")
+    check.add_argument("--data-dir", type=Path, metavar="DIR",
+                       help="where the corpora are (also: KDBENCH_DATA)")
     for split in ("train", "dev", "test"):
-        check.add_argument(f"--{split}", type=Path, metavar="FILE", help=f"task files: {split}, as the run had it")
+        check.add_argument(f"--{split}", type=Path, metavar="FILE",
+                           help=f"task files: {split}, as the run had it")
     check.add_argument("--json", action="store_true", help="for programs")
 
     study = verb("study", do_study, "write the generated pages of a study (results/NAME with study.toml and records)")
@@ -605,8 +608,9 @@ def do_verify(args: argparse.Namespace) -> int:
 
     folder = data_folder(args)
     if folder is not None and not folder.is_dir():
-        raise BadInput(f"data folder {folder}: no such folder; without it, what rests on real data is left unchecked")
-    files = {split: path for split in ("train", "dev", "test") if (path := getattr(args, split)) is not None}
+        raise BadInput(f"data folder {folder}: no such folder; without one, real data stay unchecked")
+    given = {split: getattr(args, split) for split in ("train", "dev", "test")}
+    files = {split: path for split, path in given.items() if path is not None}
     results = verify.verify(args.target, args.results_dir, folder, files)
     print(verify.as_json(results) if args.json else verify.as_text(results, shown_as()[1]))
     return DONE if verify.holds(results) else FAILED
