@@ -608,7 +608,7 @@ def do_verify(args: argparse.Namespace) -> int:
 
     folder = data_folder(args)
     if folder is not None and not folder.is_dir():
-        raise BadInput(f"data folder {folder}: no such folder; without one, real data stay unchecked")
+        raise BadInput(f"data folder {folder}: no such folder; without it, only look-alikes count")
     given = {split: getattr(args, split) for split in ("train", "dev", "test")}
     files = {split: path for split, path in given.items() if path is not None}
     results = verify.verify(args.target, args.results_dir, folder, files)
