@@ -154,6 +154,18 @@ def parser() -> Parser:
     predict.add_argument("--file", type=Path, metavar="FILE", help="texts, one a line (or JSON lines)")
     predict.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend", help="torch or onnxruntime")
 
+    check = verb("verify", do_verify, "recompute what records say from what lies beside them")
+    check.add_argument("target", metavar="FOLDER|RUN",
+                       help="a results folder, or a record's id (its beginning)")
+    check.add_argument("--results-dir", type=Path, default=Path("results/local"), metavar="DIR",
+                       help="of a RUN (default: results/local)")
+    check.add_argument("--data-dir", type=Path, metavar="DIR",
+                       help="where the corpora are (also: KDBENCH_DATA)")
+    for split in ("train", "dev", "test"):
+        check.add_argument(f"--{split}", type=Path, metavar="FILE",
+                           help=f"task files: {split}, as the run had it")
+    check.add_argument("--json", action="store_true", help="for programs")
+
     study = verb("study", do_study, "write the generated pages of a study (results/NAME with study.toml and records)")
     study.add_argument("folder", type=Path)
     study.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is not what its records give")
@@ -600,6 +612,19 @@ def do_study(args: argparse.Namespace) -> int:
     study.write(args.folder, published)
     print(f"{args.folder}: pages written")
     return DONE
+
+
+def do_verify(args: argparse.Namespace) -> int:
+    from kdbench import verify
+
+    folder = data_folder(args)
+    if folder is not None and not folder.is_dir():
+        raise BadInput(f"data folder {folder}: no such folder; without it, only look-alikes count")
+    given = {split: getattr(args, split) for split in ("train", "dev", "test")}
+    files = {split: path for split, path in given.items() if path is not None}
+    results = verify.verify(args.target, args.results_dir, folder, files)
+    print(verify.as_json(results) if args.json else verify.as_text(results, shown_as()[1]))
+    return DONE if verify.holds(results) else FAILED
 
 
 def do_report(args: argparse.Namespace) -> int:

@@ -1,0 +1,234 @@
+"""What lies beside a record: its data, stored predictions and student, each as its run had it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from kdbench import metrics
+from kdbench import task as tasks
+from kdbench.errors import BadInput, one_line
+from kdbench.progress import say
+from kdbench.task import Data, Task
+from kdbench.task_index import TASKS
+
+PIECES = "piece_tag_micro_f1"  # counts word pieces, which only the student's tokenizer knows
+NEEDS_STUDENT = "needs the student, whose tokenizer cuts the pieces"
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
+              zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
+
+
+class Unchecked(Exception):
+    """What a check needs is not there; the message says what."""
+
+
+@dataclass
+class Loaded:
+    """A corpus as a record's run had it, limits included."""
+
+    task: Task
+    data: Data
+    scores: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def naive(self, metric: str, split: str) -> float:
+        """The naive predictor's score, computed once."""
+        if (metric, split) not in self.scores:
+            asked = replace(self.task, metric=metric, metrics=())
+            self.scores[metric, split] = metrics.naive(asked, self.data, split).main
+        return self.scores[metric, split]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digest of the content of each part of the data; empty where this version makes none."""
+        made = getattr(tasks, "data_digests", None)
+        return made(self.data) if made is not None else {}
+
+
+class Corpora:
+    """Corpora by task, options and limits, each loaded once.
+
+    data_dir  the folder of the real ones; files: what the user gave for task `files`, by split
+    """
+
+    def __init__(self, data_dir: Path | None, files: dict[str, Path]):
+        self.data_dir, self.files = data_dir, files
+        self.whole: dict[str, tuple[Task, Data] | BadInput] = {}
+        self.limited: dict[tuple[str, Any], Loaded] = {}
+
+    def of(self, record: dict[str, Any]) -> Loaded:
+        """The corpus of a record; `Unchecked` where it is not there."""
+        cell, real = record["cell"], record["data"]["kind"] != "lookalike"
+        own = cell["task"] == "files"
+        if real and own and not self.files:
+            raise Unchecked("the user's own files are not here: give --train, --dev and --test")
+        if real and not own and self.data_dir is None:
+            raise Unchecked("the corpus is not here: give --data-dir")
+        key = json.dumps([cell["task"], real, cell["task_options"]], sort_keys=True)
+        if key not in self.whole:
+            self.whole[key] = self.load(cell["task"], cell["task_options"], real)
+        whole = self.whole[key]
+        if isinstance(whole, BadInput):
+            raise Unchecked(one_line(whole))
+        most = [cell["settings"].get(f"max_{split}_examples") for split in ("train", "dev")]
+        name = key, tuple(most)
+        if name not in self.limited:
+            self.limited[name] = Loaded(whole[0], whole[1].limited(*most))
+        return self.limited[name]
+
+    def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
+        """The task and all of its data as they are now, or why they cannot be loaded."""
+        if name not in TASKS:
+            return BadInput(f"no task {name} here: give the --plugin that registers it")
+        if real:
+            say(f"reading the corpus of {name}")
+        from kdbench.runner import load_data
+
+        load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
+        own = name == "files"
+        folder = self.data_dir if real and not own else None
+        files = tuple(sorted(self.files.items())) if own else ()
+        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        try:
+            return load(name, folder, files, tuple(sorted(chosen.items())))[:2]
+        except BadInput as error:
+            return error
+
+
+@dataclass
+class Case:
+    """A record in `root/records/TASK/ID.json` and what belongs to it.
+
+    Whatever is not there raises `Unchecked` when it is asked for.
+    """
+
+    path: Path
+    root: Path
+    where: str  # study/id, for people
+    record: dict[str, Any]
+    corpora: Corpora
+
+    @property
+    def named(self) -> dict[str, float | None]:
+        """The record's test scores by metric."""
+        return self.record["score"]["all"]["test"]
+
+    @property
+    def metric(self) -> str:
+        return self.record["score"]["metric"]
+
+    @cached_property
+    def arrays(self) -> dict[str, ndarray]:
+        """What the runner stored beside the record."""
+        path = self.path.with_suffix(".npz")
+        if not path.is_file() or path.is_symlink():
+            raise Unchecked("no predictions are stored beside the record")
+        try:
+            return read_arrays(path)
+        except UNREADABLE:
+            raise Unchecked("its predictions cannot be read") from None
+
+    @property
+    def predictions(self) -> Any:
+        """As the metrics take them (see `kdbench.metrics`)."""
+        stored = self.arrays["test_predictions"]
+        if "test_lengths" not in self.arrays:
+            return stored
+        return np.split(stored, np.cumsum(self.arrays["test_lengths"])[:-1])
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The corpus as it is now."""
+        found = self.corpora.of(self.record)
+        own, stored = found.data.sha256.values(), self.record["data"]["sha256"].values()
+        if self.record["cell"]["task"] == "files" and stored and not set(own) & set(stored):
+            raise Unchecked("the files given are not those of this run: give its own")
+        return found
+
+    @cached_property
+    def same(self) -> Loaded:
+        """The corpus, which must be the very one of the record."""
+        if any(self.changes_of_data()):
+            raise Unchecked("the data found are not those of the record")
+        return self.loaded
+
+    def changes_of_data(self) -> list[tuple[str, Any, Any]]:
+        """(what, stored, found) of all that the record says of its data and that is otherwise."""
+        data, stored = self.loaded.data, self.record["data"]
+        content = (self.record.get("content") or {}).get("data") or {}
+        pairs: list[tuple[str, Any, Any]]
+        pairs = [(f"SHA-256 of {split}", stored["sha256"].get(split), data.sha256.get(split))
+                 for split in sorted({*data.sha256, *stored["sha256"]})]
+        pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
+                  for split, rows in data.rows.items()]
+        pairs += [("published files", stored.get("published_files"), data.published_files)]
+        if self.loaded.digests:
+            pairs += [(f"digest of the content of {name}", digest, self.loaded.digests.get(name))
+                      for name, digest in content.items()]
+        return [(what, one, other) for what, one, other in pairs if one != other]
+
+    @cached_property
+    def student(self) -> tuple[Any, Any]:
+        """The stored student (`TorchArtefact`) and the test set in its tokens (`Corpus`).
+
+        `BadInput` where it is there but cannot be loaded, or has other labels.
+        """
+        folder = self.root / "models" / self.record["artefact"]
+        if not inside(folder, self.root) or not (folder / "config.json").is_file():
+            raise Unchecked("its weights are not kept here")
+        from kdbench.artefacts import corpus_of
+        from kdbench.serving import open_artefact
+
+        found, limit = self.same, self.record["cell"]["settings"]["max_length"]
+        labels = found.data.labels
+        artefact = open_artefact(folder, "torch")
+        own = tuple(artefact.labels.labels)
+        if labels and own != tuple(labels):
+            raise BadInput(f"its labels are {', '.join(own)}, the data's are {', '.join(labels)}")
+        return artefact, corpus_of(folder, found.task, labels, found.data.test, limit)
+
+    def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
+        """Scores of the stored (or of these) predictions; the first metric gives the counts."""
+        found = self.same
+        asked = replace(found.task, metric=names[0], metrics=tuple(names[1:]))
+        plain = metrics.info_for(asked, found.data, "test")
+        info = self.info_with_pieces() if PIECES in names else plain
+        given = self.predictions if predictions is None else predictions
+        return metrics.evaluate(asked, info, found.data.test, given)
+
+    @cached_property
+    def recomputed(self) -> metrics.Scores:
+        """Scores of the stored predictions under all of the record's metrics but word pieces.
+
+        They are computed where word pieces are the record's main metric.
+        """
+        others = [name for name in self.named if name not in (self.metric, PIECES)]
+        return self.scores([self.metric, *others])
+
+    def info_with_pieces(self) -> metrics.Info:
+        from kdbench.artefacts import info
+
+        asked = replace(self.same.task, metrics=(PIECES,))
+        try:
+            return info(asked, self.same.data, self.student[1])
+        except (Unchecked, BadInput):
+            raise Unchecked(NEEDS_STUDENT) from None
+
+
+def read_arrays(path: Path) -> dict[str, ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def inside(path: Path, root: Path) -> bool:
+    """Does `path` lie in the folder of students, links followed?"""
+    return path.resolve().is_relative_to((root / "models").resolve())
