@@ -16,7 +16,6 @@ import numpy as np
 from numpy import ndarray
 
 from kdbench import metrics
-from kdbench import task as tasks
 from kdbench.errors import BadInput, one_line
 from kdbench.progress import say
 from kdbench.task import Data, Task
@@ -46,12 +45,6 @@ class Loaded:
             asked = replace(self.task, metric=metric, metrics=())
             self.scores[metric, split] = metrics.naive(asked, self.data, split).main
         return self.scores[metric, split]
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Digest of the content of each part of the data; empty where this version makes none."""
-        made = getattr(tasks, "data_digests", None)
-        return made(self.data) if made is not None else {}
 
 
 class Corpora:
@@ -171,9 +164,8 @@ class Case:
         pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
                   for split, rows in data.rows.items()]
         pairs += [("published files", stored.get("published_files"), data.published_files)]
-        if self.loaded.digests:
-            pairs += [(f"digest of the content of {name}", digest, self.loaded.digests.get(name))
-                      for name, digest in content.items()]
+        pairs += [(f"digest of the content of {name}", digest, data.digests.get(name))
+                  for name, digest in content.items()]
         return [(what, one, other) for what, one, other in pairs if one != other]
 
     @cached_property

@@ -432,6 +432,8 @@ def run(method: str, task: str, *, seeds: Sequence[int] = (0,), results_dir: str
     `request` takes the fields of `Request`: teacher, student, variant, options, data_dir, ...; any other
     name is a setting of the protocol (`epochs`, `batch_size`, `max_train_examples`, ...).
     """
+    load_data.cache_clear()  # files may have changed since this process read them
+    known_weights.cache_clear()
     known = {name for name in Request.__dataclass_fields__ if name not in ("method", "task", "settings")}
     given = {name: value for name, value in request.items() if name not in known}
     data_dir = request.pop("data_dir", None)

@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem, path.parent.name)
         return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

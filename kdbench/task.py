@@ -52,11 +52,6 @@ def example_content(example: Example) -> list[Any]:
     return [example.id, example.text, example.pair, example.words, example.label, example.group]
 
 
-def data_digests(data: Data) -> dict[str, str]:
-    """`data.digests`: by split ("train", "dev", "test"), of "labels", and of the unlabelled text ("domain")."""
-    return data.digests
-
-
 @dataclass(frozen=True)
 class Data:
     """A loaded corpus. `labels` are class names, or tags (`O`, `B-GENE`, ...) with `O` first."""

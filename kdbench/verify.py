@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from kdbench import identity, metrics, render, store
+from kdbench import metrics, render, store
 from kdbench.errors import BadInput, one_line
 from kdbench.evidence import (
     PIECES,
@@ -33,7 +33,7 @@ from kdbench.evidence import (
     inside,
     read_arrays,
 )
-from kdbench.identity import file_digest
+from kdbench.identity import file_digest, record_id
 from kdbench.progress import Progress
 from kdbench.rerun import rerun
 
@@ -232,10 +232,10 @@ def check_file(case: Case) -> Iterator[Difference]:
 
 
 def check_id(case: Case) -> Iterator[Difference]:
-    content, hashed = case.record.get("content"), getattr(identity, "record_id", None)
-    if content is None or hashed is None:
+    content = case.record.get("content")
+    if content is None:
         raise Unchecked("an older format, whose records do not say all that the id is made of")
-    found = hashed(case.record["cell"], content)
+    found = record_id(case.record["cell"], content)
     if found != case.record["id"]:
         yield Difference("not the hash of cell and content", case.record["id"], found)
 
@@ -361,10 +361,11 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
     if "sha256" not in made:
         raise Unchecked("an older format, without a checksum")
-    path = folder / "model.safetensors"
-    found = file_digest(path) if path.is_file() else "no file"
-    if found != made["sha256"]:
-        yield Difference("SHA-256 of model.safetensors", made["sha256"], found)
+    for name, stored in made["sha256"].items():
+        path = folder / Path(name).name
+        found = file_digest(path) if path.is_file() else "no file"
+        if found != stored:
+            yield Difference(f"SHA-256 of {name}", stored, found)
 
 
 def intervals(root: Path, cases: Sequence[Case]) -> list[Result]:

@@ -331,10 +331,102 @@ METHODS = (
              'soft = self.o["alpha"] if', GOLDEN),
 )
 
-# What is in an identity. To be filled beside tests/test_identity.py: the objective's code, the
-# method's version, the pool, the examples' digest, a file's content, the tokenizer, the seed's
-# axes, the role, and `--overwrite` past the shelf.
-IDENTITY: tuple[Mutation, ...] = ()
+def identity(*names: str) -> tuple[str, ...]:
+    return tests_of("test_identity", *names)
+
+
+DATA = identity("test_the_data_change_the_id_though_no_checksum_is_given")
+STAGE = identity("test_a_stage_knows_the_model_by_its_content")
+OBJECTIVE = identity("test_a_stage_knows_the_objective_by_its_code_and_all_that_it_holds")
+DECIDES = identity("test_what_else_decides_a_stage")
+POOL = identity("test_another_strategy_of_a_pool_gives_other_signals")
+
+IDENTITY = (
+    Mutation("id-without-the-content", "kdbench/identity.py",
+             'return digest({"cell": cell, "content": content})',
+             'return digest({"cell": cell})', DATA),
+    Mutation("data-known-by-checksums-alone", "kdbench/runner.py",
+             '"data": data.digests,',
+             '"data": dict(data.sha256),', DATA),
+    Mutation("rows-without-their-group", "kdbench/task.py",
+             "example.words, example.label, example.group]",
+             "example.words, example.label]", DATA),
+    Mutation("file-known-by-its-path", "kdbench/options.py",
+             "found[field.name] = by_content(found[field.name])",
+             "found[field.name] = str(found[field.name])",
+             identity("test_a_file_given_as_an_option_is_known_by_its_content")),
+    Mutation("teacher-and-control-are-one-cell", "kdbench/runner.py",
+             '**({"role": "teacher"} if role == "teacher" else {}),',
+             "",
+             identity("test_a_teacher_is_another_cell_than_a_control_of_the_same_name")),
+    Mutation("method-without-its-code", "kdbench/runner.py",
+             '"method": code.method_code(type(method))},',
+             "},",
+             identity("test_a_raised_version_changes_the_id")),
+    Mutation("metrics-without-their-version", "kdbench/metrics.py",
+             "        return metric.version",
+             "        return 1",
+             identity("test_a_raised_version_changes_the_id")),
+    Mutation("edited-code-taken-for-its-version", "kdbench/code.py",
+             'return stated if kept().get(name) == {"version": stated, "digest": found} else found',
+             "return stated",
+             identity("test_edited_code_has_its_digest_for_a_version")),
+    Mutation("a-setting-is-forgotten", "kdbench/spec.py",
+             "if k not in OUTSIDE and not",
+             'if k not in OUTSIDE and k != "warmup" and not',
+             identity("test_every_setting_changes_the_id_or_is_outside_for_a_reason")),
+    Mutation("stage-without-weights", "kdbench/content.py",
+             "        found.update(tensor_bytes(tensor))",
+             "        pass", STAGE),
+    Mutation("stage-without-hooks", "kdbench/content.py",
+             "parts[name] = [known_by(kind, place, seen), own, hooks_of(part, place, seen)]",
+             "parts[name] = [known_by(kind, place, seen), own]", STAGE),
+    Mutation("stage-without-tokenizer", "kdbench/content.py",
+             '"tokenizer": tokenizer_content(model.tokenizer),',
+             "", STAGE),
+    Mutation("stage-without-the-name-that-draws-dropout", "kdbench/lab.py",
+             '"stage": stage, "seed": seed,',
+             '"seed": seed,', DECIDES),
+    Mutation("stage-without-labels", "kdbench/lab.py",
+             "digest([(e.key, e.label) for e in examples])",
+             "digest([e.key for e in examples])", DECIDES),
+    Mutation("stage-without-dev", "kdbench/lab.py",
+             '{"dev": self.data.digests["dev"], "train"',
+             '{"train"',
+             identity("test_dev_decides_a_stage_where_it_selects")),
+    Mutation("attributes-that-cannot-be-hashed-are-dropped", "kdbench/content.py",
+             "        own[key] = known_by(value, f\"{place}.{key}\", seen)",
+             "        own[key] = value if simple(value) else None", OBJECTIVE),
+    Mutation("class-without-what-it-captured", "kdbench/content.py",
+             'found["captured"] = {name: known_by(each, f"{name}, which {where} captured", seen)',
+             'found["captured"] = {name: None', OBJECTIVE + POOL),
+    Mutation("pool-left-out-of-the-key", "kdbench/lab.py",
+             '"pool": known_by(giver.own, "the pool"),',
+             "", POOL),
+    Mutation("lambdas-of-a-file-are-one", "kdbench/content.py",
+             'found["instructions"] = instructions(value.__code__)',
+             "pass", POOL),
+    Mutation("a-pool-gives-logits-of-its-own", "kdbench/signals.py",
+             "if taken := sorted(found.keys() & set(BUILT_IN)):",
+             "if taken := []:",
+             identity("test_a_pool_may_not_give_a_built_in_name_to_something_else")),
+    Mutation("shelf-without-checksums", "kdbench/lab.py",
+             "return bool(sums) and all(",
+             "return bool(sums) or all(",
+             identity("test_a_changed_byte_on_the_shelf_is_seen")),
+    Mutation("overwrite-takes-the-shelf", "kdbench/lab.py",
+             "return path.exists() and path.stat().st_mtime >= self.renew",
+             "return path.exists()",
+             identity("test_workers_renew_what_is_older_than_the_command")),
+    Mutation("plugins-of-one-name-are-one", "kdbench/plugins.py",
+             'name = f"kdbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"',
+             'name = f"kdbench_plugin_{path.stem}"',
+             identity("test_two_plugins_of_one_name_are_both_loaded")),
+    Mutation("plugin-known-without-its-helpers", "kdbench/code.py",
+             "for other in imported_beside(current, content):",
+             "for other in ():",
+             identity("test_an_edited_loss_gives_new_figures")),
+)
 
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY)
 
