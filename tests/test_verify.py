@@ -132,7 +132,7 @@ def test_what_was_trained_holds(folder, capsys):
     (put("size.megabytes", float("nan")), {"record"}),
     (put("format", 0), {"file"}),
     (put("artefact", "../../elsewhere"), {"file"}),
-    (put("cell.settings.max_dev_examples", 40), {"data"}),
+    (put("cell.settings.max_dev_examples", 40), {"data", "id"}),
 ])
 def test_a_changed_record(bare, change, checks):
     edit(paths(bare)[0], change)
@@ -208,7 +208,7 @@ def test_weights_of_another_student(kind, request):
     own, other, run = students(place)
     shutil.copyfile(other, own)
     found = differing(place)
-    assert set(found) == {"student"} and run in found["student"]
+    assert set(found) == {"student", "weights"} and run in found["student"]
     assert re.search("% of its answers differ, .* more than rounding", found["student"])
 
 
@@ -333,6 +333,7 @@ def test_answers_within_rounding_are_a_note(folder, monkeypatch, capsys):
     monkeypatch.setattr(rerun, "FP32", 100.0)
     own, other, run = students(folder)
     shutil.copyfile(other, own)
+    shutil.copyfile(other.parent / "stage.json", own.parent / "stage.json")
     assert main(["verify", str(folder)]) == 0
     out = capsys.readouterr().out
     assert re.search(rf"{run}: student: [\d.]+% of its answers differ, all within rounding", out)
@@ -391,8 +392,10 @@ def test_a_task_that_is_not_registered(bare):
     path = paths(bare)[0]
     (bare / "records" / "mine").mkdir()
     edit(path, put("cell.task", "mine"))
+    record = json.loads(path.read_text())
+    edit(path, put("id", own := identity.record_id(record["cell"], record["content"])))
     for ending in (".json", ".npz"):
-        path.with_suffix(ending).rename(bare / "records" / "mine" / f"{path.stem}{ending}")
+        path.with_suffix(ending).rename(bare / "records" / "mine" / f"{own}{ending}")
     assert "no task mine here" in why(bare, "score") and not differing(bare)
 
 
