@@ -324,7 +324,8 @@ def made_by(row: Row, rows: Sequence[Row]) -> list[str]:
     others = [other for other in alike(row, rows) if other is not row and asked(other) == asked(row)]
     for what, shown in (("student", "student"), ("teacher", "teacher"), ("device", "on"), ("code", "code"), ("unlabelled", "texts")):
         mine = row.content.get(what)
-        if not (what == "code" and said) and any(other.content.get(what) != mine for other in others):
+        beside = [other for other in others if not old_versions(other)] if what == "code" else others
+        if not (what == "code" and said) and any(other.content.get(what) != mine for other in beside):
             value = mine if what == "device" else hashlib.sha256(as_text(mine).encode()).hexdigest()[:6]
             said.append(f"{shown} {value}")
     return said

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from factory import counts_of, record, study
 
-from kdbench import statistics, suite
+from kdbench import code, statistics, suite
 from kdbench.columns import COLUMNS
 from kdbench.errors import BadInput
 from kdbench.render import STRONG
@@ -100,6 +100,44 @@ def test_rows_that_differ_in_an_option_are_two_rows_named_by_it():
     records = [record(options={"beta": 0.1}), record(options={"beta": 0.5}), record(options={"beta": 0.5}, seed=1),
                record(options={"beta": 0.5}, variant="published")]
     assert sorted(only(build(records))) == ["doktra (published)", "doktra [beta=0.1]", "doktra [beta=0.5]"]
+
+
+def content(method=None, **changes):
+    """What a record says of itself beside its names, as of today's code."""
+    made = {**code.VERSIONS, "metrics": {"micro_f1": 1}, "method": {"doktra": method or code.kept()["doktra"]["version"]}}
+    return {"data": {"test": "ab"}, "task": {"kind": "single"}, "student": "s", "teacher": "t", "code": made, "device": "cpu",
+            "unlabelled": None, **changes}
+
+
+def test_a_row_that_an_earlier_version_made_is_marked_and_stands_apart():
+    now, old = record(content=content()), record(content=content(method=99))
+    core = record(seed=1, content=content(code={**content()["code"], "training": 99}))
+    table = build([now, old, core])
+    assert sorted(only(table)) == ["doktra", "doktra [version 99 of training]", "doktra [version 99]"]
+    assert any("made by other code than today's" in note for note in table.notes)
+    assert not any("other code" in note for note in build([now]).notes)
+
+
+def test_edited_code_weights_and_devices_are_told_apart():
+    records = [record(content=content()), record(content=content(method="abcdef0123456789")),
+               record(content=content(device="cuda")), record(content=content(student="other"))]
+    names = sorted(only(build(records)))
+    assert len(set(names)) == 4 and names[0].startswith("doktra [edited code of doktra abcdef")
+    assert sum("on cuda" in name for name in names) == 1 and len({name.partition("student ")[2][:6] for name in names}) == 2
+
+
+def test_other_test_rows_are_another_table_though_no_checksum_is_given():
+    made = [record(content=content(data={"test": test})) for test in ("ab", "cd")]
+    assert len(build(made).sections) == 2
+
+
+def test_a_teacher_that_is_its_own_student_has_both_rows():
+    records = [record("finetune", role="teacher", test=0.8, content=content(role="teacher")),
+               record("finetune", test=0.8, student="bert-teacher", content=content()),
+               record("logit_kd", test=0.9, student="bert-teacher", content=content())]
+    lines = only(build(records))
+    assert list(lines) == ["teacher", "finetune", "logit_kd"]
+    assert lines["logit_kd"].values["gain"].mean == pytest.approx(0.1, abs=0.05)
 
 
 def test_own_teachers_and_exports_are_rows_that_do_not_compete():
