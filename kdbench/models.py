@@ -32,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from kdbench.convert import spelling
 from kdbench.errors import BadInput
-from kdbench.folders import damage
+from kdbench.folders import MEMBERS, damage
 from kdbench.identity import digest, file_digest
 from kdbench.registry import unknown
 from kdbench.zoo import MODELS, Recipe
@@ -61,6 +61,15 @@ class Model:
     notes: tuple[str, ...] = ()
     hidden_ids: tuple[int, ...] = ()  # token ids that attention must not see, besides the padding
     partner: Model | None = None  # predicts together with this one (the mean of their class probabilities)
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """The models that answer: this one, and its partner where it has one."""
+        return (self,) if self.partner is None else (replace(self, partner=None), self.partner)
+
+    def beside(self, partner: Model) -> Model:
+        """The ensemble of this model and `partner`: stored, sized, timed and served as both."""
+        return replace(self, partner=partner, key=digest({"ensemble": [self.key, partner.key]}, 24))
 
 
 @dataclass(frozen=True)
@@ -120,8 +129,11 @@ def check_folder(folder: Path) -> None:
 
     transformers itself loads one without a vocabulary (every word is then unknown) and asks whether to run a model's own code.
     """
-    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+    import kdbench.architectures  # noqa: F401  (the Auto classes then know this project's own types)
 
+    if not (folder / "config.json").is_file() and all((folder / name).is_dir() for name in MEMBERS):
+        raise BadInput(f"model {folder}: is an ensemble of two models, which can be served but not trained; "
+                       f"give the folder of one, {folder / MEMBERS[0]}")
     if not (folder / "config.json").is_file():
         raise BadInput(f"model {folder}: no config.json in this folder; convert an older checkpoint with "
                        f"`bench.py convert {folder} NEW_FOLDER`")
@@ -207,7 +219,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     tokenizer  the teacher's, for students that have none of their own (bilstm, tinybert, ...)
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its steps)
     """
-    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+    import kdbench.architectures  # noqa: F401  (the Auto classes then know this project's own types)
 
     identity = {"source": source.identity(), "head": head, "seed": seed}
     if encoder is not None:
@@ -229,7 +241,20 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
             module = head.auto.from_config(config)
         ready, notes = False, ()
         identity["vocabulary"] = digest(tokenizer.get_vocab())
-    return Model(module, tokenizer, source.name, digest(identity), lr, ready, notes)
+    hidden = hidden_ids(source.folder) if source.folder else ()
+    if hidden:
+        identity["hidden_ids"] = hidden
+    return Model(module, tokenizer, source.name, digest(identity), lr, ready, notes, hidden)
+
+
+def hidden_ids(folder: Path) -> tuple[int, ...]:
+    """Token ids that a trained student must not attend to, as its labels.json says."""
+    try:
+        return tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")).get("hidden_ids") or ())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise BadInput(f"model {folder}: labels.json is not what a training writes; get the folder again") from error
 
 
 def architecture(config: dict[str, Any]) -> dict[str, Any]:

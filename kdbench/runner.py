@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from kdbench import corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
 from kdbench.errors import BadInput, Broken, Skip
+from kdbench.folders import new_folder
 from kdbench.identity import digest
 from kdbench.lab import Lab, Workshop, agreed
 from kdbench.method import Method
@@ -24,7 +25,7 @@ from kdbench.mlm import unlabelled
 from kdbench.models import Model, Source, resolve
 from kdbench.progress import Phases, say
 from kdbench.registry import METHODS
-from kdbench.serving import Labels
+from kdbench.serving import labels_of
 from kdbench.spec import Cell, Settings
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
@@ -282,7 +283,7 @@ class Runner:
         try:
             job.method.check(lab)
             lab.phases = Phases()
-            student = job.method.fit(lab)
+            student = self.kept(lab, job.method.fit(lab))
             record["score"], arrays = self.scores(lab, student)
             record["artefact"] = student.key
             record["notes"] += list(student.notes)
@@ -331,12 +332,21 @@ class Runner:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
 
+    def kept(self, lab: Lab, student: Model) -> Model:
+        """The student, with a folder of its own also where no stage of training left one: an ensemble, or a model that came trained."""
+        folder = lab.shop.stage(student.key)
+        if self.accelerator.is_main_process and not folder.is_dir():
+            with lab.shop.lock(student.key), new_folder(folder) as partial:
+                measure.write_model(student, lab.settings.max_length, partial)
+        return student
+
     def label(self, lab: Lab, student: Model) -> None:
         """Put beside the student's weights what turns its logits into answers."""
         folder = lab.shop.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             rate = metrics.info_for(lab.task, lab.data, "test").positive_rate if lab.task.metric.endswith("_at_rate") else None
-            Labels(lab.task.kind, lab.data.labels, dict(lab.task.label_names), lab.settings.max_length, rate).write(folder)
+            replace(labels_of(student, lab.settings.max_length), kind=lab.task.kind, labels=lab.data.labels,
+                    names=dict(lab.task.label_names), threshold=rate).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)
@@ -347,7 +357,7 @@ class Runner:
 
     def size(self, lab: Lab, model: Model) -> dict[str, float]:
         folder = lab.shop.stage(model.key)
-        return measure.size(model.module, folder if folder.is_dir() else None)
+        return measure.size(model, folder if folder.is_dir() else None)
 
     def latency(self, lab: Lab, model: Model) -> dict[str, Any] | None:
         if lab.settings.latency == "off" or not self.accelerator.is_main_process:

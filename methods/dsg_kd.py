@@ -308,7 +308,7 @@ class DsgKD(Method):
             pool_key=["dsg_kd", o.cs_max_len, o.spans, o.attn_align, o.attn_kind, objective.pairs, objective.average_heads,
                       tokenizer_key(student.tokenizer)])
         trained = lab.train(student, objective, stage="code-switched words", examples=examples, signals=signals, **training)
-        return replace(trained, partner=lab.finetune(teacher)) if o.mode == "ensemble" else trained
+        return trained.beside(lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
         """Rates, warm-up and the three stopping criteria, as fields of `Training`."""

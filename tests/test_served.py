@@ -1,0 +1,112 @@
+"""What is served is what was scored: a process of its own predicts, evaluates and exports every kind of student.
+
+The record says what the run scored on its test set. A fresh process must say the same from the student's folder: to
+1e-6 from safetensors, in all predictions but those at a tie from ONNX, and within a stated loss from int8.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kdbench
+from kdbench import store
+from kdbench.metrics import METRICS
+from kdbench.registry import METHODS
+from kdbench.serving import Labels, averaged, open_artefact
+from kdbench.tags import lenient_spans
+from kdbench.task_index import TASKS
+
+HERE = Path(__file__).resolve().parent
+TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency": "off", "batch_size": 16, "lr": 2e-3,
+        "max_length": 48, "select": "last", "max_dev_examples": 20, "controls": False}
+VOCABULARY = {"min_frequency": 4, "new_tokens": 200, "pretrain_epochs": 1, "pretrain_batch": 16}
+BILSTM = {"augment": "", "hidden": 64, "embedding_size": 64, "head": 0}
+EXACT, ONNX, INT8 = 1e-6, 2e-3, 0.15  # how far a score may be from the record's: ONNX may turn a tie, int8 some predictions
+
+# each method, each kind of task, and each student that is more than weights: (method, task, run)
+GATE = {
+    "finetune, a score": ("finetune", "biosses", {"max_steps": 30}),
+    "logit_kd, several labels": ("logit_kd", "hoc", {"max_steps": 30}),
+    "doktra, a token that attention must not see": (
+        "doktra", "fts", {"variant": "published", "student": "tiny:roberta", "max_steps": 60}),
+    "dsg_kd, its own head": ("dsg_kd", "ktas_ed", {"max_steps": 30}),
+    "dsg_kd, two models": ("dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "max_steps": 30}),
+    "dsg_kd, two models with two tokenizers": (
+        "dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "student": "tiny:roberta", "max_steps": 30}),
+    "ve_kd, another vocabulary": ("ve_kd", "bc2gm", {"options": VOCABULARY, "max_steps": 50}),
+    "ner_kd, a BiLSTM": ("ner_kd", "bc2gm_iobes", {"student": "bilstm", "options": BILSTM, "max_steps": 60, "lr": 1e-2}),
+    "adapt, pairs of texts": ("adapt", "pubmedqa", {"options": VOCABULARY, "max_steps": 30}),
+}
+
+
+def trained(results, method, task, request):
+    record = kdbench.run(method, task, results_dir=results, **{**TINY, **request})
+    assert record["status"] == "done", record.get("error") or record["reason"]
+    return record
+
+
+def served(results, work, runs):
+    done = subprocess.run([sys.executable, HERE / "serve_runs.py", results, work, *runs], capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory):
+    """name -> (record, what a fresh process said of the run, its results folder); the runs are trained in this process."""
+    results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("exports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KDBENCH_DATA", raising=False)
+        records = {name: trained(results, *run) for name, run in GATE.items()}
+        found = served(results, work, [record["id"] for record in records.values()])
+    return {name: (record, found[record["id"]], results) for name, record in records.items()}
+
+
+def holds(record, said, results):
+    """The fresh process says what the record says."""
+    score = record["score"]["test"]
+    assert len({json.dumps({**answer, "text": ""}, sort_keys=True) for answer in said["predict"]["run"]}) > 10, "answers vary"
+    # thirty steps on ten rare labels predict none of them: there the probabilities are what is compared
+    assert any(record["score"]["all"]["test"].values()) or said["kind"] == "multi", "learned nothing"
+    for name, value in record["score"]["all"]["test"].items():
+        found = said["evaluate"]["all"][name]
+        assert found == pytest.approx(value, abs=EXACT), f"evaluate: {name}"
+    rows = {row["name"]: row for row in said["export"]}
+    scores = {name: row["score"]["test"] for name, row in rows.items()}
+    assert scores["safetensors"] == pytest.approx(score, abs=EXACT)
+    for name in ("safetensors_fp16", "safetensors_bf16", "onnx"):
+        assert scores[name] == pytest.approx(score, abs=ONNX if name != "safetensors_bf16" else INT8), name
+    assert scores["onnx_int8"] == pytest.approx(score, abs=INT8)
+    assert rows["safetensors"]["size"]["megabytes"] == pytest.approx(record["size"]["megabytes"], rel=0.02)
+    assert rows["onnx_int8"]["size"]["megabytes"] < 0.6 * rows["onnx"]["size"]["megabytes"]
+    assert record["size"]["megabytes"] == pytest.approx(4e-6 * record["size"]["parameters"], rel=0.05)
+    same_answers(record, said, results)
+
+
+def same_answers(record, said, results):
+    """`predict` says of every test text what the record's stored predictions say, from safetensors and from ONNX."""
+    path = store.path_of(results, record["id"], record["cell"]["task"]).with_suffix(".npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        values, lengths = arrays["test_predictions"], arrays.get("test_lengths")
+    kind, labels = said["kind"], said["labels"]
+    for answers in said["predict"].values():
+        if kind == "tags":
+            stored = [[labels[i] for i in row] for row in np.split(values, np.cumsum(lengths)[:-1])]
+            counted = [sum(1 for _ in lenient_spans(row)) for row in stored]
+            different = sum(a != len(b["entities"]) for a, b in zip(counted, answers, strict=True))
+            assert different <= 0.01 * len(answers)
+        elif kind == "regression":
+            assert np.allclose([answer["value"] for answer in answers], values, atol=2e-3)
+        else:
+            chances = np.array([[answer["labels"][label] for label in labels] for answer in answers])
+            expected = np.exp(averaged([values])) if kind == "single" else 1 / (1 + np.exp(-values.astype(np.float64)))
+            assert np.allclose(chances, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", GATE)
+def test_a_fresh_process_serves_what_the_record_scored(gate, name):
+    holds(*gate[name])
