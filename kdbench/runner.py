@@ -286,7 +286,7 @@ class Runner:
             student = self.kept(lab, job.method.fit(lab))
             record["score"], arrays = self.scores(lab, student)
             record["artefact"] = student.key
-            record["notes"] += list(student.notes)
+            record["notes"] += lab.notes
             record["size"] = self.size(lab, student)
             record["latency"] = self.latency(lab, student)
             record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
