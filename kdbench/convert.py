@@ -134,7 +134,7 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     """Build the model that `config` names, put `state` into it, and save it; every weight must come from `state`."""
     import transformers
 
-    notes = []
+    notes: list[str] = []
     name = architecture or (config.architectures or [""])[0]
     if not name:
         name, notes = head_of(state, config)
@@ -178,9 +178,9 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
     old = {"gamma": "weight", "beta": "bias"}  # as layer norms were called
     names = {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: old[found[0]], name) for name in state if "position_ids" not in name}
     for auto in autos:
-        if (cls := auto._model_mapping.get(type(config), None)) is None:
+        cls: Any = auto._model_mapping.get(type(config), None)
+        if cls is None:
             continue
-        cls = cls[0] if isinstance(cls, tuple) else cls
         with torch.device("meta"):
             model = cls(config)
         own = set(model.state_dict())
@@ -190,7 +190,8 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
             labelled = f" of {rows} labels" if rows else ""
             return cls.__name__, [f"the configuration names no architecture: the head{labelled} is read as that of {cls.__name__}; "
                                   "if it is another, name it under `architectures`"]
-    return transformers.AutoModel._model_mapping[type(config)].__name__, []  # what this leaves out is said
+    encoder: Any = transformers.AutoModel._model_mapping[type(config)]
+    return encoder.__name__, []  # what this leaves out is said
 
 
 # ---- TensorFlow ------------------------------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ PROTOCOLS = {
 
 
 def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[str, float]:
-    """Of a module, or of a model with its partner: parameters, how many of them are trained (a shared one counts once), and MB of the saved weights.
+    """Parameters, how many of them are trained (a shared one counts once), and MB of the saved weights.
+
+    Of a module, or of a model with its partner.
 
     The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors would take there.
     """

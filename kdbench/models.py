@@ -347,7 +347,7 @@ def on_disk(place: str) -> Path | None:
 def trained_head(config: Any, head: Head) -> bool:
     """Does the configuration say, or leave open, that the model has a head of this kind?"""
     mapping = head.auto._model_mapping
-    cls = mapping[type(config)] if type(config) in mapping else None
+    cls = mapping.get(type(config), None)
     return cls is not None and (not config.architectures or cls.__name__ in config.architectures)
 
 
@@ -378,7 +378,7 @@ def tag_types(labels: Iterable[str]) -> set[str]:
 def take_rows(module: PreTrainedModel, rows: list[int], head: Head) -> None:
     """Of the output layer these rows alone, in this order, under the task's names."""
     own = module.config.num_labels
-    output = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == own][-1]
+    output: Any = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == own][-1]
     for name in ("weight", "bias"):
         if (values := getattr(output, name)) is not None:
             setattr(output, name, nn.Parameter(values.detach()[rows].clone()))

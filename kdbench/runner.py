@@ -89,15 +89,19 @@ def identity(source: Source) -> str:
 
 def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> list[Job]:
     """The jobs of a request: controls first, then the method; `BadInput` or `Skip` before anything is written."""
-    cls = METHODS.get(request.method)
-    method = cls(options.build(cls.Options, request.variant, request.options, f"method {request.method}"))
+    cls, name = METHODS.get(request.method), METHODS.entry(request.method).name
+    published = TASKS.get(request.task).recipe(name) if request.recipe == "paper" else None
+    chosen_options = {**(published.options if published else {}), **request.options}
+    method = cls(options.build(cls.Options, request.variant, chosen_options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
     fits(request.method, method, TASKS.get(request.task))
     task, data, chosen = load_data(request.task, request.data_dir, tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
-    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe,
+    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe, method=name,
                              most=FEW if student.name in FULL_SIZE else None)
+    if published and name not in task.recipes:
+        say(f"{name} has no published settings on {task.name}: --recipe paper takes those of fine-tuning ({published.source})")
     whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
     extra = left_out(whole, data) if str(request.unlabelled) == REST else read_unlabelled(request.unlabelled, task)
 
@@ -106,8 +110,8 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
         has = tuple(extra) if method.uses_teacher else ()
         content = digest({"data": dict(data.sha256), "labels": data.labels, "student": identity(student),
                           "teacher": identity(teacher) if uses else None, "unlabelled": [e.key for e in has]})
-        published = any("published" in f["facts"] for f in fields_of(type(method).Options))
-        cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
+        two_variants = any("published" in f["facts"] for f in fields_of(type(method).Options))
+        cell = Cell(name, task.name, variant if two_variants else "corrected", teacher.name if uses else None, student.name, seed,
                     given, settings, asdict(chosen) if chosen else {}, content, len(has))
         own = settings
         if role == "teacher" and settings.teacher_lr is not None:  # its row is the very teacher that the method has
@@ -117,7 +121,6 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True) -> li
     def control(name: str) -> Method:
         return METHODS.get(name)(METHODS.get(name).Options())
 
-    name = METHODS.entry(request.method).name
     jobs: list[Job] = []
     for seed in seeds:
         if controls:

@@ -19,7 +19,6 @@ from kdbench.runner import Runner, teacher_of
 from kdbench.task import Data, Task
 from kdbench.textfile import TextFile
 
-
 OWN_PIECES = 10_000  # lines of the corpus that a tiny model's own vocabulary is trained on
 
 

@@ -14,11 +14,14 @@ import pytest
 
 import kdbench
 from kdbench import store
-from kdbench.metrics import METRICS
+from kdbench.errors import BadInput
+from kdbench.models import Head, build, resolve
 from kdbench.registry import METHODS
 from kdbench.serving import Labels, averaged, open_artefact
+from kdbench.stages import pretrain
 from kdbench.tags import lenient_spans
 from kdbench.task_index import TASKS
+from kdbench.zoo import MODELS
 
 HERE = Path(__file__).resolve().parent
 TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency": "off", "batch_size": 16, "lr": 2e-3,
@@ -107,6 +110,98 @@ def same_answers(record, said, results):
             assert np.allclose(chances, expected, atol=2e-3)
 
 
+MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names() if task != "files"
+          and set(TASKS.entry(task).kinds) <= set(METHODS.entry(method).kinds)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "task"), MATRIX)
+def test_every_method_on_every_task_is_served_as_it_was_scored(tmp_path, no_data, method, task):
+    given = {"options": VOCABULARY} if method in ("ve_kd", "adapt") else {"student": "bilstm", "options": BILSTM} if method == "ner_kd" else {}
+    record = trained(tmp_path / "results", method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given})
+    (tmp_path / "exports").mkdir()
+    found = served(tmp_path / "results", tmp_path / "exports", [record["id"]])
+    holds(record, found[record["id"]], tmp_path / "results")
+
+
 @pytest.mark.parametrize("name", GATE)
 def test_a_fresh_process_serves_what_the_record_scored(gate, name):
     holds(*gate[name])
+
+
+# ---- what such students are in their folders -------------------------------------------------------------------------
+
+
+def folder_of(gate, name):
+    record, _, results = gate[name]
+    return results / "models" / record["artefact"]
+
+
+def test_an_ensemble_is_both_models_in_every_figure(gate):
+    """Its size is that of both, its answers are neither's, and each member reads with its own tokenizer."""
+    alone, both = gate["dsg_kd, its own head"][0], gate["dsg_kd, two models"][0]
+    assert both["size"]["parameters"] > 1.7 * alone["size"]["parameters"]
+    assert both["size"]["megabytes"] > 1.7 * alone["size"]["megabytes"]
+    for name in ("dsg_kd, two models", "dsg_kd, two models with two tokenizers"):
+        folder = folder_of(gate, name)
+        whole = open_artefact(folder)
+        assert Labels.read(folder).members == ("student", "teacher") and whole.members[0].limit >= whole.limit
+        texts = ["fever and a cough since yesterday", "a small cut"]
+        each = [member.logits(*encoded(member, texts)) for member in whole.members]
+        assert np.allclose(np.stack(whole.logits(*encoded(whole, texts))), averaged([np.stack(rows) for rows in each]), atol=1e-6)
+        assert not np.allclose(averaged([np.stack(each[0])]), averaged([np.stack(each[1])]), atol=1e-3)
+    tokens = [member.encode(texts)[0].ids for member in whole.members]
+    assert tokens[0] != tokens[1]
+    with pytest.raises(BadInput, match="is an ensemble of two models, which can be served but not trained"):
+        resolve(str(folder))
+
+
+def encoded(artefact, texts):
+    rows = artefact.encode(texts)
+    return [row.ids for row in rows], [row.type_ids for row in rows]
+
+
+def test_an_ensemble_names_no_folder_of_its_own_choice(gate, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"kind": "single", "labels": ["a", "b"], "members": ["../student"]}))
+    with pytest.raises(BadInput, match="names the member '../student'"):
+        open_artefact(tmp_path)
+
+
+def test_what_attention_must_not_see_goes_with_the_student(gate):
+    """Without it a served student gives other logits than were scored."""
+    folder = folder_of(gate, "doktra, a token that attention must not see")
+    labels = Labels.read(folder)
+    assert labels.hidden_ids == (0,)
+    artefact = open_artefact(folder)
+    batch = artefact.batch([[0, 5, 6, 2]])
+    assert batch["attention_mask"].tolist() == [[0, 1, 1, 1]]
+    seen = artefact.forward({**batch, "attention_mask": np.ones_like(batch["attention_mask"])})
+    assert not np.allclose(artefact.forward(batch), seen, atol=1e-4)
+    again = build(resolve(str(folder)), Head("single", labels.labels), seed=0, texts=list)
+    assert again.ready and again.hidden_ids == (0,)
+
+
+@pytest.mark.parametrize("student", ["tiny:distilbert", "vekd-6x384"])
+def test_pretrain_takes_students_that_are_built_from_a_configuration(tmp_path, student):
+    """They are VE-KD's own."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(f"aspirin inhibits kinase {n} in the cells of {n} patients" for n in range(24)))
+    options = {"corpus": str(corpus), "min_frequency": 2, "pretrain_epochs": 1, "pretrain_batch": 12}
+    pretrain("ve_kd", student, "tiny:bert", options, tmp_path / "out", settings={"max_length": 16}, results_dir=tmp_path / "results",
+             device="cpu")
+    model = build(resolve(str(tmp_path / "out")), Head("single", ("no", "yes")), seed=0, texts=list)
+    assert model.module.config.model_type == "distilbert" and len(model.tokenizer) == model.module.config.vocab_size
+
+
+def test_mbert_is_the_one_that_dsg_kd_names():
+    assert MODELS.get("mbert").hub == "bert-base-multilingual-uncased"
+
+
+def test_full_latency_of_a_student_with_its_own_head(gate, monkeypatch):
+    """It is taken in fresh processes."""
+    import kdbench.measure as measure
+
+    brief = measure.Protocol("full", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=2)
+    monkeypatch.setitem(measure.PROTOCOLS, "full", brief)
+    timed = measure.latency(folder_of(gate, "dsg_kd, its own head"), ["a small cut", "fever"], "full")
+    assert timed["processes"] == 2 and timed["p50_ms"] > 0
