@@ -387,7 +387,7 @@ def take_rows(module: PreTrainedModel, rows: list[int], head: Head) -> None:
         if name != "num_labels":  # which follows from the names
             setattr(module.config, name, value)
     if hasattr(module, "num_labels"):
-        module.num_labels = len(rows)
+        module.num_labels = len(rows)  # type: ignore[assignment]
 
 
 def draw_head(module: PreTrainedModel, seed: int) -> None:

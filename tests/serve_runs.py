@@ -1,6 +1,6 @@
 """A process that serves finished runs and has never met a method: predict, evaluate and export, as the command line does them.
 
-    python serve_runs.py RESULTS WORK RUN... -> one JSON object on standard output: run -> what each verb said
+    python serve_runs.py RESULTS WORK KINDS RUN... -> one JSON object on standard output: run -> what each verb said
 """
 
 import contextlib
@@ -13,7 +13,6 @@ from kdbench import measure
 from kdbench.artefacts import find_run, task_of
 from kdbench.cli import main
 
-KINDS = ("safetensors", "safetensors_fp16", "safetensors_bf16", "onnx", "onnx_int8")
 # what is timed is tested elsewhere
 measure.PROTOCOLS["quick"] = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=1)
 
@@ -36,13 +35,13 @@ def row(task, labels, example):
     return {**values, **texts, "label": label}
 
 
-def serve(results, work, run):
+def serve(results, work, kinds, run):
     record, _ = find_run(results, run)
     task, data = task_of(record, None)
     file, where = work / f"{run}.jsonl", ("--results-dir", results)
     file.write_text("".join(json.dumps(row(task, data.labels, e)) + "\n" for e in data.test))
     evaluated = json.loads(said("evaluate", run, *where, "--test", file, "--json"))
-    exported = json.loads(said("export", run, work / run, *where, "--kinds", ",".join(KINDS), "--latency", "quick", "--json"))
+    exported = json.loads(said("export", run, work / run, *where, "--kinds", kinds, "--latency", "quick", "--json"))
     answers = {"run": said("predict", run, *where, "--file", file, "--json"),
                "onnx": said("predict", work / run / "onnx", "--file", file, "--json")}
     return {"evaluate": evaluated, "export": exported, "labels": data.labels, "kind": task.kind,
@@ -51,6 +50,6 @@ def serve(results, work, run):
 
 if __name__ == "__main__":
     results, work = map(Path, sys.argv[1:3])
-    found = {run: serve(results, work, run) for run in sys.argv[3:]}
+    found = {run: serve(results, work, sys.argv[3], run) for run in sys.argv[4:]}
     assert not [name for name in sys.modules if name.startswith("kdbench.methods.")], "a method was imported"
     print(json.dumps(found))

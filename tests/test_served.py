@@ -28,21 +28,21 @@ TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency":
         "max_length": 48, "select": "last", "max_dev_examples": 20, "controls": False}
 VOCABULARY = {"min_frequency": 4, "new_tokens": 200, "pretrain_epochs": 1, "pretrain_batch": 16}
 BILSTM = {"augment": "", "hidden": 48, "embedding_size": 48, "head": 0, "dropout": 0.1, "alpha": 0.9}
-EXACT, ONNX, INT8 = 1e-6, 2e-3, 0.15  # how far a score may be from the record's: ONNX may turn a tie, int8 some predictions
+# how far a score may be from the record's: ONNX may turn a tie, half precision and int8 some predictions
+TOLERANCE = {"safetensors": 1e-6, "onnx": 2e-3, "safetensors_fp16": 1e-2, "safetensors_bf16": 0.15, "onnx_int8": 0.15}
+KINDS = ("safetensors", "onnx", "onnx_int8")  # all of TOLERANCE's in the slow test
 
 # each method, each kind of task, and each student that is more than weights: (method, task, run)
 GATE = {
-    "finetune, a score": ("finetune", "biosses", {"max_steps": 30}),
+    "finetune, a score of two texts": ("finetune", "biosses", {"max_steps": 30}),
     "logit_kd, several labels": ("logit_kd", "hoc", {"max_steps": 30}),
     "doktra, a token that attention must not see": (
-        "doktra", "fts", {"variant": "published", "student": "tiny:roberta", "max_steps": 60}),
-    "dsg_kd, its own head": ("dsg_kd", "ktas_ed", {"max_steps": 30}),
-    "dsg_kd, two models": ("dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "max_steps": 30}),
+        "doktra", "fts", {"variant": "published", "student": "tiny:roberta", "max_steps": 40}),
+    "dsg_kd, its own head": ("dsg_kd", "ktas_ed", {"max_steps": 15}),
     "dsg_kd, two models with two tokenizers": (
-        "dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "student": "tiny:roberta", "max_steps": 30}),
-    "ve_kd, another vocabulary": ("ve_kd", "bc2gm", {"options": VOCABULARY, "max_steps": 50}),
+        "dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "student": "tiny:roberta", "max_steps": 15}),
+    "ve_kd, another vocabulary": ("ve_kd", "bc2gm", {"options": VOCABULARY, "max_steps": 40}),
     "ner_kd, a BiLSTM": ("ner_kd", "bc2gm_iobes", {"student": "bilstm", "options": BILSTM, "max_steps": 100, "lr": 2e-2}),
-    "adapt, pairs of texts": ("adapt", "pubmedqa", {"options": VOCABULARY, "max_steps": 30}),
 }
 
 
@@ -52,8 +52,9 @@ def trained(results, method, task, request):
     return record
 
 
-def served(results, work, runs):
-    done = subprocess.run([sys.executable, HERE / "serve_runs.py", results, work, *runs], capture_output=True, text=True, timeout=1800)
+def served(results, work, runs, kinds=KINDS):
+    command = [sys.executable, HERE / "serve_runs.py", results, work, ",".join(kinds), *runs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -77,13 +78,10 @@ def holds(record, said, results):
     assert any(record["score"]["all"]["test"].values()) or said["kind"] == "multi", "learned nothing"
     for name, value in record["score"]["all"]["test"].items():
         found = said["evaluate"]["all"][name]
-        assert found == pytest.approx(value, abs=EXACT), f"evaluate: {name}"
+        assert found == pytest.approx(value, abs=TOLERANCE["safetensors"]), f"evaluate: {name}"
     rows = {row["name"]: row for row in said["export"]}
-    scores = {name: row["score"]["test"] for name, row in rows.items()}
-    assert scores["safetensors"] == pytest.approx(score, abs=EXACT)
-    for name in ("safetensors_fp16", "safetensors_bf16", "onnx"):
-        assert scores[name] == pytest.approx(score, abs=ONNX if name != "safetensors_bf16" else INT8), name
-    assert scores["onnx_int8"] == pytest.approx(score, abs=INT8)
+    for name, row in rows.items():
+        assert row["score"]["test"] == pytest.approx(score, abs=TOLERANCE[name]), name
     assert rows["safetensors"]["size"]["megabytes"] == pytest.approx(record["size"]["megabytes"], rel=0.02)
     assert rows["onnx_int8"]["size"]["megabytes"] < 0.6 * rows["onnx"]["size"]["megabytes"]
     assert record["size"]["megabytes"] == pytest.approx(4e-6 * record["size"]["parameters"], rel=0.05)
@@ -117,10 +115,10 @@ MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names()
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "task"), MATRIX)
 def test_every_method_on_every_task_is_served_as_it_was_scored(tmp_path, no_data, method, task):
-    given = {"options": VOCABULARY} if method in ("ve_kd", "adapt") else {"student": "bilstm", "options": BILSTM} if method == "ner_kd" else {}
-    record = trained(tmp_path / "results", method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given})
+    given = {"ve_kd": {"options": VOCABULARY}, "adapt": {"options": VOCABULARY}, "ner_kd": {"student": "bilstm", "options": BILSTM}}
+    record = trained(tmp_path / "results", method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given.get(method, {})})
     (tmp_path / "exports").mkdir()
-    found = served(tmp_path / "results", tmp_path / "exports", [record["id"]])
+    found = served(tmp_path / "results", tmp_path / "exports", [record["id"]], TOLERANCE)
     holds(record, found[record["id"]], tmp_path / "results")
 
 
@@ -139,17 +137,16 @@ def folder_of(gate, name):
 
 def test_an_ensemble_is_both_models_in_every_figure(gate):
     """Its size is that of both, its answers are neither's, and each member reads with its own tokenizer."""
-    alone, both = gate["dsg_kd, its own head"][0], gate["dsg_kd, two models"][0]
+    alone, both = gate["dsg_kd, its own head"][0], gate["dsg_kd, two models with two tokenizers"][0]
     assert both["size"]["parameters"] > 1.7 * alone["size"]["parameters"]
     assert both["size"]["megabytes"] > 1.7 * alone["size"]["megabytes"]
-    for name in ("dsg_kd, two models", "dsg_kd, two models with two tokenizers"):
-        folder = folder_of(gate, name)
-        whole = open_artefact(folder)
-        assert Labels.read(folder).members == ("student", "teacher") and whole.members[0].limit >= whole.limit
-        texts = ["fever and a cough since yesterday", "a small cut"]
-        each = [member.logits(*encoded(member, texts)) for member in whole.members]
-        assert np.allclose(np.stack(whole.logits(*encoded(whole, texts))), averaged([np.stack(rows) for rows in each]), atol=1e-6)
-        assert not np.allclose(averaged([np.stack(each[0])]), averaged([np.stack(each[1])]), atol=1e-3)
+    folder = folder_of(gate, "dsg_kd, two models with two tokenizers")
+    whole = open_artefact(folder)
+    assert Labels.read(folder).members == ("student", "teacher") and whole.limit == min(member.limit for member in whole.members)
+    texts = ["fever and a cough since yesterday", "a small cut"]
+    each = [member.logits(*encoded(member, texts)) for member in whole.members]
+    assert np.allclose(np.stack(whole.logits(*encoded(whole, texts))), averaged([np.stack(rows) for rows in each]), atol=1e-6)
+    assert not np.allclose(averaged([np.stack(each[0])]), averaged([np.stack(each[1])]), atol=1e-3)
     tokens = [member.encode(texts)[0].ids for member in whole.members]
     assert tokens[0] != tokens[1]
     with pytest.raises(BadInput, match="is an ensemble of two models, which can be served but not trained"):
@@ -197,6 +194,7 @@ def test_mbert_is_the_one_that_dsg_kd_names():
     assert MODELS.get("mbert").hub == "bert-base-multilingual-uncased"
 
 
+@pytest.mark.slow
 def test_full_latency_of_a_student_with_its_own_head(gate, monkeypatch):
     """It is taken in fresh processes."""
     import kdbench.measure as measure
