@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +12,12 @@ from typing import Any
 import numpy as np
 
 from kdbench import measure, metrics, store
-from kdbench.batching import Corpus
 from kdbench.card import card
 from kdbench.errors import BadInput
 from kdbench.export import export, predictions
 from kdbench.folders import write_text
-from kdbench.models import Head, Model, build, resolve
 from kdbench.runner import finite, load_data
-from kdbench.serving import open_artefact
+from kdbench.serving import Labels, Reading, open_artefact
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
 
@@ -35,7 +35,7 @@ def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
     folder = results_dir / "models" / record["artefact"]
     if not folder.resolve().is_relative_to((results_dir / "models").resolve()):
         raise BadInput(f"run {run}: {folder} leads out of the results folder; copy the student into it")
-    if not (folder / "config.json").is_file():
+    if not (folder / "labels.json").is_file():
         raise BadInput(f"run {run}: its student's weights are not kept in {results_dir}; train it again with --overwrite")
     return record, folder
 
@@ -51,15 +51,6 @@ def task_of(record: dict[str, Any], data_dir: Path | None) -> tuple[Task, Data]:
     return task, data
 
 
-def corpus_of(folder: Path, task: Task, labels: tuple[str, ...], examples: Sequence[Example], max_length: int) -> Corpus:
-    model = student(folder, task, labels)
-    return Corpus(model, examples, max_length, task.kind, len(labels))
-
-
-def student(folder: Path, task: Task, labels: tuple[str, ...]) -> Model:
-    return build(resolve(str(folder)), Head(task.kind, labels), seed=0, texts=list)
-
-
 def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], data_dir: Path | None, protocol: str = "full",
                threads: int | None = None) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to the record."""
@@ -67,12 +58,12 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     task, data = task_of(record, data_dir)
     max_length = record["cell"]["settings"]["max_length"]
     made = export(folder, out, kinds, sample_texts=data.test[:20], threads=threads)
-    corpus = corpus_of(folder, task, data.labels, data.test, max_length)
     outside = data.labels.index("O") if task.tagging else 0
     rows = []
     for entry in made:
         place = out / entry["kind"]
         artefact = open_artefact(place, threads=threads)
+        corpus = artefact.read(data.test)
         found = predictions(artefact, corpus, outside)
         scores = metrics.evaluate(task, info(task, data, corpus), data.test, found)
         timed = measure.latency(place, data.test, protocol, max_length=max_length, threads=threads)
@@ -83,13 +74,14 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
     first = rows[0]["name"]
-    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}"))
+    labels = Labels.read(folder)
+    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
     for row in rows:
-        write_text(out / row["name"] / "README.md", card(record, task, row["name"]))
+        write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
     return rows
 
 
-def info(task: Task, data: Data, corpus: Corpus) -> metrics.Info:
+def info(task: Task, data: Data, corpus: Reading) -> metrics.Info:
     pieces = None
     if corpus.word_ids is not None and "piece_tag_micro_f1" in (task.metric, *task.metrics):
         pieces = [np.bincount([i for i in ids if i >= 0], minlength=len(e.words)).tolist()
@@ -97,30 +89,69 @@ def info(task: Task, data: Data, corpus: Corpus) -> metrics.Info:
     return metrics.info_for(task, data, "test", pieces)
 
 
+def read_examples(path: Path) -> Data:
+    """The labelled examples of a file; where it is JSON lines with a `group`, that is what the metrics go by."""
+    files: Task = TASKS.get("files")
+    settings = files.options(group_column="group") if files.options and has_group(path) else None
+    return files.load(LoadOptions(files={"train": path, "dev": path, "test": path}, settings=settings))
+
+
+def has_group(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        first = next((line for line in stream if line.strip()), "")
+    try:
+        return isinstance(row := json.loads(first), dict) and "group" in row
+    except ValueError:
+        return False
+
+
+def is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: int | None = None) -> dict[str, Any]:
-    """Score a run's student on another file; its labels must be the student's."""
+    """Score a run's student on another file; its labels must be the student's.
+
+    A column `group` names the documents of the metrics that are by document; the `*_at_rate` metrics take the student's rate.
+    """
     record, folder = find_run(results_dir, run)
     task: Task = TASKS.get(record["cell"]["task"])
-    data = TASKS.get("files").load(LoadOptions(files={"train": path, "dev": path, "test": path}))
-    labels = open_artefact(folder, "torch", threads).labels.labels
+    data = read_examples(path)
+    artefact = open_artefact(folder, "torch", threads)
+    labels = artefact.labels.labels
     strangers = [label for label in data.labels if label not in labels]
-    if strangers:
+    if task.kind == "regression":
+        strangers = [label for label in data.labels if not is_number(label)]  # whole numbers alone look like classes
+        if strangers:
+            raise BadInput(f"{path}: label {strangers[0]!r} is no number, and this student gives scores")
+    elif strangers:
         raise BadInput(f"{path}: label {strangers[0]!r} is none of the student's ({', '.join(labels)})")
 
     def renamed(example: Example) -> Example:
+        if task.kind == "regression":
+            return replace(example, label=float(data.labels[example.label] if data.labels else example.label))
         if isinstance(example.label, int):
             return replace(example, label=labels.index(data.labels[example.label]))
         if task.tagging:
             return replace(example, label=tuple(labels.index(data.labels[i]) for i in example.label))
+        if task.kind == "multi":
+            given = {name for name, held in zip(data.labels, example.label, strict=True) if held}
+            return replace(example, label=tuple(int(name in given) for name in labels))
         return example
 
     examples = tuple(renamed(e) for e in data.test)
     max_length = record["cell"]["settings"]["max_length"]
-    corpus = corpus_of(folder, task, tuple(labels), examples, max_length)
-    artefact = open_artefact(folder, "torch", threads)
+    corpus = artefact.read(examples)
     found = predictions(artefact, corpus, labels.index("O") if task.tagging else 0)
-    own = Data(examples, (), examples, tuple(labels))
-    scores = metrics.evaluate(task, info(task, own, corpus), examples, found)
+    facts = info(task, Data(examples, (), examples, tuple(labels)), corpus)
+    if artefact.labels.threshold is not None:
+        facts = replace(facts, positive_rate=artefact.labels.threshold)
+    scores = metrics.evaluate(task, facts, examples, found)
     report = {"run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main, "all": scores.all}
     if timed:
         report["latency"] = measure.latency(folder, examples, "full", max_length=max_length, threads=threads)

@@ -62,17 +62,19 @@ class Corpus:
         self.tokens: list[list[int]] = []
         self.types: list[list[int]] | None = [] if takes_types(model.module) else None
         self.word_ids: list[list[int]] | None = [] if tagging else None
+        # said, not left to the tokenizer's own settings: a served student reads the types that it was trained with
+        asked: dict[str, Any] = {"truncation": True, "max_length": limit, "return_token_type_ids": self.types is not None}
         for start in range(0, len(self.examples), 1000):  # the Rust tokenizer works in parallel inside a call
             chunk = self.examples[start:start + 1000]
             if tagging:
-                encoded = model.tokenizer([list(e.words) for e in chunk], is_split_into_words=True, truncation=True, max_length=limit)
+                encoded = model.tokenizer([list(e.words) for e in chunk], is_split_into_words=True, **asked)
             elif any(e.pair is not None for e in chunk):
-                encoded = model.tokenizer([e.text for e in chunk], [e.pair or "" for e in chunk], truncation=True, max_length=limit)
+                encoded = model.tokenizer([e.text for e in chunk], [e.pair or "" for e in chunk], **asked)
             else:
-                encoded = model.tokenizer([e.text for e in chunk], truncation=True, max_length=limit)
+                encoded = model.tokenizer([e.text for e in chunk], **asked)
             self.tokens += encoded["input_ids"]
             if self.types is not None:
-                self.types += encoded.get("token_type_ids") or [[0] * len(ids) for ids in encoded["input_ids"]]
+                self.types += encoded["token_type_ids"]
             if self.word_ids is not None:
                 self.word_ids += [[-1 if w is None else w for w in encoded.word_ids(i)] for i in range(len(chunk))]
         self.lengths = [len(ids) for ids in self.tokens]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.render import Value, count, markdown, number, points
 from kdbench.task import Task
+
+if TYPE_CHECKING:
+    from kdbench.serving import Labels
 
 PIPELINES = {"single": "text-classification", "multi": "text-classification", "regression": "text-classification",
              "tags": "token-classification"}
@@ -14,10 +17,12 @@ AUTO = {"text-classification": "AutoModelForSequenceClassification",
         "token-classification": "AutoModelForTokenClassification"}
 
 
-def card(record: Mapping[str, Any], task: Task, form: str = "safetensors", folder: str = "THIS_FOLDER") -> str:
+def card(record: Mapping[str, Any], task: Task, form: str = "safetensors", folder: str = "THIS_FOLDER",
+         labels: Labels | None = None) -> str:
     """README.md for the student of `record` (of status done): YAML metadata with `model-index`, then plain text.
 
     form, folder  which export the card says how to load, and where that lies as seen from the card
+    labels        the student's own, which say whether it is an ensemble and what its attention must not see
     """
     name = f"{record['cell']['student']}, {how(record)}, on {task.name}"
     sections = [
@@ -26,7 +31,7 @@ def card(record: Mapping[str, Any], task: Task, form: str = "safetensors", folde
         about(record, task),
         "## Scores", scores(record),
         "## Size and speed", speed(record),
-        "## Use", usage(task, form, folder),
+        "## Use", usage(task, form, folder, labels),
         "## Data", data(record, task),
         "## Training", training(record),
     ]
@@ -92,18 +97,23 @@ def speed(record: Mapping[str, Any]) -> str:
             f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, {processor}, protocol `{latency['protocol']}`.")
 
 
-def usage(task: Task, form: str, folder: str) -> str:
+def usage(task: Task, form: str, folder: str, labels: Labels | None) -> str:
     auto = AUTO[PIPELINES[task.kind]]
     transformers = f"""```python
 from transformers import {auto}, AutoTokenizer
-import kdbench.bilstm  # only for a BiLSTM: makes the Auto classes know it
+import kdbench.architectures  # only for a BiLSTM or DSG-KD's classifier: makes the Auto classes know them
 
 model = {auto}.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 ```
 
 """
-    if form.startswith("onnx"):
+    if labels and labels.hidden_ids:
+        ids = ", ".join(map(str, labels.hidden_ids))
+        transformers += f"Set `attention_mask` to 0 at token ids {ids}, which this student was trained not to see. "
+    if labels and labels.members:
+        transformers = f"Two models answer together, {' and '.join(labels.members)}: their class probabilities are averaged. "
+    elif form.startswith("onnx"):
         transformers = "`model.onnx` runs on ONNX Runtime, without PyTorch. "
     return f"""{transformers}Answers in words:
 

@@ -96,6 +96,7 @@ def parser() -> Parser:
 
     show = verb("show", do_show, "all about one method, task or model")
     show.add_argument("name")
+    show.add_argument("--task", metavar="T", help="of a method: the settings that --recipe paper takes on this task, with their sources")
 
     check = verb("check", do_check, "look at a corpus: rows, labels, lengths, overlap, samples")
     add_data_options(check, positional=True)
@@ -207,7 +208,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     add_common_options(run)
     run.add_argument("--seeds", default=None, metavar="LIST", help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")
     run.add_argument("--recipe", default="default", choices=("default", "paper"), metavar="recipe",
-                     help="fine-tuning settings: default, or paper (the task's published ones)")
+                     help="fine-tuning settings: default, or paper (the published ones of the method on the task)")
     run.add_argument("--unlabelled", type=Path, metavar="FILE", help="texts that the teacher labels, as further training examples; "
                      "or `rest`: the training examples that --max-train-examples leaves out, without their labels")
     add_setting_options(run)
@@ -438,9 +439,9 @@ def do_list(args: argparse.Namespace) -> int:
 
 
 def do_show(args: argparse.Namespace) -> int:
-    from kdbench.listing import show
+    from kdbench.listing import show, show_recipe
 
-    print(show(args.name))
+    print(show_recipe(args.name, args.task) if args.task else show(args.name))
     return DONE
 
 

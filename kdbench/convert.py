@@ -134,8 +134,11 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     """Build the model that `config` names, put `state` into it, and save it; every weight must come from `state`."""
     import transformers
 
+    notes: list[str] = []
     name = architecture or (config.architectures or [""])[0]
-    cls: Any = getattr(transformers, name, None) if name else transformers.AutoModel._model_mapping[type(config)]
+    if not name:
+        name, notes = head_of(state, config)
+    cls: Any = getattr(transformers, name, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise BadInput(f"{weights.parent}: architecture {name!r} is not one that transformers has")
     transformers.logging.set_verbosity_error()
@@ -148,7 +151,6 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     if missing:
         raise BadInput(f"{weights}: lacks {len(missing)} of the weights of {cls.__name__} ({missing[0]}, ...); "
                        "correct `architectures` in its configuration")
-    notes = []
     if seen["missing_keys"]:
         notes.append("the checkpoint has no pooler: its weights are random")
     if seen["unexpected_keys"]:
@@ -156,6 +158,40 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
         notes.append(f"left out {len(extra)} weights that {cls.__name__} does not have ({extra[0]}, ...)")
     model.save_pretrained(folder)
     return {"architecture": cls.__name__, "parameters": model.num_parameters(), "notes": notes}
+
+
+def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str, list[str]]:
+    """The class whose weights `state` holds, where the configuration names none, with a note on its head.
+
+    A classifier of texts and one of words have the same names. One without a pooler, or with labels like tags, is a tagger's.
+    """
+    import torch
+    import transformers
+
+    rows = next((len(value) for name, value in sorted(state.items(), reverse=True)
+                 if re.fullmatch(r"classifier\.(.*\.)?weight", name)), 0)
+    if rows and rows != config.num_labels:
+        config.num_labels = rows
+    tags = any(re.fullmatch("[BIES](-.*)?", label) for label in (config.id2label or {}).values())
+    taggers = [transformers.AutoModelForTokenClassification, transformers.AutoModelForSequenceClassification]
+    autos: list[Any] = [*(taggers if tags else reversed(taggers)), transformers.AutoModelForMaskedLM, transformers.AutoModelForPreTraining]
+    old = {"gamma": "weight", "beta": "bias"}  # as layer norms were called
+    names = {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: old[found[0]], name) for name in state if "position_ids" not in name}
+    for auto in autos:
+        cls: Any = auto._model_mapping.get(type(config), None)
+        if cls is None:
+            continue
+        with torch.device("meta"):
+            model = cls(config)
+        own = set(model.state_dict())
+        tied = {name for name in own if name.endswith(("decoder.weight", "decoder.bias"))}
+        poolers = {name for name in names if "pooler." in name} if auto is taggers[0] and tags else set()
+        if not names - own - poolers and not own - names - tied:
+            labelled = f" of {rows} labels" if rows else ""
+            return cls.__name__, [f"the configuration names no architecture: the head{labelled} is read as that of {cls.__name__}; "
+                                  "if it is another, name it under `architectures`"]
+    encoder: Any = transformers.AutoModel._model_mapping[type(config)]
+    return encoder.__name__, []  # what this leaves out is said
 
 
 # ---- TensorFlow ------------------------------------------------------------------------------------------------------

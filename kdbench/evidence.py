@@ -169,24 +169,28 @@ class Case:
         return [(what, one, other) for what, one, other in pairs if one != other]
 
     @cached_property
-    def student(self) -> tuple[Any, Any]:
-        """The stored student (`TorchArtefact`) and the test set in its tokens (`Corpus`).
+    def student(self) -> list[tuple[Any, Any]]:
+        """The stored student's module and the test set in its tokens (`Corpus`); of an ensemble that of each member.
 
         `BadInput` where it is there but cannot be loaded, or has other labels.
         """
         folder = self.root / "models" / self.record["artefact"]
-        if not inside(folder, self.root) or not (folder / "config.json").is_file():
+        if not inside(folder, self.root) or not (folder / "labels.json").is_file():
             raise Unchecked("its weights are not kept here")
-        from kdbench.artefacts import corpus_of
-        from kdbench.serving import open_artefact
+        from kdbench.batching import Corpus
+        from kdbench.models import Head, build, resolve
+        from kdbench.serving import Labels, open_artefact
 
         found, limit = self.same, self.record["cell"]["settings"]["max_length"]
-        labels = found.data.labels
-        artefact = open_artefact(folder, "torch")
-        own = tuple(artefact.labels.labels)
-        if labels and own != tuple(labels):
-            raise BadInput(f"its labels are {', '.join(own)}, the data's are {', '.join(labels)}")
-        return artefact, corpus_of(folder, found.task, labels, found.data.test, limit)
+        labels, own = found.data.labels, Labels.read(folder)
+        if labels and tuple(own.labels) != tuple(labels):
+            raise BadInput(f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
+        head, members = Head(found.task.kind, labels), []
+        for member in own.members or (".",):
+            model = build(resolve(str(folder / member)), head, seed=0, texts=list)
+            corpus = Corpus(model, found.data.test, limit, found.task.kind, len(labels))
+            members.append((open_artefact(folder / member, "torch").module, corpus))
+        return members
 
     def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
         """Scores of the stored (or of these) predictions; the first metric gives the counts."""

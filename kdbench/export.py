@@ -18,13 +18,13 @@ import numpy as np
 from kdbench.errors import BadInput, Broken
 from kdbench.folders import new_folder
 from kdbench.registry import unknown
-from kdbench.serving import Artefact, Text, open_artefact, open_torch, predict_logits
+from kdbench.serving import Artefact, Labels, Text, open_artefact, open_torch, predict_logits
 
 if TYPE_CHECKING:
     import onnx
 
     from kdbench.batching import Corpus
-    from kdbench.serving import TorchArtefact
+    from kdbench.serving import Reading, TorchArtefact
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX logits against PyTorch's; rounding alone gives about 1e-5
@@ -52,18 +52,26 @@ def export(folder: str | Path, out: str | Path, kinds: Sequence[str] = ("safeten
     with new_folder(out) as part:
         for kind in kinds:
             place = part / kind
-            place.mkdir()
-            for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, place / name)
-            original.labels.write(place)
-            kept = KINDS[kind](folder, place)
+            kept = write_kind(kind, folder, place)
             compared = compare(original, open_artefact(place, None, original.threads, device), sample_texts)
             if kind == "onnx" and compared["largest_difference"] > TOLERANCE:
                 far = compared["largest_difference"]
                 raise Broken(f"{folder.name}: the exported ONNX gives logits that differ by {far:.2g} from PyTorch's")
             rows.append({"kind": kind, "megabytes": disk_megabytes(place), "fp32_layers": kept, **compared})
     return rows
+
+
+def write_kind(kind: str, folder: Path, place: Path) -> list[str]:
+    """One export of the student in `folder`, each member of an ensemble in a folder of its own; returns the fp32 layers."""
+    place.mkdir()
+    labels = Labels.read(folder)
+    labels.write(place)
+    if labels.members:
+        return sorted({layer for name in labels.members for layer in write_kind(kind, folder / name, place / name)})
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, place / name)
+    return KINDS[kind](folder, place)
 
 
 def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> dict[str, float]:
@@ -75,8 +83,8 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     return {"largest_difference": float(np.abs(expected - found).max()), "agreement": float(equal.mean())}
 
 
-def predictions(artefact: Artefact, corpus: Corpus, outside: int = 0) -> Any:
-    """Predictions of an exported student as the metrics take them.
+def predictions(artefact: Artefact, corpus: Corpus | Reading, outside: int = 0) -> Any:
+    """Predictions of an exported student as the metrics take them; `corpus` may be what `artefact.read(examples)` gives.
 
     Logits (N, C); regression: values (N,); tags: tag indices (W,) an example, read at each word's first token and
     `outside` for a word that the length limit cut off.
@@ -95,8 +103,11 @@ def predictions(artefact: Artefact, corpus: Corpus, outside: int = 0) -> Any:
 
 
 def disk_megabytes(folder: str | Path) -> float:
-    """What the weights in `folder` take on disk (model*.safetensors or model.onnx), in MB of 10^6 bytes."""
-    weights = [path for path in Path(folder).glob("model*") if path.suffix in (".safetensors", ".onnx")]
+    """What the weights in `folder` take on disk (model*.safetensors or model.onnx), in MB of 10^6 bytes.
+
+    Those of an ensemble lie in the folders of its members.
+    """
+    weights = [path for path in Path(folder).rglob("model*") if path.suffix in (".safetensors", ".onnx")]
     return round(sum(path.stat().st_size for path in weights) / 1e6, 3)
 
 

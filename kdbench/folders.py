@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from kdbench.errors import BadInput, one_line
 
+MEMBERS = ("student", "teacher")  # folders of an ensemble: the model that was trained, and the one that answers with it
+
 
 @contextlib.contextmanager
 def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:

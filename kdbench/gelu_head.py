@@ -1,13 +1,14 @@
 """A transformer encoder with DSG-KD's classifier: dropout - Linear - GELU - dropout - Linear on the pooler output.
 
-`import kdbench.gelu_head` makes the Auto classes find it, so that a folder of it loads like any other.
+`import kdbench.architectures` makes the Auto classes find it, so that a folder of it loads like any other.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
@@ -15,7 +16,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from kdbench.batching import position_limit
 from kdbench.identity import digest
-from kdbench.models import Model, seeded
+
+if TYPE_CHECKING:
+    from kdbench.models import Model
 
 SHARED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size", "pad_token_id")
 
@@ -82,7 +85,8 @@ def with_gelu_head(model: Model, seed: int) -> Model:
                if not name.startswith("_") and name not in (*task, "architectures", "num_labels")}
     config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type}, dropout=getattr(old, "hidden_dropout_prob", 0.1),
                             max_position_embeddings=position_limit(model.module), **task, **sizes)
-    with seeded(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         module = GeluHeadModel(config)
     # RoBERTa's classifier brings its encoder without a pooler
     missing, unexpected = module.encoder.load_state_dict(base.state_dict(), strict=False)

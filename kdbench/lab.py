@@ -95,6 +95,11 @@ class Lab:
     # --- models ---------------------------------------------------------------------------------
 
     @property
+    def notes(self) -> list[str]:
+        """What became of the heads of the models that came trained."""
+        return sorted({f"{model.name}: {note}" for model in self._built.values() for note in model.notes})
+
+    @property
     def head(self) -> Head:
         return Head(self.task.kind, self.data.labels)
 

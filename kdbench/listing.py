@@ -53,6 +53,29 @@ def render(nouns: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def show_recipe(method: str, task: str) -> str:
+    """The settings that `--recipe paper` takes for a method on a task, each with its source."""
+    import dataclasses
+
+    from kdbench import spec
+
+    entry, found = METHODS.entry(method), TASKS.get(task)
+    recipe = found.recipe(entry.name)
+    taken = spec.settings({}, found, lookalike=False, recipe="paper", method=entry.name)
+    own = entry.name in found.recipes
+    assert recipe is not None  # or it has been refused
+    rows = []
+    for field in dataclasses.fields(taken):
+        source = recipe.sources.get(field.name, recipe.source) if field.name in recipe.values else "default of the protocol"
+        rows.append((field.name, value(getattr(taken, field.name)), source))
+    rows += [(f"--set {name}", value(given), recipe.sources.get(f"--set {name}", recipe.source)) for name, given in recipe.options.items()]
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    first = f"{entry.name} on {found.name} with --recipe paper"
+    lines = [first if own else f"{first}: no settings of {entry.name} are published, these are those of fine-tuning"]
+    lines += [f"  {name:<{widths[0]}}  {chosen:<{widths[1]}}  {source}" for name, chosen, source in rows]
+    return "\n".join(lines)
+
+
 def show(name: str) -> str:
     """Everything about a method, task or model of that name (several where the name has several)."""
     parts = []
@@ -103,7 +126,7 @@ def show_task(name: str) -> str:
         "licence": task.licence, "source": task.source, "how to get it": task.how_to_get,
         "rows": ", ".join(f"{k} {v:,}" for k, v in task.rows.items()),
         "published": "; ".join(f"{system} {score:g}" for system, score in task.published),
-        "paper's fine-tuning": ", ".join(f"{k} {v}" for k, v in task.recipe.items()),
+        "published settings of": ", ".join(task.recipes) + " (`show METHOD --task " + task.name + "`)" if task.recipes else "",
     }
     for fact, text in facts.items():
         if text:

@@ -24,6 +24,7 @@ import numpy as np
 
 from kdbench.errors import BadInput, Broken
 from kdbench.export import disk_megabytes
+from kdbench.folders import MEMBERS
 from kdbench.registry import unknown
 from kdbench.serving import Artefact, Text, default_threads, labels_of, open_artefact, plain_text, served
 
@@ -58,13 +59,16 @@ PROTOCOLS = {
 }
 
 
-def size(module: nn.Module, folder: str | Path | None = None) -> dict[str, float]:
+def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[str, float]:
     """Parameters, how many of them are trained (a shared one counts once), and MB of the saved weights.
+
+    Of a module, or of a model with its partner.
 
     The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors would take there.
     """
-    parameters = list(module.parameters())
-    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in module.state_dict().values()}
+    modules = [member.module for member in getattr(module, "members", ())] or [module]
+    parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
+    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for part in modules for tensor in part.state_dict().values()}
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
@@ -139,9 +143,8 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
     p50, p95 = np.percentile(single, (50, 95)).tolist()
     at_128 = None
     if artefact.limit >= FIXED:
-        ids = [i for row, _ in rows for i in row]
-        fixed = (ids * (FIXED // len(ids) + 1))[:FIXED]
-        at_128 = float(np.median(timed(artefact.forward, [artefact.batch([fixed])], plan, clock)))
+        fixed = artefact.stretched([ids for ids, _ in rows], FIXED)
+        at_128 = float(np.median(timed(artefact.forward, [fixed], plan, clock)))
     # a batch takes up to 32 times as long as a text, so fewer of them tell as much
     few = replace(plan, warm_up=2, least=min(plan.least, 10))
     spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
@@ -152,9 +155,9 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
     }
 
 
-def batches_of(artefact: Artefact, rows: list[tuple[list[int], list[int]]]) -> list[dict[str, np.ndarray]]:
+def batches_of(artefact: Artefact, rows: list[tuple[Any, Any]]) -> list[Any]:
     """Full batches of like lengths, as a service that collects requests makes them; too few texts are repeated."""
-    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: len(row[0]))
+    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row[0]))
     groups = [rows[i:i + BATCH] for i in range(0, len(rows) - BATCH + 1, BATCH)]
     return [artefact.batch([ids for ids, _ in group], [types for _, types in group]) for group in groups]
 
@@ -230,6 +233,13 @@ def worker() -> int:
 
 
 def write_model(model: Model, max_length: int, folder: Path) -> Path:
+    """`model` as a folder to serve; each member of an ensemble in a folder of its own."""
+    if model.partner is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, member in zip(MEMBERS, model.members, strict=True):
+            write_model(member, max_length, folder / name)
+        labels_of(model, max_length).write(folder)
+        return folder
     model.module.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     labels_of(model, max_length).write(folder)

@@ -33,8 +33,9 @@ from transformers.utils import logging as transformers_logging
 
 from kdbench.convert import spelling
 from kdbench.errors import BadInput, one_line
-from kdbench.folders import damage
+from kdbench.folders import MEMBERS, damage
 from kdbench.identity import digest, file_digest
+from kdbench.progress import say
 from kdbench.registry import unknown
 from kdbench.zoo import MODELS, Recipe
 
@@ -74,6 +75,15 @@ class Model:
     hidden_ids: tuple[int, ...] = ()  # token ids that attention must not see, besides the padding
     role: Role = Role.STUDENT
     partner: Model | None = None  # predicts together with this one (the mean of their class probabilities)
+
+    @property
+    def members(self) -> tuple[Model, ...]:
+        """The models that answer: this one, and its partner where it has one."""
+        return (self,) if self.partner is None else (replace(self, partner=None), self.partner)
+
+    def beside(self, partner: Model) -> Model:
+        """The ensemble of this model and `partner`: stored, sized, timed and served as both."""
+        return replace(self, partner=partner, key=digest({"ensemble": [self.key, partner.key]}, 24))
 
 
 @dataclass(frozen=True)
@@ -151,8 +161,11 @@ def check_folder(folder: Path) -> None:
 
     transformers itself loads one without a vocabulary (every word is then unknown) and asks whether to run a model's own code.
     """
-    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+    import kdbench.architectures  # noqa: F401  (the Auto classes then know this project's own types)
 
+    if not (folder / "config.json").is_file() and all((folder / name).is_dir() for name in MEMBERS):
+        raise BadInput(f"model {folder}: is an ensemble of two models, which can be served but not trained; "
+                       f"give the folder of one, {folder / MEMBERS[0]}")
     if not (folder / "config.json").is_file():
         raise BadInput(f"model {folder}: no config.json in this folder; convert an older checkpoint with "
                        f"`bench.py convert {folder} NEW_FOLDER`")
@@ -238,7 +251,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     tokenizer  the teacher's, for students that have none of their own (bilstm, tinybert, ...)
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its steps)
     """
-    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+    import kdbench.architectures  # noqa: F401  (the Auto classes then know this project's own types)
 
     identity = {"source": source.identity(), "head": head, "seed": seed}
     if encoder is not None:
@@ -249,6 +262,10 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
         source = replace(source, folder=encoder)
     if source.folder or source.hub:
         module, tokenizer, ready, notes = load(source, head, seed)
+        if encoder is not None:  # of our own making, which has none
+            notes = ()
+        for note in notes:
+            tell(f"{source.name}: {note}")
     else:
         assert source.recipe is not None
         sizes = dict(source.recipe.config)
@@ -260,7 +277,20 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
             module = head.auto.from_config(config)
         ready, notes = False, ()
         identity["vocabulary"] = digest(tokenizer.get_vocab())
-    return Model(module, tokenizer, source.name, digest(identity), lr, ready, notes)
+    hidden = hidden_ids(source.folder) if source.folder else ()
+    if hidden:
+        identity["hidden_ids"] = hidden
+    return Model(module, tokenizer, source.name, digest(identity), lr, ready, notes, hidden)
+
+
+def hidden_ids(folder: Path) -> tuple[int, ...]:
+    """Token ids that a trained student must not attend to, as its labels.json says."""
+    try:
+        return tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")).get("hidden_ids") or ())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise BadInput(f"model {folder}: labels.json is not what a training writes; get the folder again") from error
 
 
 def architecture(config: dict[str, Any]) -> dict[str, Any]:
@@ -283,10 +313,10 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
         # unsaid, transformers would ask whether to run a model's own code, and take a yes
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         tokenizer = load_tokenizer(place, config)
-        ready = head.kind == "mlm" or has_head(config, head)
-        own = dict(config.id2label or {})
+        rows = own_rows(config, head)
+        labelled = head.config if rows is None else {}
         with seeded(seed):
-            module, seen = head.auto.from_pretrained(place, **head.config, dtype=torch.float32, use_safetensors=True,
+            module, seen = head.auto.from_pretrained(place, **labelled, dtype=torch.float32, use_safetensors=True,
                                                      trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True)
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
@@ -298,15 +328,30 @@ def load(source: Source, head: Head, seed: int) -> tuple[PreTrainedModel, Any, b
     if lacking := [name for name in drawn if name.startswith(f"{module.base_model_prefix}.") and "pooler." not in name]:
         raise BadInput(f"model {source.name}: of its encoder's weights {len(lacking)} are missing, or not of the size that config.json "
                        f"says ({lacking[0]}, ...); get the folder again, or convert its original checkpoint anew")
-    rows, pieces = module.get_input_embeddings().num_embeddings, 1 + max(tokenizer.get_vocab().values())
-    if pieces > rows:
-        raise BadInput(f"model {source.name}: its tokenizer has {pieces:,} pieces, its weights have {rows:,}; they are not of one model: "
+    known, pieces = module.get_input_embeddings().num_embeddings, 1 + max(tokenizer.get_vocab().values())
+    if pieces > known:
+        raise BadInput(f"model {source.name}: its tokenizer has {pieces:,} pieces, its weights have {known:,}; they are not of one model: "
                        "put the model's own tokenizer into the folder")
-    ready = ready and not drawn
-    if head.kind == "mlm" or not ready:
-        return module, tokenizer, ready, ()
-    reorder(module, [own[i] for i in range(len(own))], head.labels)
-    return module, tokenizer, ready, ("head as it came",)
+    if head.kind == "mlm":
+        return module, tokenizer, not drawn, ()
+    ready, note = rows is not None and not drawn, "no head for the task: a new one is trained"
+    named = [name for _, name in sorted((config.id2label or {}).items())]
+    if rows is not None:
+        take_rows(module, rows, head)
+        others = [name for i, name in enumerate(named) if i not in rows]
+        note = "head as it came" + (f", rows by label name; not used: {', '.join(others)}" if others else "")
+        if not ready:
+            note = f"head without all of its weights ({drawn[0]}, ...): trained anew"
+    elif seen["mismatched_keys"] or not any(not name.startswith(f"{module.base_model_prefix}.") for name in drawn):
+        if not seen["mismatched_keys"]:  # as many labels as the task has, and so loaded
+            draw_head(module, seed)
+        note = f"head not used, as its labels ({', '.join(named)}) are not the task's: a new one is trained"
+    return module, tokenizer, ready, (note,)
+
+
+@lru_cache(maxsize=256)  # every cell loads its models anew
+def tell(line: str) -> None:
+    say(line)
 
 
 def load_tokenizer(place: str, config: Any) -> Any:
@@ -330,23 +375,59 @@ def on_disk(place: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def has_head(config: Any, head: Head) -> bool:
-    """Does this model come with a head for exactly the task's labels?"""
-    wanted = "ForTokenClassification" if head.kind == "tags" else "ForSequenceClassification"
-    named = set((config.id2label or {}).values())
-    return bool(head.labels) and any(name.endswith(wanted) for name in config.architectures or ()) and named == set(head.labels)
+def trained_head(config: Any, head: Head) -> bool:
+    """Does the configuration say, or leave open, that the model has a head of this kind?"""
+    mapping = head.auto._model_mapping
+    cls = mapping.get(type(config), None)
+    return cls is not None and (not config.architectures or cls.__name__ in config.architectures)
 
 
-def reorder(module: PreTrainedModel, own: list[str], wanted: tuple[str, ...]) -> None:
-    """Bring the rows of the output layer from the model's own label order into the task's."""
-    if own == list(wanted):
-        return
-    output = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == len(own)][-1]
-    rows = torch.tensor([own.index(label) for label in wanted])
-    with torch.no_grad():
-        output.weight.copy_(output.weight[rows].clone())
-        if output.bias is not None:
-            output.bias.copy_(output.bias[rows].clone())
+def own_rows(config: Any, head: Head) -> list[int] | None:
+    """The rows of the model's own head that are the task's labels, in their order; None where it has no such head.
+
+    Labels are matched by name. A tagger may have further tags (padding, start and end of a text), which no word gets.
+    Tags match by their letter where neither side has more than one type: `B-` and `B` are `B-GENE`.
+    """
+    own = [name for _, name in sorted((config.id2label or {}).items())]
+    if not head.labels or not trained_head(config, head):
+        return None
+    if head.kind != "tags":
+        return [own.index(label) for label in head.labels] if sorted(own) == sorted(head.labels) else None
+    places = {name.removesuffix("-"): i for i, name in enumerate(own)}
+    wanted = [label.removesuffix("-") for label in head.labels]
+    if not set(wanted) <= set(places) and max(len(tag_types(own)), len(tag_types(head.labels))) <= 1:
+        places = {name.partition("-")[0]: i for name, i in places.items()}
+        wanted = [label.partition("-")[0] for label in wanted]
+    return [places[label] for label in wanted] if set(wanted) <= set(places) else None
+
+
+def tag_types(labels: Iterable[str]) -> set[str]:
+    """The entity types of the tags; of `B` and `B-` the empty one."""
+    return {kind for letter, _, kind in (label.partition("-") for label in labels) if letter in ("B", "I", "E", "S")}
+
+
+def take_rows(module: PreTrainedModel, rows: list[int], head: Head) -> None:
+    """Of the output layer these rows alone, in this order, under the task's names."""
+    own = module.config.num_labels
+    output: Any = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == own][-1]
+    for name in ("weight", "bias"):
+        if (values := getattr(output, name)) is not None:
+            setattr(output, name, nn.Parameter(values.detach()[rows].clone()))
+    output.out_features = len(rows)
+    for name, value in head.config.items():
+        if name != "num_labels":  # which follows from the names
+            setattr(module.config, name, value)
+    if hasattr(module, "num_labels"):
+        module.num_labels = len(rows)  # type: ignore[assignment]
+
+
+def draw_head(module: PreTrainedModel, seed: int) -> None:
+    """A new head in place of one that was loaded, because it has as many labels as the task."""
+    with seeded(seed):
+        fresh = type(module)(module.config)
+    for name, child in fresh.named_children():
+        if name != module.base_model_prefix:
+            setattr(module, name, child)
 
 
 def layers_of(module: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList] | None:

@@ -44,10 +44,14 @@ def rerun(case: Case) -> Rerun:
 
     `Unchecked` where either is not there, `BadInput` where they do not fit together.
     """
-    artefact, corpus = case.student
+    from kdbench.lab import average
+
+    members = case.student
     kind, stored = case.same.task.kind, case.predictions
-    bf16, guessed = in_bf16(case, artefact.module)
-    logits = answers(artefact.module, corpus, bf16, case.where)
+    bf16, guessed = in_bf16(case, members[0][0])
+    logits = answers(*members[0], bf16, case.where)
+    for module, corpus in members[1:]:
+        logits = average(logits, answers(module, corpus, bf16, case.where), kind)
     tolerance = BF16 if bf16 or guessed else FP32
     if kind == "tags":
         return compare_tags(stored, logits, tolerance, case.same.data.labels.index("O"))

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from kdbench import code, corpora, cpu, measure, metrics, options, provenance, spec, store, trackers
 from kdbench.errors import BadInput, Broken, Skip
+from kdbench.folders import new_folder
 from kdbench.identity import digest
 from kdbench.lab import Lab, Workshop, agreed
 from kdbench.method import Method
@@ -25,7 +26,7 @@ from kdbench.mlm import unlabelled
 from kdbench.models import Model, Role, Source, fetch, on_disk, resolve
 from kdbench.progress import Phases, say
 from kdbench.registry import METHODS
-from kdbench.serving import Labels
+from kdbench.serving import labels_of
 from kdbench.spec import Cell, Settings
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
@@ -122,15 +123,19 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
 
     download  bring the models of the hub here, as a cell is known by their weights; without it, by what is here already
     """
-    cls = METHODS.get(request.method)
-    method = cls(options.build(cls.Options, request.variant, request.options, f"method {request.method}"))
+    cls, name = METHODS.get(request.method), METHODS.entry(request.method).name
+    published = TASKS.get(request.task).recipe(name) if request.recipe == "paper" else None
+    chosen_options = {**(published.options if published else {}), **request.options}
+    method = cls(options.build(cls.Options, request.variant, chosen_options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
     fits(request.method, method, TASKS.get(request.task))
     task, data, chosen = load_data(request.task, request.data_dir, tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
-    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe,
+    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe, method=name,
                              most=FEW if student.name in FULL_SIZE else None)
+    if published and name not in task.recipes:
+        say(f"{name} has no published settings on {task.name}: --recipe paper takes those of fine-tuning ({published.source})")
     whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
     device = device_type(device)
     for source in (student, *([teacher] if method.uses_teacher or controls or derived(student) else [])) if download else ():
@@ -141,8 +146,8 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
         uses = method.uses_teacher or derived(student)
         has = tuple(extra) if method.uses_teacher else ()
         content = content_of(role, method, task, data, student, teacher if uses else None, has, device)
-        published = any("published" in f["facts"] for f in fields_of(type(method).Options))
-        cell = Cell(name, task.name, variant if published else "corrected", teacher.name if uses else None, student.name, seed,
+        two_variants = any("published" in f["facts"] for f in fields_of(type(method).Options))
+        cell = Cell(name, task.name, variant if two_variants else "corrected", teacher.name if uses else None, student.name, seed,
                     given, settings, options.recorded(chosen) if chosen else {}, json.loads(json.dumps(content)), len(has))
         own = settings
         if role == "teacher" and settings.teacher_lr is not None:  # its row is the very teacher that the method has
@@ -152,7 +157,6 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
     def control(name: str) -> Method:
         return METHODS.get(name)(METHODS.get(name).Options())
 
-    name = METHODS.entry(request.method).name
     jobs: list[Job] = []
     for seed in seeds:
         if controls:
@@ -324,10 +328,10 @@ class Runner:
         try:
             job.method.check(lab)
             lab.phases = Phases()
-            student = job.method.fit(lab)
+            student = self.kept(lab, job.method.fit(lab))
             record["score"], arrays = self.scores(lab, student)
             record["artefact"] = student.key
-            record["notes"] += list(student.notes)
+            record["notes"] += lab.notes
             record["size"] = self.size(lab, student)
             record["latency"] = self.latency(lab, student)
             record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
@@ -373,12 +377,21 @@ class Runner:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
 
+    def kept(self, lab: Lab, student: Model) -> Model:
+        """The student, with a folder of its own also where no stage of training left one: an ensemble, or a model that came trained."""
+        folder = lab.shop.stage(student.key)
+        if self.accelerator.is_main_process and not folder.is_dir():
+            with lab.shop.lock(student.key), new_folder(folder) as partial:
+                measure.write_model(student, lab.settings.max_length, partial)
+        return student
+
     def label(self, lab: Lab, student: Model) -> None:
         """Put beside the student's weights what turns its logits into answers."""
         folder = lab.shop.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             rate = metrics.info_for(lab.task, lab.data, "test").positive_rate if lab.task.metric.endswith("_at_rate") else None
-            Labels(lab.task.kind, lab.data.labels, dict(lab.task.label_names), lab.settings.max_length, rate).write(folder)
+            replace(labels_of(student, lab.settings.max_length), kind=lab.task.kind, labels=lab.data.labels,
+                    names=dict(lab.task.label_names), threshold=rate).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)
@@ -390,7 +403,7 @@ class Runner:
 
     def size(self, lab: Lab, model: Model) -> dict[str, float]:
         folder = lab.shop.stage(model.key)
-        return measure.size(model.module, folder if folder.is_dir() else None)
+        return measure.size(model, folder if folder.is_dir() else None)
 
     def latency(self, lab: Lab, model: Model) -> dict[str, Any] | None:
         if lab.settings.latency == "off" or not self.accelerator.is_main_process:

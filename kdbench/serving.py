@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdbench.errors import BadInput
-from kdbench.folders import write_text
+from kdbench.folders import MEMBERS, write_text
 from kdbench.registry import unknown
 from kdbench.task import Example
 
@@ -44,6 +44,8 @@ class Labels:
     names       label -> what it is called in words
     max_length  tokens, special ones included
     threshold   probability from which a label (multi), or the last of two classes (single), is predicted
+    hidden_ids  token ids that attention does not see, besides the padding (DoKTra's published reading of RoBERTa)
+    members     folders of the models whose class probabilities are averaged; none: the folder is the model
     """
 
     kind: str
@@ -51,6 +53,8 @@ class Labels:
     names: Mapping[str, str] = field(default_factory=dict)
     max_length: int = 512
     threshold: float | None = None
+    hidden_ids: tuple[int, ...] = ()
+    members: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         write_text(folder / "labels.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
@@ -60,7 +64,10 @@ class Labels:
         """From labels.json; for a folder that has none, what config.json says."""
         if (folder / "labels.json").is_file():
             values = read_json(folder / "labels.json")
-            return cls(**{**values, "labels": tuple(values["labels"])})
+            lists = {name: tuple(values.get(name) or ()) for name in ("labels", "hidden_ids", "members")}
+            if strange := [name for name in lists["members"] if name not in MEMBERS]:
+                raise BadInput(f"{folder}: labels.json names the member {strange[0]!r}; an ensemble has {' and '.join(MEMBERS)}")
+            return cls(**{**values, **lists})
         return cls.of(read_json(folder / "config.json"))
 
     @classmethod
@@ -70,6 +77,16 @@ class Labels:
         tags = any(name.endswith(("ForTokenClassification", "Tagger")) for name in config.get("architectures") or ())
         return cls("tags" if tags else KIND.get(config.get("problem_type") or "", "single"),
                    tuple(named[number] for number in sorted(named)))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Examples as an artefact reads them, by the names of `kdbench.batching.Corpus`."""
+
+    examples: Sequence[Example]
+    tokens: list[Any]
+    types: list[Any]
+    word_ids: list[list[int]] | None  # tags: the word of each token, -1 for special ones
 
 
 class Artefact:
@@ -91,7 +108,7 @@ class Artefact:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(min(labels.max_length, self.limit))
 
-    def forward(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, inputs: Any) -> np.ndarray:
         raise NotImplementedError
 
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
@@ -101,9 +118,26 @@ class Artefact:
             return self.tokenizer.encode_batch([words_of(text)[0] for text in plain], is_pretokenized=True)
         return self.tokenizer.encode_batch([text if isinstance(text, str) else tuple(text) for text in plain])
 
-    def batch(self, tokens: Rows, types: Rows | None = None) -> dict[str, np.ndarray]:
+    def read(self, examples: Sequence[Example]) -> Reading:
+        encoded = self.encode(examples)
+        words = None
+        if self.labels.kind == "tags":
+            words = [[-1 if word is None else word for word in row.word_ids] for row in encoded]
+        return Reading(examples, [row.ids for row in encoded], [row.type_ids for row in encoded], words)
+
+    def length(self, row: Any) -> int:
+        """Tokens of an encoded text."""
+        return len(row)
+
+    def stretched(self, rows: Rows, length: int) -> Any:
+        """A batch of one text of exactly `length` tokens, taken from those of `rows`."""
+        ids = [i for row in rows for i in row]
+        return self.batch([(ids * (length // len(ids) + 1))[:length]])
+
+    def batch(self, tokens: Rows, types: Rows | None = None) -> Any:
         """Rows of token ids (and types) as arrays (B, T), padded to the longest; only what the model reads."""
-        rows = {"input_ids": tokens, "attention_mask": [[1] * len(row) for row in tokens],
+        hidden = self.labels.hidden_ids
+        rows = {"input_ids": tokens, "attention_mask": [[int(i not in hidden) for i in row] for row in tokens],
                 "token_type_ids": types if types is not None else [[0] * len(row) for row in tokens]}
         width = max(map(len, tokens))
         arrays = {}
@@ -178,6 +212,58 @@ class OnnxArtefact(Artefact):
         return self.session.run(["logits"], dict(inputs))[0]
 
 
+@dataclass(frozen=True)
+class Readings:
+    """One text as each member of an ensemble reads it."""
+
+    ids: list[list[int]]
+    type_ids: list[list[int]]
+    overflowing: bool
+
+
+class Ensemble(Artefact):
+    """Models that answer together: log of the mean of their class probabilities, as logits again.
+
+    Each reads the text with its own tokenizer, so that a row of `tokens` is a list of one row of ids a member.
+    """
+
+    def __init__(self, members: Sequence[Artefact], labels: Labels):
+        first = members[0]
+        self.members, self.labels, self.limit = tuple(members), labels, min(member.limit for member in members)
+        self.backend, self.threads, self.device = first.backend, first.threads, first.device
+        self.inputs = first.inputs
+
+    def encode(self, texts: Sequence[Text]) -> list[Any]:
+        each = zip(*(member.encode(texts) for member in self.members), strict=True)
+        return [Readings([row.ids for row in rows], [row.type_ids for row in rows], any(row.overflowing for row in rows))
+                for rows in each]
+
+    def length(self, row: Any) -> int:
+        return sum(map(len, row))
+
+    def stretched(self, rows: Any, length: int) -> Any:
+        return [member.stretched([row[i] for row in rows], length) for i, member in enumerate(self.members)]
+
+    def batch(self, tokens: Any, types: Any = None) -> Any:
+        return [member.batch([row[i] for row in tokens], types and [row[i] for row in types])
+                for i, member in enumerate(self.members)]
+
+    def forward(self, inputs: Any) -> np.ndarray:
+        return averaged([member.forward(batch) for member, batch in zip(self.members, inputs, strict=True)])
+
+    def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
+        each = [member.logits([row[i] for row in tokens], types and [row[i] for row in types])
+                for i, member in enumerate(self.members)]
+        return list(averaged([np.stack(rows) for rows in each]))
+
+
+def averaged(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """log of the mean over models of softmax(logits), each (B, C)."""
+    rows = np.stack(logits).astype(np.float64)
+    powers = np.exp(rows - rows.max(-1, keepdims=True))
+    return np.log((powers / powers.sum(-1, keepdims=True)).mean(0))
+
+
 def open_artefact(folder: str | Path, backend: str | None = None, threads: int | None = None,
                   device: str = "cpu") -> Artefact:
     """The student in `folder`, ready to answer.
@@ -193,6 +279,8 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     threads = threads or default_threads()
+    if (labels := Labels.read(folder)).members:
+        return Ensemble([open_artefact(folder / name, backend, threads, device) for name in labels.members], labels)
     has_onnx = (folder / "model.onnx").is_file()
     if backend == "onnxruntime" and not has_onnx:
         raise BadInput(f"{folder}: no model.onnx in this folder; make one with `bench.py export RUN`")
@@ -205,7 +293,7 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    import kdbench.bilstm  # noqa: F401  (registers the BiLSTM with the Auto classes)
+    import kdbench.architectures  # noqa: F401  (the Auto classes then know this project's own types)
     from kdbench.models import check_folder
 
     check_folder(folder)
@@ -223,17 +311,20 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     return TorchArtefact(module, tokenizer, labels, device)
 
 
-def served(model: Model, max_length: int) -> TorchArtefact:
+def served(model: Model, max_length: int) -> Artefact:
     """A model that is in memory, where it is and as it is."""
     from tokenizers import Tokenizer
 
+    if model.partner is not None:
+        return Ensemble([served(member, max_length) for member in model.members], labels_of(model, max_length))
     own = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())  # its truncation is set apart
     return TorchArtefact(model.module, own, labels_of(model, max_length), str(model.module.device))
 
 
 def labels_of(model: Model, max_length: int) -> Labels:
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
-    return replace(Labels.of(config), max_length=max_length)
+    members = MEMBERS if model.partner is not None else ()
+    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.hidden_ids, members=members)
 
 
 def predict_logits(artefact: Artefact | str | Path, tokens: Rows, types: Rows | None = None) -> list[np.ndarray]:

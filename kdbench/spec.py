@@ -52,8 +52,9 @@ class Settings:
                 if k not in OUTSIDE and not (k in LATER and v == default[k])}
 
 
-def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default", most: int | None = None) -> Settings:
-    """Settings from what the user gave, over the task's recipe (`paper`) or defaults.
+def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default", method: str = "finetune",
+             most: int | None = None) -> Settings:
+    """Settings from what the user gave, over the published ones of `method` on the task (recipe `paper`) or defaults.
 
     most  steps a training on look-alike data, of a model too large for it
     """
@@ -61,10 +62,10 @@ def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str 
     toy = 4 if task.kind == "tags" else 12
     values: dict[str, Any] = {"max_length": task.max_length, "epochs": toy if lookalike else 5, "max_steps": most if lookalike else None}
     if recipe == "paper":
-        if not task.recipe:
-            raise BadInput(f"task {task.name} has no published fine-tuning recipe; leave --recipe out")
-        values.update({k: v for k, v in task.recipe.items() if k in ("lr", "batch_size", "epochs", "max_length", "warmup")})
-        values["select"] = "last"
+        published = task.recipe(method)
+        if published is None:
+            raise BadInput(f"task {task.name} has no published settings, neither of {method} nor of fine-tuning; leave --recipe out")
+        values.update(published.values)
     values.update({k: v for k, v in given.items() if v is not None})
     import typing
 

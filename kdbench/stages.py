@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,28 @@ from kdbench import options, spec
 from kdbench.errors import BadInput
 from kdbench.folders import new_folder
 from kdbench.lab import Lab, Workshop
-from kdbench.models import resolve
+from kdbench.models import Source, resolve
 from kdbench.registry import METHODS
 from kdbench.runner import Runner, teacher_of
 from kdbench.task import Data, Task
+from kdbench.textfile import TextFile
+
+OWN_PIECES = 10_000  # lines of the corpus that a tiny model's own vocabulary is trained on
 
 
 def no_data(_: Any) -> Data:
     return Data((), (), (), ())
 
 
-TEXT = Task(name="text", kind="single", about="unlabelled text", metric="accuracy", load=no_data)
+# no labels, and so no other head than the masked-LM one
+TEXT = Task(name="text", kind="mlm", about="unlabelled text", metric="accuracy", load=no_data)
+
+
+def pieces_from(corpus: Path, models: Sequence[Source]) -> tuple[str, ...]:
+    """Text for the vocabularies of models that have one of their own to train; none where no model has."""
+    if not any(model.recipe and "vocab_size" in model.recipe.config for model in models):
+        return ()
+    return tuple(example.text for example in islice(TextFile(corpus), OWN_PIECES))
 
 
 def pretrain(method: str, student: str, teacher: str | None, given: dict[str, Any], out: Path, *, variant: str = "corrected",
@@ -40,8 +54,9 @@ def pretrain(method: str, student: str, teacher: str | None, given: dict[str, An
         raise BadInput(f"{out}: is not empty and is never overwritten; give the name of a new folder")
     runner = Runner(results_dir, device=device, threads=threads)
     protocol = spec.settings({"select": "last", **(settings or {})}, TEXT, lookalike=False)
-    lab = Lab(TEXT, no_data(None), seed, variant, protocol, resolve(student), teacher_of(teacher or student),
-              Workshop(results_dir), runner.accelerator)
+    models = resolve(student), teacher_of(teacher or student)
+    data = replace(no_data(None), domain_text=pieces_from(Path(made.options.corpus), models))
+    lab = Lab(TEXT, data, seed, variant, protocol, *models, Workshop(results_dir), runner.accelerator)
     made.check(lab)
     model = made.pretrain(lab)
     with new_folder(out) as partial:

@@ -179,7 +179,8 @@ def wrong(fields: dict[str, Any], settings: dict[str, Any], lookalike: bool) -> 
     cls, task = METHODS.get(fields["method"]), TASKS.get(fields["task"])
     checks = [
         lambda: build(cls.Options, fields.get("variant", "corrected"), fields["options"], f"method {fields['method']}"),
-        lambda: spec.settings(settings, task, lookalike=lookalike, recipe=fields.get("recipe", "default")),
+        lambda: spec.settings(settings, task, lookalike=lookalike, recipe=fields.get("recipe", "default"),
+                              method=METHODS.entry(fields["method"]).name),
     ]
     if fields.get("task_options"):
         checks.append(lambda: build(task.options or type(None), "corrected", fields["task_options"], f"task {task.name}"))

@@ -92,6 +92,19 @@ class Data:
         return replace(self, train=draw(self.train, train, "train"), dev=draw(self.dev, dev, "dev"))
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Published settings of one method on one task: `values` of the protocol and `options` of the method, by name.
+
+    `source` is where they are from, `sources` where those are from that are not.
+    """
+
+    values: Mapping[str, Any]
+    source: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A corpus with its protocol and its facts.
@@ -121,10 +134,14 @@ class Task:
     rows: Mapping[str, int] = field(default_factory=dict)  # expected sizes
     mentions: Mapping[str, int] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)  # VE-KD's README: lr, batch_size, epochs, max_length, warmup
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by method; `finetune`: plain fine-tuning
     max_length: int = 128  # tokens, the default limit
     options: type | None = None  # the task's own options (a dataclass of `kdbench.options.option` fields)
     how_to_get: str = ""  # where registration or a download is needed
+
+    def recipe(self, method: str) -> Recipe | None:
+        """The published settings of `method` on this task; where it has none, those of plain fine-tuning."""
+        return self.recipes.get(method) or self.recipes.get("finetune")
 
     @property
     def tagging(self) -> bool:

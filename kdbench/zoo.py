@@ -57,7 +57,7 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
     "tiny-student": (tiny("bert", layers=2, width=64, heads=2), "BERT 2x64, random weights (default student)"),
     **{f"tiny:{kind}": (tiny(kind), f"{kind} 2x64, random weights, own tokenizer") for kind in TINY_KINDS},
     "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"),
-    "mbert": (Recipe("bert-base-multilingual-cased", lr=3e-5), "multilingual BERT base, cased"),
+    "mbert": (Recipe("bert-base-multilingual-uncased", lr=3e-5), "multilingual BERT base, uncased (DSG-KD's)"),
     "cbert": (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
     "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"),
     "roberta-large": (Recipe("roberta-large", lr=1e-5), "RoBERTa large (DoKTra's student)"),

@@ -325,7 +325,7 @@ class DsgKD(Method):
             teacher, ("word_hidden", "word_attention") if o.beta else ("word_hidden",), examples=examples,
             pool=objective.words.teacher_signals, hidden_states=True, attentions=objective.attentions)
         trained = lab.train(student, objective, stage="code-switched words", examples=examples, signals=signals, **training)
-        return replace(trained, partner=lab.finetune(teacher)) if o.mode == "ensemble" else trained
+        return trained.beside(lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
         """Rates, warm-up and the three stopping criteria, as fields of `Training`."""

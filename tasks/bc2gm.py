@@ -16,6 +16,7 @@ from kdbench.options import option
 from kdbench.readers import Source, tagged_words, two_columns
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.embedded import lookalike
+from kdbench.tasks.recipes import NER_KD
 
 LABELS = tags.tag_set(["GENE"], "IOBES")
 DEV_FILES, TEST_FILES = ("val.tsv", "devel.tsv", "dev.tsv"), ("test.tsv",)
@@ -80,7 +81,7 @@ BC2GM_IOBES = Task(
         "dev": "b3d85136f296af8cda67c80917d5e29366e99eb36b497db15edf5c6f7789d199",
         "test": "f3533ead4f5dbe3a7b74cf0554329bce927c77f6824a81e133ad634672287ca8",
     },
-    recipe={"lr": 1e-3, "batch_size": 32, "epochs": 50, "max_length": 202, "warmup": 0},  # its README: 200 pieces and 2
+    recipes=NER_KD,
     max_length=202,
     options=Bc2gmOptions,
 )

@@ -17,6 +17,7 @@ from kdbench.options import option
 from kdbench.readers import Record, Source, json_lines, table, unique_ids
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.embedded import lookalike
+from kdbench.tasks.recipes import DOKTRA_CHEMPROT, linkbert
 
 FILES = {"train": ("train.json",), "dev": ("dev.json",), "test": ("test.json",)}
 SYSTEMS = ("BERT", "RoBERTa", "BioBERT", "SciBERT", "ClinicalBERT", "BlueBERT", "PubMedBERT", "BioLinkBERT-base")
@@ -84,7 +85,7 @@ CHEMPROT = Task(
         "dev": "013eeab489c3f4e8241d18593561d46429ae06af7460155bd5b726c88efc063e",
         "test": "4a4d783e5e4d2c2ec8a120b0cc4768d2ba3c59f2ead4e8296d0324d39488a49c",
     },
-    recipe={"lr": 3e-5, "batch_size": 32, "epochs": 10, "max_length": 256, "warmup": 0},
+    recipes={**linkbert(lr=3e-5, batch_size=32, epochs=10, max_length=256, warmup=0), "doktra": DOKTRA_CHEMPROT},
     max_length=256,
 )
 
@@ -111,7 +112,7 @@ DDI = Task(
         "dev": "d679e5c9c5ff23b559324af78b71c27460ca191d19a2d5f56f25a8504aa8a021",
         "test": "3f4b28078de89ca6676e6d3b0c342671b83aa414ceee6f06b6aa67840fd28fa1",
     },
-    recipe={"lr": 2e-5, "batch_size": 32, "epochs": 5, "max_length": 256, "warmup": 0},
+    recipes=linkbert(lr=2e-5, batch_size=32, epochs=5, max_length=256, warmup=0),
     max_length=256,
 )
 
@@ -137,7 +138,7 @@ GAD = Task(
         "dev": "bc2841a6c8d4dcea0de611f965a24fbb2d383148d5d26df9855f6043098f5c63",
         "test": "9d0f7afc516c38112306cfcf26613d0d8e2d23d7e9f1a8d7a2a8bf3f75e35911",
     },
-    recipe={"lr": 3e-5, "batch_size": 32, "epochs": 10, "max_length": 256, "warmup": 0},
+    recipes=linkbert(lr=3e-5, batch_size=32, epochs=10, max_length=256, warmup=0),
     max_length=256,
 )
 
@@ -202,7 +203,7 @@ HOC = Task(
         "dev": "23f94f7889b2a2e0f9a7a0bc47dc662082da0a10d54a5ddad37e96bccd5f6e31",
         "test": "5db92d861454bc469ab7727a5fec72bd30ebf74e5928b359de094f37b0051cc5",
     },
-    recipe={"lr": 4e-5, "batch_size": 32, "epochs": 40, "max_length": 512, "warmup": 0},
+    recipes=linkbert(lr=4e-5, batch_size=32, epochs=40, max_length=512, warmup=0),
     max_length=512,
     options=HocOptions,
 )
@@ -228,7 +229,7 @@ BIOASQ = Task(
         "dev": "4c199489a946dfbe4d2626bcf9d550fc79bb4d71f7c6395b75056adb1d83a362",
         "test": "fa352c491122d082581f426f5b8e8860c420ee470ea73f716418a057479220b1",
     },
-    recipe={"lr": 2e-5, "batch_size": 16, "epochs": 20, "max_length": 512, "warmup": 100},
+    recipes=linkbert(lr=2e-5, batch_size=16, epochs=20, max_length=512, warmup=100),
     max_length=512,
 )
 
@@ -253,7 +254,7 @@ PUBMEDQA = Task(
         "dev": "2e540335b855ea05885ec5e185dd5adbcaaf1d6e63f97237c3961d39c6f9ca82",
         "test": "7ef1cd3d1331c2118cf498f3ce106ca39a442a3cf5bba38d54b093f61c052b3e",
     },
-    recipe={"lr": 2e-5, "batch_size": 16, "epochs": 30, "max_length": 512, "warmup": 100},
+    recipes=linkbert(lr=2e-5, batch_size=16, epochs=30, max_length=512, warmup=100),
     max_length=512,
 )
 
@@ -293,7 +294,7 @@ BIOSSES = Task(
     source="LinkBERT's data.zip, seqcls/BIOSSES_hf; the same split in the release files of ncbi-nlp/BLUE_Benchmark",
     published=published(82.68, 81.25, 89.52, 86.25, 91.23, 85.38, 92.30, None),
     rows={"train": 64, "dev": 16, "test": 20},
-    recipe={"lr": 1e-5, "batch_size": 16, "epochs": 30, "max_length": 512, "warmup": 0},  # LinkBERT's script
+    recipes=linkbert(in_ve_kd=False, lr=1e-5, batch_size=16, epochs=30, max_length=512, warmup=0),
     max_length=512,
     how_to_get="no source with a known checksum: unpack https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip "
                "(seqcls/BIOSSES_hf) or BLUE's release (BIOSSES/*.tsv), then `bench.py prepare biosses --from FOLDER`",

@@ -17,6 +17,7 @@ from kdbench.readers import Source, json_lines, tagged_words, unique_ids
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import FILES, published
 from kdbench.tasks.embedded import lookalike
+from kdbench.tasks.recipes import linkbert
 
 VE_KD = "https://github.com/pZvfkv3t8PA9vAc/VE-KD at 6b16046, evaluation_data/tokcls"
 MTL = "CC BY 4.0 (cambridgeltl/MTL-Bioinformatics-2016)"
@@ -81,7 +82,7 @@ BC2GM = _task(
         "dev": "d93e59da4ceedc890d69dda34e4c365756a1903cf4cc3c882b89128d95d7c80c",
         "test": "ccfe7134761213fb95d5d15d037c39d58a96a406f4b4ab32b604430c2d018e07",
     },
-    recipe={"lr": 6e-5, "batch_size": 32, "epochs": 50, "max_length": 512, "warmup": 0.1},
+    recipes=linkbert(lr=6e-5, batch_size=32, epochs=50, max_length=512, warmup=0.1),
 )
 
 JNLPBA = _task(
@@ -97,7 +98,7 @@ JNLPBA = _task(
         "dev": "6ebc1a24a11067a3e206cd0de82c2454ef608ab23dc8f5f7b4f74bff36458eb6",
         "test": "77e6b15388335f4effb6f3af42ee798e84d568d0e2776f283662d54e2739ee4d",
     },
-    recipe={"lr": 1e-5, "batch_size": 16, "epochs": 5, "max_length": 512, "warmup": 0.1},
+    recipes=linkbert(lr=1e-5, batch_size=16, epochs=5, max_length=512, warmup=0.1),
 )
 
 NCBI_DISEASE = _task(
@@ -113,7 +114,7 @@ NCBI_DISEASE = _task(
         "dev": "a6852bdacd38326e454c564a32a7aa72cfff053f5dd66dfab409cc1db120e400",
         "test": "e91d46843cf88417decf2ffb8ace0eb811cce4365357e270f80b1c8f45c912de",
     },
-    recipe={"lr": 5e-5, "batch_size": 32, "epochs": 20, "max_length": 512, "warmup": 0.1},
+    recipes=linkbert(lr=5e-5, batch_size=32, epochs=20, max_length=512, warmup=0.1),
 )
 
 BC5CDR_DISEASE = _task(
@@ -130,7 +131,7 @@ BC5CDR_DISEASE = _task(
         "dev": "b2e32961df5a046c15c88cd88902c3c23ad2bd6f0c1013808225e0ee73629db7",
         "test": "c0937f28c76b91ad7122edb88700bec87ac9b2f571c67caecf4d3e491e715934",
     },
-    recipe={"lr": 5e-5, "batch_size": 16, "epochs": 8, "max_length": 512, "warmup": 0.1},
+    recipes=linkbert(lr=5e-5, batch_size=16, epochs=8, max_length=512, warmup=0.1),
 )
 
 BC5CDR_CHEM = _task(
@@ -146,7 +147,7 @@ BC5CDR_CHEM = _task(
         "dev": "b0fdb6c03282d4a388284e2f4faafdb0dfc7b0eb3fab2842c3d7c5cc5b15bf9b",
         "test": "52ce67bef03a1f186dec8226d63531ee07012f875a0c6d4b57d09bd051d6e2db",
     },
-    recipe={"lr": 5e-5, "batch_size": 32, "epochs": 20, "max_length": 512, "warmup": 0.1},
+    recipes=linkbert(lr=5e-5, batch_size=32, epochs=20, max_length=512, warmup=0.1),
 )
 
 EBMNLP = Task(
@@ -168,7 +169,7 @@ EBMNLP = Task(
     rows={"test": 2076},
     mentions={"train": 339167, "dev": 85321, "test": 16364},  # labelled words
     sha256={"test": "1f6020c9364e7e6f0043fd030d26e3b09182b659a5be095e83e9f7f94e112b9c"},  # the others are not known
-    recipe={"lr": 5e-5, "batch_size": 32, "epochs": 1, "max_length": 512, "warmup": 0},
+    recipes=linkbert(lr=5e-5, batch_size=32, epochs=1, max_length=512, warmup=0),
     max_length=512,
     options=RepairOptions,
 )

@@ -23,6 +23,7 @@ from kdbench.readers import Record, Source, read, table
 from kdbench.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import load_single
 from kdbench.tasks.embedded import lookalike
+from kdbench.tasks.recipes import DSG_KD
 
 MEASURES = ("f1_at_rate", "accuracy_at_rate", "recall_at_rate", "precision_at_rate", "auroc", "auprc", "brier")
 EMR_LABELS = ("0", "1")
@@ -125,7 +126,7 @@ EMR = Task(
     citation="Cho et al. 2024, DSG-KD: knowledge distillation from domain-specific to general language models",
     licence="private",
     source="the notes of DSG-KD are not public",
-    recipe={"lr": 1e-5, "batch_size": 64, "epochs": 15, "max_length": 384, "warmup": 0.15},  # its code, method `base`
+    recipes=DSG_KD,
     max_length=384,
     options=EmrOptions,
     how_to_get="the notes are private: put your own as X_train.csv, y_train.csv, X_val.csv, ... into a folder `emr`, "

@@ -19,10 +19,10 @@ from kdbench.readers import Record, Source, shown, table
 from kdbench.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import CHEMPROT, DDI, GAD, HALLMARKS, HOC, before_underscore
 from kdbench.tasks.embedded import lookalike
+from kdbench.tasks.recipes import DOKTRA_CHEMPROT, DOKTRA_CHEMPROT_STUDENT, DOKTRA_DEFAULTS
 
 FILES = {split: (f"{split}.tsv",) for split in SPLITS}
 ALL = frozenset(SPLITS)
-FINE_TUNING = {"lr": 2e-5, "batch_size": 10, "epochs": 5, "max_length": 256, "warmup": 0}  # defaults of its code
 REMEDY = "; where header and first column are not as in the published code, say --task-set header=all or header=none"
 
 
@@ -91,7 +91,7 @@ def _task(name: str, labels: tuple[str, ...], headed: frozenset[str], how_to_get
           reader: Callable[..., list[Example]] = read_rows, kind: str = "single", **facts: Any) -> Task:
     return Task(name=name, kind=kind, labels=labels, load=partial(load, name, labels, headed, reader),
                 lookalike=lookalike(name), options=TsvOptions, how_to_get=how_to_get,
-                **{"unit": "sentence", "recipe": FINE_TUNING, "max_length": 256, **facts})
+                **{"unit": "sentence", "recipes": dict.fromkeys(("doktra", "finetune"), DOKTRA_DEFAULTS), "max_length": 256, **facts})
 
 
 def names_without_negative(task: Task) -> dict[str, str]:
@@ -110,7 +110,7 @@ CHEMPROT_TSV = _task(
     # No primary source has DoKTra's tables; these are quoted second-hand.
     published=(("DoKTra ablation, calibrated teacher + KLD (second-hand)", 76.87),
                ("DoKTra, calibrated teacher + ABD (second-hand)", 77.42)),
-    recipe={"lr": 1e-5, "batch_size": 50, "epochs": 5, "max_length": 128, "warmup": 0},  # its README
+    recipes={"doktra": DOKTRA_CHEMPROT, "finetune": DOKTRA_CHEMPROT_STUDENT},
     max_length=128,
 )
 GAD_TSV = _task(

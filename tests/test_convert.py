@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForPreTraining, BertForSequenceClassification, BertModel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+)
 
 import kdbench.convert as conversion
 from kdbench.convert import bert_state, convert, tf_variables
@@ -145,6 +153,30 @@ def test_missing_weights_are_never_drawn_at_random(tmp_path):
     config.save_pretrained(tmp_path / "old")
     with pytest.raises(BadInput, match=r"lacks 2 of the weights of BertForSequenceClassification \(classifier"):
         convert(tmp_path / "old", tmp_path / "new")
+
+
+@pytest.mark.parametrize(("cls", "labels", "pooler"), [
+    (BertForSequenceClassification, ("no", "yes", "maybe"), False),
+    (BertForTokenClassification, ("PAD", "O", "B-", "I-"), False),
+    (BertForTokenClassification, ("PAD", "O", "B-", "I-"), True),  # older taggers have one, which nothing reads
+    (BertForPreTraining, (), False),
+    (BertForMaskedLM, (), False),
+])
+def test_a_head_is_kept_where_the_configuration_names_no_architecture(tmp_path, cls, labels, pooler):
+    facts = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}} if labels else {}
+    config = BertConfig(**{**CONFIG.to_dict(), **facts})
+    model = cls(config)
+    state = model.state_dict()
+    if pooler:
+        state |= {f"bert.{name}": value for name, value in BertModel(config).state_dict().items() if "pooler" in name}
+    (tmp_path / "old").mkdir()
+    torch.save(state, tmp_path / "old" / "pytorch_model.bin")
+    config.architectures = None
+    config.save_pretrained(tmp_path / "old")
+    report = convert(tmp_path / "old", tmp_path / "new")
+    assert report["architecture"] == cls.__name__ and f"that of {cls.__name__}" in report["notes"][0]
+    again = cls.from_pretrained(tmp_path / "new", use_safetensors=True)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_an_encoder_of_a_larger_model_says_what_it_leaves_out(tmp_path):

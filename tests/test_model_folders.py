@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from students import LABELS, write
+from students import LABELS, student, write
 
 from kdbench.cli import main
 from kdbench.errors import BadInput
-from kdbench.models import Head, resolve
+from kdbench.models import Head, resolve, tell
 from kdbench.models import build as build_model
 from kdbench.predict import load_predictor
 
@@ -112,6 +112,62 @@ def test_a_head_counts_as_trained_only_if_its_weights_are_there(folder):
     assert build(folder, own).ready
     rename(lambda name: "" if "classifier" in name else name)(folder)
     assert not build(folder, own).ready
+
+
+def tagger(folder, names, **changes):
+    """A tagger from elsewhere, with `names` for its tags."""
+    model = student("tiny:bert", "tags")
+    config = model.module.config
+    config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
+    module = type(model.module)(config)
+    module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    change("config.json", lambda c: {name: value for name, value in {**c, **changes}.items() if value is not None})(folder)
+    return module
+
+
+NINE = ("PAD", "START", "END", "UNK", "O", "B-", "I-", "E-", "S-")
+IOBES = Head("tags", ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"architectures": None}], ids=["named", "no architecture"])
+def test_a_tagger_with_further_tags_keeps_its_rows_by_name(tmp_path, capsys, changes):
+    """The teacher of biobert-distillation has nine tags, without a type; four of them no word gets."""
+    tell.cache_clear()  # said once a process
+    module = tagger(tmp_path / "nine", NINE, **changes)
+    model = build(tmp_path / "nine", IOBES)
+    assert model.ready and model.notes == ("head as it came, rows by label name; not used: PAD, START, END, UNK",)
+    assert f"nine: {model.notes[0]}" in capsys.readouterr().err
+    assert torch.equal(model.module.classifier.weight, module.classifier.weight[[4, 5, 6, 7, 8]])
+    ids = {"input_ids": torch.tensor([[2, 7, 9, 3]])}
+    with torch.no_grad():
+        assert torch.allclose(model.module(**ids).logits, module.eval()(**ids).logits[..., 4:], atol=1e-6)
+    assert model.module.config.num_labels == 5 and list(model.module.config.id2label.values()) == list(IOBES.labels)
+
+
+@pytest.mark.parametrize(("names", "wanted", "said"), [
+    (("LABEL_0", "LABEL_1", "LABEL_2"), ("O", "B", "I"), "head not used, as its labels (LABEL_0, LABEL_1, LABEL_2)"),
+    (("O", "B-DRUG", "I-DRUG", "B-GENE", "I-GENE"), ("O", "B", "I"), "head not used, as its labels (O, B-DRUG"),
+    (("O", "B-DRUG", "I-DRUG"), ("O", "B", "I"), "head as it came"),
+    (("O", "B", "I"), ("O", "B-GENE", "I-GENE"), "head as it came"),
+    (("I", "O", "B"), ("O", "B", "I"), "head as it came"),
+])
+def test_a_head_is_used_by_the_names_of_its_labels_or_said_not_to_be(tmp_path, names, wanted, said):
+    module = tagger(tmp_path / "tagger", names)
+    model = build(tmp_path / "tagger", Head("tags", wanted))
+    assert model.notes[0].startswith(said) and model.ready == (said == "head as it came")
+    rows = model.module.classifier.weight
+    if model.ready:
+        assert torch.equal(rows[0], module.classifier.weight[names.index("O")])
+    else:
+        assert not any(torch.equal(row, other) for row in rows for other in module.classifier.weight)
+
+
+def test_an_encoder_without_a_head_gets_a_new_one_and_says_so(folder):
+    change("config.json", lambda c: {**c, "architectures": ["BertModel"]})(folder)
+    rename(lambda name: "" if "classifier" in name else name)(folder)
+    model = build(folder)
+    assert not model.ready and model.notes == ("no head for the task: a new one is trained",)
 
 
 def only_a_vocabulary(folder, pieces):

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from kdbench import corpora
+from kdbench import corpora, spec
+from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.metrics import METRICS
 from kdbench.options import build
+from kdbench.runner import Request, plan
 from kdbench.task import LoadOptions
 from kdbench.task_index import DOWNLOADS, TASKS
 from kdbench.tasks import blurb_seqcls
@@ -48,11 +52,51 @@ def test_a_task_says_what_a_table_must_state(name):
     for metric in task.metrics:
         assert task.kind in METRICS[metric].kinds, f"{metric} does not score {task.kind}"
     assert task.about and task.citation and task.licence and task.source and task.unit
-    assert set(task.recipe) == {"lr", "batch_size", "epochs", "max_length", "warmup"}
+    for recipe in task.recipes.values():
+        assert {"lr", "batch_size", "epochs", "max_length", "warmup", "weight_decay", "select"} <= set(recipe.values)
+        assert recipe.source and set(recipe.sources) <= set(recipe.values)
+    assert "finetune" in task.recipes
     assert set(task.negative) <= set(task.labels) and set(task.label_names) <= set(task.labels)
     assert task.kind == "regression" or len(task.labels) > 1
     assert name in DOWNLOADS.load() or task.how_to_get, "neither a download nor a word on how to get it"
     assert all(0 < score < 100 for _, score in task.published)
+
+
+@pytest.mark.parametrize(("method", "name", "values"), [
+    ("finetune", "chemprot", {"lr": 3e-5, "batch_size": 32, "epochs": 10, "weight_decay": 0.0, "select": "last"}),
+    ("doktra", "chemprot", {"lr": 1e-5, "teacher_lr": 2e-5, "batch_size": 50, "epochs": 5, "max_length": 128, "weight_decay": 0.0}),
+    ("doktra", "chemprot_tsv", {"lr": 1e-5, "teacher_lr": 2e-5, "batch_size": 50, "select": "last"}),
+    ("ner_kd", "bc2gm_iobes", {"lr": 1e-3, "teacher_lr": 1e-5, "epochs": 80, "weight_decay": 0.01, "select": "best"}),
+    ("dsg_kd", "emr", {"lr": 1e-4, "batch_size": 64, "epochs": 15, "select": "best"}),
+    ("finetune", "emr", {"lr": 1e-5, "warmup": 0.15}),
+    ("logit_kd", "chemprot", {"lr": 3e-5, "batch_size": 32}),  # not published: plain fine-tuning's
+])
+def test_published_settings_are_those_of_a_method_on_a_task(method, name, values):
+    found = asdict(spec.settings({}, TASKS.get(name), lookalike=False, recipe="paper", method=method))
+    assert {key: found[key] for key in values} == values
+    given = spec.settings({"lr": "5e-4"}, TASKS.get(name), lookalike=False, recipe="paper", method=method)
+    assert given.lr == 5e-4  # what the user says comes first
+
+
+def test_show_says_what_the_recipe_takes_and_where_each_value_is_from(capsys, no_data):
+    assert main(["show", "doktra", "--task", "chemprot"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert lines["teacher_lr"][1] == "2e-05" and "README" in lines["teacher_lr"] and "code" in lines["weight_decay"]
+    assert " ".join(lines["accumulate"][2:]) == "default of the protocol"
+    assert main(["show", "ner_kd", "--task", "bc2gm_iobes"]) == 0
+    assert re.search(r"--set epochs +50 +biobert-distillation's README", capsys.readouterr().out)
+    assert main(["show", "logit_kd", "--task", "chemprot"]) == 0
+    assert "no settings of logit_kd are published" in capsys.readouterr().out
+    assert main(["show", "finetune", "--task", "files"]) == 2
+    assert "no published settings" in capsys.readouterr().err
+
+
+def test_a_plan_takes_the_recipes_options_and_says_where_there_is_none(capsys, no_data):
+    jobs = plan(Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper"), [0])
+    assert jobs[-1].cell.options["epochs"] == 50 and jobs[-1].settings.epochs == 80 and jobs[0].settings.lr == 1e-5
+    assert not capsys.readouterr().err
+    plan(Request("logit_kd", "chemprot", recipe="paper"), [0])
+    assert "logit_kd has no published settings on chemprot" in capsys.readouterr().err
 
 
 def test_the_blurb_tasks_have_its_table():

@@ -1,0 +1,205 @@
+"""What is served is what was scored: a process of its own predicts, evaluates and exports every kind of student.
+
+The record says what the run scored on its test set. A fresh process must say the same from the student's folder: to
+1e-6 from safetensors, in all predictions but those at a tie from ONNX, and within a stated loss from int8.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kdbench
+from kdbench import store
+from kdbench.errors import BadInput
+from kdbench.models import Head, build, resolve
+from kdbench.registry import METHODS
+from kdbench.serving import Labels, averaged, open_artefact
+from kdbench.stages import pretrain
+from kdbench.tags import lenient_spans
+from kdbench.task_index import TASKS
+from kdbench.zoo import MODELS
+
+HERE = Path(__file__).resolve().parent
+TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency": "off", "batch_size": 16, "lr": 2e-3,
+        "max_length": 48, "select": "last", "max_dev_examples": 20, "controls": False}
+VOCABULARY = {"min_frequency": 4, "new_tokens": 200, "pretrain_epochs": 1, "pretrain_batch": 16}
+BILSTM = {"augment": "", "hidden": 48, "embedding_size": 48, "head": 0, "dropout": 0.1, "alpha": 0.9}
+# how far a score may be from the record's: ONNX may turn a tie, half precision and int8 some predictions
+TOLERANCE = {"safetensors": 1e-6, "onnx": 2e-3, "safetensors_fp16": 1e-2, "safetensors_bf16": 0.15, "onnx_int8": 0.15}
+KINDS = ("safetensors", "onnx", "onnx_int8")  # all of TOLERANCE's in the slow test
+
+# each method, each kind of task, and each student that is more than weights: (method, task, run)
+GATE = {
+    "finetune, a score of two texts": ("finetune", "biosses", {"max_steps": 30}),
+    "logit_kd, several labels": ("logit_kd", "hoc", {"max_steps": 30}),
+    "doktra, a token that attention must not see": (
+        "doktra", "fts", {"variant": "published", "student": "tiny:roberta", "max_steps": 40}),
+    "dsg_kd, its own head": ("dsg_kd", "ktas_ed", {"max_steps": 15}),
+    "dsg_kd, two models with two tokenizers": (
+        "dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "student": "tiny:roberta", "max_steps": 15}),
+    "ve_kd, another vocabulary": ("ve_kd", "bc2gm", {"options": VOCABULARY, "max_steps": 40}),
+    "ner_kd, a BiLSTM": ("ner_kd", "bc2gm_iobes", {"student": "bilstm", "options": BILSTM, "max_steps": 100, "lr": 2e-2}),
+}
+
+
+def trained(results, method, task, request):
+    record = kdbench.run(method, task, results_dir=results, **{**TINY, **request})
+    assert record["status"] == "done", record.get("error") or record["reason"]
+    return record
+
+
+def served(results, work, runs, kinds=KINDS):
+    command = [sys.executable, HERE / "serve_runs.py", results, work, ",".join(kinds), *runs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory):
+    """name -> (record, what a fresh process said of the run, its results folder); the runs are trained in this process."""
+    results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("exports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KDBENCH_DATA", raising=False)
+        records = {name: trained(results, *run) for name, run in GATE.items()}
+        found = served(results, work, [record["id"] for record in records.values()])
+    return {name: (record, found[record["id"]], results) for name, record in records.items()}
+
+
+def holds(record, said, results):
+    """The fresh process says what the record says."""
+    score = record["score"]["test"]
+    assert len({json.dumps({**answer, "text": ""}, sort_keys=True) for answer in said["predict"]["run"]}) > 10, "answers vary"
+    # thirty steps on ten rare labels predict none of them: there the probabilities are what is compared
+    assert any(record["score"]["all"]["test"].values()) or said["kind"] == "multi", "learned nothing"
+    for name, value in record["score"]["all"]["test"].items():
+        found = said["evaluate"]["all"][name]
+        assert found == pytest.approx(value, abs=TOLERANCE["safetensors"]), f"evaluate: {name}"
+    rows = {row["name"]: row for row in said["export"]}
+    for name, row in rows.items():
+        assert row["score"]["test"] == pytest.approx(score, abs=TOLERANCE[name]), name
+    assert rows["safetensors"]["size"]["megabytes"] == pytest.approx(record["size"]["megabytes"], rel=0.02)
+    assert rows["onnx_int8"]["size"]["megabytes"] < 0.6 * rows["onnx"]["size"]["megabytes"]
+    assert record["size"]["megabytes"] == pytest.approx(4e-6 * record["size"]["parameters"], rel=0.05)
+    same_answers(record, said, results)
+
+
+def same_answers(record, said, results):
+    """`predict` says of every test text what the record's stored predictions say, from safetensors and from ONNX."""
+    path = store.path_of(results, record["id"], record["cell"]["task"]).with_suffix(".npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        values, lengths = arrays["test_predictions"], arrays.get("test_lengths")
+    kind, labels = said["kind"], said["labels"]
+    for answers in said["predict"].values():
+        if kind == "tags":
+            stored = [[labels[i] for i in row] for row in np.split(values, np.cumsum(lengths)[:-1])]
+            counted = [sum(1 for _ in lenient_spans(row)) for row in stored]
+            different = sum(a != len(b["entities"]) for a, b in zip(counted, answers, strict=True))
+            assert different <= 0.01 * len(answers)
+        elif kind == "regression":
+            assert np.allclose([answer["value"] for answer in answers], values, atol=2e-3)
+        else:
+            chances = np.array([[answer["labels"][label] for label in labels] for answer in answers])
+            expected = np.exp(averaged([values])) if kind == "single" else 1 / (1 + np.exp(-values.astype(np.float64)))
+            assert np.allclose(chances, expected, atol=2e-3)
+
+
+MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names() if task != "files"
+          and set(TASKS.entry(task).kinds) <= set(METHODS.entry(method).kinds)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "task"), MATRIX)
+def test_every_method_on_every_task_is_served_as_it_was_scored(tmp_path, no_data, method, task):
+    given = {"ve_kd": {"options": VOCABULARY}, "adapt": {"options": VOCABULARY}, "ner_kd": {"student": "bilstm", "options": BILSTM}}
+    record = trained(tmp_path / "results", method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given.get(method, {})})
+    (tmp_path / "exports").mkdir()
+    found = served(tmp_path / "results", tmp_path / "exports", [record["id"]], TOLERANCE)
+    holds(record, found[record["id"]], tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", GATE)
+def test_a_fresh_process_serves_what_the_record_scored(gate, name):
+    holds(*gate[name])
+
+
+# ---- what such students are in their folders -------------------------------------------------------------------------
+
+
+def folder_of(gate, name):
+    record, _, results = gate[name]
+    return results / "models" / record["artefact"]
+
+
+def test_an_ensemble_is_both_models_in_every_figure(gate):
+    """Its size is that of both, its answers are neither's, and each member reads with its own tokenizer."""
+    alone, both = gate["dsg_kd, its own head"][0], gate["dsg_kd, two models with two tokenizers"][0]
+    assert both["size"]["parameters"] > 1.7 * alone["size"]["parameters"]
+    assert both["size"]["megabytes"] > 1.7 * alone["size"]["megabytes"]
+    folder = folder_of(gate, "dsg_kd, two models with two tokenizers")
+    whole = open_artefact(folder)
+    assert Labels.read(folder).members == ("student", "teacher") and whole.limit == min(member.limit for member in whole.members)
+    texts = ["fever and a cough since yesterday", "a small cut"]
+    each = [member.logits(*encoded(member, texts)) for member in whole.members]
+    assert np.allclose(np.stack(whole.logits(*encoded(whole, texts))), averaged([np.stack(rows) for rows in each]), atol=1e-6)
+    assert not np.allclose(averaged([np.stack(each[0])]), averaged([np.stack(each[1])]), atol=1e-3)
+    tokens = [member.encode(texts)[0].ids for member in whole.members]
+    assert tokens[0] != tokens[1]
+    with pytest.raises(BadInput, match="is an ensemble of two models, which can be served but not trained"):
+        resolve(str(folder))
+
+
+def encoded(artefact, texts):
+    rows = artefact.encode(texts)
+    return [row.ids for row in rows], [row.type_ids for row in rows]
+
+
+def test_an_ensemble_names_no_folder_of_its_own_choice(gate, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"kind": "single", "labels": ["a", "b"], "members": ["../student"]}))
+    with pytest.raises(BadInput, match="names the member '../student'"):
+        open_artefact(tmp_path)
+
+
+def test_what_attention_must_not_see_goes_with_the_student(gate):
+    """Without it a served student gives other logits than were scored."""
+    folder = folder_of(gate, "doktra, a token that attention must not see")
+    labels = Labels.read(folder)
+    assert labels.hidden_ids == (0,)
+    artefact = open_artefact(folder)
+    batch = artefact.batch([[0, 5, 6, 2]])
+    assert batch["attention_mask"].tolist() == [[0, 1, 1, 1]]
+    seen = artefact.forward({**batch, "attention_mask": np.ones_like(batch["attention_mask"])})
+    assert not np.allclose(artefact.forward(batch), seen, atol=1e-4)
+    again = build(resolve(str(folder)), Head("single", labels.labels), seed=0, texts=list)
+    assert again.ready and again.hidden_ids == (0,)
+
+
+@pytest.mark.parametrize("student", ["tiny:distilbert", "vekd-6x384"])
+def test_pretrain_takes_students_that_are_built_from_a_configuration(tmp_path, student):
+    """They are VE-KD's own."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(f"aspirin inhibits kinase {n} in the cells of {n} patients" for n in range(24)))
+    options = {"corpus": str(corpus), "min_frequency": 2, "pretrain_epochs": 1, "pretrain_batch": 12}
+    pretrain("ve_kd", student, "tiny:bert", options, tmp_path / "out", settings={"max_length": 16}, results_dir=tmp_path / "results",
+             device="cpu")
+    model = build(resolve(str(tmp_path / "out")), Head("single", ("no", "yes")), seed=0, texts=list)
+    assert model.module.config.model_type == "distilbert" and len(model.tokenizer) == model.module.config.vocab_size
+
+
+def test_mbert_is_the_one_that_dsg_kd_names():
+    assert MODELS.get("mbert").hub == "bert-base-multilingual-uncased"
+
+
+@pytest.mark.slow
+def test_full_latency_of_a_student_with_its_own_head(gate, monkeypatch):
+    """It is taken in fresh processes."""
+    import kdbench.measure as measure
+
+    brief = measure.Protocol("full", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=2)
+    monkeypatch.setitem(measure.PROTOCOLS, "full", brief)
+    timed = measure.latency(folder_of(gate, "dsg_kd, its own head"), ["a small cut", "fever"], "full")
+    assert timed["processes"] == 2 and timed["p50_ms"] > 0
