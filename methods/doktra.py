@@ -74,13 +74,14 @@ class Transfer(Calibrated):
         if self.epoch >= self.switch:
             return super().forward(student, batch)
         outputs = self.outputs(student, batch)
-        # every part of the student is in the graph in both phases, as several processes need it
-        idle = 0.0 * outputs.logits.sum()
         if self.o["transfer"] == "kld":
             each = soft_targets(task_logits(outputs, batch), batch.signals["logits"], self.o["temperature"], self.kind)
-            return {"teacher_distribution": Term(each.sum() + idle)}
+            return {"teacher_distribution": Term(each.sum())}
+        # The logits stay out of the graph: as in the published code the classifier has no gradient here, and so neither
+        # moments nor weight decay. A gradient of zeros would leave Adam with a count of steps and a second moment of zero,
+        # and the first steps after the switch would be several times the learning rate.
         student_cls, teacher_cls = self.vectors(outputs.hidden_states[-1][:, 0].float(), batch.signals["cls"])
-        total = activation_boundary_sum(student_cls, teacher_cls, self.o["margin"]) + idle
+        total = activation_boundary_sum(student_cls, teacher_cls, self.o["margin"])
         disagreement = boundary_disagreement(student_cls, teacher_cls).detach() * student_cls.shape[0]
         terms = {"boundary_disagreement": Term(disagreement, "examples", 0.0)}
         scale = 1 / 1000 if self.o["abd_scale"] == "1/1000" else 1 / student_cls.shape[-1]

@@ -79,6 +79,19 @@ def test_the_loss_switches_after_gamma_of_the_epochs():
     assert set(objective(student, batch)) == {"cross_entropy", "entropy"}
 
 
+@pytest.mark.parametrize(("kind", "trained"), [("abd", False), ("kld", True)])
+def test_before_the_switch_the_classifier_has_a_gradient_only_where_its_logits_are_followed(kind, trained):
+    """None, not zeros: Adam would count steps on zeros, and decay the weights."""
+    model = build(resolve("tiny:bert"), Head("single", ("no", "yes")), seed=0, texts=lambda: ["a drug binds", "a gene"] * 5)
+    batch = Corpus(model, [Example("0", text="a drug binds", label=0)], 32, "single", 2).batch([0])
+    width = model.module.config.hidden_size
+    batch.signals = {"cls": torch.randn(1, width), "logits": torch.randn(1, 2)}
+    objective = transfer(student=width, teacher=width, rows=1, transfer=kind)
+    loss_of(objective(model.module, batch), batch.counts).backward()
+    assert all((p.grad is not None) == trained for p in model.module.classifier.parameters())
+    assert all(p.grad is not None for p in model.module.bert.embeddings.word_embeddings.parameters())
+
+
 def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():
     texts = ["a drug binds", "a gene"]
     model = build(resolve("tiny:roberta"), Head("single", ("no", "yes")), seed=0, texts=lambda: texts * 5)
