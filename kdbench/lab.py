@@ -239,8 +239,8 @@ class Lab:
         if self.accelerator.is_main_process and not self.shop.fresh(partial):
             shutil.rmtree(partial, ignore_errors=True)
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
-        watch = training.watch
-        evaluate = (lambda: self.dev_measures(model, watch)) if measured else None
+        measures = training.measures
+        evaluate = (lambda: self.dev_measures(model, measures)) if measured else None
         while True:
             fitting = Fitting(
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,

@@ -156,8 +156,7 @@ class DoKTra(Method):
 
     def fit(self, lab: Lab) -> Model:
         o, epochs = self.options, lab.settings.epochs
-        own = {name: value for name in ("warmup", "weight_decay", "select") if (value := getattr(o, name)) is not None}
-        kind = lab.task.kind
+        own, kind = self.own(), lab.task.kind
 
         teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher), stage="calibrated teacher",
                             epochs=o.teacher_epochs or epochs, **rate(o.teacher_lr), **own)
@@ -179,6 +178,11 @@ class DoKTra(Method):
         return lab.train(student, Calibrated(kind, o.beta_student), stage="calibrated student",
                          epochs=distil_epochs - switch, **training)
 
+    def own(self) -> dict[str, Any]:
+        """What every phase has of its own, as fields of `Training`."""
+        o = self.options
+        given = {"warmup": o.warmup, "weight_decay": o.weight_decay, "select": o.select}
+        return {name: value for name, value in given.items() if value is not None}
 
     def student(self, lab: Lab) -> Model:
         model = lab.student()

@@ -154,9 +154,19 @@ class Options:
     head_lr: float = option(1e-3, "peak rate of head and projection", minimum=0,
                             source="run scripts (README and code's default: 1e-2)")
     warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
+    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
+                              "rounded down", choices=("shifted", "int"), published="int", source="code", why="protocol")
     decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
                            minimum=1, source="code")
+    ties_improve: bool = option(False, "a value equal to the best one is a new best, and its weights are kept", published=True,
+                                source="code", why="protocol")
+    stays_stalled: bool = option(False, "one of the three that was once without a new best for `patience` epochs counts as "
+                                 "stalled for good, though it may improve again", published=True, source="code: its flags are "
+                                 "never taken back")
+    keep: str = option("score", "whose best epoch is kept: that of the task's measure, F1 (at the positive rate of train), Brier "
+                       "score or loss", choices=("score", "f1", "brier", "loss"), published="f1", source="code keeps one each of "
+                       "the three, F1 first; take the others by --set keep", why="protocol")
     eval_loss_on: str = option("logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
                                choices=("logits", "probs"), published="probs", source="code")
     subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
@@ -286,6 +296,13 @@ class DsgKD(Method):
     needs = "a transformer encoder with its own tokenizer, not fine-tuned; student and teacher give attention"
     kinds = ("single",)
     Options = Options
+    not_reproduced = (
+        ("ten draws of 75 % of test for each of three kept checkpoints, with mean and spread",
+         "draws from one test set say nothing about other texts or another training; intervals here are bootstrapped from the "
+         "whole test set, and seeds are trainings. Each of the three epochs is kept by `keep`"),
+        ("dev and test cut to 75 % as train is, by a check that was left in", "a score on a part of test compares with no other"),
+        ("a batch without a code-switched word ends the program", "here its two losses are 0, and such batches are counted"),
+    )
 
     def models(self, lab: Lab) -> tuple[Model, Model]:
         """(teacher, student) in the chosen direction."""
@@ -334,9 +351,13 @@ class DsgKD(Method):
         if unequal:
             lr, head_lr = lr / 10, head_lr * 10
         loss = "-loss" if o.eval_loss_on == "logits" else "-loss_on_probabilities"
-        watch = ("f1_at_rate", "-brier", loss) if len(lab.data.labels) == 2 else ("score", loss)
-        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "decay_all": o.decay_all,
-                "patience": o.patience, "watch": watch}
+        measures = {"score": "score", "f1": "f1_at_rate", "brier": "-brier", "loss": loss}
+        if len(lab.data.labels) != 2:  # F1 and Brier score are those of a positive class
+            measures.update(f1="score", brier="score")
+        watch = tuple(dict.fromkeys((measures["f1"], measures["brier"], loss)))
+        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "warmup_rule": o.warmup_rule,
+                "decay_all": o.decay_all, "patience": o.patience, "watch": watch, "select_by": measures[o.keep],
+                "ties_improve": o.ties_improve, "stays_stalled": o.stays_stalled}
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:

@@ -456,7 +456,7 @@ class NerKD(Method):
         if o.schedule == "constant":
             given |= {"schedule": "constant", "warmup": 0.0}
         chosen = {name: value for name, value in given.items() if value is not None}
-        return {**chosen, "decay_all": o.decay_all, "shuffle": o.shuffle, **more}
+        return {**chosen, "decay_all": o.decay_all, "order": "shuffled" if o.shuffle else "file", **more}
 
 
 # ---- golden numbers --------------------------------------------------------------------------------------------------

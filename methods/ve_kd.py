@@ -256,9 +256,13 @@ class Stage:
                                  "a corpus of millions of lines")
     pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
     pretrain_warmup: float = option(0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
+    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0, in both stages: (s + 1) / (w + 1), or "
+                              "s / w with w rounded up", choices=("shifted", "ceil"), published="ceil", source="code; LinkBERT's "
+                              "scripts for the fine-tuning", why="protocol")
     pretrain_length: int | None = option(None, "tokens a sequence is cut at (default: --max-length)", minimum=4,
                                          source="code: 512")
-    reshuffle: bool = option(True, "a new order every epoch, or the corpus's own", published=False, source="code")
+    reshuffle: bool = option(True, "a new order every epoch, or one random permutation for all, that of torch's "
+                             "DistributedSampler", published=False, source="code: never calls the sampler's set_epoch")
     select: str | None = option(None, "epoch of the fine-tuning that is kept (default: the protocol's)",
                                 choices=("best", "last"), published="last", source="README: no selection")
 
@@ -341,13 +345,22 @@ def pretrain(lab: Lab, o: Stage, kd: Options | None = None) -> Model:
         with seeded(lab.seed_for("projection")):
             objective.follow(base, kd, student.module.config.hidden_size)
     length = min(o.pretrain_length or lab.settings.max_length, position_limit(base.module))
-    return lab.train(
-        student, objective, stage="domain text", examples=examples, epochs=o.pretrain_epochs, batch_size=o.pretrain_batch,
-        lr=o.pretrain_lr, warmup=o.pretrain_warmup, max_length=length, shuffle=o.reshuffle, select="last", **ADAM)
+    return lab.train(student, objective, stage="domain text", examples=examples, **{**pretraining(o), "max_length": length})
 
 
 # the published optimiser; weight decay 0 is its default
 ADAM: dict[str, Any] = {"weight_decay": 0.0, "clip": 5.0, "betas": (0.9, 0.98), "eps": 1e-6}
+
+
+def pretraining(o: Stage) -> dict[str, Any]:
+    """Stage one as fields of `Training`, without the length, which depends on the model."""
+    return {"epochs": o.pretrain_epochs, "batch_size": o.pretrain_batch, "lr": o.pretrain_lr, "warmup": o.pretrain_warmup,
+            "warmup_rule": o.warmup_rule, "order": "shuffled" if o.reshuffle else "sampler", "select": "last", **ADAM}
+
+
+def fine_tuning(o: Stage) -> dict[str, Any]:
+    """What stage two has of its own, as fields of `Training`."""
+    return {"warmup_rule": o.warmup_rule, **({"select": o.select} if o.select else {})}
 
 
 def expanded(lab: Lab, o: Stage, base: Model, examples: Sequence[Example]) -> Model:
@@ -372,7 +385,7 @@ def finetuned(lab: Lab, o: Stage, pretrained: Model) -> Model:
     """Stage two: the encoder of stage one under the task's head, fine-tuned."""
     source = Source(lab.student_source.name, folder=lab.shop.stage(pretrained.key))
     student = build(source, lab.head, seed=lab.seed_for("init", source.name), texts=lab.texts)
-    return lab.finetune(replace(student, lr=pretrained.lr), **({"select": o.select} if o.select else {}))
+    return lab.finetune(replace(student, lr=pretrained.lr), **fine_tuning(o))
 
 
 def golden(case: dict[str, Any]) -> dict[str, float]:

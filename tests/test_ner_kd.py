@@ -360,7 +360,7 @@ def test_published_protocol_reaches_the_training(lab, monkeypatch):
     monkeypatch.setattr(made, "train", train)
     NerKD(options("published")).fit(made)
     given = trained["distillation"]
-    expected = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "shuffle": False,
+    expected = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "order": "file",
                 "decay_all": True}
     assert {name: given[name] for name in expected} == expected
     NerKD(options()).fit(made)
