@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdbench import measure, metrics, store
 from kdbench.batching import Corpus
 from kdbench.card import card
@@ -74,7 +72,7 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
         place = out / entry["kind"]
         artefact = open_artefact(place, threads=threads)
         found = predictions(artefact, corpus, outside)
-        scores = metrics.evaluate(task, info(task, data, corpus), data.test, found)
+        scores = metrics.evaluate(task, metrics.info_for(task, data, "test"), data.test, found)
         timed = measure.latency(place, data.test, protocol, max_length=max_length, threads=threads)
         score = finite({"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}})
         rows.append({"name": entry["kind"], "score": score, "latency": timed, "fp32_layers": entry["fp32_layers"],
@@ -87,14 +85,6 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     for row in rows:
         write_text(out / row["name"] / "README.md", card(record, task, row["name"]))
     return rows
-
-
-def info(task: Task, data: Data, corpus: Corpus) -> metrics.Info:
-    pieces = None
-    if corpus.word_ids is not None and "piece_tag_micro_f1" in (task.metric, *task.metrics):
-        pieces = [np.bincount([i for i in ids if i >= 0], minlength=len(e.words)).tolist()
-                  for ids, e in zip(corpus.word_ids, corpus.examples, strict=True)]
-    return metrics.info_for(task, data, "test", pieces)
 
 
 def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: int | None = None) -> dict[str, Any]:
@@ -120,7 +110,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: 
     artefact = open_artefact(folder, "torch", threads)
     found = predictions(artefact, corpus, labels.index("O") if task.tagging else 0)
     own = Data(examples, (), examples, tuple(labels))
-    scores = metrics.evaluate(task, info(task, own, corpus), examples, found)
+    scores = metrics.evaluate(task, metrics.info_for(task, own, "test"), examples, found)
     report = {"run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main, "all": scores.all}
     if timed:
         report["latency"] = measure.latency(folder, examples, "full", max_length=max_length, threads=threads)

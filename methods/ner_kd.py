@@ -29,7 +29,7 @@ from kdbench.lab import Lab
 from kdbench.losses import aligned, at_words, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
 from kdbench.methods.augmentation import AugmentOptions, augmented
-from kdbench.metrics import METRICS, Info
+from kdbench.metrics import METRICS, Info, published_names, word_tags
 from kdbench.models import Model, Role, resolve, seeded
 from kdbench.options import build
 from kdbench.signals import Pool
@@ -501,9 +501,7 @@ def token_scores(labels: list[list[int]], predictions: list[list[int]]) -> dict[
     tags = ("PAD", "START", "END", "UNK", "O", "B", "I", "E", "S")
     outside = tags.index("O")
     gold, predicted = (list(np.maximum(rows, outside)) for rows in (labels, predictions))
-    info = Info(tags, pieces=[[1] * len(row) for row in gold])
     metric = METRICS["piece_tag_micro_f1"]
     assert metric.counts is not None
-    both, in_gold, in_predicted = metric.counts(gold, predicted, info).sum(0)
-    return {"token_f1": metric.score(gold, predicted, info), "token_precision_as_published": both / in_gold,
-            "token_recall_as_published": both / in_predicted}
+    each = word_tags(predicted, [range(len(row)) for row in gold], [len(row) for row in gold], outside)  # one piece a word
+    return {f"token_{name}": value for name, value in published_names(metric.counts(gold, each, Info(tags)).sum(0)).items()}

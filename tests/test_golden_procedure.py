@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from kdbench.method import Batch, Objective, Term
 from kdbench.methods.doktra import DoKTra
 from kdbench.methods.dsg_kd import DsgKD
 from kdbench.methods.ve_kd import VeKD, fine_tuning, pretraining
+from kdbench.metrics import METRICS, Info, published_names, word_tags
 from kdbench.options import build
 
 FOLDER = Path(os.environ.get("KDBENCH_GOLDEN_PROCEDURE") or Path(__file__).parent / "golden_procedure")
@@ -109,6 +111,27 @@ def test_early_stopping(case):
     for keep in ("f1", "brier", "loss"):
         found["last_epoch"], found[f"kept_{keep}"] = epochs(case, keep)
     assert found == case["expected"]
+
+
+# ---- word pieces -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("piece_f1"))
+def test_f1_of_word_pieces(case):
+    """As a training scores them: the tags of tokens, [CLS] and [SEP] among them, read as those of words and their pieces."""
+    words = [word for row in case["rows"] for word in row]
+    labels = ["O", *sorted({tag for word in words for tag in (word["tag"], *word["predicted"])} - {"O"})]
+    gold, tags, ids = [], [], []
+    for row in case["rows"]:
+        gold.append(np.array([labels.index(word["tag"]) for word in row]))
+        assert all(len(word["predicted"]) == word["pieces"] for word in row)
+        special = len(labels) - 1  # an entity tag where no word is
+        tags.append(np.array([special, *(labels.index(tag) for word in row for tag in word["predicted"]), special]))
+        ids.append([-1, *(number for number, word in enumerate(row) for _ in word["predicted"]), -1])
+    metric, info = METRICS["piece_tag_micro_f1"], Info(tuple(labels))
+    predicted = word_tags(tags, ids, [len(row) for row in gold], 0)
+    assert metric.score(gold, predicted, info) == pytest.approx(case["expected"]["f1"], abs=1e-6)
+    assert published_names(metric.counts(gold, predicted, info).sum(0)) == pytest.approx(case["expected"], abs=1e-6)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -350,6 +350,31 @@ def test_a_teacher_that_is_not_read_is_not_trained(lab, chosen, trained):
     assert any(stage["role"] == "teacher" for stage in made.stages) is trained
 
 
+def test_word_pieces_are_scored_by_their_own_predictions(lab):
+    """F1 of the tokens inside words, each against its word's tag; most differ from the first of their word."""
+    longer = [dataclasses.replace(e, words=tuple(word + 2 * word[1:] for word in e.words)) for e in DATA.test]  # several pieces each
+    data = dataclasses.replace(DATA, test=tuple(longer))
+    made = lab(task=dataclasses.replace(TASK, metrics=("piece_tag_micro_f1",)), data=data, max_length=8)
+    model = made.student()
+    with torch.no_grad():
+        model.module.classifier.weight.normal_()  # an untrained model that says something else at every token
+    scores, predictions = made.score(model, "test")
+    corpus, right, gold, predicted, apart = made.corpus(model, data.test, 8), 0, 0, 0, 0
+    for number, example in enumerate(data.test):
+        batch = corpus.batch([number])
+        with torch.no_grad():
+            tags = model.module.eval()(**batch.inputs).logits[0].argmax(-1).tolist()
+        first = {}
+        for tag, word in zip(tags, corpus.word_ids[number], strict=True):
+            if word >= 0:
+                expected = example.label[word]
+                right, gold, predicted = right + (tag == expected != 0), gold + (expected != 0), predicted + (tag != 0)
+                apart += first.setdefault(word, tag) != tag
+        assert predictions[number].tolist() == [first.get(word, 0) for word in range(len(example.words))]
+    assert scores.all["piece_tag_micro_f1"] == pytest.approx(2 * right / (gold + predicted))
+    assert apart > 5 and any(len(p) == 0 for row in predictions.pieces for p in row)  # and some words are cut off
+
+
 def test_published_protocol_reaches_the_training(lab, monkeypatch):
     made, trained = lab(), {}
 
