@@ -18,8 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
 from kdbench.batching import pad_stack
 from kdbench.errors import Skip
@@ -27,6 +25,7 @@ from kdbench.gelu_head import with_gelu_head
 from kdbench.lab import Lab
 from kdbench.losses import Supervised, supervised
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import Aligner, Alignment
 from kdbench.models import Model, Role, seeded
 from kdbench.options import build
@@ -102,27 +101,6 @@ def layer_pairs(teacher: int, student: int) -> list[tuple[int, int]]:
     return [(round(i * teacher / pairs), round(i * student / pairs)) for i in range(1, pairs + 1)]
 
 
-def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                          scaling: float | None = None, dropout: float = 0.0, **_: Any) -> tuple[Tensor, Tensor]:
-    """Eager attention that hands out its scores (before the softmax) where others hand out probabilities."""
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    attention = F.dropout(scores.softmax(-1), dropout, module.training)
-    return (attention @ value).transpose(1, 2).contiguous(), scores
-
-
-SCORES = "eager_with_scores"
-AttentionInterface.register(SCORES, attention_with_scores)
-AttentionMaskInterface.register(SCORES, eager_mask)
-
-
-def use_scores(module: nn.Module, _: Any = None) -> None:
-    """Let `module` hand out scores from now on (the loop and the signals set plain eager attention); also as a hook."""
-    if module.base_model.config._attn_implementation != SCORES:
-        module.base_model.set_attn_implementation(SCORES)
-
-
 # ---- the method ------------------------------------------------------------------------------------------------------
 
 
@@ -143,9 +121,9 @@ class Options:
     attn_columns: str = option("valid", "what a row's sum is divided by: the columns its text has, or the length limit",
                                choices=("valid", "max_length"), published="max_length", source="code")
     attn_kind: str = option("probs", "attention probabilities, or the scores before the softmax (a word's column is then "
-                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT")
+                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT", why="ours")
     head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
-                       choices=("gelu", "own"), source="code")
+                       choices=("gelu", "own"), source="code", why="ours")
     base_recipe: str = option("same", "mode=base: head, rates and warm-up of mlkd, or as published: the student's own head, a "
                               "tenth of the encoder's rate, ten times the head's, warm-up 0.15",
                               choices=("same", "published"), published="published", source="code")
@@ -156,7 +134,7 @@ class Options:
     warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
     warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
                               "rounded down", choices=("shifted", "int"), published="int", source="code", why="protocol")
-    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
+    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
                            minimum=1, source="code")
     ties_improve: bool = option(False, "a value equal to the best one is a new best, and its weights are kept", published=True,
@@ -280,7 +258,7 @@ class DsgKD(Method):
     """Pull the student, at the code-switched words, towards a frozen domain model while it learns the task."""
 
     name = "dsg_kd"
-    version = 1
+    version = 2
     title = "DSG-KD: Knowledge Distillation from Domain-Specific to General Language Models"
     citation = "Cho, Jeon, Lee, Lee, Kim 2024, IEEE Access, arXiv 2409.14904; MLKD in earlier versions of its repository"
     equations = """
@@ -302,6 +280,8 @@ class DsgKD(Method):
          "whole test set, and seeds are trainings. Each of the three epochs is kept by `keep`"),
         ("dev and test cut to 75 % as train is, by a check that was left in", "a score on a part of test compares with no other"),
         ("a batch without a code-switched word ends the program", "here its two losses are 0, and such batches are counted"),
+        ("dev loss as the mean over batches of their means, in random order", "here it is the mean over texts, whatever the batch"),
+        ("Python's own random numbers, which no seed sets", "a run here can be repeated"),
     )
 
     def models(self, lab: Lab) -> tuple[Model, Model]:

@@ -57,14 +57,16 @@ def test_published_divides_by_1000_and_the_nominal_batch_and_corrected_by_dimens
     assert float(loss_of(transfer(rows=4)(student, batch), batch.counts)) == pytest.approx(total / 6 / 3)
 
 
-@pytest.mark.parametrize(("variant", "learned", "shape"), [("corrected", True, (8, 6)), ("published", False, (6, 8))])
-def test_the_connector_is_learned_on_the_student_or_frozen_on_the_teacher(variant, learned, shape):
-    objective = transfer(variant, student=6, teacher=8)
+@pytest.mark.parametrize(("variant", "learned", "shape"), [("corrected", False, (6, 8)), ("learned_student", True, (8, 6)),
+                                                          ("published", False, (6, 8))])
+def test_the_connector_is_frozen_on_the_teacher_or_learned_on_the_student(variant, learned, shape):
+    variant, given = ("corrected", {"expander": variant}) if learned else (variant, {})
+    objective = transfer(variant, student=6, teacher=8, **given)
     assert isinstance(objective.expander, nn.Linear)
     assert tuple(objective.expander.weight.shape) == shape
     assert objective.expander.weight.requires_grad == learned
     assert torch.all(objective.expander.bias == 0.01)
-    again = transfer(variant, student=6, teacher=8)
+    again = transfer(variant, student=6, teacher=8, **given)
     assert torch.equal(objective.expander.weight, again.expander.weight)  # drawn from its own seed
     same = transfer(variant)
     assert isinstance(same.expander, nn.Identity)
