@@ -380,7 +380,7 @@ class NerKD(Method):
             choices=("real", "positions"), published="positions", source="code")
         layer_losses: str = option(
             "auto", "TinyBERT's losses on embedding, hidden states, attention; auto: where the student is no BiLSTM",
-            choices=("auto", "no"), source="code")
+            choices=("auto", "no"), source="auto: code; no: logits alone", why="ours")
         attention: str = option(
             "scores", "TinyBERT: what of the attention is compared, its scores before the softmax or its probabilities",
             choices=("scores", "probabilities"), published="probabilities",
