@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdbench import measure, metrics, store
 from kdbench.card import card
 from kdbench.errors import BadInput
 from kdbench.export import export, predictions
 from kdbench.folders import write_text
 from kdbench.runner import finite, load_data
-from kdbench.serving import Labels, Reading, open_artefact
+from kdbench.serving import Labels, open_artefact
 from kdbench.task import Data, Example, LoadOptions, Task
 from kdbench.task_index import TASKS
 
@@ -45,7 +43,8 @@ def task_of(record: dict[str, Any], data_dir: Path | None) -> tuple[Task, Data]:
     cell = record["cell"]
     options = tuple(sorted((k, v) for k, v in cell["task_options"].items()))
     task, data, _ = load_data(cell["task"], data_dir if record["data"]["kind"] == "real" else None, (), options)
-    if dict(data.sha256) != record["data"]["sha256"]:
+    kept = data.limited(*(cell["settings"].get(f"max_{split}_examples") for split in ("train", "dev")))
+    if record.get("content", {}).get("data", kept.digests) != kept.digests or dict(data.sha256) != record["data"]["sha256"]:
         raise BadInput(f"run {record['id']}: the data of {task.name} found now are not those it was trained on; "
                        "give their folder with --data-dir")
     return task, data
@@ -65,7 +64,7 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
         artefact = open_artefact(place, threads=threads)
         corpus = artefact.read(data.test)
         found = predictions(artefact, corpus, outside)
-        scores = metrics.evaluate(task, info(task, data, corpus), data.test, found)
+        scores = metrics.evaluate(task, metrics.info_for(task, data, "test"), data.test, found)
         timed = measure.latency(place, data.test, protocol, max_length=max_length, threads=threads)
         score = finite({"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}})
         rows.append({"name": entry["kind"], "score": score, "latency": timed, "fp32_layers": entry["fp32_layers"],
@@ -79,14 +78,6 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     for row in rows:
         write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
     return rows
-
-
-def info(task: Task, data: Data, corpus: Reading) -> metrics.Info:
-    pieces = None
-    if corpus.word_ids is not None and "piece_tag_micro_f1" in (task.metric, *task.metrics):
-        pieces = [np.bincount([i for i in ids if i >= 0], minlength=len(e.words)).tolist()
-                  for ids, e in zip(corpus.word_ids, corpus.examples, strict=True)]
-    return metrics.info_for(task, data, "test", pieces)
 
 
 def read_examples(path: Path) -> Data:
@@ -148,7 +139,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: 
     max_length = record["cell"]["settings"]["max_length"]
     corpus = artefact.read(examples)
     found = predictions(artefact, corpus, labels.index("O") if task.tagging else 0)
-    facts = info(task, Data(examples, (), examples, tuple(labels)), corpus)
+    facts = metrics.info_for(task, Data(examples, (), examples, tuple(labels)), "test")
     if artefact.labels.threshold is not None:
         facts = replace(facts, positive_rate=artefact.labels.threshold)
     scores = metrics.evaluate(task, facts, examples, found)

@@ -21,8 +21,8 @@ from kdbench.progress import say
 from kdbench.task import Data, Task
 from kdbench.task_index import TASKS
 
-PIECES = "piece_tag_micro_f1"  # counts word pieces, which only the student's tokenizer knows
-NEEDS_STUDENT = "needs the student, whose tokenizer cuts the pieces"
+PIECES = "piece_tag_micro_f1"
+NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
               zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
 
@@ -136,7 +136,13 @@ class Case:
         stored = self.arrays["test_predictions"]
         if "test_lengths" not in self.arrays:
             return stored
-        return np.split(stored, np.cumsum(self.arrays["test_lengths"])[:-1])
+        ends = np.cumsum(self.arrays["test_lengths"])[:-1]
+        words = np.split(stored, ends)
+        if "test_pieces" not in self.arrays:  # of a run before pieces were stored
+            return words
+        pieces = np.split(self.arrays["test_pieces"], np.cumsum(self.arrays["test_piece_lengths"])[:-1])
+        starts = [0, *ends.tolist()]
+        return metrics.WordTags(words, [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -179,7 +185,7 @@ class Case:
             raise Unchecked("its weights are not kept here")
         from kdbench.batching import Corpus
         from kdbench.models import Head, build, resolve
-        from kdbench.serving import Labels, open_artefact
+        from kdbench.serving import Labels
 
         found, limit = self.same, self.record["cell"]["settings"]["max_length"]
         labels, own = found.data.labels, Labels.read(folder)
@@ -189,7 +195,7 @@ class Case:
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)
             corpus = Corpus(model, found.data.test, limit, found.task.kind, len(labels))
-            members.append((open_artefact(folder / member, "torch").module, corpus))
+            members.append((model.module.eval(), corpus))
         return members
 
     def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
@@ -197,9 +203,10 @@ class Case:
         found = self.same
         asked = replace(found.task, metric=names[0], metrics=tuple(names[1:]))
         plain = metrics.info_for(asked, found.data, "test")
-        info = self.info_with_pieces() if PIECES in names else plain
         given = self.predictions if predictions is None else predictions
-        return metrics.evaluate(asked, info, found.data.test, given)
+        if PIECES in names and not isinstance(given, metrics.WordTags):
+            raise Unchecked(NO_PIECES)
+        return metrics.evaluate(asked, plain, found.data.test, given)
 
     @cached_property
     def recomputed(self) -> metrics.Scores:
@@ -209,15 +216,6 @@ class Case:
         """
         others = [name for name in self.named if name not in (self.metric, PIECES)]
         return self.scores([self.metric, *others])
-
-    def info_with_pieces(self) -> metrics.Info:
-        from kdbench.artefacts import info
-
-        asked = replace(self.same.task, metrics=(PIECES,))
-        try:
-            return info(asked, self.same.data, self.student[1])
-        except (Unchecked, BadInput):
-            raise Unchecked(NEEDS_STUDENT) from None
 
 
 def read_arrays(path: Path) -> dict[str, ndarray]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from kdbench.errors import BadInput, Broken
 from kdbench.folders import new_folder
+from kdbench.metrics import word_tags
 from kdbench.registry import unknown
 from kdbench.serving import Artefact, Labels, Text, open_artefact, open_torch, predict_logits
 
@@ -86,20 +87,13 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
 def predictions(artefact: Artefact, corpus: Corpus | Reading, outside: int = 0) -> Any:
     """Predictions of an exported student as the metrics take them; `corpus` may be what `artefact.read(examples)` gives.
 
-    Logits (N, C); regression: values (N,); tags: tag indices (W,) an example, read at each word's first token and
-    `outside` for a word that the length limit cut off.
+    Logits (N, C); regression: values (N,); tags: `metrics.WordTags`, with `outside` for a word that the length limit cut off.
     """
     logits = predict_logits(artefact, corpus.tokens, corpus.types)
     if corpus.word_ids is None:
         stacked = np.stack(logits)
         return stacked[:, 0] if artefact.labels.kind == "regression" else stacked
-    found = []
-    for example, row, words in zip(corpus.examples, logits, corpus.word_ids, strict=True):
-        tags = np.full(len(example.words), outside)
-        word, first = np.unique(words, return_index=True)
-        tags[word[word >= 0]] = row[first[word >= 0]].argmax(-1)
-        found.append(tags)
-    return found
+    return word_tags([row.argmax(-1) for row in logits], corpus.word_ids, [len(e.words) for e in corpus.examples], outside)
 
 
 def disk_megabytes(folder: str | Path) -> float:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,16 @@ class Training:
     accumulate    parts a batch is computed in, where it does not fit the memory
     lr, head_lr   peak learning rates; without head_lr one rate for everything
     warmup        share of the steps, or their number where above 1
-    select        "best": the epoch with the best dev score; "last": the last epoch
-    watch         dev measures that all have to stall for `patience` epochs to stop early ("-" before a name: lower is better)
+    warmup_rule   how the rate rises, see `learning_rate`
+    order         of the examples: "shuffled", anew in every epoch; "file"; "sampler": one permutation for all epochs, the
+                  one that torch's DistributedSampler draws while nobody calls its `set_epoch`
+    select        "best": the weights with the best dev measure; "last": those of the last epoch
+    select_by     that measure: "score" (the task's), or any other ("-" before a name: lower is better)
+    eval_steps    dev is measured after so many steps, and not at the end of epochs; weights before the first measurement
+                  are not kept
+    watch         dev measures that all have to stall for `patience` measurements to stop early ("-" as above)
+    ties_improve  a value equal to the best so far is a new best
+    stays_stalled a watched measure that has stalled once counts as stalled, whatever it does afterwards
     decay_all     weight decay on biases and norms as well
     """
 
@@ -50,19 +58,61 @@ class Training:
     weight_decay: float = 0.01
     decay_all: bool = False
     warmup: float = 0.1
+    warmup_rule: str = "shifted"  # or "int", "ceil"
     schedule: str = "linear"  # or "constant"
     clip: float = 1.0
     accumulate: int = 1
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    shuffle: bool = True
+    order: str = "shuffled"  # or "file", "sampler"
     select: str = "best"
+    select_by: str = "score"
+    eval_steps: int | None = None
     patience: int | None = None
     watch: tuple[str, ...] = ("score",)
+    ties_improve: bool = False
+    stays_stalled: bool = False
     max_length: int = 128
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The dev measures that decide something."""
+        return tuple(dict.fromkeys(("score", self.select_by, *self.watch)))
 
-STATE = ("epoch", "batch_number", "step", "history", "best", "stalled", "counted", "seconds")  # of a checkpoint, beside its tensors
+
+@dataclass
+class Selection:
+    """What dev has shown so far: by measure its best value, how many measurements ago that was, and what has stalled once."""
+
+    best: dict[str, float] = field(default_factory=dict)
+    stalled: dict[str, int] = field(default_factory=dict)
+    settled: list[str] = field(default_factory=list)
+
+    def see(self, measures: dict[str, float], training: Training) -> set[str]:
+        """Take in one measurement; returns the measures with a new best."""
+        found = set()
+        for name in training.measures:
+            value = -measures[name[1:]] if name.startswith("-") else measures[name]
+            best = self.best.get(name, -math.inf)
+            if value > best or (training.ties_improve and value == best):
+                self.best[name], self.stalled[name] = value, 0
+                found.add(name)
+                continue
+            self.stalled[name] = self.stalled.get(name, 0) + 1
+            if training.patience is not None and self.stalled[name] >= training.patience and name not in self.settled:
+                self.settled.append(name)
+        return found
+
+    def stopped(self, training: Training) -> bool:
+        """Whether every watched measure has stalled: is stalled now, or with `stays_stalled` was so once."""
+        if training.patience is None or not self.stalled:
+            return False
+        if training.stays_stalled:
+            return all(name in self.settled for name in training.watch)
+        return all(self.stalled[name] >= training.patience for name in training.watch)
+
+
+STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")  # of a checkpoint, beside its tensors
 
 
 class Trainee(nn.Module):
@@ -117,8 +167,8 @@ class Fitting:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.trainee, find_unused_parameters=True)
         self.epoch = self.batch_number = self.step = 0
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, float] = {}
-        self.stalled: dict[str, int] = {}
+        self.selection = Selection()
+        self.dev: float | None = None  # the last score of this epoch
         self.best_state: dict[str, Tensor] | None = None
         self.sums: dict[str, Tensor] = {}
         self.counted: dict[str, float] = {}
@@ -136,7 +186,8 @@ class Fitting:
         progress = Progress(self.label, total, "steps", self.step, enabled=self.accelerator.is_main_process)
         saved = begun = time.monotonic()
         before = self.seconds
-        while self.epoch < self.training.epochs and not self.stopped():
+        every = self.training.eval_steps
+        while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
             batches = self.order(self.epoch)
             self.trainee.train()
             self.objective.epoch = self.epoch
@@ -144,6 +195,8 @@ class Fitting:
                 self.one_step(batches[self.batch_number], total)
                 self.batch_number += 1
                 self.step += 1
+                if every and self.step % every == 0:
+                    self.measure()
                 progress.at(self.step, f" (epoch {self.epoch + 1}/{self.training.epochs})")
                 if self.folder and time.monotonic() - saved >= self.checkpoint_seconds:
                     self.seconds = before + time.monotonic() - begun
@@ -151,7 +204,8 @@ class Fitting:
                     saved = time.monotonic()
             self.end_epoch()
         self.seconds = before + time.monotonic() - begun
-        progress.end(f", dev {self.best['score']:.4f}" if "score" in self.best else "")
+        best = self.selection.best
+        progress.end(f", dev {best['score']:.4f}" if "score" in best else "")
         if self.training.select == "best" and self.best_state is not None:
             self.trainee.load_state_dict(self.best_state)
         self.trainee.eval()
@@ -161,10 +215,13 @@ class Fitting:
     def order(self, epoch: int) -> list[list[int]]:
         """The epoch's batches; the seed names no method, so that all methods of one seed read the same order."""
         size = self.training.batch_size
-        if self.training.shuffle:
+        if self.training.order == "shuffled":
             batches = epoch_batches(self.corpus.lengths, size, seed_for(self.seed, "order", str(epoch)), self.world)
         else:
-            batches = [list(range(i, min(i + size, len(self.corpus)))) for i in range(0, len(self.corpus), size)]
+            places = list(range(len(self.corpus)))
+            if self.training.order == "sampler":  # its seed is 0 where nothing is said, plus the epoch, which stays 0
+                places = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
+            batches = [places[i:i + size] for i in range(0, len(places), size)]
         return batches[:max(self.max_steps - epoch * len(batches), 0)] if self.max_steps else batches
 
     def one_step(self, indices: list[int], total: int) -> None:
@@ -238,27 +295,25 @@ class Fitting:
             raise Broken(f"{self.label}: loss term {bad[0]} is not finite in epoch {self.epoch + 1}; lower the learning rate "
                          f"({self.training.lr:g}) or use --precision fp32")
         entry: dict[str, Any] = {"epoch": self.epoch + 1, "terms": terms}
-        if self.evaluate is not None:
-            with self.phases("evaluation"):
-                measures = self.evaluate()
-            entry["dev"] = measures["score"]
-            for name in {"score", *self.training.watch}:
-                value = -measures[name[1:]] if name.startswith("-") else measures[name]
-                if value > self.best.get(name, -math.inf):
-                    self.best[name], self.stalled[name] = value, 0
-                    if name == "score" and self.training.select == "best":
-                        self.best_state = {k: v.detach().to("cpu", copy=True) for k, v in self.trainee.state_dict().items()}
-                else:
-                    self.stalled[name] += 1
+        if not self.training.eval_steps:
+            self.measure()
+        if self.dev is not None:
+            entry["dev"] = self.dev
         self.history.append(entry)
         dev = {f"{self.stage}/dev": entry["dev"]} if "dev" in entry else {}
         self.accelerator.log({**{f"{self.stage}/{name}": value for name, value in terms.items()}, **dev}, self.steps_before + self.step)
-        self.sums, self.counted = {}, {}
+        self.sums, self.counted, self.dev = {}, {}, None
         self.epoch, self.batch_number = self.epoch + 1, 0
 
-    def stopped(self) -> bool:
-        patience = self.training.patience
-        return patience is not None and bool(self.stalled) and all(self.stalled[name] >= patience for name in self.training.watch)
+    def measure(self) -> None:
+        """Measure dev, and keep the weights where they are the best so far."""
+        if self.evaluate is None:
+            return
+        with self.phases("evaluation"):
+            measures = self.evaluate()
+        self.dev = measures["score"]
+        if self.training.select_by in self.selection.see(measures, self.training) and self.training.select == "best":
+            self.best_state = {k: v.detach().to("cpu", copy=True) for k, v in self.trainee.state_dict().items()}
 
     # --- crash safety ---------------------------------------------------------------------------
 
@@ -275,7 +330,8 @@ class Fitting:
         save_file(self.tensors(), place / "state.safetensors")
         if self.best_state is not None:
             save_file({k: v.clone() for k, v in self.best_state.items()}, place / "best.safetensors")
-        (place / "state.json").write_text(json.dumps({name: getattr(self, name) for name in STATE}))
+        state = {name: getattr(self, name) for name in STATE}
+        (place / "state.json").write_text(json.dumps({**state, "selection": asdict(self.selection)}))
         pointer = self.folder / "latest.part"
         pointer.write_text(name)
         os.replace(pointer, self.folder / "latest")
@@ -323,6 +379,7 @@ class Fitting:
             self.best_state = load_file(place / "best.safetensors")
         for name in STATE:
             setattr(self, name, state[name])
+        self.selection = Selection(**state["selection"])
 
 
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
@@ -350,10 +407,18 @@ def groups(trainee: Trainee, training: Training) -> list[dict[str, Any]]:
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
-    """The share of the peak rate at `step`: linear warm-up, then linear decay to zero or constant."""
+    """The share of the peak rate at `step` (from 0) of `total`: linear warm-up, then linear decay to zero, or constant.
+
+    Of `warm` steps of warm-up, a share of the total or a number, the step s has
+    shifted   (s + 1) / (warm + 1): no step is lost at a rate of 0
+    int       s / warm, warm a share rounded down (DSG-KD)
+    ceil      s / warm, warm a share rounded up (LinkBERT, VE-KD); both as transformers' linear schedule does it
+    """
     warm = training.warmup if training.warmup > 1 else training.warmup * total
+    if training.warmup_rule != "shifted":
+        warm = int(warm) if training.warmup_rule == "int" else math.ceil(warm)
     if step < warm:
-        return (step + 1) / (warm + 1)
+        return (step + 1) / (warm + 1) if training.warmup_rule == "shifted" else step / warm
     if training.schedule == "constant":
         return 1.0
     return max(0.0, (total - step) / max(1.0, total - warm))

@@ -244,8 +244,8 @@ class Lab:
         if self.accelerator.is_main_process and not self.shop.fresh(partial):
             shutil.rmtree(partial, ignore_errors=True)
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
-        watch = training.watch
-        evaluate = (lambda: self.dev_measures(model, watch)) if measured else None
+        measures = training.measures
+        evaluate = (lambda: self.dev_measures(model, measures)) if measured else None
         while True:
             fitting = Fitting(
                 model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
@@ -368,7 +368,7 @@ class Lab:
         self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
 
     def predict(self, model: Model, examples: Sequence[Example], max_length: int | None = None) -> Any:
-        """Predictions as the metrics take them: logits (N, C), values (N,), or tag indices, one array an example."""
+        """Predictions as the metrics take them: logits (N, C), values (N,), or `metrics.WordTags`."""
         corpus = self.corpus(model, examples, max_length or self.settings.max_length)
         module = model.module.to(self.accelerator.device)
         was_training = module.training
@@ -388,15 +388,8 @@ class Lab:
                 if self.task.kind == "tags":
                     logits = logits.argmax(-1)
                 values = logits.float().cpu().numpy()
-                words = batch.words.cpu().numpy() if batch.words is not None else None
                 for row, i in enumerate(indices):
-                    if words is None:
-                        found[i] = values[row]
-                        continue
-                    first = words[row, :len(examples[i].words)]
-                    tags = np.full(len(first), self.data.labels.index("O"))
-                    tags[first >= 0] = values[row][first[first >= 0]]
-                    found[i] = tags
+                    found[i] = values[row]
         if world > 1:
             from accelerate.utils import gather_object
 
@@ -407,17 +400,15 @@ class Lab:
         if model.partner is not None:
             found = average(found, self.predict(model.partner, examples, max_length), self.task.kind)
         if self.task.kind == "tags":
-            return found
+            tags = [row.astype(np.int64) for row in found]
+            return metrics.word_tags(tags, corpus.word_ids or (), [len(e.words) for e in examples], self.data.labels.index("O"))
         return np.stack(found)[:, 0] if self.task.kind == "regression" else np.stack(found)
 
     def score(self, model: Model, split: str, names: Sequence[str] | None = None) -> tuple[metrics.Scores, Any]:
         """Scores and predictions of `model` on a split."""
         examples = self.data.split(split)
         predictions = self.predict(model, examples)
-        pieces = None
-        if "piece_tag_micro_f1" in (self.task.metric, *(self.task.metrics if names is None else names)):
-            pieces = word_pieces(self.corpus(model, examples, self.settings.max_length))
-        info = metrics.info_for(self.task, self.data, split, pieces)
+        info = metrics.info_for(self.task, self.data, split)
         return metrics.evaluate(self.task, info, examples, predictions, names), predictions
 
     def dev_measures(self, model: Model, watch: Sequence[str]) -> dict[str, float]:
@@ -495,13 +486,3 @@ def average(own: list[Any], other: Any, kind: str) -> list[Any]:
         return rows / rows.sum(-1, keepdims=True)
 
     return list(np.log((probabilities(own) + probabilities(other)) / 2))
-
-
-def word_pieces(corpus: Corpus) -> list[list[int]]:
-    """How many tokens each word has, 0 where the length limit cut it off."""
-    assert corpus.word_ids is not None
-    pieces = []
-    for ids, example in zip(corpus.word_ids, corpus.examples, strict=True):
-        counts = np.bincount([i for i in ids if i >= 0], minlength=len(example.words)) if ids else np.zeros(len(example.words), int)
-        pieces.append(counts.tolist())
-    return pieces

@@ -105,10 +105,22 @@ def show_method(name: str) -> str:
             lines.append(f"  {row['name']} = {value(row['default'])}{choices}")
             source = f" (source: {row['source']})" if row["source"] else ""
             lines += textwrap.wrap(f"{row['help']}{source}", 96, initial_indent="      ", subsequent_indent="      ")
-    differing = [row for row in rows if row["published"] != row["default"]]
-    lines += ["", "corrected against published (--variant)"]
-    lines += [f"  {row['name']}: {value(row['default'])} | {value(row['published'])}" for row in differing] or ["  no difference"]
-    return "\n".join(lines)
+    lines += ["", "corrected against published (--variant): the paper's intent, or the protocol of the comparison"]
+    lines += [f"  {row['name']}: {value(row['default'])} | {value(row['published'])} ({row['why']})"
+              for row in options.differing(method.Options)] or ["  no difference"]
+    lines += ["", "variants of ours: off in both"]
+    lines += [f"  {row['name']}: {value(row['default'])}; or {other(row)}" for row in options.alternatives(method.Options)] or ["  none"]
+    lines += ["", "not reproduced"]
+    for what, reason in method.not_reproduced:
+        lines += textwrap.wrap(f"{what}: {reason}", 100, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(lines if method.not_reproduced else [*lines, "  nothing"])
+
+
+def other(row: dict[str, Any]) -> str:
+    """What an option can be besides its default, in words."""
+    if row["choices"]:
+        return ", ".join(str(choice) for choice in row["choices"] if choice != row["default"])
+    return value(not row["default"]) if isinstance(row["default"], bool) else "another value"
 
 
 def folded(line: str) -> list[str]:

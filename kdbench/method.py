@@ -30,6 +30,7 @@ class Method:
     needs: ClassVar[str] = ""  # of a teacher, in words
     kinds: ClassVar[tuple[str, ...]] = ("single",)
     uses_teacher: ClassVar[bool] = True
+    not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()  # of the published code: (what, why not)
     Options: ClassVar[type]
 
     def __init__(self, options: Any):

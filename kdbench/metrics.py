@@ -7,7 +7,8 @@ Predictions, for N examples and C labels:
     single      logits (N, C)
     multi       logits (N, C), a label is predicted where its logit is above 0
     regression  values (N,)
-    tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O)
+    tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O): a `WordTags`, of
+                which `piece_tag_micro_f1` reads what was predicted at each piece of a word
 Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0, as in seqeval and LinkBERT.
 """
 
@@ -33,14 +34,40 @@ class Info:
     negative       labels that micro-F1 leaves out
     positive_rate  share of the last class in train: the threshold of the `*_at_rate` metrics
     groups         per example, the document it belongs to
-    pieces         per example, the number of word pieces of each word (only for `piece_tag_micro_f1`)
     """
 
     labels: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     positive_rate: float | None = None
     groups: tuple[str, ...] = ()
-    pieces: Sequence[Sequence[int]] | None = None
+
+
+class WordTags(list):
+    """Predicted tags: per example an array (W,), a word's tag being that of its first piece.
+
+    pieces  per example and word an array (P,), the tag of each of its word pieces; none where the limit cut the word off
+    """
+
+    def __init__(self, words: Sequence[ndarray], pieces: Sequence[Sequence[ndarray]]):
+        super().__init__(words)
+        self.pieces = pieces
+
+
+def word_tags(tags: Sequence[ndarray], word_ids: Sequence[Sequence[int]], words: Sequence[int], outside: int) -> WordTags:
+    """Predictions of tokens as those of words.
+
+    tags      per example (T,) the tag of each token; what follows the last word id is padding
+    word_ids  per example the word of each token, in their order, -1 for special tokens
+    words     per example its number of words;  outside  the tag of a word that has no token
+    """
+    found = []
+    for own, ids, count in zip(tags, word_ids, words, strict=True):
+        places = np.asarray(ids, dtype=np.int64)
+        inside = places >= 0
+        ends = np.bincount(places[inside], minlength=count).cumsum()
+        found.append(np.split(np.asarray(own)[:len(places)][inside], ends[:-1])[:count])
+    first = [np.array([piece[0] if len(piece) else outside for piece in pieces], dtype=np.int64) for pieces in found]
+    return WordTags(first, found)
 
 
 @dataclass(frozen=True)
@@ -114,8 +141,8 @@ def naive(task: Task, data: Data, split: str) -> Scores:
     labels = gold_labels(task.kind, data.train)
     if task.kind == "tags":
         outside = data.labels.index("O")
-        predicted: Any = [np.full(len(example.label), outside) for example in examples]
-        info = replace(info, pieces=[[1] * len(tags) for tags in predicted])  # no entity, so pieces do not matter
+        tags = [np.full(len(example.label), outside) for example in examples]
+        predicted: Any = WordTags(tags, [np.split(row, len(row)) if len(row) else [] for row in tags])  # one piece a word
     elif task.kind == "regression":
         predicted = np.full(len(examples), labels.mean())
     elif task.kind == "multi":
@@ -127,12 +154,12 @@ def naive(task: Task, data: Data, split: str) -> Scores:
     return evaluate(task, info, examples, predicted)
 
 
-def info_for(task: Task, data: Data, split: str, pieces: Sequence[Sequence[int]] | None = None) -> Info:
+def info_for(task: Task, data: Data, split: str) -> Info:
     """What the metrics must know to score `data.split(split)`."""
     rate = None
     if task.kind == "single" and data.train:
         rate = float(np.mean(gold_labels("single", data.train) == len(data.labels) - 1))
-    return Info(tuple(data.labels), tuple(task.negative), rate, units_of(data.split(split)), pieces)
+    return Info(tuple(data.labels), tuple(task.negative), rate, units_of(data.split(split)))
 
 
 def units_of(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -399,16 +426,28 @@ def strict_entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], 
     return span_counts(gold, predicted, info, scheme)
 
 
-def piece_tag_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
-    if info.pieces is None:
-        raise ValueError("piece_tag_micro_f1 needs the number of word pieces of each word")
+def piece_tag_counts(gold: Sequence[ndarray], predicted: WordTags, info: Info) -> ndarray:
+    """Of word pieces: right entity tags, entity tags of gold, predicted entity tags; every piece has its word's gold tag.
+
+    As in biobert-distillation (eval.py), where a piece beyond the length limit leaves gold and predictions alike.
+    """
+    if not isinstance(predicted, WordTags):
+        raise ValueError("piece_tag_micro_f1 needs the predicted tag of each word piece (WordTags)")
     outside = info.labels.index("O")
     counts = np.zeros((len(gold), 3))
-    for row, (right, given, pieces) in enumerate(zip(gold, predicted, info.pieces, strict=True)):
-        in_gold, in_predicted = right != outside, np.asarray(given) != outside
-        masks = np.stack([in_gold & (right == given), in_gold, in_predicted])
-        counts[row] = masks @ np.asarray(pieces, dtype=float)
+    for row, (right, pieces) in enumerate(zip(gold, predicted.pieces, strict=True)):
+        expected = np.repeat(right, [len(piece) for piece in pieces])
+        given = np.concatenate([*pieces, np.empty(0, dtype=np.int64)])
+        in_gold, in_predicted = expected != outside, given != outside
+        counts[row] = (in_gold & (expected == given)).sum(), in_gold.sum(), in_predicted.sum()
     return counts
+
+
+def published_names(sums: ndarray) -> dict[str, float]:
+    """F1, and the two ratios under the names that biobert-distillation gives them: it exchanges precision and recall."""
+    both, in_gold, in_predicted = sums
+    return {"f1": float(f1(sums)), "precision_as_published": float(ratio(both, in_gold)),
+            "recall_as_published": float(ratio(both, in_predicted))}
 
 
 def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:

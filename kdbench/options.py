@@ -8,6 +8,11 @@
 
 `--variant corrected` takes the defaults; `--variant published` takes `published` where one is given;
 `--set name=value` overrides either.
+
+`why` says what stands behind an option on which the two differ, or which the published code has not got:
+    intent    corrected makes a mistake of the code right, or does what the paper describes and the code does not
+    protocol  a setting of training that corrected leaves to the comparison, so that all methods have the same one
+    ours      an alternative of this project's, which neither variant takes: it is off until `--set` asks for it
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from kdbench.identity import file_digest
 from kdbench.registry import unknown
 
 VARIANTS = ("corrected", "published")
+WHY = ("intent", "protocol", "ours")
 _SAME = object()
 
 
@@ -36,10 +42,17 @@ def option(
     maximum: float | None = None,
     source: str = "",
     file: bool = False,
+    why: str = "intent",
 ) -> Any:
-    """A field of an options class. `source` says where the value comes from (paper, README, code); `file`: it names a file,
-    which is looked for before anything is trained."""
-    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source, "file": file}
+    """A field of an options class.
+
+    source  where the value comes from (paper, README, code)
+    file    it names a file, which is looked for before anything is trained
+    why     one of `WHY`; an option of ours has no published value of its own
+    """
+    if why not in WHY or (why == "ours" and published is not _SAME):
+        raise TypeError(f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
+    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source, "file": file, "why": why}
     if published is not _SAME:
         facts["published"] = published
     return dataclasses.field(default=default, metadata=facts)
@@ -135,7 +148,7 @@ def by_content(path: str | Path) -> str:
 
 
 def describe(cls: type) -> list[dict[str, Any]]:
-    """Rows for `show` and the documentation: name, default, published value, help, source."""
+    """Rows for `show` and the documentation: name, default, published value, help, source, why."""
     rows = []
     for field in dataclasses.fields(cls):
         facts = field.metadata
@@ -146,5 +159,17 @@ def describe(cls: type) -> list[dict[str, Any]]:
             "help": facts.get("help", ""),
             "choices": facts.get("choices", ()),
             "source": facts.get("source", ""),
+            "why": facts.get("why", "intent"),
         })
     return rows
+
+
+def differing(cls: type) -> list[dict[str, Any]]:
+    """The rows of `describe` on which the variants differ: corrections of mistakes first, then what the protocol decides."""
+    rows = [row for row in describe(cls) if row["published"] != row["default"]]
+    return sorted(rows, key=lambda row: WHY.index(row["why"]))
+
+
+def alternatives(cls: type) -> list[dict[str, Any]]:
+    """The rows of `describe` that are ours: what neither variant does."""
+    return [row for row in describe(cls) if row["why"] == "ours"]

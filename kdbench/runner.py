@@ -422,10 +422,14 @@ class Runner:
 
 
 def packed(predictions: Any) -> dict[str, np.ndarray]:
-    """Predictions as plain arrays: logits or values as they are, tags end to end with their lengths."""
-    if isinstance(predictions, list):
-        lengths = np.array([len(tags) for tags in predictions], dtype=np.int32)
-        return {"test_predictions": np.concatenate(predictions).astype(np.int16), "test_lengths": lengths}
+    """Predictions as plain arrays: logits or values as they are, tags end to end with their lengths, those of words and of
+    their pieces."""
+    if isinstance(predictions, metrics.WordTags):
+        words = [piece for pieces in predictions.pieces for piece in pieces]
+        return {"test_predictions": np.concatenate(predictions).astype(np.int16),
+                "test_lengths": np.array([len(tags) for tags in predictions], dtype=np.int32),
+                "test_pieces": np.concatenate(words).astype(np.int16),
+                "test_piece_lengths": np.array([len(piece) for piece in words], dtype=np.int16)}
     return {"test_predictions": predictions.astype(np.float32)}
 
 

@@ -12,7 +12,7 @@ class Adapt(Method):
     """Masked-LM training of the student on domain text, then fine-tuning."""
 
     name = "adapt"
-    version = 1
+    version = 2
     title = "Masked-LM adaptation of the student"
     citation = "Gururangan et al. 2020, Don't Stop Pretraining, ACL 2020, 740"
     equations = """

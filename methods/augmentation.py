@@ -44,22 +44,21 @@ yourself yourselves
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What to generate. Corrected: Dai and Adel's definitions and defaults; published: the notebook's."""
+    """What to generate. Corrected: what the README says, Dai and Adel's operations with p = 0.5; published: the notebook's."""
 
     augment: tuple[str, ...] = option(
         OPERATIONS, "operations, each applied to the original sentence", choices=OPERATIONS, source="README")
     copies: int = option(
         1, "copies an operation makes of each sentence (the README's tables: 1, 3, 6)", published=3, minimum=1,
-        source="corrected: Dai and Adel; published: code")
+        source="corrected: Dai and Adel; published: code", why="protocol")
     p_label_wise: float = option(
-        0.3, "probability that label-wise replacement replaces a word", published=0.5, minimum=0, maximum=1,
-        source="corrected: Dai and Adel; published: code")
+        0.5, "probability that label-wise replacement replaces a word", minimum=0, maximum=1,
+        source="README, code (Dai and Adel: 0.3)")
     p_mention: float = option(
-        0.3, "probability that a mention is replaced", published=0.5, minimum=0, maximum=1,
-        source="corrected: Dai and Adel; published: README, code")
+        0.5, "probability that a mention is replaced", minimum=0, maximum=1, source="README, code (Dai and Adel: 0.3)")
     p_shuffle: float = option(
-        0.3, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled", published=1.0,
-        minimum=0, maximum=1, source="corrected: Dai and Adel; published: code (README: 0.5)")
+        0.5, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled", published=1.0,
+        minimum=0, maximum=1, source="corrected: README; published: code (Dai and Adel: 0.3)")
     label_draw: str = option(
         "frequency", "a word is drawn by its frequency under the tag, or uniformly over the tag's distinct words",
         choices=("frequency", "uniform"), published="uniform", source="corrected: Dai and Adel; published: code")

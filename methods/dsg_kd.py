@@ -18,8 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
 from kdbench.batching import pad_stack
 from kdbench.errors import Skip
@@ -27,6 +25,7 @@ from kdbench.gelu_head import with_gelu_head
 from kdbench.lab import Lab
 from kdbench.losses import Supervised, supervised
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import Aligner, Alignment
 from kdbench.models import Model, Role, seeded
 from kdbench.options import build
@@ -102,27 +101,6 @@ def layer_pairs(teacher: int, student: int) -> list[tuple[int, int]]:
     return [(round(i * teacher / pairs), round(i * student / pairs)) for i in range(1, pairs + 1)]
 
 
-def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                          scaling: float | None = None, dropout: float = 0.0, **_: Any) -> tuple[Tensor, Tensor]:
-    """Eager attention that hands out its scores (before the softmax) where others hand out probabilities."""
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    attention = F.dropout(scores.softmax(-1), dropout, module.training)
-    return (attention @ value).transpose(1, 2).contiguous(), scores
-
-
-SCORES = "eager_with_scores"
-AttentionInterface.register(SCORES, attention_with_scores)
-AttentionMaskInterface.register(SCORES, eager_mask)
-
-
-def use_scores(module: nn.Module, _: Any = None) -> None:
-    """Let `module` hand out scores from now on (the loop and the signals set plain eager attention); also as a hook."""
-    if module.base_model.config._attn_implementation != SCORES:
-        module.base_model.set_attn_implementation(SCORES)
-
-
 # ---- the method ------------------------------------------------------------------------------------------------------
 
 
@@ -143,9 +121,9 @@ class Options:
     attn_columns: str = option("valid", "what a row's sum is divided by: the columns its text has, or the length limit",
                                choices=("valid", "max_length"), published="max_length", source="code")
     attn_kind: str = option("probs", "attention probabilities, or the scores before the softmax (a word's column is then "
-                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT")
+                            "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT", why="ours")
     head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
-                       choices=("gelu", "own"), source="code")
+                       choices=("gelu", "own"), source="code", why="ours")
     base_recipe: str = option("same", "mode=base: head, rates and warm-up of mlkd, or as published: the student's own head, a "
                               "tenth of the encoder's rate, ten times the head's, warm-up 0.15",
                               choices=("same", "published"), published="published", source="code")
@@ -154,9 +132,19 @@ class Options:
     head_lr: float = option(1e-3, "peak rate of head and projection", minimum=0,
                             source="run scripts (README and code's default: 1e-2)")
     warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
-    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
+    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
+                              "rounded down", choices=("shifted", "int"), published="int", source="code", why="protocol")
+    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
                            minimum=1, source="code")
+    ties_improve: bool = option(False, "a value equal to the best one is a new best, and its weights are kept", published=True,
+                                source="code", why="protocol")
+    stays_stalled: bool = option(False, "one of the three that was once without a new best for `patience` epochs counts as "
+                                 "stalled for good, though it may improve again", published=True, source="code: its flags are "
+                                 "never taken back")
+    keep: str = option("score", "whose best epoch is kept: that of the task's measure, F1 (at the positive rate of train), Brier "
+                       "score or loss", choices=("score", "f1", "brier", "loss"), published="f1", source="code keeps one each of "
+                       "the three, F1 first; take the others by --set keep", why="protocol")
     eval_loss_on: str = option("logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
                                choices=("logits", "probs"), published="probs", source="code")
     subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
@@ -270,7 +258,7 @@ class DsgKD(Method):
     """Pull the student, at the code-switched words, towards a frozen domain model while it learns the task."""
 
     name = "dsg_kd"
-    version = 1
+    version = 2
     title = "DSG-KD: Knowledge Distillation from Domain-Specific to General Language Models"
     citation = "Cho, Jeon, Lee, Lee, Kim 2024, IEEE Access, arXiv 2409.14904; MLKD in earlier versions of its repository"
     equations = """
@@ -286,6 +274,15 @@ class DsgKD(Method):
     needs = "a transformer encoder with its own tokenizer, not fine-tuned; student and teacher give attention"
     kinds = ("single",)
     Options = Options
+    not_reproduced = (
+        ("ten draws of 75 % of test for each of three kept checkpoints, with mean and spread",
+         "draws from one test set say nothing about other texts or another training; intervals here are bootstrapped from the "
+         "whole test set, and seeds are trainings. Each of the three epochs is kept by `keep`"),
+        ("dev and test cut to 75 % as train is, by a check that was left in", "a score on a part of test compares with no other"),
+        ("a batch without a code-switched word ends the program", "here its two losses are 0, and such batches are counted"),
+        ("dev loss as the mean over batches of their means, in random order", "here it is the mean over texts, whatever the batch"),
+        ("Python's own random numbers, which no seed sets", "a run here can be repeated"),
+    )
 
     def models(self, lab: Lab) -> tuple[Model, Model]:
         """(teacher, student) in the chosen direction."""
@@ -334,9 +331,13 @@ class DsgKD(Method):
         if unequal:
             lr, head_lr = lr / 10, head_lr * 10
         loss = "-loss" if o.eval_loss_on == "logits" else "-loss_on_probabilities"
-        watch = ("f1_at_rate", "-brier", loss) if len(lab.data.labels) == 2 else ("score", loss)
-        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "decay_all": o.decay_all,
-                "patience": o.patience, "watch": watch}
+        measures = {"score": "score", "f1": "f1_at_rate", "brier": "-brier", "loss": loss}
+        if len(lab.data.labels) != 2:  # F1 and Brier score are those of a positive class
+            measures.update(f1="score", brier="score")
+        watch = tuple(dict.fromkeys((measures["f1"], measures["brier"], loss)))
+        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "warmup_rule": o.warmup_rule,
+                "decay_all": o.decay_all, "patience": o.patience, "watch": watch, "select_by": measures[o.keep],
+                "ties_improve": o.ties_improve, "stays_stalled": o.stays_stalled}
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:

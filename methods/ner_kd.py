@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -26,10 +27,11 @@ from kdbench.bilstm import BiLSTMConfig, BiLSTMTagger
 from kdbench.errors import Skip
 from kdbench.identity import digest
 from kdbench.lab import Lab
-from kdbench.losses import aligned, at_words, task_logits
+from kdbench.losses import aligned, at_words, soft_targets, task_logits
 from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.augmentation import AugmentOptions, augmented
-from kdbench.metrics import METRICS, Info
+from kdbench.metrics import METRICS, Info, published_names, word_tags
 from kdbench.models import Model, Role, resolve, seeded
 from kdbench.options import build
 from kdbench.signals import Pool
@@ -68,6 +70,11 @@ def attention_error(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Te
     return (torch.einsum("bij,bi,bj->b", each, real, real) / real.sum(1).square()).sum()
 
 
+def without_padding(scores: Tensor) -> Tensor:
+    """Attention scores with 0 where the mask has put its large negative number, as in TinyBERT's code."""
+    return scores.masked_fill(scores <= -100, 0)
+
+
 def layer_pairs(teacher: int, student: int, rule: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """(teacher layer, student layer) for hidden states (0 is the embedding's output) and for attention (from 1).
 
@@ -94,7 +101,7 @@ def teacher_pool(kinds: Sequence[str], hidden: Sequence[int], attention: Sequenc
 
     padded_logits     (T, C), padding of the batch included, as the published loss averages over it
     layer_states      (P, T, H), or (P, W, H) with unit "words": the first token of each, with words_read (W,)
-    layer_attentions  (P, A, T, T)
+    layer_attentions  (P, A, T, T), probabilities or scores, as the teacher gives them
     """
     def pool(outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         signals: dict[str, list[Tensor]] = {}
@@ -108,7 +115,8 @@ def teacher_pool(kinds: Sequence[str], hidden: Sequence[int], attention: Sequenc
                 signals["words_read"] = list((batch.words >= 0).float())
             signals["layer_states"] = list(torch.stack(layers, 1))
         if "layer_attentions" in kinds:
-            signals["layer_attentions"] = list(torch.stack([outputs.attentions[layer - 1] for layer in attention], 1))
+            layers = [outputs.attentions[layer - 1] for layer in attention]
+            signals["layer_attentions"] = list(without_padding(torch.stack(layers, 1)))
         return signals
 
     return pool
@@ -168,6 +176,8 @@ class Distillation(Objective):
             batch.counts["words_compared"] = float(read.sum())
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        if self.attentions and self.o["attention"] == "scores":
+            use_scores(student)
         outputs = self.outputs(student, batch)
         soft = 1 - self.o["alpha"] if "hard" in self.terms else 1.0
         found: dict[str, Term] = {}
@@ -191,11 +201,15 @@ class Distillation(Objective):
         return Term(total, "words", weight)
 
     def logits(self, outputs: Any, batch: Batch, weight: float) -> Term:
+        mask: Tensor | None
         if self.o["level"] == "words":
-            total = squared_error(task_logits(outputs, batch), batch.signals["logits"], aligned(batch))
-            return Term(total, "aligned", weight)
-        student, teacher = shortest(outputs.logits, batch.signals["padded_logits"], 1)
-        mask, per = self.mask(batch, student.shape[1])
+            student, teacher, mask, per = task_logits(outputs, batch), batch.signals["logits"], aligned(batch), "aligned"
+        else:
+            student, teacher = shortest(outputs.logits, batch.signals["padded_logits"], 1)
+            mask, per = self.mask(batch, student.shape[1])
+        if self.o["soft_loss"] == "cross_entropy":
+            each = soft_targets(student, teacher, 1.0, "tags")
+            return Term(each.sum() if mask is None else (each * mask).sum(), per, weight)
         return Term(squared_error(student, teacher, mask), per, weight)
 
     def hidden(self, states: Sequence[Tensor], batch: Batch, weight: float) -> dict[str, Term]:
@@ -220,7 +234,7 @@ class Distillation(Objective):
     def attention(self, attentions: Sequence[Tensor], batch: Batch, weight: float) -> Term:
         total = torch.zeros(())
         for (_, layer), target in zip(self.attention_pairs, batch.signals["layer_attentions"].unbind(1), strict=True):
-            own, target = shortest(*shortest(attentions[layer - 1], target, 2), 3)
+            own, target = shortest(*shortest(without_padding(attentions[layer - 1]), target, 2), 3)
             total = total + attention_error(own, target, self.mask(batch, own.shape[2])[0])
         return Term(total, "examples", weight)
 
@@ -299,23 +313,33 @@ class NerKD(Method):
     """Fine-tuned tagger -> augmented sentences -> BiLSTM or TinyBERT on the teacher's logits (and layers)."""
 
     name = "ner_kd"
-    version = 1
+    version = 2
     title = "BioBERT distillation: BC2GM tagging with BiLSTM and TinyBERT"
     citation = ("biobert-distillation (dsashulya, 2021; no paper); TinyBERT: Jiao et al. 2020, arXiv 1909.10351; "
                 "augmentation: Dai and Adel 2020, arXiv 2010.11683")
     equations = """
     CE_ls   = -sum_c q_c log p_c,  q = 1 - 0.1 for the label, 0.1 / (C - 1) for each other tag; mean over words
     L_logit = mean over words and tags of (z_T - z_S)^2
+    L_soft  = mean over words of KL(softmax(z_T) || softmax(z_S)), whose gradient is that of the soft cross-entropy
     BiLSTM:    L = alpha * CE_ls + (1 - alpha) * L_logit
     TinyBERT:  L_layers = MSE(E_T, W_e E_S) + sum over pairs MSE(H_T, W_h H_S) + sum over pairs MSE(A_T, A_S)
+               A: attention scores before the softmax; for a student without attention, or of another tokenizer, left out
                student layer m learns from teacher layer round(m * L_T / L_S): 3m for 12 and 4
-               stages=two:    L_layers first, then alpha * CE_ls + (1 - alpha) * L_logit
-               stages=joint:  alpha * CE_ls + (1 - alpha) * (L_logit + L_layers)
-    published: means over all positions of the batch, padding included; pairs (1,0) (4,1) (7,2) (10,3), where 0 is
-               the embedding's output, and attention of the layers 1, 4, 7, 10"""
+               stages=two:    L_layers first, then alpha * CE_ls + (1 - alpha) * L_soft
+               stages=joint:  alpha * CE_ls + (1 - alpha) * (L_soft + L_layers)
+    published: L_logit for L_soft, attention probabilities for scores; means over all positions of the batch, padding
+               included; pairs (1,0) (4,1) (7,2) (10,3), where 0 is the embedding's output, and attention of the layers
+               1, 4, 7, 10"""
     needs = ("any tagger; the layers' losses want a transformer student. With another tokenizer than the student's it "
              "teaches logits and hidden states at each word's first token, and no attention")
     kinds = ("tags",)
+    not_reproduced = (
+        ("nine tags: also PAD, START, END and UNK, of which [CLS] and [SEP] are labelled START and END",
+         "no score reads them, and a teacher with tags of its own could teach no other method of the table"),
+        ("the untrained student is measured too, and kept where it is the best", "it never is"),
+        ("models that are drawn before the seed is set", "a run here can be repeated"),
+        ("its teacher, which no released code trains", "the teacher here is fine-tuned by the protocol"),
+    )
 
     @dataclass(frozen=True)
     class Options(AugmentOptions):
@@ -344,18 +368,27 @@ class NerKD(Method):
             True, "no: the labels of the augmented sentences, without the teacher", source="README's first table")
         alpha: float = option(
             0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
-            source="published: code; corrected: to be searched in 0, 0.5, 1")
+            source="published: code, whose labels no command of the README lets in; corrected: both terms of its loss, the weight "
+            "to be searched in 0, 0.5, 1")
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
         level: str = option(
             "words", "logits and labels at each word's first token, or at all tokens, each with its word's tag (for "
-            "models with one tokenizer)", choices=("words", "tokens"), published="tokens", source="code")
+            "models with one tokenizer)", choices=("words", "tokens"), published="tokens", source="code", why="protocol")
         mse_over: str = option(
             "real", "squared errors: means over real tokens, or over all positions of the batch, padding included",
             choices=("real", "positions"), published="positions", source="code")
         layer_losses: str = option(
             "auto", "TinyBERT's losses on embedding, hidden states, attention; auto: where the student is no BiLSTM",
-            choices=("auto", "no"), source="code")
+            choices=("auto", "no"), source="auto: code; no: logits alone", why="ours")
+        attention: str = option(
+            "scores", "TinyBERT: what of the attention is compared, its scores before the softmax or its probabilities",
+            choices=("scores", "probabilities"), published="probabilities",
+            source="published: code; corrected: TinyBERT, section 3.1")
+        soft_loss: str = option(
+            "auto", "the teacher's tags: cross-entropy with its distribution, or squared error of the logits; auto: squared error "
+            "for a BiLSTM, else cross-entropy", choices=("auto", "cross_entropy", "squared_error"), published="squared_error",
+            source="published: code; corrected: TinyBERT, section 3.1, at its temperature 1")
         layer_map: str = option(
             "uniform", "layers that are paired: 3m and m where there are 12 and 4; or 1, 4, 7, 10 and 0, 1, 2, 3",
             choices=("uniform", "off_by_one"), published="off_by_one",
@@ -370,13 +403,22 @@ class NerKD(Method):
             None, "epochs over the augmented sentences (default: half of --epochs, as these are several times as many; "
             "without copies all of them)", minimum=1, source="README: 30 to 50; the default is ours")
         lr: float | None = option(
-            None, "student's learning rate (default: the protocol's)", minimum=0, published=1e-3, source="README")
+            None, "student's learning rate (default: the protocol's)", minimum=0, published=1e-3, source="README",
+            why="protocol")
         weight_decay: float | None = option(
-            None, "student's weight decay (default: the protocol's)", minimum=0, published=0.01, source="README")
-        decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code")
+            None, "student's weight decay (default: the protocol's)", minimum=0, published=0.01, source="README",
+            why="protocol")
+        decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
+        eps: float = option(1e-8, "AdamW's epsilon", minimum=0, published=1e-6, source="code: transformers' AdamW", why="protocol")
+        eval_steps: int | None = option(
+            None, "the student is measured on dev after so many steps (default: after each epoch), and the best one kept",
+            minimum=1, published=50, source="README (code's default: 5)", why="protocol")
+        select_by: str = option(
+            "score", "by what the student is kept: the task's measure, or F1 over word pieces",
+            choices=("score", "piece_tag_micro_f1"), published="piece_tag_micro_f1", source="code", why="protocol")
         schedule: str = option(
             "linear", "learning rate: warm-up and linear decay, or constant", choices=("linear", "constant"),
-            published="constant", source="code")
+            published="constant", source="code", why="protocol")
         shuffle: bool = option(
             True, "shuffle the sentences; otherwise copies stay beside their original", published=False,
             source="code")
@@ -401,14 +443,17 @@ class NerKD(Method):
             return lab.train(student, labels_only, stage="augmented", examples=examples, **self.training(epochs=self.epochs(lab)))
 
         def distil(student: Model, terms: Sequence[str], stage: str, **training: Any) -> Model:
-            configs = teacher.module.config, student.module.config
+            configs, giver = (teacher.module.config, student.module.config), teacher
             objective = Distillation(
-                o, terms, depths=(configs[0].num_hidden_layers, configs[1].num_hidden_layers),
+                self.losses(student), terms, depths=(configs[0].num_hidden_layers, configs[1].num_hidden_layers),
                 widths=(configs[0].hidden_size, configs[1].hidden_size), unit="tokens" if same else "words",
                 seed=lab.seed_for("projections"))
             everything = (*examples, *lab.unlabelled)
             pool = None if objective.kinds == ("logits",) else objective.pool()
-            signals = lab.signals(teacher, objective.kinds, examples=everything, pool=pool, live=pool is not None,
+            if objective.attentions and o.attention == "scores":  # of a copy: the teacher's other signals are those of all methods
+                giver = replace(teacher, module=copy.deepcopy(teacher.module))
+                giver.module.register_forward_pre_hook(use_scores)
+            signals = lab.signals(giver, objective.kinds, examples=everything, pool=pool, live=pool is not None,
                                   hidden_states=objective.hidden_states, attentions=objective.attentions)
             return lab.train(student, objective, stage=stage, examples=everything, signals=signals,
                              **self.training(**training))
@@ -429,6 +474,10 @@ class NerKD(Method):
         if self.options.level == "tokens" and not same:
             raise Skip("level=tokens compares token by token, but these models have two tokenizers; use level=words")
         bilstm = isinstance(student.module.config, BiLSTMConfig)
+        if self.options.attention == "scores" and self.options.distillation and "attention" in self.layers(student, same):
+            for model in (teacher, student):
+                if not model.module.base_model._can_set_attn_implementation():
+                    raise Skip(f"{model.name} does not hand out attention scores; use attention=probabilities")
         if bilstm and self.options.embedding == "bert" and teacher.module.config.model_type != "bert":
             raise Skip("embedding=bert copies a BERT's embedding layer, and the teacher is "
                        f"{teacher.module.config.model_type}; use embedding=trained")
@@ -438,6 +487,13 @@ class NerKD(Method):
         changes = {"num_hidden_layers": o.layers, "embedding": o.embedding, "embedding_size": o.embedding_size,
                    "hidden_size": o.hidden, "classifier_size": o.head, "dropout": o.dropout, "packed": o.packed}
         return shaped(student, changes, teacher, seed)
+
+    def losses(self, student: Model) -> Options:
+        """The options with what `auto` means for this student."""
+        if self.options.soft_loss != "auto":
+            return self.options
+        bilstm = isinstance(student.module.config, BiLSTMConfig)
+        return replace(self.options, soft_loss="squared_error" if bilstm else "cross_entropy")
 
     def layers(self, student: Model, same: bool) -> tuple[str, ...]:
         """TinyBERT's terms: none for a student without attention, hidden states alone where the tokenizers differ."""
@@ -456,7 +512,10 @@ class NerKD(Method):
         if o.schedule == "constant":
             given |= {"schedule": "constant", "warmup": 0.0}
         chosen = {name: value for name, value in given.items() if value is not None}
-        return {**chosen, "decay_all": o.decay_all, "shuffle": o.shuffle, **more}
+        if o.eval_steps:
+            chosen |= {"eval_steps": o.eval_steps, "select": "best"}
+        return {**chosen, "select_by": o.select_by, "eps": o.eps, "decay_all": o.decay_all,
+                "order": "shuffled" if o.shuffle else "file", **more}
 
 
 # ---- golden numbers --------------------------------------------------------------------------------------------------
@@ -501,9 +560,7 @@ def token_scores(labels: list[list[int]], predictions: list[list[int]]) -> dict[
     tags = ("PAD", "START", "END", "UNK", "O", "B", "I", "E", "S")
     outside = tags.index("O")
     gold, predicted = (list(np.maximum(rows, outside)) for rows in (labels, predictions))
-    info = Info(tags, pieces=[[1] * len(row) for row in gold])
     metric = METRICS["piece_tag_micro_f1"]
     assert metric.counts is not None
-    both, in_gold, in_predicted = metric.counts(gold, predicted, info).sum(0)
-    return {"token_f1": metric.score(gold, predicted, info), "token_precision_as_published": both / in_gold,
-            "token_recall_as_published": both / in_predicted}
+    each = word_tags(predicted, [range(len(row)) for row in gold], [len(row) for row in gold], outside)  # one piece a word
+    return {f"token_{name}": value for name, value in published_names(metric.counts(gold, each, Info(tags)).sum(0)).items()}

@@ -109,7 +109,8 @@ class Masking:
     """Which tokens are targets, and what the two models see in their place.
 
     old_share  of the old tokens that are targets;  new_share  of the new ones
-    mix        of the targets: shown as [MASK], as a random old token, as they are
+    mix        of the old targets: shown as [MASK], as a random old token, as they are; a new one is always [MASK], so that
+               both models read one input
     boundary   ids from here on are new: the teacher, which has no row for them, always sees [MASK] there
     """
 
@@ -125,7 +126,7 @@ class Masking:
         new = ids >= self.boundary
         draw = rng.random((3, len(ids)))
         target = (draw[0] < np.where(new, self.new_share, self.old_share)) & ~np.isin(ids, self.special)
-        hidden = target & (draw[1] < self.mix[0])
+        hidden = target & (new | (draw[1] < self.mix[0]))
         swapped = target & ~hidden & (draw[1] < self.mix[0] + self.mix[1])
         student = np.where(hidden, self.mask_id, ids)
         student = np.where(swapped, (draw[2] * self.boundary).astype(ids.dtype), student)
@@ -242,25 +243,31 @@ class Stage:
     new_tokens: int = option(29_725, "entries trained on the corpus, at most", minimum=0, source="vocab.txt; how they were "
                              "chosen is not said: WordPiece training is our reading")
     min_frequency: int = option(10, "occurrences that a merge needs to become an entry", minimum=1, source="ours")
-    embedding_init: str = option("mean", "a new entry's embedding: mean of its old pieces', or random",
-                                 choices=("mean", "random"), published="random", source="code: random")
-    student_init: str = option("weights", "the student's other weights: as it comes, or random", choices=("weights", "random"),
-                               published="random", source="code and checkpoint")
+    embedding_init: str = option("random", "a new entry's embedding: random, or mean of its old pieces'",
+                                 choices=("random", "mean"), source="code", why="ours")
+    student_init: str = option("weights", "the student's other weights: as it comes (the README's option), or random",
+                               choices=("weights", "random"), published="random", source="code and checkpoint", why="protocol")
     mask_share: float = option(0.15, "old tokens that are targets", minimum=0, maximum=1, source="code")
-    new_token_mask: float = option(0.15, "new tokens that are targets; the teacher sees [MASK] at all of them", minimum=0,
-                                   maximum=1, published=1.0, source="code: all, so that the student never reads one")
-    mlm_mix: str = option("80/10/10", "per cent of the targets shown as [MASK] / as a random token / as they are",
+    new_token_mask: float = option(1.0, "new tokens that are targets, and so [MASK] to both models; the others the student reads, and "
+                                   "the teacher sees [MASK] there too", minimum=0, maximum=1,
+                                   source="code: all, so that both read one input", why="ours")
+    mlm_mix: str = option("80/10/10", "per cent of the old targets shown as [MASK] / as a random token / as they are",
                           choices=("80/10/10", "100/0/0"), published="100/0/0", source="code; its docstring: 80/10/10")
+    unk_targets: bool = option(True, "[UNK] can be a target like any old token", source="code", why="ours")
     pretrain_epochs: int = option(5, "epochs on the corpus", minimum=1, source="README and checkpoint")
     pretrain_batch: int = option(32, "sequences a step", minimum=1, source="checkpoint: 32 x 8 GPUs x 50 accumulated, made for "
                                  "a corpus of millions of lines")
     pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
     pretrain_warmup: float = option(0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
-    pretrain_length: int | None = option(None, "tokens a sequence is cut at (default: --max-length)", minimum=4,
-                                         source="code: 512")
-    reshuffle: bool = option(True, "a new order every epoch, or the corpus's own", published=False, source="code")
+    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0, in both stages: (s + 1) / (w + 1), or "
+                              "s / w with w rounded up", choices=("shifted", "ceil"), published="ceil", source="code; LinkBERT's "
+                              "scripts for the fine-tuning", why="protocol")
+    pretrain_length: int | None = option(None, "tokens a sequence is cut at (default: --max-length)", minimum=4, published=512,
+                                         source="code", why="protocol")
+    reshuffle: bool = option(True, "a new order every epoch, or one random permutation for all, that of torch's "
+                             "DistributedSampler", published=False, source="code: never calls the sampler's set_epoch")
     select: str | None = option(None, "epoch of the fine-tuning that is kept (default: the protocol's)",
-                                choices=("best", "last"), published="last", source="README: no selection")
+                                choices=("best", "last"), published="last", source="README: no selection", why="protocol")
 
 
 @dataclass(frozen=True)
@@ -273,7 +280,7 @@ class Options(Stage):
     tolerance: float = option(0.5, "what each loss may be without being a loss", minimum=0, source="README and checkpoint")
     tolerance_on: str = option("weighted", "the tolerance is taken off the weighted loss, so that it is tolerance / weight on "
                                "the loss itself (KL 0.25, cosine 0.1, MSE 0.5), or off the loss", choices=("weighted", "raw"),
-                               source="code")
+                               source="code", why="ours")
     projection: str = option("trainable", "map of a student's hidden states to another width", choices=("trainable", "frozen"),
                              published="frozen", source="code: not given to the optimiser")
 
@@ -282,7 +289,7 @@ class VeKD(Method):
     """Expand the vocabulary, distil by masked language modelling on domain text, fine-tune."""
 
     name = "ve_kd"
-    version = 1
+    version = 2
     title = "VE-KD: Vocabulary-Expansion Knowledge-Distillation for Training Smaller Domain-Specific Language Models"
     citation = "Gao, Yamasaki, Imoto 2024, Findings of EMNLP 2024, 884"
     equations = """
@@ -296,6 +303,16 @@ class VeKD(Method):
     needs = "an encoder with a masked-LM head and a WordPiece vocabulary, not fine-tuned"
     kinds = ("single", "multi", "regression", "tags")
     Options = Options
+    not_reproduced = (
+        ("accumulation as the mean of the parts' means", "parts are a matter of memory here (`--accumulate`) and change no "
+         "result but the tolerance, which acts on each part as published: a loss is the mean over the whole batch"),
+        ("accumulation that begins anew in every epoch and leaves parts over, and a decay over one step more than are made",
+         "every part is used in the step that it belongs to"),
+        ("sinusoidal positions, which are not trained (the README's configurations)",
+         "the released checkpoint has trained ones; the students here are that one's"),
+        ("fp16 in the fine-tuning", "precision is the protocol's: bf16 where the machine has it, or fp32"),
+        ("how the new tokens were chosen", "nothing says it: WordPiece training on the corpus is our reading"),
+    )
 
     def check(self, lab: Lab) -> None:
         check(lab)
@@ -334,20 +351,29 @@ def pretrain(lab: Lab, o: Stage, kd: Options | None = None) -> Model:
     student = expanded(lab, o, base, examples)
     boundary, seed = base.module.config.vocab_size, lab.seed_for("masked LM")
     mix = tuple(int(part) / 100 for part in o.mlm_mix.split("/"))
-    masking = Masking(base.tokenizer.mask_token_id, tuple(base.tokenizer.all_special_ids), boundary, o.mask_share,
-                      o.new_token_mask, mix)
+    never = {*base.tokenizer.all_special_ids} - ({base.tokenizer.unk_token_id} if o.unk_targets else set())
+    masking = Masking(base.tokenizer.mask_token_id, tuple(sorted(never)), boundary, o.mask_share, o.new_token_mask, mix)
     objective = VocabularyKD(masking, seed)
     if kd:
         with seeded(lab.seed_for("projection")):
             objective.follow(base, kd, student.module.config.hidden_size)
     length = min(o.pretrain_length or lab.settings.max_length, position_limit(base.module))
-    return lab.train(
-        student, objective, stage="domain text", examples=examples, epochs=o.pretrain_epochs, batch_size=o.pretrain_batch,
-        lr=o.pretrain_lr, warmup=o.pretrain_warmup, max_length=length, shuffle=o.reshuffle, select="last", **ADAM)
+    return lab.train(student, objective, stage="domain text", examples=examples, **{**pretraining(o), "max_length": length})
 
 
 # the published optimiser; weight decay 0 is its default
 ADAM: dict[str, Any] = {"weight_decay": 0.0, "clip": 5.0, "betas": (0.9, 0.98), "eps": 1e-6}
+
+
+def pretraining(o: Stage) -> dict[str, Any]:
+    """Stage one as fields of `Training`, without the length, which depends on the model."""
+    return {"epochs": o.pretrain_epochs, "batch_size": o.pretrain_batch, "lr": o.pretrain_lr, "warmup": o.pretrain_warmup,
+            "warmup_rule": o.warmup_rule, "order": "shuffled" if o.reshuffle else "sampler", "select": "last", **ADAM}
+
+
+def fine_tuning(o: Stage) -> dict[str, Any]:
+    """What stage two has of its own, as fields of `Training`."""
+    return {"warmup_rule": o.warmup_rule, **({"select": o.select} if o.select else {})}
 
 
 def expanded(lab: Lab, o: Stage, base: Model, examples: Sequence[Example]) -> Model:
@@ -372,7 +398,7 @@ def finetuned(lab: Lab, o: Stage, pretrained: Model) -> Model:
     """Stage two: the encoder of stage one under the task's head, fine-tuned."""
     source = Source(lab.student_source.name, folder=lab.shop.stage(pretrained.key))
     student = build(source, lab.head, seed=lab.seed_for("init", source.name), texts=lab.texts)
-    return lab.finetune(replace(student, lr=pretrained.lr), **({"select": o.select} if o.select else {}))
+    return lab.finetune(replace(student, lr=pretrained.lr), **fine_tuning(o))
 
 
 def golden(case: dict[str, Any]) -> dict[str, float]:

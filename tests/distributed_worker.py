@@ -1,4 +1,8 @@
-"""Trains methods on slices of their look-alikes and writes the loss of every step; run by torchrun or alone."""
+"""Trains methods on slices of their look-alikes; run by torchrun or alone.
+
+Writes `losses.json`, the loss of every step, and `classifier.json`, what became of the classifier in each epoch of DoKTra's
+transfer: [its optimiser's tensors, whether it is bit by bit what it was before].
+"""
 
 import json
 import sys
@@ -21,9 +25,21 @@ STEPS = 20
 
 
 class Watched(Fitting):
-    """Keeps each step's loss over all processes."""
+    """Keeps each step's loss over all processes, and what the epochs of a transfer do to the classifier."""
 
     losses: list[float] = []
+    classifier: list[tuple[int, bool]] = []
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.head = {name: p for name, p in self.trainee.named_parameters() if name.startswith("student.classifier.")}
+        self.initial = {name: p.detach().clone() for name, p in self.head.items()}
+
+    def end_epoch(self):
+        super().end_epoch()
+        if self.stage == "transfer":
+            kept = sum(len(self.optimizer.state[p]) for p in self.head.values() if p in self.optimizer.state)
+            Watched.classifier.append((kept, all(torch.equal(p, self.initial[name]) for name, p in self.head.items())))
 
     def one_step(self, indices, total):
         before, counted = {k: v.clone() for k, v in self.sums.items()}, dict(self.counted)
@@ -60,6 +76,7 @@ def main(asked: dict[str, tuple[str, dict]], out: Path) -> None:
             found[method] = f"{type(error).__name__}: {error}"
     if Accelerator(cpu=True).is_main_process:
         (out / "losses.json").write_text(json.dumps(found))
+        (out / "classifier.json").write_text(json.dumps(Watched.classifier))
 
 
 if __name__ == "__main__":

@@ -37,12 +37,17 @@ def finished(process: subprocess.Popen) -> str:
 
 
 @pytest.fixture(scope="module")
-def losses(tmp_path_factory) -> dict[int, dict[str, list[float]]]:
-    """The losses of every method, by the number of processes; all methods in one launch."""
+def folders(tmp_path_factory) -> dict[int, Path]:
+    """What the worker wrote of every method, by the number of processes; all methods in one launch."""
     asked = {name: GIVEN.get(name, (TASK[METHODS.entry(name).kinds[0]], {})) for name in METHODS.names()}
     folders = {count: tmp_path_factory.mktemp(f"processes{count}") for count in (1, 2)}
     for process in [launch(count, str(WORKER), json.dumps(asked), str(folder)) for count, folder in folders.items()]:
         finished(process)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def losses(folders) -> dict[int, dict[str, list[float]]]:
     return {count: json.loads((folder / "losses.json").read_text()) for count, folder in folders.items()}
 
 
@@ -51,6 +56,15 @@ def test_two_processes_train_as_one(method, losses):
     one, two = losses[1][method], losses[2][method]
     assert isinstance(one, list) and len(one) == len(two) == 20, (one, two)
     assert two == pytest.approx(one, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_doktra_leaves_the_classifier_alone_in_the_boundary_phase(processes, folders):
+    """8 epochs, of which 6 transfer boundaries (gamma 0.8): no moments, no weight decay; from then on it is trained."""
+    epochs = json.loads((folders[processes] / "classifier.json").read_text())
+    assert len(epochs) == 8
+    assert epochs[:6] == [[0, True]] * 6
+    assert all(kept > 0 and not unchanged for kept, unchanged in epochs[6:])
 
 
 @pytest.mark.slow

@@ -57,14 +57,16 @@ def test_published_divides_by_1000_and_the_nominal_batch_and_corrected_by_dimens
     assert float(loss_of(transfer(rows=4)(student, batch), batch.counts)) == pytest.approx(total / 6 / 3)
 
 
-@pytest.mark.parametrize(("variant", "learned", "shape"), [("corrected", True, (8, 6)), ("published", False, (6, 8))])
-def test_the_connector_is_learned_on_the_student_or_frozen_on_the_teacher(variant, learned, shape):
-    objective = transfer(variant, student=6, teacher=8)
+@pytest.mark.parametrize(("variant", "learned", "shape"), [("corrected", False, (6, 8)), ("learned_student", True, (8, 6)),
+                                                          ("published", False, (6, 8))])
+def test_the_connector_is_frozen_on_the_teacher_or_learned_on_the_student(variant, learned, shape):
+    variant, given = ("corrected", {"expander": variant}) if learned else (variant, {})
+    objective = transfer(variant, student=6, teacher=8, **given)
     assert isinstance(objective.expander, nn.Linear)
     assert tuple(objective.expander.weight.shape) == shape
     assert objective.expander.weight.requires_grad == learned
     assert torch.all(objective.expander.bias == 0.01)
-    again = transfer(variant, student=6, teacher=8)
+    again = transfer(variant, student=6, teacher=8, **given)
     assert torch.equal(objective.expander.weight, again.expander.weight)  # drawn from its own seed
     same = transfer(variant)
     assert isinstance(same.expander, nn.Identity)
@@ -77,6 +79,19 @@ def test_the_loss_switches_after_gamma_of_the_epochs():
     assert "activation_boundary" in objective(student, batch)
     objective.epoch = 3
     assert set(objective(student, batch)) == {"cross_entropy", "entropy"}
+
+
+@pytest.mark.parametrize(("kind", "trained"), [("abd", False), ("kld", True)])
+def test_before_the_switch_the_classifier_has_a_gradient_only_where_its_logits_are_followed(kind, trained):
+    """None, not zeros: Adam would count steps on zeros, and decay the weights."""
+    model = build(resolve("tiny:bert"), Head("single", ("no", "yes")), seed=0, texts=lambda: ["a drug binds", "a gene"] * 5)
+    batch = Corpus(model, [Example("0", text="a drug binds", label=0)], 32, "single", 2).batch([0])
+    width = model.module.config.hidden_size
+    batch.signals = {"cls": torch.randn(1, width), "logits": torch.randn(1, 2)}
+    objective = transfer(student=width, teacher=width, rows=1, transfer=kind)
+    loss_of(objective(model.module, batch), batch.counts).backward()
+    assert all((p.grad is not None) == trained for p in model.module.classifier.parameters())
+    assert all(p.grad is not None for p in model.module.bert.embeddings.word_embeddings.parameters())
 
 
 def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():

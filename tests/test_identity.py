@@ -346,8 +346,9 @@ OBJECTIVES_CHANGED = {
 }
 TRAININGS_CHANGED = {
     "epochs": 2, "batch_size": 4, "lr": 1e-4, "head_lr": 1e-3, "weight_decay": 0.1, "decay_all": True, "warmup": 0.2,
-    "schedule": "constant", "clip": 2.0, "accumulate": 2, "betas": (0.8, 0.9), "eps": 1e-6, "shuffle": False, "select": "best",
-    "patience": 2, "watch": ("score", "-loss"), "max_length": 64,
+    "schedule": "constant", "clip": 2.0, "accumulate": 2, "betas": (0.8, 0.9), "eps": 1e-6, "order": "file", "select": "best",
+    "patience": 2, "watch": ("score", "-loss"), "max_length": 64, "warmup_rule": "ceil", "select_by": "-loss", "eval_steps": 5,
+    "ties_improve": True, "stays_stalled": True,
 }
 
 

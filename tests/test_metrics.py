@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdbench.errors import BadInput
-from kdbench.metrics import METRICS, Info, evaluate, gold_labels, info_for, naive
+from kdbench.metrics import METRICS, Info, WordTags, evaluate, gold_labels, info_for, naive, word_tags
 from kdbench.task import Data, Example, Task
 
 RNG = np.random.default_rng
@@ -39,6 +39,12 @@ def near(rng, tags, labels, noise):
     return [np.where(rng.random(len(t)) < noise, rng.integers(0, len(labels), size=len(t)), t) for t in tags]
 
 
+def of_pieces(rng, tags):
+    """Predicted word tags with one to four pieces a word, of which the first has the word's tag."""
+    pieces = [[np.concatenate([[tag], rng.integers(0, len(IOBES), size=rng.integers(0, 4))]) for tag in row] for row in tags]
+    return WordTags(tags, pieces)
+
+
 # ---- every metric ----------------------------------------------------------------------------------------------------
 
 
@@ -49,8 +55,7 @@ def sample(kind, rng):
     info = Info(labels, ("0",), 0.4, groups)
     if kind == "tags":
         gold = random_tags(rng, IOBES)
-        pieces = [rng.integers(1, 5, size=len(tags)) for tags in gold]
-        return gold, near(rng, gold, IOBES, 0.3), Info(IOBES, (), None, groups[: len(gold)], pieces)
+        return gold, of_pieces(rng, near(rng, gold, IOBES, 0.3)), Info(IOBES, (), None, groups[: len(gold)])
     if kind == "regression":
         return rng.normal(size=n), rng.normal(size=n), info
     if kind == "multi":
@@ -280,13 +285,22 @@ def test_word_macro_f1_equals_scikit_learn_over_words():
             assert score("word_macro_f1", gold, predicted, labels=labels) == pytest.approx(expected)
 
 
-def test_a_word_counts_once_per_piece():
-    gold, predicted = [np.array([1, 2, 0, 1])], [np.array([1, 0, 1, 1])]
-    # pieces: the first word has 3, so TP = 3 + 1, gold = 3 + 2 + 1, predicted = 3 + 4 + 1
-    value = score("piece_tag_micro_f1", gold, predicted, labels=GENE, pieces=[[3, 2, 4, 1]])
-    assert value == pytest.approx(8 / 14)
-    with pytest.raises(ValueError, match="word pieces"):
-        score("piece_tag_micro_f1", gold, predicted, labels=GENE)
+def test_every_piece_of_a_word_counts_by_its_own_prediction():
+    gold = [np.array([1, 2, 0, 1])]
+    # words 0 0 0 | 1 1 | 2 2 | 3 between [CLS] and [SEP], then padding; the last word is beyond the limit
+    tags, ids = [np.array([2, 1, 1, 0, 0, 2, 0, 1, 2, 1])], [[-1, 0, 0, 0, 1, 1, 2, 2, -1]]
+    predicted = word_tags(tags, ids, [4], 0)
+    assert [row.tolist() for row in predicted] == [[1, 0, 0, 0]]
+    assert [piece.tolist() for piece in predicted.pieces[0]] == [[1, 1, 0], [0, 2], [0, 1], []]
+    # right: two of the first word's pieces and one of the second's; gold 3 + 2; predicted 2 + 1 + 1
+    assert score("piece_tag_micro_f1", gold, predicted, labels=GENE) == pytest.approx(2 * 3 / (5 + 4))
+    with pytest.raises(ValueError, match="each word piece"):
+        score("piece_tag_micro_f1", gold, list(predicted), labels=GENE)
+
+
+def test_a_sentence_without_words_has_no_pieces():
+    predicted = word_tags([np.array([1, 1])], [[-1, -1]], [0], 0)
+    assert [row.tolist() for row in predicted] == [[]] and predicted.pieces == [[]]
 
 
 @pytest.mark.parametrize("gold, given, pieces, expected", [
@@ -297,7 +311,8 @@ def test_piece_tags_equal_the_published_code(gold, given, pieces, expected):
     """Figures of biobert-distillation's evaluation, in which tags from 5 on are entity tags and 4 is O."""
     labels = ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
     gold, given = ([np.array([int(tag) - 4 for tag in row]) for row in rows] for rows in (gold, given))
-    value = score("piece_tag_micro_f1", gold, given, labels=labels, pieces=[[1] * n for n in pieces])
+    given = word_tags(given, [range(n) for n in pieces], pieces, 0)
+    value = score("piece_tag_micro_f1", gold, given, labels=labels)
     assert value == pytest.approx(expected, abs=1e-6)
 
 

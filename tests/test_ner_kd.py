@@ -5,6 +5,7 @@ import math
 import random
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from kdbench.bilstm import BiLSTMTagger
 from kdbench.errors import Skip
 from kdbench.lab import Lab, Workshop
 from kdbench.method import Batch, loss_of
+from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.ner_kd import (
     Distillation,
     NerKD,
@@ -29,6 +31,7 @@ from kdbench.methods.ner_kd import (
 from kdbench.models import resolve
 from kdbench.options import build
 from kdbench.runner import Request, plan, run
+from kdbench.signals import builtin_pool
 from kdbench.spec import Settings
 from kdbench.tables import build as table
 from kdbench.task import Data, Example, Task
@@ -111,10 +114,13 @@ def batch_of(objective, teacher, width=8):
     batch = Batch({"input_ids": ids, "attention_mask": mask}, labels=labels, words=words, extra={"word_ids": word_ids},
                   counts={"examples": 2.0, "tokens": 13.0, "positions": 2.0 * width, "words": 6.0, "aligned": 6.0},
                   examples=[SimpleNamespace(words=range(4)), SimpleNamespace(words=range(2))])
+    if objective.o["attention"] == "scores":
+        use_scores(teacher)
     with torch.no_grad():
         outputs = teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
     pooled = objective.pool()(outputs, batch)
-    if "logits" in pooled:
+    if "logits" in objective.kinds:
+        pooled |= builtin_pool(("logits",), True)(outputs, batch)
         pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
         batch.signals["logits_known"] = words >= 0
     batch.signals |= {kind: torch.stack(rows).float() for kind, rows in pooled.items()}
@@ -297,7 +303,37 @@ def test_tinybert_learns_attention_too(lab):
     train = made.train
     made.train = lambda model, objective, **more: objectives.append(objective) or train(model, objective, **more)
     NerKD(options(augment="", intermediate_epochs=1)).fit(made)
-    assert ["attentions" in each.kinds for each in objectives if isinstance(each, Distillation)] == [True, False]
+    assert ["layer_attentions" in each.kinds for each in objectives if isinstance(each, Distillation)] == [True, False]
+
+
+@pytest.mark.parametrize(("given", "scores"), [({}, True), ({"attention": "probabilities"}, False)])
+def test_tinybert_compares_attention_before_the_softmax(lab, given, scores):
+    taught, made = [], lab()
+    signals = made.signals
+    made.signals = lambda teacher, kinds, **more: taught.append((kinds, signals(teacher, kinds, **more))) or taught[-1][1]
+    NerKD(options(augment="", **given)).fit(made)
+    kinds, live = taught[0]
+    assert "layer_attentions" in kinds
+    found = live.teacher(live.teacher.corpus(DATA.train[:1]), [0])["layer_attentions"][0]
+    assert (found.min() < 0) == scores and np.allclose(found.sum(-1), 1, atol=1e-3) == (not scores)
+    assert "layer_attentions" not in taught[1][0]
+
+
+@pytest.mark.parametrize(("variant", "student", "expected"), [
+    ("corrected", "tiny:bert", "cross_entropy"), ("corrected", "bilstm", "squared_error"), ("published", "tiny:bert", "squared_error")])
+def test_a_bilstm_learns_logits_and_a_transformer_their_distribution(lab, variant, student, expected):
+    assert NerKD(options(variant)).losses(lab().model(resolve(student))).soft_loss == expected
+
+
+def test_the_soft_cross_entropy_is_that_of_its_formula_up_to_the_teachers_entropy():
+    teacher, student = bert(3), bert(2)
+    objective = objective_for(options(soft_loss="cross_entropy"), teacher, student, ("logits",))
+    batch = batch_of(objective, teacher)
+    with torch.no_grad():
+        p, own = batch.signals["logits"].softmax(-1), student(**batch.inputs).logits
+        rows = [(0, 0, 1), (0, 1, 2), (0, 2, 4), (0, 3, 6), (1, 0, 1), (1, 1, 3)]  # text, word, its first token
+        each = [-(p[b, w] * (own[b, t].log_softmax(-1) - p[b, w].log())).sum() for b, w, t in rows]
+        assert loss_of(objective(student, batch), batch.counts).item() == pytest.approx(sum(each).item() / 6, rel=1e-4)
 
 
 def test_projections_are_trained_and_saved(lab, tmp_path):
@@ -350,6 +386,31 @@ def test_a_teacher_that_is_not_read_is_not_trained(lab, chosen, trained):
     assert any(stage["role"] == "teacher" for stage in made.stages) is trained
 
 
+def test_word_pieces_are_scored_by_their_own_predictions(lab):
+    """F1 of the tokens inside words, each against its word's tag; most differ from the first of their word."""
+    longer = [dataclasses.replace(e, words=tuple(word + 2 * word[1:] for word in e.words)) for e in DATA.test]  # several pieces each
+    data = dataclasses.replace(DATA, test=tuple(longer))
+    made = lab(task=dataclasses.replace(TASK, metrics=("piece_tag_micro_f1",)), data=data, max_length=8)
+    model = made.student()
+    with torch.no_grad():
+        model.module.classifier.weight.normal_()  # an untrained model that says something else at every token
+    scores, predictions = made.score(model, "test")
+    corpus, right, gold, predicted, apart = made.corpus(model, data.test, 8), 0, 0, 0, 0
+    for number, example in enumerate(data.test):
+        batch = corpus.batch([number])
+        with torch.no_grad():
+            tags = model.module.eval()(**batch.inputs).logits[0].argmax(-1).tolist()
+        first = {}
+        for tag, word in zip(tags, corpus.word_ids[number], strict=True):
+            if word >= 0:
+                expected = example.label[word]
+                right, gold, predicted = right + (tag == expected != 0), gold + (expected != 0), predicted + (tag != 0)
+                apart += first.setdefault(word, tag) != tag
+        assert predictions[number].tolist() == [first.get(word, 0) for word in range(len(example.words))]
+    assert scores.all["piece_tag_micro_f1"] == pytest.approx(2 * right / (gold + predicted))
+    assert apart > 5 and any(len(p) == 0 for row in predictions.pieces for p in row)  # and some words are cut off
+
+
 def test_published_protocol_reaches_the_training(lab, monkeypatch):
     made, trained = lab(), {}
 
@@ -360,11 +421,12 @@ def test_published_protocol_reaches_the_training(lab, monkeypatch):
     monkeypatch.setattr(made, "train", train)
     NerKD(options("published")).fit(made)
     given = trained["distillation"]
-    expected = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "shuffle": False,
-                "decay_all": True}
+    expected = {"lr": 1e-3, "weight_decay": 0.01, "schedule": "constant", "warmup": 0.0, "order": "file",
+                "decay_all": True, "eps": 1e-6, "eval_steps": 50, "select": "best", "select_by": "piece_tag_micro_f1"}
     assert {name: given[name] for name in expected} == expected
     NerKD(options()).fit(made)
-    assert not {"lr", "weight_decay", "schedule", "warmup"} & set(trained["distillation"])
+    assert not {"lr", "weight_decay", "schedule", "warmup", "eval_steps", "select"} & set(trained["distillation"])
+    assert trained["distillation"]["eps"] == 1e-8 and trained["distillation"]["select_by"] == "score"
 
 
 def test_bert_embedding_is_copied_from_the_fine_tuned_teacher(lab):

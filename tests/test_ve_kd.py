@@ -170,8 +170,8 @@ def test_a_student_of_another_vocabulary_keeps_the_rows_of_common_entries():
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 
-def masked(variant, ids, count=4000, boundary=100):
-    o = options(variant)
+def masked(variant, ids, count=4000, boundary=100, **given):
+    o = options(variant, **given)
     mix = tuple(int(part) / 100 for part in o.mlm_mix.split("/"))
     masking = Masking(4, (0, 1, 2, 3, 4), boundary, o.mask_share, o.new_token_mask, mix)
     rng = np.random.default_rng(0)
@@ -187,16 +187,29 @@ def test_published_masks_hide_every_new_token_from_both():
     assert (student[:, [0, 4]] == [2, 3]).all() and (targets[:, [0, 4]] == -100).all()
 
 
-def test_corrected_masks_let_the_student_read_new_tokens_and_never_the_teacher():
-    student, teacher, targets = masked("corrected", [2, 50, 120, 60, 3])
+@pytest.mark.parametrize(("share", "rate"), [({}, 1.0), ({"new_token_mask": 0.15}, 0.15)])
+def test_corrected_masks_give_both_models_one_input_unless_the_student_is_to_read_new_tokens(share, rate):
+    student, teacher, targets = masked("corrected", [2, 50, 120, 60, 3], **share)
     assert (teacher[:, 2] == 4).all() and (teacher < 100).all()
+    assert np.array_equal(student, teacher) == (rate == 1)
     assert np.array_equal(student[:, [0, 1, 3, 4]], teacher[:, [0, 1, 3, 4]])
-    for place, own in ((1, 50), (2, 120)):
-        chosen = targets[:, place] != -100
-        assert chosen.mean() == pytest.approx(0.15, abs=0.02)
-        shown = student[chosen, place]
-        assert (shown == 4).mean() == pytest.approx(0.8, abs=0.06) and (shown == own).mean() == pytest.approx(0.1, abs=0.05)
-        assert (student[~chosen, place] == own).all()
+    old, new = (targets[:, place] != -100 for place in (1, 2))
+    assert old.mean() == pytest.approx(0.15, abs=0.02) and new.mean() == pytest.approx(rate, abs=0.02)
+    assert (student[new, 2] == 4).all() and (student[~new, 2] == 120).all()
+    shown = student[old, 1]
+    assert (shown == 4).mean() == pytest.approx(0.8, abs=0.06) and (shown == 50).mean() == pytest.approx(0.1, abs=0.05)
+    assert (student[~old, 1] == 50).all()
+
+
+@pytest.mark.parametrize("unk", [True, False])
+def test_an_unknown_token_is_a_target_like_any_other_unless_it_is_said(unk, tmp_path):
+    lab, seen = lab_for(tmp_path), []
+    train = lab.train
+    lab.train = lambda model, objective, **more: seen.append(objective.masking.special) or train(model, objective, **more)
+    ve_kd.VeKD(options(**QUICK, unk_targets=unk)).pretrain(lab)
+    tokenizer = lab.teacher(MLM).tokenizer
+    assert (tokenizer.unk_token_id in seen[0]) == (not unk)
+    assert {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id} <= set(seen[0])
 
 
 def test_a_mask_depends_on_seed_epoch_and_text_alone():

@@ -1,0 +1,61 @@
+"""What the variants are said to be: every difference in a list, and nothing of ours in what `corrected` computes."""
+
+import dataclasses
+
+import pytest
+
+from kdbench import options, variants
+from kdbench.listing import show_method
+from kdbench.options import option
+from kdbench.registry import METHODS
+
+LISTS = ("### Intent", "### Variants of ours", "### Not reproduced")
+PUBLISHED = ("doktra", "dsg_kd", "ve_kd", "ner_kd")
+
+
+def section(name):
+    return variants.section(name)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_method_has_three_lists_and_none_is_empty(name):
+    page = section(name)
+    places = [page.index(each) for each in LISTS]
+    assert places == sorted(places) and "None." not in page
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_option_on_which_the_variants_differ_stands_on_the_page(name):
+    method = METHODS.get(name)
+    page, shown = section(name), show_method(name)
+    for field in dataclasses.fields(method.Options):
+        facts = field.metadata
+        differs = facts.get("published", field.default) != field.default
+        assert (f"| `{field.name}` |" in page) == (differs or facts["why"] == "ours"), field.name
+    for what, reason in method.not_reproduced:
+        assert what in page and reason in page and what.split(",")[0] in " ".join(shown.split())
+
+
+def test_an_alternative_of_ours_is_in_neither_variant():
+    with pytest.raises(TypeError, match="ours"):
+        option(1.0, "a weight", published=2.0, why="ours")
+    for name in METHODS.names():
+        cls = METHODS.get(name).Options
+        assert all(row["default"] == row["published"] for row in options.alternatives(cls))
+        assert {row["why"] for row in options.differing(cls)} <= {"intent", "protocol"}
+
+
+@pytest.mark.parametrize("name, option_name, value", [
+    ("doktra", "expander", "frozen_teacher"), ("doktra", "temperature", 1.0), ("ve_kd", "new_token_mask", 1.0),
+    ("ve_kd", "embedding_init", "random"), ("ve_kd", "unk_targets", True), ("ner_kd", "p_label_wise", 0.5),
+    ("ner_kd", "p_mention", 0.5), ("ner_kd", "p_shuffle", 0.5), ("ner_kd", "attention", "scores"), ("ner_kd", "soft_loss", "auto")])
+def test_corrected_is_the_intent_and_no_more(name, option_name, value):
+    assert getattr(options.build(METHODS.get(name).Options, "corrected", {}, name), option_name) == value
+
+
+@pytest.mark.parametrize("name, words", [
+    ("doktra", ("warmup", "final separator")), ("dsg_kd", ("warmup_rule", "ties_improve", "stays_stalled", "keep", "ten draws")),
+    ("ve_kd", ("warmup_rule", "reshuffle", "pretrain_length", "unk_targets", "accumulation", "sinusoidal", "fp16")),
+    ("ner_kd", ("eps", "eval_steps", "select_by", "decay_all", "nine tags"))])
+def test_nothing_that_was_found_is_missing(name, words):
+    assert [word for word in words if word not in section(name)] == []
