@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent
 KEPT = ROOT / "code.json"
 
 # Raise a number when a change to its files changes what they compute.
-VERSIONS = {"training": 1, "scoring": 2}
+VERSIONS = {"training": 1, "scoring": 1}
 CORE = {
     "training": ("losses", "objective", "mlm", "batching", "textfile", "fit", "signals", "lab", "cpu", "identity",
                  "models", "bilstm", "gelu_head", "vocabulary", "zoo"),

@@ -94,7 +94,8 @@ def named(name: str) -> Column:
         raise BadInput(unknown("column", name, known))
     if of_teacher:
         return Column(name, f"kept {split} {metric}", f"share of the teacher's {metric} on {split}", show.percent, share=(split, metric))
-    return Column(name, f"{split} {metric}", f"{metric} on the {split} split", show.points, path("score", "all", split, metric))
+    return Column(name, f"{split} {metric}", f"{metric} on the {split} split", show.points,
+                  lambda row, seed: row.scores(split, metric).get(seed))
 
 
 def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:

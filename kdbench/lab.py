@@ -107,29 +107,30 @@ class Lab:
         """The teacher as it comes, with a fresh head for the task (or `head`)."""
         if self.teacher_source is None:
             raise Skip("this method needs a teacher; name one with --teacher")
-        return replace(self.model(self.teacher_source, head), role=Role.TEACHER)
+        return self.model(self.teacher_source, head, Role.TEACHER)
 
     def student(self, head: Head | None = None) -> Model:
         """The student as it comes, with a fresh head for the task (or `head`)."""
         return self.model(self.student_source, head)
 
-    def model(self, source: Source, head: Head | None = None) -> Model:
-        head = head or self.head
-        if (source, head) not in self._built:
-            self._built[source, head] = self._build(source, head)
-        model = self._built[source, head]
+    def model(self, source: Source, head: Head | None = None, role: Role = Role.STUDENT) -> Model:
+        """A fresh copy of what `source` names. What it takes to make it (masked-LM steps of a tiny teacher) is `role`'s cost."""
+        key = source, head or self.head, role
+        if key not in self._built:
+            self._built[key] = replace(self._build(*key), role=role)
+        model = self._built[key]
         return replace(model, module=copy.deepcopy(model.module))
 
-    def _build(self, source: Source, head: Head) -> Model:
+    def _build(self, source: Source, head: Head, role: Role) -> Model:
         seed = seed_for(self.seed, "init", source.name)
         if source.cut:
             base = source.base or self.teacher_source
             if base is None:
                 raise Skip(f"{source.name} is cut from the teacher; name one with --teacher")
-            return cut(self.model(base, head), source.cut)
+            return cut(self.model(base, head, role), source.cut)
         encoder = tokenizer = None
         if source.recipe and source.recipe.steps:
-            encoder = self._pretrained(source)
+            encoder = self._pretrained(source, role)
         if source.recipe and source.recipe.reads_teachers_pieces:
             tokenizer = self.teacher().tokenizer
         return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer, encoder=encoder)
@@ -139,14 +140,14 @@ class Lab:
         train = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip() for e in self.data.train]
         return [*train, *self.data.domain_text]
 
-    def _pretrained(self, source: Source) -> Path:
+    def _pretrained(self, source: Source, role: Role) -> Path:
         """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all seeds, like a published one."""
         assert source.recipe is not None
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()
         batch = 32
         epochs = max(1, round(source.recipe.steps * batch / len(texts)))
-        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0)
+        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
         return self.shop.stage(self.stages[-1]["key"])
 
     def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None, **training: Any) -> Model:
@@ -164,7 +165,7 @@ class Lab:
         s = self.settings
         rate = s.teacher_lr if model.role is Role.TEACHER and s.teacher_lr is not None else s.lr
         return Training(epochs=s.epochs, batch_size=s.batch_size, lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
-                        warmup=s.warmup, accumulate=s.accumulate, select=s.select, max_length=s.max_length)
+                        warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate, select=s.select, max_length=s.max_length)
 
     def finetune(self, model: Model, stage: str = "fine-tuning", role: Role | None = None, **training: Any) -> Model:
         """`model` after plain supervised training; as it is where it came with the task's head. `role` as in `train`."""

@@ -495,7 +495,7 @@ METRICS: dict[str, Metric] = {
         Metric("entity_f1_strict", "micro-averaged F1 over entities of all types, exact spans, seqeval's strict mode "
                "(IOB2, or IOBES where the tags have E or S)", TAGS, strict_entity_counts, f1),
         Metric("piece_tag_micro_f1", "micro-averaged F1 over the tags of word pieces, not over entities; O ignored",
-               TAGS, piece_tag_counts, f1),
+               TAGS, piece_tag_counts, f1, version=2),
         Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS, word_counts, macro),
         Metric("f1_at_rate", f"F1 {AT_RATE}", SINGLE, at_rate_counts, f1),
         Metric("accuracy_at_rate", f"accuracy {AT_RATE}", SINGLE, at_rate_counts, column(3, 4)),

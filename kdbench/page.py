@@ -13,6 +13,7 @@ from kdbench.columns import COLUMNS, named
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
 from kdbench.render import STRONG
+from kdbench.rows import unmarked
 from kdbench.tables import Table, matrix
 
 FIGURE = re.compile(r"\{([^{}\n]*\|[^{}]*)\}")
@@ -36,14 +37,15 @@ def filled(text: str, where: str, table_of: Callable[[str], Table], study: str |
 
 
 def cell(table: Table, method: str, student: str, column: str) -> str:
-    """The text of one cell; the column is called as in the table or by its name in `--columns`."""
+    """The text of one cell; the column is called as in the table or by its name in `--columns`, the row as in the table, with or
+    without the mark of an earlier version."""
     title = named(column).title if column in COLUMNS or ":" in column else column
     found, rows = [], []
     for section in table.sections:
         head, lines = matrix(section, table.columns)
         for line in (dict(zip(head, line, strict=True)) for line in lines):
             rows.append(f"{line['method']} | {line['student']}")
-            if (line["method"], line["student"]) == (method, student):
+            if method in (line["method"], unmarked(line["method"])) and line["student"] == student:
                 if title not in line:
                     raise BadInput(unknown("column", column, head))
                 found.append(line[title].removeprefix(STRONG))

@@ -14,11 +14,11 @@ from kdbench.metrics import METRICS
 from kdbench.registry import Registry
 
 
-def load_plugin(path: str | Path) -> None:
+def load_plugin(path: str | Path) -> str:
     """Import a file that registers methods, tasks or models.
 
-    Its hash is taken before it runs, so that what it trains is known by the code that really ran. A file is known by
-    its whole path: two plugins may have one name.
+    Returns the name of its module. Its hash is taken before it runs, so that what it trains is known by the
+    code that really ran. A file is known by its whole path: two plugins may have one name.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,7 +30,7 @@ def load_plugin(path: str | Path) -> None:
     if name in sys.modules:
         if sys.modules[name].__dict__["__kdbench_source__"] != source:
             raise BadInput(f"plugin {path}: it, or a file that it imports, changed after it was loaded; start anew")
-        return
+        return name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadInput(f"plugin {path}: not a Python file; give one that ends with .py")
@@ -50,6 +50,7 @@ def load_plugin(path: str | Path) -> None:
         del sys.modules[name]
         raise BadInput(f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its method, or add an Entry "
                        "to TASKS or MODELS")
+    return name
 
 
 def registered() -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 
 from kdbench import code
 from kdbench.errors import BadInput
+from kdbench.metrics import METRICS
 from kdbench.render import Value
 
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
@@ -73,7 +75,13 @@ class Row:
         return as_text([self.cell, self.content])
 
     def scores(self, split: str = "test", metric: str | None = None) -> dict[int, float]:
-        """By seed, the main score on `split` or that of `metric`, where there is one."""
+        """By seed, the main score on `split` or that of `metric`, where there is one.
+
+        None of a metric that means something else today: an earlier version's figures do not stand beside its name.
+        """
+        made = (self.content.get("code") or {}).get("metrics") or {}
+        if metric in METRICS and made.get(metric, METRICS[metric].version) != METRICS[metric].version:
+            return {}
         path = ("score", split) if metric is None else ("score", "all", split, metric)
         found = {seed: at(view, *path) for seed, view in self.views.items()}
         return {seed: score for seed, score in sorted(found.items()) if score is not None}
@@ -287,8 +295,10 @@ def names(rows: list[Row], chosen: Sequence[Name] = ()) -> list[str]:
             raise BadInput(f"names: {fitting[0].text!r} and {fitting[1].text!r} fit one row ({difference(row, rows)}); say more options")
         if fitting and len({as_text(asked(other)) for other in alike(row, rows) if fitting[0].fits(other)}) > 1:
             raise BadInput(f"names: {fitting[0].text!r} fits several rows of {row.student} ({difference(row, rows)}); say more options")
-        within = ", ".join(filter(None, (fitting[0].text if fitting else difference(row, rows), *made_by(row, rows))))
-        found.append((f"{called(row)} [{within}]" if within else called(row)) + (f": {row.part}" if row.part else ""))
+        within = ", ".join(filter(None, (fitting[0].text if fitting else difference(row, rows), *told_apart(row, rows))))
+        name = f"{called(row)} [{within}]" if within else called(row)
+        mark = f" ({', '.join(old)})" if (old := old_versions(row)) else ""
+        found.append(f"{name}{mark}" + (f": {row.part}" if row.part else ""))
     return found
 
 
@@ -317,15 +327,20 @@ def difference(row: Row, rows: Sequence[Row]) -> str:
     return ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
 
 
-def made_by(row: Row, rows: Sequence[Row]) -> list[str]:
-    """In words, of which row with the same name and options this is: an earlier version's, or one of edited code; where several
-    are there, with which weights, on which device."""
-    said = old_versions(row)
+def unmarked(name: str) -> str:
+    """A row's name without the mark of an earlier version or of edited code."""
+    return re.sub(r" \((?:version|edited code) [^)]*\)", "", name)
+
+
+def told_apart(row: Row, rows: Sequence[Row]) -> list[str]:
+    """Of rows with one name and the same options: with which weights, on which device, by which code."""
+    said = []
     others = [other for other in alike(row, rows) if other is not row and asked(other) == asked(row)]
-    for what, shown in (("student", "student"), ("teacher", "teacher"), ("device", "on"), ("code", "code"), ("unlabelled", "texts")):
+    for what, shown in (("student", "student"), ("teacher", "teacher"), ("device", "on"), ("unlabelled", "texts"), ("code", "code")):
+        if what == "code":  # versions have a mark of their own
+            others = [] if old_versions(row) else [other for other in others if not old_versions(other)]
         mine = row.content.get(what)
-        beside = [other for other in others if not old_versions(other)] if what == "code" else others
-        if not (what == "code" and said) and any(other.content.get(what) != mine for other in beside):
+        if any(other.content.get(what) != mine for other in others):
             value = mine if what == "device" else hashlib.sha256(as_text(mine).encode()).hexdigest()[:6]
             said.append(f"{shown} {value}")
     return said

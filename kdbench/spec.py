@@ -18,7 +18,7 @@ OUTSIDE = {
     "latency": "how the time of an answer is taken decides no score; the record says which way it was",
 }
 # Records made before there were these stay valid: at their default they are not part of the identity.
-LATER = ("compile", "max_steps", "signal_memory")
+LATER = ("compile", "max_steps", "signal_memory", "warmup_rule")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Settings:
     teacher_lr: float | None = option(None, "peak learning rate of the teacher (default: as --lr)", minimum=0)
     weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0)
     warmup: float = option(0.1, "linear warm-up: share of the steps, or their number where above 1", minimum=0)
+    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
+                              "rounded down (int) or up (ceil)", choices=("shifted", "int", "ceil"))
     max_length: int = option(128, "tokens a text is cut at", minimum=4)
     accumulate: int = option(1, "parts that a batch is computed in", minimum=1)
     select: str = option("best", "the epoch that is kept: best on dev, or last", choices=("best", "last"))

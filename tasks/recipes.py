@@ -8,13 +8,13 @@ from kdbench.task import Recipe
 
 _SCRIPT = "LinkBERT's script, repeated in VE-KD's README"
 _TRAINER = {"weight_decay": "the script passes none, and the Trainer's default is 0",
-            "select": "the script evaluates at the end only"}
+            "select": "the script evaluates at the end only", "warmup_rule": "the Trainer rounds the steps of its warm-up up"}
 
 
 def linkbert(*, in_ve_kd: bool = True, **values: Any) -> dict[str, Recipe]:
     """Fine-tuning as LinkBERT does it, which VE-KD repeats for its students on every task but BIOSSES."""
     source = _SCRIPT if in_ve_kd else "LinkBERT's script"
-    recipe = Recipe({**values, "weight_decay": 0.0, "select": "last"}, source, _TRAINER)
+    recipe = Recipe({**values, "weight_decay": 0.0, "select": "last", "warmup_rule": "ceil"}, source, _TRAINER)
     return {"finetune": recipe, **({"ve_kd": recipe} if in_ve_kd else {})}
 
 
@@ -30,8 +30,9 @@ DOKTRA_CHEMPROT_STUDENT = Recipe(
 DOKTRA_DEFAULTS = Recipe({"lr": 2e-5, "teacher_lr": 2e-5, "batch_size": 10, "epochs": 5, "max_length": 256, **_DOKTRA},
                          "defaults of DoKTra's code", _DOKTRA_CODE)
 
-_DSG_KD = {"batch_size": 64, "epochs": 15, "max_length": 384, "weight_decay": 0.01, "select": "best"}
-_DSG_KD_CODE = {"weight_decay": "DSG-KD's code: torch's default", "select": "DSG-KD's code", "warmup": "DSG-KD's code"}
+_DSG_KD = {"batch_size": 64, "epochs": 15, "max_length": 384, "weight_decay": 0.01, "select": "best", "warmup_rule": "int"}
+_DSG_KD_CODE = {"warmup_rule": "DSG-KD's code",
+                "weight_decay": "DSG-KD's code: torch's default", "select": "DSG-KD's code", "warmup": "DSG-KD's code"}
 DSG_KD = {
     "dsg_kd": Recipe({"lr": 1e-4, "warmup": 0.25, **_DSG_KD}, "DSG-KD's README", _DSG_KD_CODE),
     "finetune": Recipe({"lr": 1e-5, "warmup": 0.15, **_DSG_KD}, "DSG-KD's README",

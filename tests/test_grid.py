@@ -65,9 +65,9 @@ def plugin():
         patch.setenv("KDBENCH_PLUGINS", STANDIN)
         patch.delenv("KDBENCH_DATA", raising=False)
         patch.delenv("KDBENCH_MODELS", raising=False)
-        load_plugin(STANDIN)
+        loaded = load_plugin(STANDIN)
         yield
-    del METHODS._entries["standin"], MODELS._entries["tiny:still"], sys.modules["kdbench_plugin_standin"]
+    del METHODS._entries["standin"], MODELS._entries["tiny:still"], sys.modules[loaded]
 
 
 def write(folder: Path, text: str) -> str:

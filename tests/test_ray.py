@@ -67,9 +67,9 @@ def test_ray_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
 def plugin(monkeypatch):
     monkeypatch.setenv("KDBENCH_PLUGINS", STANDIN)
     monkeypatch.delenv("KDBENCH_DATA", raising=False)
-    load_plugin(STANDIN)
+    loaded = load_plugin(STANDIN)
     yield
-    del METHODS._entries["standin"], MODELS._entries["tiny:still"], sys.modules["kdbench_plugin_standin"]
+    del METHODS._entries["standin"], MODELS._entries["tiny:still"], sys.modules[loaded]
 
 
 def test_a_worker_out_of_sight_of_the_results_folder_returns_record_and_predictions(tmp_path, monkeypatch, plugin):
