@@ -21,7 +21,9 @@ import inspect
 import json
 import linecache
 import sys
-from collections.abc import Iterator
+import types
+import weakref
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,9 @@ VERSIONS = {"training": 1, "scoring": 1}
 CORE = {
     "training": ("losses", "objective", "mlm", "batching", "textfile", "fit", "signals", "lab", "cpu", "identity",
                  "models", "bilstm", "gelu_head", "vocabulary", "zoo"),
-    "scoring": ("metrics", "tags"),
+    "scoring": ("metrics", "tags", "runner"),
 }
+CORE_FILES = frozenset(name for names in CORE.values() for name in names)
 # What these packages define is theirs: their versions stand in a record's provenance.
 LIBRARIES = frozenset({
     "accelerate", "datasets", "huggingface_hub", "numpy", "pandas", "safetensors", "scipy", "seqeval", "sklearn",
@@ -92,6 +95,25 @@ class Module:
             if isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     self.imported[alias.asname or alias.name] = (node.module, alias.name)
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    local = alias.asname or alias.name.partition(".")[0]
+                    self.imported[local] = (alias.name if alias.asname else local, "")
+
+    def bindings(self, statements: list[ast.AST]) -> list[list[str]]:
+        """What the imported names among those used stand for, so that a swapped import shows: the package and the name there.
+
+        The core's and the methods' own under their own names are left out, as their definitions are looked at where they
+        are, and they may move.
+        """
+        found = []
+        for name in sorted(names_in(statements) & self.imported.keys()):
+            module, original = self.imported[name]
+            package, _, rest = module.partition(".")
+            ours = package == "kdbench" and (rest.startswith("methods") or rest in CORE_FILES)
+            if not (ours and name == original):
+                found.append([name, package if original else module, original, "" if ours else "elsewhere"])
+        return found
 
 
 def defined(statement: ast.stmt) -> list[str]:
@@ -115,8 +137,9 @@ def core_digest(part: str) -> str:
     """Digest of all that the files of one part of the core define, whatever the files are called."""
     found = []
     for name in CORE[part]:
-        for definition, statements in module_of(ROOT / f"{name}.py").definitions.items():
-            found.append([definition, [shape(statement) for statement in statements]])
+        source = module_of(ROOT / f"{name}.py")
+        for definition, statements in source.definitions.items():
+            found.append([definition, [shape(statement) for statement in statements], source.bindings(statements)])
     return digest(sorted(found, key=json.dumps))
 
 
@@ -150,7 +173,7 @@ def reached_digest(module: str, name: str) -> str:
             if place[1] in source.imported:
                 waiting.append(source.imported[place[1]])
             continue
-        found.append([place[1], [shape(statement) for statement in statements]])
+        found.append([place[1], [shape(statement) for statement in statements], source.bindings(statements)])
         for used in names_in(statements):
             waiting.append(source.imported.get(used, (place[0], used)))
         waiting.append((place[0], "<module>"))
@@ -180,16 +203,81 @@ def places() -> dict[str, tuple[str, str]]:
     return found
 
 
-@cache
 def core(part: str) -> int | str:
-    """The version of a part of the core; its digest where the code is not that of the version."""
+    """The version of a part of the core; a digest where the code is not that of the version, or where something in it was
+    replaced after it was imported."""
+    plain = unpatched(part)
+    foreign = replaced(CORE[part])
+    return digest([plain, foreign]) if foreign else plain
+
+
+@cache
+def unpatched(part: str) -> int | str:
     found = core_digest(part)
     return VERSIONS[part] if kept().get(part) == {"version": VERSIONS[part], "digest": found} else found
 
 
-@cache
+def replaced(names: Sequence[str]) -> list[Any]:
+    """What in these files of the core is not what their source says any more: functions, classes and their methods that
+    were put in the place of others, and imported names that mean something else."""
+    found: list[Any] = []
+    for name in names:
+        if (module := sys.modules.get(f"kdbench.{name}")) is None:
+            continue
+        found += foreign_in(module, module_of(ROOT / f"{name}.py"))
+    return found
+
+
+def foreign_in(module: Any, source: Module) -> Iterator[Any]:
+    for name, statements in source.definitions.items():
+        for statement in statements:
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                own = getattr(module, name, None)
+                yield from foreign(own, statement, module, name)
+    for name, (origin, original) in source.imported.items():
+        there = sys.modules.get(origin)
+        here = getattr(module, name, None)
+        ours = original and origin.partition(".")[0] == "kdbench" and there is not None
+        if ours and here is not None and here is not getattr(there, original, here):
+            yield [module.__name__, name, described(here)]
+
+
+def foreign(thing: Any, statement: ast.AST, module: Any, name: str) -> Iterator[Any]:
+    """`thing`, where it is not what `statement` defines; of a class also those of its methods that are not."""
+    function = inspect.unwrap(thing) if callable(thing) and not isinstance(thing, type) else thing
+    if isinstance(statement, ast.FunctionDef):
+        made_here = getattr(getattr(function, "__code__", None), "co_filename", module.__file__) == module.__file__
+        if thing is None or not made_here:
+            yield [module.__name__, name, described(thing)]
+        return
+    if not isinstance(thing, type) or thing.__module__ != module.__name__:
+        yield [module.__name__, name, described(thing)]
+        return
+    assert isinstance(statement, ast.ClassDef)
+    for inner in statement.body:
+        if isinstance(inner, ast.FunctionDef):
+            member = vars(thing).get(inner.name)
+            for attribute in ("__func__", "fget", "func"):
+                member = getattr(member, attribute, member)
+            yield from foreign(member, inner, module, f"{name}.{inner.name}")
+
+
+def described(thing: Any) -> Any:
+    return code_of(thing) if callable(thing) else repr(thing)
+
+
 def built_in(name: str) -> int | str:
-    """The version of a built-in method; its digest where the code is not that of the version."""
+    """The version of a built-in method; a digest where the code is not that of the version, or where something in a method's
+    file was replaced after it was imported."""
+    plain = built_in_unpatched(name)
+    others: list[Any] = []
+    for loaded in sorted(module for module in sys.modules if method_file(module)):
+        others += foreign_in(sys.modules[loaded], module_of(method_file(loaded) or KEPT))
+    return digest([plain, others]) if others else plain
+
+
+@cache
+def built_in_unpatched(name: str) -> int | str:
     module, attribute = places()[name]
     found, stated = reached_digest(module, attribute), stated_version(module, attribute)
     return stated if kept().get(name) == {"version": stated, "digest": found} else found
@@ -234,13 +322,20 @@ def outdated() -> list[str]:
 # --- code from anywhere -----------------------------------------------------------------------------
 
 
+def home(thing: Any) -> str:
+    """The module that a class or function really comes from: `functools.wraps` gives a function another's name."""
+    if isinstance(thing, types.FunctionType):
+        return thing.__globals__.get("__name__") or "builtins"
+    return getattr(thing, "__module__", None) or "builtins"
+
+
 def code_of(thing: Any) -> Any:
     """What a class or function is known by: nothing for libraries and the core, whose versions stand elsewhere; versions
     or a digest for what the methods' files define; its name and the hash of its file for all else.
 
     Raises `BadInput` where there is no source to hash.
     """
-    module = getattr(thing, "__module__", None) or "builtins"
+    module = home(thing)
     name = getattr(thing, "__qualname__", type(thing).__qualname__)
     if module.partition(".")[0] in LIBRARIES:
         return f"{module}.{name}"
@@ -253,42 +348,66 @@ def code_of(thing: Any) -> Any:
     return {"name": name, "code": source_hash(module, thing)}
 
 
-@cache
-def file_hash(path: Path) -> str:
-    """Hash of a Python file and of the files beside it that it imports, directly or not. Their place does not matter."""
-    waiting, seen = [path], {path}
+def file_hash(path: Path, more: Sequence[Path] = ()) -> str:
+    """Hash of a Python file and of the files of its own that it imports, directly or not. Their place does not matter.
+
+    more  files that are known to belong to it: what it imported when it ran
+    """
+    roots = [path.parent, *own_roots(path)]
+    waiting, seen = [path, *more], {path, *more}
     hashes = []
     while waiting:
         current = waiting.pop()
         content = current.read_bytes()
         hashes.append([current.name, hashlib.sha256(content).hexdigest()])
-        for other in imported_beside(current, content):
+        for other in imported_beside(current, content, roots):
             if other not in seen:
                 seen.add(other)
                 waiting.append(other)
-    return digest([hashes[0], sorted(hashes[1:])])
+    own = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest([own, sorted(entry for entry in hashes if entry != [path.name, own])])
 
 
-def imported_beside(path: Path, content: bytes) -> Iterator[Path]:
-    """The files beside `path` that it imports: modules and packages of its own folder."""
+def own_roots(path: Path) -> list[Path]:
+    """Folders that `path` can import from and that hold nobody's installed packages; the root of its own package."""
+    found = [Path(entry).resolve() for entry in sys.path if entry and not installed(Path(entry))]
+    package = path.parent
+    while (package / "__init__.py").is_file():
+        package = package.parent
+    return [folder for folder in dict.fromkeys([*found, package]) if folder != ROOT.parent and folder.is_dir()]
+
+
+def installed(path: Path) -> bool:
+    """Does this lie among installed packages, or in Python's own library?"""
+    parts = path.parts
+    if "site-packages" in parts or "dist-packages" in parts or path.suffix == ".zip":
+        return True
+    return path.resolve().is_relative_to(Path(inspect.__file__).resolve().parent)
+
+
+def imported_beside(path: Path, content: bytes, roots: Sequence[Path]) -> Iterator[Path]:
+    """The files that `path` imports and that are no library's: from its folder, its package, or `roots`."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         raise BadInput(f"{path}: is no Python file ({error})") from None
     for node in ast.walk(tree):
-        folder = path.parent
+        folders = [path.parent, *roots]
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            for _ in range(node.level - 1):
-                folder = folder.parent
+            if node.level:
+                folders = [path.parents[node.level - 1]]
             own = [node.module] if node.module else []
             names = own + [".".join([*own, alias.name]) for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            names = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
         else:
             continue
         for name in names:
-            if name.partition(".")[0] != "kdbench":
-                yield from files_of(folder, name.split("."))
+            if name.partition(".")[0] not in LIBRARIES | {"kdbench"}:
+                for folder in dict.fromkeys(folders):
+                    yield from files_of(folder, name.strip(".").split("."))
 
 
 def files_of(folder: Path, parts: list[str]) -> Iterator[Path]:
@@ -299,27 +418,40 @@ def files_of(folder: Path, parts: list[str]) -> Iterator[Path]:
                 yield candidate.resolve()
 
 
+# By class or function: the hash of its source when it was first seen. A module that is loaded anew makes new ones.
+SEEN: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
 def source_hash(module: str, thing: Any) -> str:
-    """Hash of the source that `thing` was made from: as it was when its module was imported."""
+    """Hash of the source that `thing` was made from: as it was when its module was imported, or when it was first seen."""
     loaded = sys.modules.get(module)
     if remembered := getattr(loaded, "__kdbench_source__", None):
         return remembered
+    try:
+        if thing in SEEN:
+            return SEEN[thing]
+    except TypeError:  # of a kind that cannot be kept so
+        pass
     path = getattr(loaded, "__file__", None)
     if path and Path(path).is_file():
-        return file_hash(Path(path).resolve())
-    try:
-        linecache.checkcache()
-        return digest(inspect.getsource(thing))
-    except (OSError, TypeError):
-        raise BadInput(f"{getattr(thing, '__qualname__', thing)!s}: its source cannot be found, so what it trains could not "
-                       "be found again by its content; put it into a file and load that with --plugin") from None
+        found = file_hash(Path(path).resolve())
+    else:
+        try:
+            linecache.checkcache()
+            found = digest(inspect.getsource(thing))
+        except (OSError, TypeError):
+            raise BadInput(f"{getattr(thing, '__qualname__', thing)!s}: its source cannot be found, so what it trains could not "
+                           "be found again by its content; put it into a file and load that with --plugin") from None
+    if isinstance(thing, type | types.FunctionType):
+        SEEN[thing] = found
+    return found
 
 
 def method_code(cls: type) -> Any:
     """What decides a method's procedure: its own code and that of the methods that it builds on, by name."""
     found = []
     for base in cls.__mro__:
-        if base.__module__.partition(".")[0] in LIBRARIES or base.__module__ == "kdbench.method":
+        if base is object or base.__module__.partition(".")[0] in LIBRARIES or base.__module__ == "kdbench.method":
             continue
         owner = next((name for name, place in places().items() if place == (base.__module__, base.__qualname__)), None)
         found.append({owner: built_in(owner)} if owner else code_of(base))

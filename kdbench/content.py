@@ -14,6 +14,7 @@ import functools
 import hashlib
 import inspect
 import json
+import logging
 import random
 import re
 import types
@@ -30,6 +31,7 @@ from kdbench.code import LIBRARIES, code_of
 from kdbench.errors import BadInput
 from kdbench.identity import digest, file_digest
 from kdbench.objective import Objective
+from kdbench.signals import LiveSignals, StoredSignals
 from kdbench.task import Example
 
 PLAIN = (str, int, float, bool, type(None))
@@ -42,7 +44,7 @@ def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
     """`value` as JSON that is the same wherever the same value is made; `BadInput`, which names `where`, if there is
     no such thing."""
     if isinstance(value, enum.Enum):
-        return [code_of(type(value)), value.name]
+        return [code_of(type(value)), value.name, known_by(value.value, f"{where}.value", seen)]
     if type(value) in PLAIN:
         return value
     if id(value) in seen:
@@ -64,33 +66,56 @@ def plain_object(value: Any) -> bool:
     """Is this an instance of somebody's own class, which is what its attributes are? One that builds on a class of a
     library (a file, say) holds more than they show."""
     own = [base for base in type(value).__mro__ if base.__module__ not in ("abc", "typing") and base is not object]
-    return hasattr(value, "__dict__") and all(base.__module__.partition(".")[0] not in LIBRARIES for base in own)
+    return (hasattr(value, "__dict__") or bool(slots_of(value))) and all(base.__module__.partition(".")[0] not in LIBRARIES for base in own)
 
 
 def attributes(value: Any, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:
     """All instance attributes; of a field that names a file the file's content."""
     files = {f.name for f in dataclasses.fields(value) if f.metadata.get("file")} if dataclasses.is_dataclass(value) else set()
     found = {}
-    slots = {name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(value, name)}
-    own = {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
+    own = {**slots_of(value), **getattr(value, "__dict__", {})}
     for name, each in sorted(own.items()):
         each = Path(each) if name in files and each is not None else each
         found[name] = known_by(each, f"{where}.{name}", seen)
     return found
 
 
+def slots_of(value: Any) -> dict[str, Any]:
+    """What an object keeps outside its `__dict__`, by name; private names as Python writes them."""
+    found = {}
+    for kind in type(value).__mro__:
+        names = vars(kind).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            full = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            if full not in ("__dict__", "__weakref__") and hasattr(value, full):
+                found[full] = getattr(value, full)
+    return found
+
+
+def with_own(value: Any, inner: Any, plain: tuple[type, ...], where: str, seen: tuple[int, ...]) -> Any:
+    """`inner`, and of an instance of a class of somebody's own also that class and the attributes it has beside."""
+    if type(value) in plain:
+        return inner
+    return [of_class(type(value), where, seen), inner, attributes(value, where, seen)]
+
+
 def of_mapping(value: Mapping, where: str, seen: tuple[int, ...]) -> Any:
     pairs = [[known_by(key, f"{where}, a key", seen), known_by(each, f"{where}[{key!r}]", seen)]
-             for key, each in value.items()]
-    return [type(value).__name__, sorted(pairs, key=json.dumps)]
+             for key, each in value.items()]  # in their order, which a loop over them follows
+    if isinstance(value, collections.defaultdict):
+        pairs.append(["default", known_by(value.default_factory, f"the default of {where}", seen)])
+    plain = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter, types.MappingProxyType)
+    return with_own(value, [type(value).__name__, pairs], plain, where, seen)
 
 
 def of_sequence(value: Sequence, where: str, seen: tuple[int, ...]) -> Any:
-    return [known_by(each, f"{where}[{i}]", seen) for i, each in enumerate(value)]
+    items = [known_by(each, f"{where}[{i}]", seen) for i, each in enumerate(value)]
+    return with_own(value, items, (list, tuple, collections.deque), where, seen)
 
 
 def of_set(value: Any, where: str, seen: tuple[int, ...]) -> Any:
-    return ["set", sorted((known_by(each, where, seen) for each in value), key=json.dumps)]
+    items = ["set", sorted((known_by(each, where, seen) for each in value), key=json.dumps)]
+    return with_own(value, items, (set, frozenset), where, seen)
 
 
 def of_bytes(value: Any, where: str, seen: tuple[int, ...]) -> Any:
@@ -98,6 +123,8 @@ def of_bytes(value: Any, where: str, seen: tuple[int, ...]) -> Any:
 
 
 def of_array(value: np.ndarray, where: str, seen: tuple[int, ...]) -> Any:
+    if isinstance(value, np.ma.MaskedArray):
+        return ["masked", known_by(value.filled(0), where, seen), known_by(np.ma.getmaskarray(value), where, seen)]
     if value.dtype.hasobject:
         return ["array", list(value.shape), known_by(value.ravel().tolist(), where, seen)]
     return ["array", str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
@@ -120,18 +147,19 @@ def of_path(value: Path, where: str, seen: tuple[int, ...]) -> Any:
 
 
 def of_random(value: Any, where: str, seen: tuple[int, ...]) -> Any:
-    state = {random.Random: lambda: list(value.getstate()[1]), np.random.Generator: lambda: value.bit_generator.state,
+    state = {random.Random: lambda: value.getstate(), np.random.Generator: lambda: value.bit_generator.state,
              torch.Generator: lambda: value.get_state()}
     read = next(read for kind, read in state.items() if isinstance(value, kind))
     return [type(value).__name__, known_by(read(), where, seen)]
 
 
 def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> Any:
-    """Its source, its instructions (several lambdas of a file have one name), defaults, the values that it captured, and
-    the plain values among the globals that it reads."""
+    """Its source, its instructions (several lambdas of a file have one name), defaults, the values that it captured, its
+    own attributes, and what it reads of its module's globals."""
     found: dict[str, Any] = {"function": code_of(value)}
     if not isinstance(found["function"], dict):  # of a library or of the core
-        return found
+        wrapped = getattr(value, "__wrapped__", None)  # a library's wrapper around somebody's function
+        return [found["function"], known_by(wrapped, where, seen)] if wrapped is not None else found
     found["instructions"] = instructions(value.__code__)
     found["defaults"] = known_by([value.__defaults__, value.__kwdefaults__], f"the defaults of {where}", seen)
     try:
@@ -139,8 +167,21 @@ def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) ->
     except ValueError:
         raise BadInput(f"{where}: captures a variable that has no value yet, so it cannot be hashed; set it before") from None
     found["captured"] = {name: known_by(each, f"{name}, which {where} captured", seen) for name, each in captured.items()}
-    read = sorted(names_read(value.__code__) & value.__globals__.keys())
-    found["globals"] = {name: each for name in read if simple(each := value.__globals__[name])}
+    found["attributes"] = {name: known_by(each, f"{where}.{name}", seen) for name, each in sorted(vars(value).items())}
+    if isinstance(found["function"].get("code"), str):  # not of a built-in method, whose version says it
+        found["globals"] = globals_read(value, where, seen)
+    return found
+
+
+def globals_read(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> dict[str, Any]:
+    """The globals that a function reads, directly or through functions of its own kind. Modules, loggers and registries
+    decide nothing."""
+    found = {}
+    for name in sorted(names_read(value.__code__) & value.__globals__.keys()):
+        each = value.__globals__[name]
+        library = type(each).__module__.partition(".")[0] == "kdbench" and not isinstance(each, type | types.FunctionType)
+        if not isinstance(each, types.ModuleType | logging.Logger) and not library:
+            found[name] = known_by(each, f"the global {name}, which {where} reads", seen)
     return found
 
 
@@ -188,8 +229,8 @@ def of_class(value: Any, where: str, seen: tuple[int, ...]) -> Any:
         if name.startswith("__") and not isinstance(member, types.FunctionType):
             continue  # made by Python
         member = unwrapped(member)
-        if isinstance(member, types.FunctionType) and member.__module__ != value.__module__:
-            continue  # made by a library, as those of a data class
+        if isinstance(member, types.FunctionType) and member.__code__.co_filename.startswith("<") and name.startswith("__"):
+            continue  # that `dataclass` wrote
         if not name.startswith("_abc") and not isinstance(member, types.MemberDescriptorType):
             members[name] = known_by(member, f"{where}.{name}", seen)
     bases = [known_by(base, where, seen) for base in value.__bases__ if base is not object]
@@ -202,6 +243,18 @@ def unwrapped(member: Any) -> Any:
         if isinstance(inner := getattr(member, name, None), types.FunctionType):
             return inner
     return member
+
+
+def of_builtin(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    """A function of a library, or a bound method of one of its objects: then with the object."""
+    owner = getattr(value, "__self__", None)
+    if owner is None or isinstance(owner, types.ModuleType):
+        return ["code", code_of(value)]
+    return ["method", value.__name__, known_by(owner, f"the owner of {where}", seen)]
+
+
+def of_wrapper(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return ["cached", known_by(value.__wrapped__, where, seen)]
 
 
 def of_text(value: Any, where: str, seen: tuple[int, ...]) -> Any:
@@ -217,7 +270,10 @@ def of_number(value: np.generic, where: str, seen: tuple[int, ...]) -> Any:
 
 
 def of_example(value: Example, where: str, seen: tuple[int, ...]) -> Any:
-    return ["example", value.key, value.label]
+    inner = ["example", value.key, value.label]
+    if type(value) is Example:
+        return inner
+    return [of_class(type(value), where, seen), inner, attributes(value, where, seen)]
 
 
 def of_namespace(value: types.SimpleNamespace, where: str, seen: tuple[int, ...]) -> Any:
@@ -227,7 +283,7 @@ def of_namespace(value: types.SimpleNamespace, where: str, seen: tuple[int, ...]
 def of_derived(value: Any, where: str, seen: tuple[int, ...]) -> Any:
     """Of a class of its own that is a text or a number."""
     base = next(kind for kind in (str, int, float) if isinstance(value, kind))
-    return [code_of(type(value)), base(value)]
+    return with_own(value, base(value), (), where, seen)
 
 
 def transformers_classes() -> tuple[type, type]:
@@ -254,7 +310,8 @@ DESCRIBED: tuple[tuple[Any, Any], ...] = (
     (types.FunctionType, of_function),
     (types.MethodType, of_method),
     (functools.partial, of_partial),
-    (types.BuiltinFunctionType, of_class),
+    (types.BuiltinFunctionType, of_builtin),
+    (functools._lru_cache_wrapper, of_wrapper),
     (re.Pattern, of_pattern),
     ((bytes, bytearray), of_bytes),
     (types.SimpleNamespace, of_namespace),
@@ -344,3 +401,17 @@ def objective_content(objective: Objective) -> dict[str, Any]:
     """The code of an objective and of the classes that it builds on, its attributes, its parts with their first weights."""
     bases = [code_of(base) for base in type(objective).__mro__ if issubclass(base, Objective)]
     return {"code": bases, **module_content(objective, f"objective {type(objective).__name__}")}
+
+
+def signals_content(signals: Any) -> Any:
+    """What a training reads of a teacher: the values themselves where they are stored, else what computes them."""
+    if isinstance(signals, StoredSignals):
+        found = hashlib.sha256(signals.key.encode())
+        for kind, rows in sorted(signals.rows.items()):
+            for key, row in sorted(rows.items()):
+                found.update(f"{kind} {key} {row.dtype} {row.shape}".encode())
+                found.update(np.ascontiguousarray(row).tobytes())
+        return ["stored", found.hexdigest()]
+    if isinstance(signals, LiveSignals):
+        return ["live", signals.key, model_content(signals.teacher.model), known_by(signals.teacher.own, "the pool")]
+    return known_by(signals, "the signals")

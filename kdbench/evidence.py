@@ -80,6 +80,8 @@ class Corpora:
 
     def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
         """The task and all of its data as they are now, or why they cannot be loaded."""
+        if any(str(value).startswith("sha256:") for value in options.values()):
+            return BadInput("an option of its task names a file, of which the record knows the content alone")
         if name not in TASKS:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
@@ -173,6 +175,29 @@ class Case:
         pairs += [(f"digest of the content of {name}", digest, data.digests.get(name))
                   for name, digest in content.items()]
         return [(what, one, other) for what, one, other in pairs if one != other]
+
+    def older_code(self) -> list[str]:
+        """The parts of the code behind this record that are not what is here, in words."""
+        from kdbench.method import Method
+        from kdbench.registry import METHODS
+        from kdbench.runner import code_behind
+
+        name, made = self.record["cell"]["method"], (self.record.get("content") or {}).get("code") or {}
+        if name not in METHODS:
+            raise Unchecked(f"no method {name} here: give the --plugin that registers it")
+        task = TASKS.get(self.record["cell"]["task"])
+        named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
+        method: Method = METHODS.get(name)(None)
+        now = code_behind(method, replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
+        now = json.loads(json.dumps(now))
+        different = [part for part in ("training", "scoring", "method") if made.get(part) != now[part]]
+        different += [f"metric {name}" for name in named if made["metrics"][name] != now["metrics"][name]]
+        return [f"the {part}" if part in now else part for part in different]
+
+    def same_scoring(self, metric: str) -> None:
+        """`Unchecked` where this metric's figures are another version's."""
+        if wrong := [part for part in self.older_code() if part in ("the scoring", f"metric {metric}")]:
+            raise Unchecked(f"scored by other code than is here ({wrong[0]})")
 
     @cached_property
     def student(self) -> list[tuple[Any, Any]]:

@@ -20,7 +20,7 @@ from safetensors.torch import load_model, save_model
 
 from kdbench import code, measure, metrics, signals
 from kdbench.batching import Corpus, by_length
-from kdbench.content import known_by, model_content, objective_content
+from kdbench.content import known_by, model_content, objective_content, signals_content
 from kdbench.errors import Broken, Skip
 from kdbench.fit import Fitting, Training
 from kdbench.identity import digest, file_digest, seed_for
@@ -220,14 +220,20 @@ class Lab:
         return digest({
             "code": code.core("training"), "model": model_content(model), "objective": objective_content(objective),
             "training": training, "kind": self.task.kind, "examples": examples_digest(examples),
-            "signals": signals.key if signals else None,
+            "signals": signals_content(signals) if signals is not None else None,
             # the stage's name draws the dropout
             "stage": stage, "seed": seed, "max_steps": s.max_steps, "compile": s.compile,
             "bf16": self.bf16(model), "device": self.accelerator.device.type,
             "selection": {"dev": self.data.digests["dev"], "train": self.data.digests["train"], "metric": self.task.metric,
                           "negative": self.task.negative, "labels": self.data.labels, "max_length": s.max_length,
-                          "code": code.core("scoring")} if selects else None,
+                          "code": [code.core("scoring"), [metrics.code_of_metric(name) for name in self.watched(training)]],
+                          } if selects else None,
         }, 24)
+
+    def watched(self, training: Training) -> list[str]:
+        """The metrics whose values on dev decide something."""
+        names = {name.removeprefix("-") for name in training.measures} - {"score"} | {self.task.metric}
+        return sorted(name for name in names if name in metrics.METRICS)
 
     def selects(self, training: Training) -> bool:
         """Does the dev set decide which epoch is kept, or when to stop?"""
@@ -278,8 +284,9 @@ class Lab:
             model.tokenizer.save_pretrained(part)
             if any(True for _ in objective.parameters()):
                 save_weights(objective, part / "objective.safetensors")
-            made = {"stage": stage, "seconds": round(fitting.seconds, 3), "steps": fitting.step, "accumulate": training.accumulate,
-                    "history": history, "sha256": {path.name: file_digest(path) for path in sorted(part.glob("*.safetensors"))}}
+            sums = {path.name: file_digest(path) for path in sorted(part.glob("*.safetensors"))}
+            made = {"stage": stage, "key": folder.name, "seconds": round(fitting.seconds, 3), "steps": fitting.step,
+                    "accumulate": training.accumulate, "history": history, "sha256": sums}
             (part / "stage.json").write_text(json.dumps(made))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(part, folder)
@@ -432,14 +439,18 @@ class Lab:
 def examples_digest(examples: Sequence[Example]) -> str:
     """Digest of what is trained on, in its order: texts and labels, or a file's content where they are lines of it."""
     own = getattr(examples, "identity", None)
-    return own() if own else digest([(e.key, e.label) for e in examples])
+    if own:
+        return own()
+    return digest([(e.key, e.label) if type(e) is Example else known_by(e, "an example") for e in examples])
 
 
 def on_the_shelf(folder: Path) -> bool:
     """Is a trained stage there, and whole? A crash of the machine can leave half of it, and a hand can change it."""
     try:
-        sums = json.loads((folder / "stage.json").read_text())["sha256"]
-        return bool(sums) and all(file_digest(folder / Path(name).name) == found for name, found in sums.items())
+        made = json.loads((folder / "stage.json").read_text())
+        sums = made["sha256"]
+        same = all(file_digest(folder / Path(name).name) == found for name, found in sums.items())
+        return made["key"] == folder.name and bool(sums) and same
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

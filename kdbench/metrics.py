@@ -185,14 +185,14 @@ def metric_of(task: Task, name: str) -> Metric:
 
 
 def code_of_metric(name: str) -> Any:
-    """The version of a metric; for one that a plugin added, its functions' code."""
+    """The version of a metric; of one that a plugin added, or put in the place of another, the code of its functions."""
     metric = METRICS[name]
-    functions = [f for f in (metric.counts, metric.finish, metric.direct) if f is not None]
-    if all(f.__module__ == __name__ for f in functions):
+    if metric is BUILT_IN.get(name):
         return metric.version
     from kdbench.code import code_of
 
-    return [code_of(f) for f in functions]
+    functions = [f for f in (metric.counts, metric.finish, metric.direct) if f is not None]
+    return [metric.higher_is_better, *(code_of(f) for f in functions)]
 
 
 def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:
@@ -509,3 +509,5 @@ METRICS: dict[str, Metric] = {
                SINGLE, brier_counts, column(0, 1), higher_is_better=False),
     )
 }
+
+BUILT_IN = dict(METRICS)  # what plugins add to, and may not pass off as

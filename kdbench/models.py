@@ -203,7 +203,8 @@ def weight_files(folder: Path) -> list[Path]:
 def folder_identity(folder: Path) -> str:
     """Hash of a model folder's weights, configuration and vocabulary."""
     files = sorted(path for path in folder.iterdir() if path.suffix == ".safetensors"
-                   or path.name in ("config.json", "tokenizer.json", "vocab.txt", "merges.txt", "spiece.model"))
+                   or path.name in ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt",
+                                    "labels.json", *VOCABULARIES))
     return digest({path.name: file_digest(path) for path in files})
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from kdbench.code import file_hash
+from kdbench.code import LIBRARIES, file_hash, installed
 from kdbench.errors import BadInput
 from kdbench.metrics import METRICS
 from kdbench.registry import Registry
@@ -25,19 +25,18 @@ def load_plugin(path: str | Path) -> str:
         raise BadInput(f"plugin {path}: no such file")
     path = path.resolve()
     name = f"kdbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    file_hash.cache_clear()
     source = file_hash(path)
     if name in sys.modules:
-        if sys.modules[name].__dict__["__kdbench_source__"] != source:
+        if sys.modules[name].__dict__["__kdbench_source__"] != file_hash(path, sys.modules[name].__dict__["__kdbench_files__"]):
             raise BadInput(f"plugin {path}: it, or a file that it imports, changed after it was loaded; start anew")
         return name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadInput(f"plugin {path}: not a Python file; give one that ends with .py")
     module = importlib.util.module_from_spec(spec)
-    module.__dict__["__kdbench_source__"] = source
+    module.__dict__["__kdbench_source__"] = source  # for what asks while it runs
     sys.modules[name] = module  # dataclasses and multiprocessing look the module up by name
-    before = registered()
+    before, loaded = registered(), set(sys.modules)
     try:
         spec.loader.exec_module(module)
     except BadInput:
@@ -50,7 +49,19 @@ def load_plugin(path: str | Path) -> str:
         del sys.modules[name]
         raise BadInput(f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its method, or add an Entry "
                        "to TASKS or MODELS")
+    more = own_files(set(sys.modules) - loaded)
+    module.__dict__.update(__kdbench_files__=more, __kdbench_source__=file_hash(path, more))
     return name
+
+
+def own_files(names: set[str]) -> list[Path]:
+    """The files of those of these modules that no library installed: what a plugin brought along, however it found them."""
+    found = []
+    for name in names:
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if path and path.endswith(".py") and name.partition(".")[0] not in LIBRARIES | {"kdbench"} and not installed(Path(path)):
+            found.append(Path(path).resolve())
+    return sorted(found)
 
 
 def registered() -> list[str]:

@@ -102,16 +102,21 @@ def device_type(device: str) -> str:
     return found.type if found is not None else "cpu"
 
 
+def code_behind(method: Method, task: Task) -> dict[str, Any]:
+    """Versions, or digests, of all code that decides a cell's result."""
+    scored = dict.fromkeys((task.metric, *task.metrics))
+    return {"training": code.core("training"), "scoring": code.core("scoring"),
+            "metrics": {name: metrics.code_of_metric(name) for name in scored}, "method": code.method_code(type(method))}
+
+
 def content_of(role: str, method: Method, task: Task, data: Data, student: Source | None, teacher: Source | None,
                unlabelled: Sequence[Example], device: str) -> dict[str, Any]:
     """All that decides a cell's result and that no name, option or setting of it shows."""
-    metrics_code = {name: metrics.code_of_metric(name) for name in dict.fromkeys((task.metric, *task.metrics))}
     return {
         "data": data.digests, "unlabelled": digest([e.key for e in unlabelled], 24) if unlabelled else None,
         "task": {"kind": task.kind, "metric": task.metric, "negative": task.negative, "scheme": task.scheme},
         "student": identity(student) if student else None, "teacher": identity(teacher) if teacher else None,
-        "code": {"training": code.core("training"), "scoring": code.core("scoring"), "metrics": metrics_code,
-                 "method": code.method_code(type(method))},
+        "code": code_behind(method, task),
         "device": device,
         # the very same fine-tuning may be one cell's teacher, with the teacher's rate, and another's control
         **({"role": "teacher"} if role == "teacher" else {}),
@@ -329,6 +334,8 @@ class Runner:
             job.method.check(lab)
             lab.phases = Phases()
             student = self.kept(lab, job.method.fit(lab))
+            if json.loads(json.dumps(code_behind(job.method, job.task))) != job.cell.content["code"]:
+                raise Broken("code of the project was replaced while it ran; a method changes what it needs in classes of its own")
             record["score"], arrays = self.scores(lab, student)
             record["artefact"] = student.key
             record["notes"] += lab.notes

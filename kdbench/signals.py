@@ -200,16 +200,16 @@ def save(signals: StoredSignals, folder: Path) -> None:
             "keys": np.frombuffer(b"".join(bytes.fromhex(key) for key in rows), dtype=np.uint8).copy(),
             "seconds": np.array([signals.seconds]),
         }
-        tensors["checksum"] = checksum(tensors)
+        tensors["checksum"] = checksum(tensors, signals.key)
         path = place(folder, signals.key, kind)
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, part)
         os.replace(part, path)
 
 
-def checksum(tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """SHA-256 of values, shapes and keys: of a file whose header is whole, bytes can still be wrong."""
-    found = hashlib.sha256()
+def checksum(tensors: dict[str, np.ndarray], key: str) -> np.ndarray:
+    """SHA-256 of the signals' key, values, shapes and texts: a file may have wrong bytes, or be another's."""
+    found = hashlib.sha256(key.encode())
     for name in ("values", "shapes", "keys"):
         found.update(np.ascontiguousarray(tensors[name]).tobytes())
     return np.frombuffer(found.digest(), dtype=np.uint8).copy()
@@ -226,7 +226,7 @@ def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> Stor
         tensors = load_file(path)
         if not {"values", "shapes", "keys", "seconds", "checksum"} <= tensors.keys():
             return None
-        if not np.array_equal(tensors["checksum"], checksum(tensors)):
+        if not np.array_equal(tensors["checksum"], checksum(tensors, key)):
             return None
         keys = tensors["keys"].tobytes()
         seconds = float(tensors["seconds"][0])

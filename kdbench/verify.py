@@ -43,6 +43,8 @@ CHECKS = {
     "file": "readable, in its place, under its own id",
     "id": "the hash of what the record says",
     "record": "its figures agree with each other",
+    "facts": "what it says twice",
+    "code": "what made it is what is here",
     "data": "checksums, digests, rows",
     "score": "on test, from the predictions",
     "word pieces": "their F1, from the predictions",
@@ -51,6 +53,7 @@ CHECKS = {
     "student": "its answers on test, run again",
     "weights": "checksum in stage.json",
     "intervals": "from the counts",
+    "measured": "what was measured once",
     "further rows": "models made on the way",
     "exports": "of the student",
 }
@@ -132,6 +135,8 @@ def records_below(folder: Path) -> list[Path]:
     """The record files of a results folder, or of all right below a folder that is none itself."""
     roots = [folder] if (folder / "records").is_dir() else sorted(folder.iterdir())
     found = [path for root in roots for path in sorted(root.glob("records/*/*.json"))]
+    alone = [path for root in roots for path in sorted(root.glob("records/*/*.npz")) if not path.with_suffix(".json").is_file()]
+    found += [path.with_suffix(".json") for path in alone]  # which are no records, and are said to be none
     if not found:
         raise BadInput(f"results folder {folder}: no records in it; give one that runs were "
                        "written to, or a run's id")
@@ -195,7 +200,7 @@ def judged(check: str, where: str, differences: Iterable[Difference]) -> list[Re
 
 def checked(case: Case) -> list[Result]:
     """All checks of one record by itself."""
-    checks = {"file": check_file, "id": check_id, "data": check_data}
+    checks = {"file": check_file, "id": check_id, "facts": check_facts, "code": check_code, "data": check_data}
     if case.record["status"] == "done":
         checks |= {"record": check_record, "score": check_score, "counts": check_counts,
                    "naive": check_naive, "student": check_student}
@@ -204,6 +209,9 @@ def checked(case: Case) -> list[Result]:
     results: list[Result] = []
     for name, check in checks.items():
         results += judged(name, case.where, check(case))
+    if case.record["status"] == "done":
+        why = "size, latency, cost, curves and dev scores follow from nothing that is stored"
+        results.append(Result("measured", case.where, UNCHECKED, why))
     for name, key, why in (("further rows", "rows_more", "their predictions are not stored"),
                            ("exports", "artefacts", "exports are not kept with the results")):
         rows = case.record.get(key)
@@ -229,12 +237,57 @@ def check_file(case: Case) -> Iterator[Difference]:
         except UNREADABLE as error:
             why = one_line(error) or type(error).__name__
             yield Difference(f"{path.name} cannot be read ({why})")
+    if record["status"] != "done" and (record.get("score") or path.is_file()):
+        yield Difference("it has figures, and its status says that it has none", record["status"])
+
+
+def check_facts(case: Case) -> Iterator[Difference]:
+    """What a record says in two places: beside its content, which its id holds, and elsewhere."""
+    record = case.record
+    content = record.get("content") or {}
+    said = {
+        "student": (record.get("models", {}).get("student"), content.get("student")),
+        "teacher": (record.get("models", {}).get("teacher"), content.get("teacher")),
+        "is a teacher's row": (record.get("role") == "teacher", content.get("role") == "teacher"),
+        "device": (record.get("provenance", {}).get("device"), content.get("device")),
+        "parts of the data": (sorted(content.get("data") or {}), ["dev", "domain", "labels", "test", "train"]),
+    }
+    if record["status"] == "done":
+        said["metric"] = case.metric, (content.get("task") or {}).get("metric")
+        made = (content.get("code") or {}).get("metrics") or {}
+        said["metrics"] = sorted(case.named), sorted(made)
+        said["naive scores"] = "test" in record["score"]["naive"], True
+    for what, (one, other) in said.items():
+        if one != other:
+            yield Difference(f"{what}, said twice", one, other)
+    yield from dev_of_curves(record)
+
+
+def dev_of_curves(record: dict[str, Any]) -> Iterator[Difference]:
+    """The dev score against those that the student's last training went through, where it was kept from one of them."""
+    stages = [stage for stage in (record.get("cost") or {}).get("stages") or () if stage.get("name") != "signals"]
+    if record["status"] != "done" or not stages or stages[-1].get("key") != record.get("artefact"):
+        return
+    last = stages[-1]["name"], stages[-1]["role"]
+    seen = [entry["dev"] for entry in record.get("curves") or ()
+            if (entry["stage"], entry["role"]) == last and entry.get("dev") is not None]
+    if seen and not any(near(record["score"]["dev"], dev) for dev in seen):
+        yield Difference("dev score, and those of its training", record["score"]["dev"], seen)
+
+
+def check_code(case: Case) -> Iterator[Difference]:
+    """Is the code that made it the code that is here? If not, its figures are another version's, and are not judged."""
+    if old := case.older_code():
+        raise Unchecked(f"made by other code than is here: {', '.join(old)}")
+    return
+    yield
 
 
 def check_id(case: Case) -> Iterator[Difference]:
     content = case.record.get("content")
     if content is None:
-        raise Unchecked("an older format, whose records do not say all that the id is made of")
+        yield Difference("it has no content, so its id says nothing; run it again")
+        return
     found = record_id(case.record["cell"], content)
     if found != case.record["id"]:
         yield Difference("not the hash of cell and content", case.record["id"], found)
@@ -285,18 +338,21 @@ def not_finite(value: Any, name: str = "") -> Iterator[str]:
 def check_score(case: Case) -> Iterator[Difference]:
     if unknown := [name for name in (case.metric, *case.named) if name not in metrics.METRICS]:
         raise Unchecked(f"there is no metric {unknown[0]} here")
+    case.same_scoring(case.metric)
     for name, found in case.recomputed.all.items():
         if not near(case.named.get(name), found):
             yield Difference(f"test {name}", case.named.get(name), found)
 
 
 def check_pieces(case: Case) -> Iterator[Difference]:
+    case.same_scoring(PIECES)
     found = case.scores([PIECES]).main
     if not near(case.named[PIECES], found):
         yield Difference(f"test {PIECES}", case.named[PIECES], found)
 
 
 def check_counts(case: Case) -> Iterator[Difference]:
+    case.same_scoring(case.metric)
     found = case.recomputed
     if found.counts is None:
         raise Unchecked(f"{case.metric} is no function of sums, so it has none")
@@ -318,6 +374,7 @@ def check_counts(case: Case) -> Iterator[Difference]:
 
 
 def check_naive(case: Case) -> Iterator[Difference]:
+    case.same_scoring(case.metric)
     for split, stored in case.record["score"]["naive"].items():
         found = case.same.naive(case.metric, split)
         if not near(stored, found):
@@ -359,8 +416,8 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
     made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-    if "sha256" not in made:
-        raise Unchecked("an older format, without a checksum")
+    if "model.safetensors" not in (made.get("sha256") or {}) and not (folder / "labels.json").is_file():
+        yield Difference("stage.json has no checksum of the weights")
     for name, stored in made["sha256"].items():
         path = folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
