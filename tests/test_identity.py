@@ -880,3 +880,256 @@ def test_workers_renew_what_is_older_than_the_command(tmp_path):
     assert shop.fresh(old) and not shop.fresh(tmp_path / "not there")
     os.utime(old, (told.renew - 60, told.renew - 60))
     assert not shop.fresh(old)
+
+
+# ---- the next cases of each kind: found by somebody who had not seen the code ------------------------
+
+SETUPS = {
+    "a folder that it puts on the path": (
+        "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'lib'))\nfrom helper import SCALE\n",
+        {"lib/helper.py": "SCALE = 1.0\n"}, "lib/helper.py"),
+    "a package with absolute imports": (
+        "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\nfrom pack.a import SCALE\n",
+        {"pack/__init__.py": "", "pack/a.py": "from pack.b import SCALE\n", "pack/b.py": "SCALE = 1.0\n"}, "pack/b.py"),
+    "a package that imports what is beside it": (
+        "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\nfrom up.a import SCALE\n",
+        {"up/__init__.py": "", "up/a.py": "from beside_it import SCALE\n", "beside_it.py": "SCALE = 1.0\n"}, "beside_it.py"),
+    "importlib": (
+        "import importlib, sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\n"
+        "SCALE = importlib.import_module('by_name').SCALE\n",
+        {"by_name.py": "SCALE = 1.0\n"}, "by_name.py"),
+    "a name that is put together": (
+        "import importlib, sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent))\n"
+        "SCALE = importlib.import_module('by_' + 'parts').SCALE\n",
+        {"by_parts.py": "SCALE = 1.0\n"}, "by_parts.py"),
+}
+HASH = "import sys; sys.path.insert(0, {root!r})\nfrom kdbench.plugins import load_plugin\nname = load_plugin({plugin!r})\n" \
+       "print(sys.modules[name].__kdbench_source__)"
+
+
+def hash_of(plugin: Path) -> str:
+    program = HASH.format(root=str(ROOT), plugin=str(plugin))
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("how", SETUPS)
+def test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports(how, tmp_path):
+    begin, files, changed = SETUPS[how]
+    for place in ("one", "two"):
+        folder = tmp_path / place
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        (folder / "mine.py").write_text(begin + CONSTANT.replace("SCALE = 1.0\n", ""))
+        (folder / "stranger.py").write_text("x = 1\n")
+    before = hash_of(tmp_path / "one" / "mine.py")
+    assert before == hash_of(tmp_path / "two" / "mine.py")
+    (tmp_path / "two" / "stranger.py").write_text("x = 2\n")
+    assert before == hash_of(tmp_path / "two" / "mine.py"), "what it does not import is not its own"
+    (tmp_path / "two" / changed).write_text("SCALE = 3.0\n")
+    assert before != hash_of(tmp_path / "two" / "mine.py")
+
+
+def test_a_metric_of_a_plugin_decides_the_kept_epoch(tmp_path, monkeypatch):
+    def score(sign):
+        def direct(gold, predicted, info):
+            return sign * float((np.asarray(predicted).argmax(1) == gold).mean())
+
+        return metrics.Metric("mine", "accuracy with a sign", ("single",), direct=direct)
+
+    keys = []
+    for sign in (1.0, -1.0, 1.0):
+        monkeypatch.setitem(metrics.METRICS, "mine", score(sign))
+        keys.append(key_of(make_lab(tmp_path, facts={"metric": "mine"}), select="best"))
+    # closures of one source with another value: the code is the same file, the function is not
+    assert keys[0] == keys[2]
+    monkeypatch.setitem(metrics.METRICS, "accuracy", replace(metrics.METRICS["accuracy"], higher_is_better=False))
+    assert key_of(make_lab(tmp_path, facts={"metric": "accuracy"}), select="best") not in keys
+
+
+@pytest.mark.parametrize("where", ["kdbench.losses.soft_targets", "kdbench.losses.SoftTargets.forward", "kdbench.signals.builtin_pool",
+                                   "kdbench.batching.Corpus.batch", "kdbench.metrics.ratio"])
+def test_what_replaces_a_part_of_the_core_has_figures_of_its_own(where, cell_id, monkeypatch):
+    """Once: a plugin that put its own loss into the core changed the controls under their usual ids."""
+    before = cell_id()
+
+    def mine(*given, **more):
+        return 7.0
+
+    monkeypatch.setattr(where, mine)
+    assert cell_id() != before
+    monkeypatch.undo()
+
+
+def test_a_metric_in_the_place_of_another_is_not_that_metric(monkeypatch):
+    assert metrics.code_of_metric("macro_f1") == 1
+    monkeypatch.setitem(metrics.METRICS, "macro_f1", replace(metrics.METRICS["accuracy"], name="macro_f1"))
+    assert metrics.code_of_metric("macro_f1") != 1
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "spm.model"])
+def test_all_that_decides_how_a_folder_reads_is_in_its_identity(name, cell_id, tmp_path):
+    folder = saved(tmp_path / "model")
+    before = cell_id(student=str(folder))
+    (folder / name).write_text((folder / name).read_text() + " " if (folder / name).is_file() else "{}")
+    assert cell_id(student=str(folder)) != before
+
+
+@pytest.mark.parametrize(("file", "old", "new", "affected"), [
+    ("methods/doktra.py", "import entropy, soft_targets, ", "import entropy, entropy as soft_targets, ", {"doktra"}),
+    ("kdbench/fit.py", "import math\n", "import cmath as math\n", {"training"}),
+    ("kdbench/runner.py", 'lab.score(student, "test")', 'lab.score(student, "dev")', {"scoring"}),
+])
+def test_a_swapped_import_and_a_swapped_split_are_edits(tmp_path, file, old, new, affected):
+    test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected)
+
+
+W = torch.ones(2)
+
+
+class State:
+    value = 1.0
+
+
+def through():
+    return W
+
+
+def reads_through(outputs, batch):
+    return through()
+
+
+def reads_object(outputs, batch):
+    return State.value
+
+
+def reads_attribute(outputs, batch):
+    return reads_attribute.w
+
+
+class OwnDict(dict):
+    pass
+
+
+class OwnFloat(float):
+    pass
+
+
+class Slotted:
+    __slots__ = ("__w",)
+
+    def __init__(self, w):
+        self.__w = w
+
+
+def owned(kind, w):
+    made = kind({"a": 1}) if kind is OwnDict else kind(1.0)
+    made.w = w
+    return made
+
+
+def generator(w):
+    import random
+
+    made = random.Random(0)
+    made.gauss_next = w
+    return made
+
+
+def wrapped(w):
+    @functools.wraps(torch.nn.functional.mse_loss)
+    def inside(x):
+        return w * x
+
+    return inside
+
+
+def made_elsewhere(w):
+    """A class whose method another module made."""
+    space = {"__name__": "elsewhere_made"}
+    exec(compile(f"def forward(self):\n    return {w}\n", __file__, "exec"), space)
+    return type("Made", (), {"forward": space["forward"], "__module__": __name__, "__qualname__": "Made"})
+
+
+READ = {
+    "a bound built-in method": lambda w: {"w": w}.get,
+    "a wrapped function": wrapped,
+    "a method that another module made": made_elsewhere,
+    "a dict of one's own": lambda w: owned(OwnDict, w),
+    "a number of one's own": lambda w: owned(OwnFloat, w),
+    "a default": lambda w: __import__("collections").defaultdict(functools.partial(float, w)),
+    "the order of a dict": lambda w: {"a": 1, "b": 2} if w == 1 else {"b": 2, "a": 1},
+    "a mask": lambda w: np.ma.masked_array([1.0, 2.0], [w == 1, False]),
+    "private slots": Slotted,
+    "an enumeration": lambda w: __import__("enum").Enum("E", {"A": w}).A,
+    "a generator's state": generator,
+    "a cached function": lambda w: functools.lru_cache(lambda x, w=w: w * x),
+    "a function under no gradient": lambda w: torch.inference_mode()(lambda x, w=w: w * x),
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_a_value_holds_in_odd_places_decides(what):
+    one, same, other = (known_by(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
+    assert one == same != other
+
+
+def test_what_is_read_through_others_decides(monkeypatch):
+    before = [known_by(f, "x") for f in (reads_through, reads_object)]
+    monkeypatch.setitem(globals(), "W", 3 * torch.ones(2))
+    monkeypatch.setattr(State, "value", 3.0)
+    assert all(a != known_by(f, "x") for a, f in zip(before, (reads_through, reads_object), strict=True))
+    reads_attribute.w = 1.0
+    first = known_by(reads_attribute, "x")
+    reads_attribute.w = 3.0
+    assert known_by(reads_attribute, "x") != first
+
+
+def test_signals_that_a_method_changed_are_other_signals(tmp_path):
+    lab = make_lab(tmp_path)
+    found = lab.signals(lab.teacher())
+    objective, training = SoftTargets("single", 2.0, 0.5), Training(select="last")
+    before = lab.stage_key(lab.student(), objective, training, lab.data.train, found, "s", 0)
+    for key in found.rows["logits"]:
+        found.rows["logits"][key] = found.rows["logits"][key] * 3
+    assert lab.stage_key(lab.student(), objective, training, lab.data.train, found, "s", 0) != before
+
+
+def test_a_module_that_is_loaded_anew_is_new_code(tmp_path, monkeypatch):
+    """As in a notebook: the file is edited and reloaded in one process."""
+    import importlib
+
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "edited_in_place.py"
+    path.write_text("class Thing:\n    scale = 1.0\n")
+    module = importlib.import_module("edited_in_place")
+    first = code.code_of(module.Thing)
+    path.write_text("class Thing:\n    scale = 30.0\n")
+    assert code.code_of(module.Thing) == first, "what runs is still what was loaded"
+    importlib.reload(module)
+    assert code.code_of(module.Thing) != first
+    del sys.modules["edited_in_place"]
+
+
+def test_a_stage_in_the_place_of_another_is_not_taken(tmp_path):
+    def trained(seed):
+        lab = make_lab(tmp_path, seed=seed)
+        lab.train(lab.student(), Supervised("single"), stage="s")
+        return lab.stages[-1]["cached"], lab.shop.stage(lab.stages[-1]["key"])
+
+    (_, one), (_, other) = trained(0), trained(1)
+    one.rename(tmp_path / "kept")
+    other.rename(one)
+    (tmp_path / "kept").rename(other)
+    assert trained(0)[0] is False
+
+
+def test_the_labels_that_the_metric_leaves_out_select_an_epoch(tmp_path):
+    keys = [key_of(make_lab(tmp_path, facts={"negative": negative}), select="best") for negative in ((), ("no",))]
+    assert keys[0] != keys[1]
+
+
+def test_masked_lm_steps_of_a_teacher_are_the_teachers_cost(tmp_path):
+    lab = make_lab(tmp_path, teacher="tiny-teacher", max_steps=2)
+    lab.teacher()
+    assert [(stage["name"], stage["role"]) for stage in lab.stages] == [("masked LM", "teacher")]

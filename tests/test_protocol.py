@@ -332,7 +332,7 @@ def test_the_order_of_the_data_depends_on_seed_and_epoch_alone():
     assert orders(stage="another method", objective=Calibrated("single", 0.3)) == [first, second]
     other = orders(seed=6)
     assert other[0] != first and other[1] != second
-    assert orders(shuffle=False)[0] == [tuple(range(i, i + 8)) for i in range(0, 40, 8)]
+    assert orders(order="file")[0] == [tuple(range(i, i + 8)) for i in range(0, 40, 8)]
 
 
 @pytest.mark.parametrize("kind", ["single", "tags"])
