@@ -185,6 +185,8 @@ class Case:
         name, made = self.record["cell"]["method"], (self.record.get("content") or {}).get("code") or {}
         if name not in METHODS:
             raise Unchecked(f"no method {name} here: give the --plugin that registers it")
+        if self.record["cell"]["task"] not in TASKS:
+            raise Unchecked(f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
         task = TASKS.get(self.record["cell"]["task"])
         named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
         method: Method = METHODS.get(name)(None)

@@ -136,7 +136,14 @@ def test_what_was_trained_holds(folder, capsys):
     (put("score.all.test.accuracy", 0.9), {"score"}),
     (put("score.all.test.accuracy", None), {"score"}),
     (put("score.naive.test", 0.5), {"naive"}),
-    (put("score.dev", 0.9), {"record"}),
+    (put("score.dev", 0.9), {"record", "facts"}),
+    (lambda r: [r["score"].update(dev=0.9), r["score"]["all"]["dev"].update(f1_positive=0.9)],
+     {"facts"}),
+    (put("models.student", "0" * 16), {"facts"}),
+    (lambda r: r.update(role="control" if r["role"] == "teacher" else "teacher"), {"facts"}),
+    (put("status", "skipped"), {"file"}),
+    (lambda r: r["score"]["naive"].pop("test"), {"facts"}),
+    (lambda r: r["score"]["all"]["test"].pop("accuracy"), {"facts"}),
     (put("data.rows.test", 399), {"record", "data"}),
     (put("data.rows.train", 599), {"data"}),
     (put("data.sha256.train", "0" * 64), {"data"}),
@@ -267,8 +274,33 @@ def test_content_that_is_not_that_of_the_data(bare):
 
 def test_a_record_without_content_has_no_id_to_check(bare):
     edit(paths(bare)[0], lambda record: record.pop("content", None))
-    assert "older format" in why(bare, "id")
+    assert "its id says nothing" in differing(bare)["id"]
 
+
+def test_predictions_without_a_record(bare):
+    paths(bare)[0].unlink()
+    assert "is no record" in differing(bare)["file"]
+
+
+def test_figures_of_other_code_are_not_judged(bare):
+    def change(record):
+        record["content"]["code"]["metrics"]["f1_positive"] = 0
+        record["id"] = identity.record_id(record["cell"], record["content"])
+
+    path = paths(bare)[0]
+    edit(path, change)
+    own = json.loads(path.read_text())["id"]
+    for ending in (".json", ".npz"):
+        path.with_suffix(ending).rename(path.with_name(f"{own}{ending}"))
+    assert "metric f1_positive" in why(bare, "code") and "scored by other code" in why(bare, "score")
+    assert not differing(bare)
+
+
+def test_a_stage_without_a_checksum(folder):
+    own, *_ = students(folder)
+    stage = json.loads((own.parent / "stage.json").read_text())
+    (own.parent / "stage.json").write_text(json.dumps({**stage, "sha256": {}}))
+    assert "has no checksum" in differing(folder)["weights"]
 
 def test_a_changed_interval(bare):
     path = bare / "intervals.json"
