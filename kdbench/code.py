@@ -23,7 +23,7 @@ import linecache
 import sys
 import types
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ CORE = {
     "scoring": ("metrics", "tags", "runner"),
 }
 CORE_FILES = frozenset(name for names in CORE.values() for name in names)
+# How a thing that replaced another is described; `kdbench.content` adds what such a thing captured.
+describe: Callable[[Any], Any] = lambda thing: code_of(thing)  # noqa: E731
 # What these packages define is theirs: their versions stand in a record's provenance.
 LIBRARIES = frozenset({
     "accelerate", "datasets", "huggingface_hub", "numpy", "pandas", "safetensors", "scipy", "seqeval", "sklearn",
@@ -244,26 +246,33 @@ def foreign_in(module: Any, source: Module) -> Iterator[Any]:
 
 def foreign(thing: Any, statement: ast.AST, module: Any, name: str) -> Iterator[Any]:
     """`thing`, where it is not what `statement` defines; of a class also those of its methods that are not."""
-    function = inspect.unwrap(thing) if callable(thing) and not isinstance(thing, type) else thing
     if isinstance(statement, ast.FunctionDef):
-        made_here = getattr(getattr(function, "__code__", None), "co_filename", module.__file__) == module.__file__
-        if thing is None or not made_here:
+        plain = inspect.unwrap(thing) if statement.decorator_list and callable(thing) else thing
+        if getattr(getattr(plain, "__code__", None), "co_filename", "") != module.__file__:
             yield [module.__name__, name, described(thing)]
         return
     if not isinstance(thing, type) or thing.__module__ != module.__name__:
         yield [module.__name__, name, described(thing)]
         return
     assert isinstance(statement, ast.ClassDef)
-    for inner in statement.body:
-        if isinstance(inner, ast.FunctionDef):
-            member = vars(thing).get(inner.name)
-            for attribute in ("__func__", "fget", "func"):
-                member = getattr(member, attribute, member)
-            yield from foreign(member, inner, module, f"{name}.{inner.name}")
+    written = {inner.name: inner for inner in statement.body if isinstance(inner, ast.FunctionDef)}
+    for member_name, member in vars(thing).items():
+        for attribute in ("__func__", "fget", "func"):
+            member = getattr(member, attribute, member)
+        if member_name in written:
+            yield from foreign(member, written[member_name], module, f"{name}.{member_name}")
+        elif isinstance(member, types.FunctionType) and strange(member, module):
+            yield [module.__name__, f"{name}.{member_name}", described(member)]
+
+
+def strange(member: types.FunctionType, module: Any) -> bool:
+    """Does a method that its class does not write come from elsewhere? Data classes, enumerations and torch add their own."""
+    made_by_python = member.__code__.co_filename in (module.__file__, "<string>")
+    return not made_by_python and home(member).partition(".")[0] not in LIBRARIES
 
 
 def described(thing: Any) -> Any:
-    return code_of(thing) if callable(thing) else repr(thing)
+    return describe(thing) if callable(thing) else repr(thing)
 
 
 def built_in(name: str) -> int | str:
@@ -360,7 +369,7 @@ def file_hash(path: Path, more: Sequence[Path] = ()) -> str:
         current = waiting.pop()
         content = current.read_bytes()
         hashes.append([current.name, hashlib.sha256(content).hexdigest()])
-        for other in imported_beside(current, content, roots):
+        for other in imported_beside(current, content, roots) if current.suffix == ".py" else ():
             if other not in seen:
                 seen.add(other)
                 waiting.append(other)
@@ -405,8 +414,9 @@ def imported_beside(path: Path, content: bytes, roots: Sequence[Path]) -> Iterat
         else:
             continue
         for name in names:
-            if name.partition(".")[0] not in LIBRARIES | {"kdbench"}:
-                for folder in dict.fromkeys(folders):
+            top = name.partition(".")[0]
+            if top != "kdbench":  # a file beside it may have the name of a library
+                for folder in dict.fromkeys(folders[:1] if top in LIBRARIES else folders):
                     yield from files_of(folder, name.strip(".").split("."))
 
 

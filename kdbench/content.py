@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import functools
 import hashlib
 import inspect
@@ -17,6 +20,7 @@ import json
 import logging
 import random
 import re
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,17 +30,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdbench import cpu
-from kdbench.code import LIBRARIES, code_of
+from kdbench import code, cpu
+from kdbench.code import LIBRARIES, code_of, home, installed
 from kdbench.errors import BadInput
 from kdbench.identity import digest, file_digest
 from kdbench.objective import Objective
+from kdbench.registry import Registry
 from kdbench.signals import LiveSignals, StoredSignals
 from kdbench.task import Example
 
 PLAIN = (str, int, float, bool, type(None))
-# What every module has, and what the training loop sets on an objective: neither decides what it computes.
-INTERNAL = frozenset(vars(nn.Module())) | {"training", "epoch", "epochs"}
+# What every module has, and below what the training loop sets on an objective: neither decides what it computes.
+INTERNAL = frozenset(vars(nn.Module())) | {"training"}
+LOOPS = ("epoch", "epochs")  # of an objective
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -53,7 +59,7 @@ def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
     for kinds, describe in DESCRIBED:
         if isinstance(value, kinds):
             return describe(value, where, seen)
-    if hasattr(value, "identity") and not isinstance(value, type):
+    if callable(getattr(value, "identity", None)) and not isinstance(value, type):
         return [of_class(type(value), where, seen), known_by(value.identity(), f"{where}.identity()", seen)]
     if dataclasses.is_dataclass(value) or plain_object(value):
         return [of_class(type(value), where, seen), attributes(value, where, seen)]
@@ -65,7 +71,8 @@ def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
 def plain_object(value: Any) -> bool:
     """Is this an instance of somebody's own class, which is what its attributes are? One that builds on a class of a
     library (a file, say) holds more than they show."""
-    own = [base for base in type(value).__mro__ if base.__module__ not in ("abc", "typing") and base is not object]
+    own = [base for base in type(value).__mro__
+           if base.__module__ not in ("abc", "typing", "collections.abc") and base is not object]
     return (hasattr(value, "__dict__") or bool(slots_of(value))) and all(base.__module__.partition(".")[0] not in LIBRARIES for base in own)
 
 
@@ -168,19 +175,22 @@ def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) ->
         raise BadInput(f"{where}: captures a variable that has no value yet, so it cannot be hashed; set it before") from None
     found["captured"] = {name: known_by(each, f"{name}, which {where} captured", seen) for name, each in captured.items()}
     found["attributes"] = {name: known_by(each, f"{where}.{name}", seen) for name, each in sorted(vars(value).items())}
-    if isinstance(found["function"].get("code"), str):  # not of a built-in method, whose version says it
+    if isinstance(found["function"].get("code"), str) and not in_a_package(value):  # not of a built-in method, whose version says it
         found["globals"] = globals_read(value, where, seen)
     return found
 
 
 def globals_read(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> dict[str, Any]:
-    """The globals that a function reads, directly or through functions of its own kind. Modules, loggers and registries
-    decide nothing."""
+    """The globals that a function reads, directly or through functions of its own kind. Of a module of its own the
+    plain values; registries decide nothing."""
     found = {}
     for name in sorted(names_read(value.__code__) & value.__globals__.keys()):
         each = value.__globals__[name]
-        library = type(each).__module__.partition(".")[0] == "kdbench" and not isinstance(each, type | types.FunctionType)
-        if not isinstance(each, types.ModuleType | logging.Logger) and not library:
+        if isinstance(each, types.ModuleType):
+            top = each.__name__.partition(".")[0]
+            if top not in LIBRARIES | {"kdbench"} and not installed(Path(getattr(each, "__file__", None) or ".")):
+                found[name] = {key: kept for key, kept in sorted(vars(each).items()) if not key.startswith("__") and simple(kept)}
+        elif not isinstance(each, Registry):
             found[name] = known_by(each, f"the global {name}, which {where} reads", seen)
     return found
 
@@ -221,9 +231,13 @@ def of_module(value: nn.Module, where: str, seen: tuple[int, ...]) -> Any:
 
 def of_class(value: Any, where: str, seen: tuple[int, ...]) -> Any:
     """A class by its source; one from elsewhere also by what its functions captured and by its own values."""
-    code = code_of(value)
-    if not isinstance(value, type) or not isinstance(code, dict) or value.__module__.startswith("kdbench.methods."):
-        return ["code", code]
+    source = code_of(value)
+    if not isinstance(value, type) or not isinstance(source, dict) or value.__module__.startswith("kdbench.methods."):
+        return ["code", source]
+    if in_a_package(value) and not issubclass(value, Objective):
+        return ["code", source]
+    if issubclass(value, enum.Enum):
+        return ["code", source, [[each.name, known_by(each.value, f"{where}.{each.name}", seen)] for each in value]]
     members = {}
     for name, member in sorted(vars(value).items()):
         if name.startswith("__") and not isinstance(member, types.FunctionType):
@@ -231,17 +245,29 @@ def of_class(value: Any, where: str, seen: tuple[int, ...]) -> Any:
         member = unwrapped(member)
         if isinstance(member, types.FunctionType) and member.__code__.co_filename.startswith("<") and name.startswith("__"):
             continue  # that `dataclass` wrote
-        if not name.startswith("_abc") and not isinstance(member, types.MemberDescriptorType):
+        descriptor = hasattr(type(member), "__get__") and not isinstance(member, types.FunctionType | type)
+        if not name.startswith("_abc") and not (descriptor and of_library(type(member))):
             members[name] = known_by(member, f"{where}.{name}", seen)
     bases = [known_by(base, where, seen) for base in value.__bases__ if base is not object]
-    return {"class": code, "members": members, "bases": bases}
+    return {"class": source, "members": members, "bases": bases}
+
+
+def in_a_package(thing: Any) -> bool:
+    """Does this come from an installed package? Its files are hashed, and it is taken as it is."""
+    path = getattr(sys.modules.get(home(thing)), "__file__", None)
+    return path is not None and installed(Path(path))
 
 
 def unwrapped(member: Any) -> Any:
-    """The function behind a class method, static method, property or cached property."""
-    for name in ("__func__", "fget", "func"):
-        if isinstance(inner := getattr(member, name, None), types.FunctionType):
-            return inner
+    """The function behind a class method, static method, property or cached property; of a partial method all of it."""
+    if isinstance(member, classmethod | staticmethod):
+        return member.__func__
+    if isinstance(member, property):
+        return [member.fget, member.fset]
+    if isinstance(member, functools.cached_property):
+        return member.func
+    if isinstance(member, functools.partialmethod):
+        return [member.func, member.args, member.keywords]
     return member
 
 
@@ -259,6 +285,10 @@ def of_wrapper(value: Any, where: str, seen: tuple[int, ...]) -> Any:
 
 def of_text(value: Any, where: str, seen: tuple[int, ...]) -> Any:
     return [type(value).__name__, str(value)]
+
+
+def of_logger(value: Any, where: str, seen: tuple[int, ...]) -> Any:
+    return "a logger"  # says things and decides nothing
 
 
 def of_pattern(value: re.Pattern, where: str, seen: tuple[int, ...]) -> Any:
@@ -304,7 +334,9 @@ DESCRIBED: tuple[tuple[Any, Any], ...] = (
     (torch.Tensor, of_tensor),
     (np.ndarray, of_array),
     (np.generic, of_number),
-    ((torch.dtype, torch.device, np.dtype, range, complex), of_text),
+    ((torch.dtype, torch.device, np.dtype, range, complex, slice, type(...), types.UnionType, types.GenericAlias, decimal.Decimal,
+      fractions.Fraction, datetime.date, datetime.time, datetime.timedelta), of_text),
+    ((logging.Logger, logging.LoggerAdapter), of_logger),
     (Path, of_path),
     ((random.Random, np.random.Generator, torch.Generator), of_random),
     (types.FunctionType, of_function),
@@ -335,10 +367,12 @@ def module_content(module: nn.Module, where: str, seen: tuple[int, ...] = ()) ->
     for name, part in module.named_modules():
         place = f"{where}.{name}" if name else where
         kind = nn.Dropout if type(part) is cpu.Dropout else type(part)  # faster, with the same result
-        library = kind.__module__.partition(".")[0] in LIBRARIES
+        library = of_library(kind)
         own = {}
         for key, value in sorted(vars(part).items()):
-            if key in INTERNAL or key == "config" or (library and (key.startswith("_") or not simple(value))):
+            if key in INTERNAL or (key in LOOPS and isinstance(part, Objective)) or isinstance(value, CONFIG):
+                continue
+            if library and (key.startswith("_") or not (simple(value) or somebodys(value))):
                 continue
             own[key] = known_by(value, f"{place}.{key}", seen)
         parts[name] = [known_by(kind, place, seen), own, hooks_of(part, place, seen)]
@@ -347,11 +381,27 @@ def module_content(module: nn.Module, where: str, seen: tuple[int, ...] = ()) ->
             "config": config_content(config) if isinstance(config, CONFIG) else None}
 
 
+def of_library(thing: Any) -> bool:
+    return home(thing).partition(".")[0] in LIBRARIES
+
+
+def somebodys(value: Any) -> bool:
+    """Is this a function, or part of one, that no library made?"""
+    if isinstance(value, functools.partial):
+        return somebodys(value.func) or not all(simple(each) for each in (list(value.args), value.keywords))
+    if isinstance(value, types.MethodType):
+        return somebodys(value.__func__)
+    return isinstance(value, types.FunctionType) and not of_library(value)
+
+
 def hooks_of(part: nn.Module, where: str, seen: tuple[int, ...]) -> list[Any]:
-    """The hooks of somebody's own; those of a library (transformers collects hidden states by them) change no value."""
+    """The hooks of somebody's own, on a module and on its parameters; those of a library (transformers collects hidden
+    states by them) change no value."""
     hooks = [hook for name in HOOKS for hook in getattr(part, name, {}).values()]
+    for parameter in part.parameters(recurse=False):
+        hooks += list((parameter._backward_hooks or {}).values())
     return [known_by(hook, f"a hook of {where}", seen) for hook in hooks
-            if (getattr(hook, "__module__", None) or "").partition(".")[0] not in LIBRARIES]
+            if not (isinstance(hook, types.FunctionType | types.MethodType) and not somebodys(hook))]
 
 
 def simple(value: Any) -> bool:
@@ -405,13 +455,16 @@ def objective_content(objective: Objective) -> dict[str, Any]:
 
 def signals_content(signals: Any) -> Any:
     """What a training reads of a teacher: the values themselves where they are stored, else what computes them."""
-    if isinstance(signals, StoredSignals):
+    if type(signals) is StoredSignals and vars(signals).keys() <= {"key", "rows", "task_kind", "seconds"}:
         found = hashlib.sha256(signals.key.encode())
         for kind, rows in sorted(signals.rows.items()):
             for key, row in sorted(rows.items()):
                 found.update(f"{kind} {key} {row.dtype} {row.shape}".encode())
                 found.update(np.ascontiguousarray(row).tobytes())
         return ["stored", found.hexdigest()]
-    if isinstance(signals, LiveSignals):
+    if type(signals) is LiveSignals and vars(signals).keys() <= {"key", "teacher"}:
         return ["live", signals.key, model_content(signals.teacher.model), known_by(signals.teacher.own, "the pool")]
     return known_by(signals, "the signals")
+
+
+code.describe = lambda thing: known_by(thing, "what replaced a part of the core")

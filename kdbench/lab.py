@@ -210,7 +210,13 @@ class Lab:
         self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
                             "accumulate": made["accumulate"], "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
+        self.draw_anew()
         return trained
+
+    def draw_anew(self) -> None:
+        """Set torch's random state by the seed and the number of stages so far, trained or found: what a method draws
+        itself (a learned projection, say) must not depend on what was there already."""
+        torch.manual_seed(seed_for(self.seed, "method", str(len(self.stages))))
 
     def stage_key(self, model: Model, objective: Objective, training: Training, examples: Sequence[Example],
                   signals: Any, stage: str, seed: int) -> str:
@@ -358,8 +364,9 @@ class Lab:
         """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool, the precision."""
         return digest({
             "code": code.core("training"), "teacher": model_content(giver.model),
-            "examples": digest(sorted({e.key for e in examples})), "kind": self.task.kind,
-            "max_length": self.settings.max_length, "pool": known_by(giver.own, "the pool"),
+            # a pool of a method's own sees the labels too
+            "examples": digest(sorted({e.key for e in examples}) if giver.own is None else [(e.key, e.label) for e in examples]),
+            "kind": self.task.kind, "max_length": self.settings.max_length, "pool": known_by(giver.own, "the pool"),
             "attentions": giver.attentions, "bf16": self.bf16(giver.model), "device": self.accelerator.device.type,
         }, 24)
 

@@ -189,10 +189,10 @@ def code_of_metric(name: str) -> Any:
     metric = METRICS[name]
     if metric is BUILT_IN.get(name):
         return metric.version
-    from kdbench.code import code_of
+    from kdbench import code
 
     functions = [f for f in (metric.counts, metric.finish, metric.direct) if f is not None]
-    return [metric.higher_is_better, *(code_of(f) for f in functions)]
+    return [metric.higher_is_better, *(code.describe(f) for f in functions)]
 
 
 def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:

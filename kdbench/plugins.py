@@ -60,8 +60,9 @@ def own_files(names: set[str]) -> list[Path]:
     for name in names:
         path = getattr(sys.modules.get(name), "__file__", None)
         if path and path.endswith(".py") and name.partition(".")[0] not in LIBRARIES | {"kdbench"} and not installed(Path(path)):
-            found.append(Path(path).resolve())
-    return sorted(found)
+            own = Path(path).resolve()
+            found += [place for place in (own, *own.parents) if place.is_file()]  # an archive holds files that are none
+    return sorted(set(found))
 
 
 def registered() -> list[str]:

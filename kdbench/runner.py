@@ -332,6 +332,7 @@ class Runner:
         arrays: dict[str, np.ndarray] = {}
         try:
             job.method.check(lab)
+            lab.draw_anew()
             lab.phases = Phases()
             student = self.kept(lab, job.method.fit(lab))
             if json.loads(json.dumps(code_behind(job.method, job.task))) != job.cell.content["code"]:

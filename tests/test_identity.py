@@ -947,6 +947,26 @@ def test_a_metric_of_a_plugin_decides_the_kept_epoch(tmp_path, monkeypatch):
     assert key_of(make_lab(tmp_path, facts={"metric": "accuracy"}), select="best") not in keys
 
 
+def around(old):
+    @functools.wraps(old)
+    def mine(*given, **more):
+        return old(*given, **more)
+
+    return mine
+
+
+@pytest.mark.parametrize("how", ["wraps", "partial", "object", "inherited"])
+def test_no_replacement_looks_like_the_original(how, cell_id, monkeypatch):
+    from kdbench import losses
+
+    before = cell_id()
+    new = {"wraps": around(losses.soft_targets), "partial": functools.partial(around, 3.0), "object": Holder(),
+           "inherited": around(Objective.outputs)}[how]
+    where = "kdbench.losses.SoftTargets.outputs" if how == "inherited" else "kdbench.losses.soft_targets"
+    monkeypatch.setattr(where, new, raising=False)
+    assert cell_id() != before
+
+
 @pytest.mark.parametrize("where", ["kdbench.losses.soft_targets", "kdbench.losses.SoftTargets.forward", "kdbench.signals.builtin_pool",
                                    "kdbench.batching.Corpus.batch", "kdbench.metrics.ratio"])
 def test_what_replaces_a_part_of_the_core_has_figures_of_its_own(where, cell_id, monkeypatch):
@@ -1051,7 +1071,38 @@ def made_elsewhere(w):
     return type("Made", (), {"forward": space["forward"], "__module__": __name__, "__qualname__": "Made"})
 
 
+def with_activation(w):
+    layer = torch.nn.TransformerEncoderLayer(2, 1, 2, activation=lambda x: w * x)
+    for parameter in layer.parameters():
+        torch.nn.init.ones_(parameter)
+    return layer
+
+
+class Part(torch.nn.Module):
+    def __init__(self, name, value):
+        super().__init__()
+        setattr(self, name, value)
+
+
+def hooked(w):
+    part = torch.nn.Linear(1, 1)
+    torch.nn.init.ones_(part.weight)
+    torch.nn.init.ones_(part.bias)
+    part.register_forward_hook(functools.partial(lambda w, module, given, made: w * made, w))
+    return part
+
+
+def class_with(**members):
+    return type("Own", (), {**members, "__module__": __name__, "__qualname__": "Own"})
+
+
 READ = {
+    "a part's config": lambda w: Part("config", {"w": w}),
+    "a part's epochs": lambda w: Part("epochs", w),
+    "a library's part with a function": with_activation,
+    "a hook that is a partial function": hooked,
+    "a class with a partial function": lambda w: class_with(k=functools.partial(max, w)),
+    "a class with a partial method": lambda w: class_with(k=functools.partialmethod(max, w)),
     "a bound built-in method": lambda w: {"w": w}.get,
     "a wrapped function": wrapped,
     "a method that another module made": made_elsewhere,
@@ -1072,6 +1123,48 @@ READ = {
 def test_what_a_value_holds_in_odd_places_decides(what):
     one, same, other = (known_by(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
     assert one == same != other
+
+
+Pair = __import__("collections").namedtuple("Pair", "a b")
+Level = __import__("enum").IntEnum("Level", {"LOW": 1})
+
+
+def ordinary(outputs, batch):
+    LOG.info("said")
+    return Pair(Level.LOW, isinstance(1, NUMBER)), slice(1), ..., DAY
+
+
+LOG = __import__("logging").getLogger("ordinary")
+NUMBER = int | float
+DAY = __import__("datetime").date(2030, 1, 1)
+
+
+@dataclass
+class Named:
+    identity: float = 1.0
+
+
+@pytest.mark.parametrize("value", [ordinary, LOG, Pair(1, 2), Level.LOW, Named(), DAY, __import__("decimal").Decimal("1.5"),
+                                   torch.inference_mode()(ordinary), Pair, Level])
+def test_what_people_write_every_day_is_not_refused(value):
+    assert known_by(value, "x") == known_by(value, "x")
+
+
+def test_what_a_method_draws_itself_does_not_depend_on_the_shelf(tmp_path):
+    drawn = []
+    for _ in range(2):
+        lab = make_lab(tmp_path)
+        lab.draw_anew()
+        lab.train(lab.student(), Supervised("single"), stage="s")
+        drawn.append((lab.stages[-1]["cached"], torch.nn.Linear(2, 2).weight))
+    assert [cached for cached, _ in drawn] == [False, True] and torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_a_pool_that_reads_labels_is_known_with_them(tmp_path):
+    lab, other = make_lab(tmp_path), changed("train", label=0).train
+    own = teacher(lab, pool=pool_of("first"))
+    assert lab.signals_key(own, lab.data.train) != lab.signals_key(own, other)
+    assert lab.signals_key(teacher(lab), lab.data.train) == lab.signals_key(teacher(lab), other)
 
 
 def test_what_is_read_through_others_decides(monkeypatch):
