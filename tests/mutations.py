@@ -453,7 +453,7 @@ IDENTITY = (
     Mutation("plugin-known-without-its-helpers", "kdbench/code.py",
              "for other in imported_beside(current, content, roots):",
              "for other in ():",
-             identity("test_an_edited_loss_gives_new_figures")),
+             identity("test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports")),
 )
 
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY)

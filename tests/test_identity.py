@@ -728,7 +728,7 @@ def stages(record: dict) -> dict[str, bool]:
     return {stage["name"]: stage["cached"] for stage in record["cost"]["stages"]}
 
 
-@pytest.mark.parametrize("where", ["plugin", "file beside it", "built in"])
+@pytest.mark.parametrize("where", ["plugin", pytest.param("file beside it", marks=pytest.mark.slow), "built in"])
 def test_an_edited_loss_gives_new_figures(where, tmp_path):
     """Once: the same id, every stage from the shelf, the old figures."""
     program, plugin = BENCH, tmp_path / "mine.py"
