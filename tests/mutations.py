@@ -451,8 +451,8 @@ IDENTITY = (
              'or path.name in ("config.json",',
              identity("test_all_that_decides_how_a_folder_reads_is_in_its_identity")),
     Mutation("plugin-known-without-its-helpers", "kdbench/code.py",
-             "for other in imported_beside(current, content, roots):",
-             "for other in ():",
+             'imported_beside(current, content, roots) if current.suffix == ".py" else ():',
+             '() if current.suffix == ".py" else ():',
              identity("test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports")),
 )
 
