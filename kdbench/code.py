@@ -16,6 +16,7 @@ the files beside it that it imports.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -43,7 +44,7 @@ CORE = {
     "scoring": ("metrics", "tags", "runner"),
 }
 CORE_FILES = frozenset(name for names in CORE.values() for name in names)
-# How a thing that replaced another is described; `kdbench.content` adds what such a thing captured.
+# How a function of a metric is described; `kdbench.content` adds what it captured.
 describe: Callable[[Any], Any] = lambda thing: code_of(thing)  # noqa: E731
 # What these packages define is theirs: their versions stand in a record's provenance.
 LIBRARIES = frozenset({
@@ -272,7 +273,10 @@ def strange(member: types.FunctionType, module: Any) -> bool:
 
 
 def described(thing: Any) -> Any:
-    return describe(thing) if callable(thing) else repr(thing)
+    """A replacement by its source alone: what it holds may be anything."""
+    if isinstance(thing, type | types.FunctionType):
+        return code_of(thing)
+    return [type(thing).__qualname__, described(thing.func) if isinstance(thing, functools.partial) else ""]
 
 
 def built_in(name: str) -> int | str:

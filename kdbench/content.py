@@ -467,4 +467,4 @@ def signals_content(signals: Any) -> Any:
     return known_by(signals, "the signals")
 
 
-code.describe = lambda thing: known_by(thing, "what replaced a part of the core")
+code.describe = lambda thing: known_by(thing, "a metric")
