@@ -908,6 +908,15 @@ SETUPS = {
         "SCALE = 1.0\ndef later():\n    from by_call import SCALE\n    return SCALE\n",
         {"by_call.py": "SCALE = 1.0\n"}, "by_call.py"),
 }
+# a registration alone: a method's base class would load torch in each of these processes
+REGISTERED = '''
+from kdbench.registry import METHODS
+
+
+@METHODS.register("mine", kinds=("single",), about="a name")
+class Mine:
+    pass
+'''
 HASH = "import sys; sys.path.insert(0, {root!r})\nfrom kdbench.plugins import load_plugin\nname = load_plugin({plugin!r})\n" \
        "print(sys.modules[name].__kdbench_source__)"
 
@@ -925,7 +934,7 @@ def test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports(how, tmp_pa
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
-        (folder / "mine.py").write_text(begin + CONSTANT.replace("SCALE = 1.0\n", ""))
+        (folder / "mine.py").write_text(begin + REGISTERED)
         (folder / "stranger.py").write_text("x = 1\n")
     before = hash_of(tmp_path / "one" / "mine.py")
     assert before == hash_of(tmp_path / "two" / "mine.py")
