@@ -20,6 +20,7 @@ import torch
 
 from kdbench import cells, options, spec, store, suite
 from kdbench import lab as labs
+from kdbench.cells import cells_of
 from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.folders import damage
@@ -260,6 +261,8 @@ def test_dsg_kd_has_every_line_of_the_published_run_scripts():
               (("kmbert-b", "mbert"), ("kmbert-b", "cbert"), ("kobert", "cbert"),  # run_mlkd_2.sh
                ("kmbert", "bert"), ("kmbert-b", "bert"), ("kobert", "bert"))}  # run_mlkd_3.sh
     assert base | again | first | mlkd_1 | others <= lines
+    made = suite.load("papers/dsg-kd")
+    assert len(cells_of(made, None)) == len(made.cells) == 32, "also those that differ in settings alone"
 
 
 def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):
