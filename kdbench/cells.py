@@ -51,7 +51,7 @@ def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = 
     for planned in suite.cells:
         request = request_of(planned, data_dir)
         for seed in seeds or planned.seeds:
-            name = f"{planned.fields} {seed}"
+            name = f"{planned.fields} {planned.settings} {seed}"
             if suite.data == "real" and data_dir is None:
                 note = f"data of {request.task}: give --data-dir; `bench.py prepare {request.task}` fetches it or says how to get it"
                 found[name] = Cell(request, seed, None, planned, missing=note)

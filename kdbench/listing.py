@@ -9,6 +9,7 @@ from typing import Any
 from kdbench import options
 from kdbench.errors import BadInput
 from kdbench.registry import METHODS, unknown
+from kdbench.task import Task
 from kdbench.task_index import TASKS
 from kdbench.zoo import MODELS
 
@@ -54,15 +55,21 @@ def render(nouns: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def show_recipe(method: str, task: str) -> str:
-    """The settings that `--recipe paper` takes for a method on a task, each with its source."""
+    """What `--recipe paper` takes for a method on a task, and for its modes, with sources."""
+    name, found = METHODS.entry(method).name, TASKS.get(task)
+    modes = [key.split(" ", 1)[1] for key in found.recipes if key.startswith(f"{name} ")]
+    return "\n\n".join([recipe_of(name, found), *(recipe_of(name, found, mode) for mode in modes)])
+
+
+def recipe_of(method: str, task: Task, mode: str = "") -> str:
+    """The settings of a method on a task as lines; `mode` is NAME=VALUE or empty."""
     import dataclasses
 
     from kdbench import spec
 
-    entry, found = METHODS.entry(method), TASKS.get(task)
-    recipe = found.recipe(entry.name)
-    taken = spec.settings({}, found, lookalike=False, recipe="paper", method=entry.name)
-    own = entry.name in found.recipes
+    chosen = dict([mode.split("=", 1)]) if mode else {}
+    taken = spec.settings({}, task, lookalike=False, recipe="paper", method=method, options=chosen)
+    recipe = task.recipe(method, chosen)
     assert recipe is not None  # or it has been refused
     rows = []
     for field in dataclasses.fields(taken):
@@ -70,8 +77,10 @@ def show_recipe(method: str, task: str) -> str:
         rows.append((field.name, value(getattr(taken, field.name)), source))
     rows += [(f"--set {name}", value(given), recipe.sources.get(f"--set {name}", recipe.source)) for name, given in recipe.options.items()]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-    first = f"{entry.name} on {found.name} with --recipe paper"
-    lines = [first if own else f"{first}: no settings of {entry.name} are published, these are those of fine-tuning"]
+    first = f"{method} on {task.name} with --recipe paper{f' --set {mode}' if mode else ''}"
+    if method not in task.recipes:
+        first += f": no settings of {method} are published, these are those of fine-tuning"
+    lines = [first, *([f"  {recipe.note}"] if recipe.note else [])]
     lines += [f"  {name:<{widths[0]}}  {chosen:<{widths[1]}}  {source}" for name, chosen, source in rows]
     return "\n".join(lines)
 

@@ -136,6 +136,7 @@ def resolve(name: str) -> Source:
             raise BadInput(f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
         base = resolve(rest[0]) if rest else None
         return Source(f"cut:{count}" + (f":{base.name}" if base else ""), cut=int(count), base=base)
+    name = MODELS.entry(name).name if name in MODELS else name
     if (shelf := os.environ.get("KDBENCH_MODELS")) and (folder := Path(shelf) / name).is_dir() and folder.parent == Path(shelf):
         check_folder(folder)
         return Source(name, folder=folder)

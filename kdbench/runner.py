@@ -129,7 +129,9 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
     download  bring the models of the hub here, as a cell is known by their weights; without it, by what is here already
     """
     cls, name = METHODS.get(request.method), METHODS.entry(request.method).name
-    published = TASKS.get(request.task).recipe(name) if request.recipe == "paper" else None
+    published = None
+    if request.recipe == "paper":
+        published = TASKS.get(request.task).recipe(name, request.options)
     chosen_options = {**(published.options if published else {}), **request.options}
     method = cls(options.build(cls.Options, request.variant, chosen_options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
@@ -138,9 +140,12 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
     settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike", recipe=request.recipe, method=name,
+                             options=request.options,
                              most=FEW if student.name in FULL_SIZE else None)
     if published and name not in task.recipes:
         say(f"{name} has no published settings on {task.name}: --recipe paper takes those of fine-tuning ({published.source})")
+    if published and published.note:
+        say(f"{name} on {task.name}: {published.note}")
     whole, data = data, data.limited(settings.max_train_examples, settings.max_dev_examples)
     device = device_type(device)
     for source in (student, *([teacher] if method.uses_teacher or controls or derived(student) else [])) if download else ():

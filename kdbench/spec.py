@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -55,16 +56,17 @@ class Settings:
 
 
 def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str = "default", method: str = "finetune",
-             most: int | None = None) -> Settings:
+             options: Mapping[str, Any] | None = None, most: int | None = None) -> Settings:
     """Settings from what the user gave, over the published ones of `method` on the task (recipe `paper`) or defaults.
 
-    most  steps a training on look-alike data, of a model too large for it
+    options  of the method, as given: published settings can be those of one mode
+    most     steps a training on look-alike data, of a model too large for it
     """
     # of the small look-alikes; a tagged sentence has a label a word, and a BiLSTM takes its time
     toy = 4 if task.kind == "tags" else 12
     values: dict[str, Any] = {"max_length": task.max_length, "epochs": toy if lookalike else 5, "max_steps": most if lookalike else None}
     if recipe == "paper":
-        published = task.recipe(method)
+        published = task.recipe(method, options)
         if published is None:
             raise BadInput(f"task {task.name} has no published settings, neither of {method} nor of fine-tuning; leave --recipe out")
         values.update(published.values)

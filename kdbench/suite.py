@@ -40,6 +40,7 @@ from kdbench.reported import as_option
 from kdbench.rows import as_given
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
+from kdbench.zoo import MODELS
 
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 FIELDS = {"method", "task", "teacher", "student", "variant", "recipe", "options", "task_options", "unlabelled"}
@@ -180,7 +181,8 @@ def wrong(fields: dict[str, Any], settings: dict[str, Any], lookalike: bool) -> 
     checks = [
         lambda: build(cls.Options, fields.get("variant", "corrected"), fields["options"], f"method {fields['method']}"),
         lambda: spec.settings(settings, task, lookalike=lookalike, recipe=fields.get("recipe", "default"),
-                              method=METHODS.entry(fields["method"]).name),
+                              method=METHODS.entry(fields["method"]).name,
+                              options=fields["options"]),
     ]
     if fields.get("task_options"):
         checks.append(lambda: build(task.options or type(None), "corrected", fields["task_options"], f"task {task.name}"))
@@ -262,7 +264,9 @@ def left_by(record: dict[str, Any], planned: Planned, data: str) -> bool:
 
 
 def name_of(model: str) -> str:
-    """A model as records call it: without the folder that holds it."""
+    """A model as records call it: without the folder that holds it, and by no alias."""
+    if model in MODELS:
+        return MODELS.entry(model).name
     label, _, path = model.rpartition("=")
     return label or (Path(path).name if path.startswith((".", "~", "/")) else path)
 

@@ -96,13 +96,16 @@ class Data:
 class Recipe:
     """Published settings of one method on one task: `values` of the protocol and `options` of the method, by name.
 
-    `source` is where they are from, `sources` where those are from that are not.
+    `source` is where they are from; `sources` where those are from that are not, by name
+    (`--set NAME` for an option).
+    `note` is what one has to know before one calls them published.
     """
 
     values: Mapping[str, Any]
     source: str
     sources: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +137,20 @@ class Task:
     rows: Mapping[str, int] = field(default_factory=dict)  # expected sizes
     mentions: Mapping[str, int] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by method; `finetune`: plain fine-tuning
+    # by method, or `METHOD NAME=VALUE` for one whose options say so; `finetune`: plain fine-tuning
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
     max_length: int = 128  # tokens, the default limit
     options: type | None = None  # the task's own options (a dataclass of `kdbench.options.option` fields)
     how_to_get: str = ""  # where registration or a download is needed
 
-    def recipe(self, method: str) -> Recipe | None:
-        """The published settings of `method` on this task; where it has none, those of plain fine-tuning."""
-        return self.recipes.get(method) or self.recipes.get("finetune")
+    def recipe(self, method: str, options: Mapping[str, Any] | None = None) -> Recipe | None:
+        """The published settings of `method` on this task, or else those of plain fine-tuning.
+
+        options  of the method, as given: what is published for one value of them comes first
+        """
+        modes = [f"{method} {name}={value}" for name, value in (options or {}).items()]
+        names = [*modes, method, "finetune"]
+        return next((self.recipes[name] for name in names if name in self.recipes), None)
 
     @property
     def tagging(self) -> bool:

@@ -20,6 +20,11 @@ one option, so that `--set` can switch it alone. Three lists a method:
   that all methods of a table have the same one; published sets the authors'.
 - **Variants of ours**: alternatives that neither variant takes. They are off until `--set` asks for them.
 - **Not reproduced**: what the published code does and neither variant can, with the reason.
+
+What a corpus decides is an option of its task (`bench.py show TASK`): `hoc` by sentences or
+abstracts (`level`), `bc2gm_iobes` with val.tsv as dev and test (`dev`), headers of DoKTra's TSV
+files (`header`). Published settings of training are those of `--recipe paper`, which `bench.py show
+doktra --task chemprot` gives with their sources; so for any other method and task.
 """
 
 

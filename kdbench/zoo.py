@@ -49,7 +49,16 @@ def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int
 
 TINY_KINDS = ("bert", "roberta", "albert", "deberta", "distilbert")
 
-_LOCAL = "no public download; give its folder instead of the name"
+# KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's
+# --vocab_type S and B is our reading.
+_THEN = ("give NEW_FOLDER for the name, or call it `{}` in the folder that KDBENCH_MODELS names "
+         "(docs/models.md)")
+_KMBERT = ("KM-BERT{}: unpack http://www.kurias.co.kr/file/5847315836/{}.tar (see "
+           "github.com/KU-RIAS/KM-BERT-Korean-Medical-BERT), then "
+           "`bench.py convert FOLDER NEW_FOLDER` and " + _THEN)
+_AGAIN = ("KM-BERT{} pre-trained again on emergency notes, which is not published: make it of your "
+          "own with `bench.py pretrain NEW_FOLDER --student {} --corpus NOTES --set new_tokens=0` "
+          "and " + _THEN)
 
 RECIPES: dict[str, tuple[Recipe, str]] = {
     "tiny-teacher": (tiny("bert", layers=2, width=96, heads=4, steps=700),
@@ -72,13 +81,16 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
                       "MiniLM as a domain teacher, made by `pretrain` (local folder)"),
     "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
     "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"),
-    "kmbert": (Recipe(lr=1e-5, origin=f"KM-BERT, Korean medical BERT with the larger vocabulary: {_LOCAL}"),
-               "KM-BERT, bigger vocabulary (local folder)"),
-    "kmbert-s": (Recipe(lr=1e-5, origin=f"KM-BERT with the smaller vocabulary: {_LOCAL}"),
-                 "KM-BERT, smaller vocabulary (local folder)"),
-    "kmbert-re": (Recipe(lr=1e-5, origin=f"KM-BERT pre-trained again on emergency notes: {_LOCAL}; "
-                                         "`bench.py pretrain` makes such a folder from one's own notes"),
-                  "KM-BERT, pre-trained again on notes (local folder)"),
+    "kmbert": (Recipe(lr=1e-5, origin=_KMBERT.format("", "kmbert/kmbert", "kmbert")),
+               "KM-BERT, Korean medical BERT (DSG-KD's kmbert, --vocab_type S; local folder)"),
+    "kmbert-b": (Recipe(lr=1e-5, origin=_KMBERT.format(
+        " with medical words", "kmbert_vocab/kmbert_vocab", "kmbert-b")),
+                 "KM-BERT with the bigger vocabulary (--vocab_type B; local folder)"),
+    "kmbert-re": (Recipe(lr=1e-5, origin=_AGAIN.format("", "kmbert", "kmbert-re")),
+                  "KM-BERT pre-trained again on notes (--vocab_type S --is_pt True; local folder)"),
+    "kmbert-b-re": (Recipe(lr=1e-5, origin=_AGAIN.format(
+        " with medical words", "kmbert-b", "kmbert-b-re")),
+                    "the bigger one pre-trained again (--vocab_type B --is_pt True; local folder)"),
     "bilstm": (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
                "BiLSTM 2x300 over the teacher's word pieces, random weights"),
     "tinybert": (Recipe(config={"type": "bert", "hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12,
@@ -99,4 +111,8 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
 # a training where the user says nothing, which shows that they run. No part of the recipe, which decides the weights.
 FULL_SIZE, FEW = ("vekd-6x768", "vekd-6x384", "vekd-12x768"), 10
 
-MODELS = Registry("model", [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()])
+# DSG-KD's --vocab_type is S where nothing is said
+ALIASES = {"kmbert": ("kmbert-s",), "kmbert-re": ("kmbert-s-re",)}
+
+MODELS = Registry("model", [Entry(name, recipe, (), about, ALIASES.get(name, ()))
+                            for name, (recipe, about) in RECIPES.items()])

@@ -122,6 +122,25 @@ class DoKTra(Method):
         ("heads that are drawn before the seed is set", "a run here can be repeated"),
         ("HoC: the program ends in its loss, and scores no HoC", "the binary loss for several labels is our reading"),
         ("boundary disagreement on dev and test", "it decides nothing; that of training is in the curves of the record"),
+        ("a field of a TSV file that begins with a double quote is read up to the closing one",
+         "a quote is text here: otherwise one that is not closed takes the rows below it into its"
+         " sentence"),
+        ("`albert-xlarge`, which is no id of the hub",
+         "`albert-xlarge-v2` by assumption"),
+        ("options of type bool, which any text but an empty one switches on",
+         "yes and no are what they say"),
+        ("its predictor's plant-phenotype relations (Increase, Decrease, Association, Negative)",
+         "no released program trains them and no table of the paper has them: the predictor only "
+         "loads weights that its readme offers. A corpus with these labels trains as `--task "
+         "files`"),
+        ("its predictor's names of the DDI labels: DDI-int is called NO_RELATION, DDI-false "
+         "NO_DDI_CONTAINED",
+         "a served student gives the corpus's own labels: DDI-int is a relation, DDI-false is "
+         "none"),
+        ("its predictor's settings of later students (DeBERTa-v3 xsmall, 25 epochs), known from a"
+         " path in a comment",
+         "no released program trains them, and no figure of them is published; `--student "
+         "deberta-v3-xsmall` is that student"),
     )
 
     @dataclass(frozen=True)

@@ -124,14 +124,21 @@ class Options:
                             "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT", why="ours")
     head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
                        choices=("gelu", "own"), source="code", why="ours")
-    base_recipe: str = option("same", "mode=base: head, rates and warm-up of mlkd, or as published: the student's own head, a "
-                              "tenth of the encoder's rate, ten times the head's, warm-up 0.15",
-                              choices=("same", "published"), published="published", source="code")
-    lr: float | None = option(None, "encoder's peak rate (default: the protocol's)", minimum=0,
-                              source="README and run scripts: 1e-4 (code's default: 1e-5)")
-    head_lr: float = option(1e-3, "peak rate of head and projection", minimum=0,
-                            source="run scripts (README and code's default: 1e-2)")
-    warmup: float = option(0.25, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
+    base_recipe: str = option(
+        "same", "mode=base: head, its rate, warm-up and dev loss of mlkd, or as published: the "
+        "student's own head, rate 1e-2 for it and warm-up 0.15 where none is given, dev loss of "
+        "the logits (the encoder's rate is in --recipe paper)", choices=("same", "published"),
+        published="published", source="code; run_base.sh", why="protocol")
+    lr: float | None = option(
+        None, "encoder's peak rate (default: the protocol's)", minimum=0,
+        source="README, run_1.sh, run_2.sh, run_mlkd_1.sh: 1e-4; run_base.sh, code's default: 1e-5")
+    head_lr: float | None = option(
+        None, "peak rate of head and projection (default: 1e-3; 1e-2 for mode=base as published)",
+        minimum=0, source="run_1.sh, run_2.sh: 1e-3; run_mlkd_1.sh: 5e-3; run_base.sh, README and "
+        "code's default: 1e-2")
+    warmup: float | None = option(
+        None, "share of the steps with a rising rate (default: 0.25; 0.15 for mode=base as "
+        "published)", minimum=0, maximum=1, source="code")
     warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
                               "rounded down", choices=("shifted", "int"), published="int", source="code", why="protocol")
     decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
@@ -145,8 +152,9 @@ class Options:
     keep: str = option("score", "whose best epoch is kept: that of the task's measure, F1 (at the positive rate of train), Brier "
                        "score or loss", choices=("score", "f1", "brier", "loss"), published="f1", source="code keeps one each of "
                        "the three, F1 first; take the others by --set keep", why="protocol")
-    eval_loss_on: str = option("logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
-                               choices=("logits", "probs"), published="probs", source="code")
+    eval_loss_on: str = option(
+        "logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
+        choices=("logits", "probs"), published="probs", source="code of mlkd; base has the logits'")
     subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
                               source="code; it also cut dev and test, which here stay whole")
 
@@ -258,7 +266,7 @@ class DsgKD(Method):
     """Pull the student, at the code-switched words, towards a frozen domain model while it learns the task."""
 
     name = "dsg_kd"
-    version = 2
+    version = 3
     title = "DSG-KD: Knowledge Distillation from Domain-Specific to General Language Models"
     citation = "Cho, Jeon, Lee, Lee, Kim 2024, IEEE Access, arXiv 2409.14904; MLKD in earlier versions of its repository"
     equations = """
@@ -279,7 +287,20 @@ class DsgKD(Method):
          "draws from one test set say nothing about other texts or another training; intervals here are bootstrapped from the "
          "whole test set, and seeds are trainings. Each of the three epochs is kept by `keep`"),
         ("dev and test cut to 75 % as train is, by a check that was left in", "a score on a part of test compares with no other"),
+        ("test measured by the weights of the last epoch, beside those of the three kept ones",
+         "test is measured once, by the epoch that dev keeps"),
         ("a batch without a code-switched word ends the program", "here its two losses are 0, and such batches are counted"),
+        ("mode `ensemble`, which the README names and the program refuses",
+         "the mean of both models' probabilities is our reading"),
+        ("student `bert` (run_2.sh) and the measurement of the kept weights end the program: a "
+         "name is not set, a class has no classifier",
+         "any encoder can be the student here, and what is trained is what is measured"),
+        ("names of dev measures exchanged in the log: AUROC, AUPRC and accuracy",
+         "a log decides nothing; records name theirs"),
+        ("KM-BERT pre-trained again on the notes, with either vocabulary",
+         "its weights and the notes are not public, and no code of the repository makes it; "
+         "`kmbert-re` and `kmbert-b-re` stand for folders that `pretrain` makes of one's"
+         " own notes (`docs/models.md`)"),
         ("dev loss as the mean over batches of their means, in random order", "here it is the mean over texts, whatever the batch"),
         ("Python's own random numbers, which no seed sets", "a run here can be repeated"),
     )
@@ -327,17 +348,20 @@ class DsgKD(Method):
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
         """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
         o = self.options
-        lr, head_lr = o.lr or lab.training_for(student).lr, o.head_lr
-        if unequal:
-            lr, head_lr = lr / 10, head_lr * 10
-        loss = "-loss" if o.eval_loss_on == "logits" else "-loss_on_probabilities"
+        head_lr, warmup = (1e-2, 0.15) if unequal else (1e-3, 0.25)
+        loss = "-loss" if o.eval_loss_on == "logits" or unequal else "-loss_on_probabilities"
         measures = {"score": "score", "f1": "f1_at_rate", "brier": "-brier", "loss": loss}
         if len(lab.data.labels) != 2:  # F1 and Brier score are those of a positive class
             measures.update(f1="score", brier="score")
         watch = tuple(dict.fromkeys((measures["f1"], measures["brier"], loss)))
-        return {"lr": lr, "head_lr": head_lr, "warmup": 0.15 if unequal else o.warmup, "warmup_rule": o.warmup_rule,
-                "decay_all": o.decay_all, "patience": o.patience, "watch": watch, "select_by": measures[o.keep],
-                "ties_improve": o.ties_improve, "stays_stalled": o.stays_stalled}
+        return {
+            "lr": o.lr or lab.training_for(student).lr,
+            "head_lr": head_lr if o.head_lr is None else o.head_lr,
+            "warmup": warmup if o.warmup is None else o.warmup, "warmup_rule": o.warmup_rule,
+            "decay_all": o.decay_all, "patience": o.patience, "watch": watch,
+            "select_by": measures[o.keep], "ties_improve": o.ties_improve,
+            "stays_stalled": o.stays_stalled,
+        }
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:

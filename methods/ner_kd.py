@@ -337,6 +337,18 @@ class NerKD(Method):
         ("nine tags: also PAD, START, END and UNK, of which [CLS] and [SEP] are labelled START and END",
          "no score reads them, and a teacher with tags of its own could teach no other method of the table"),
         ("the untrained student is measured too, and kept where it is the best", "it never is"),
+        ("precision and recall under each other's names",
+         "F1 is the same; where the two are given here they have their own"),
+        ("steps at once where `step % accumulation == 0`, and saves on every step but the "
+         "multiples of `save_steps`",
+         "no command of the README accumulates, and what is saved on the way is not read"),
+        ("without distillation the program ends at its last commit",
+         "`distillation=no` computes what it did before (ee25d58)"),
+        ("the notebook appends to a file of one name, without a seed, and the README trains on "
+         "that of another",
+         "copies are made from the seed in memory, or once by `augment`"),
+        ("TinyBERT's size with two projections that only its training needs",
+         "size is that of the student that is served"),
         ("models that are drawn before the seed is set", "a run here can be repeated"),
         ("its teacher, which no released code trains", "the teacher here is fine-tuned by the protocol"),
     )
@@ -345,7 +357,9 @@ class NerKD(Method):
     class Options(AugmentOptions):
         student: str = option(
             "as_given", "the student: that of --student, or one built here, whose row without teacher is then added",
-            choices=("as_given", "bilstm", "tinybert"), source="code: --model_name")
+            choices=("as_given", "bilstm", "tinybert"),
+            source="code: --model_name, random weights; what TinyBERT begins with, a general "
+            "distillation, can be given as --student")
         layers: int | None = option(
             None, "BiLSTM: layers (default: the student's; `bilstm` has 2)", minimum=1, source="code: 2")
         embedding: str | None = option(

@@ -310,6 +310,19 @@ class VeKD(Method):
          "every part is used in the step that it belongs to"),
         ("sinusoidal positions, which are not trained (the README's configurations)",
          "the released checkpoint has trained ones; the students here are that one's"),
+        ("words beyond the limit leave the gold tags of the fine-tuning's scores (LinkBERT)",
+         "here they are missed: a score that leaves them out rises as the limit falls, and "
+         "compares with that limit alone"),
+        ("30,522 as the number of old tokens, whatever the teacher",
+         "here it is the size of the teacher's own vocabulary, which is 30,522 for the published "
+         "one"),
+        ("`--student_pretrained_weights` ends where the vocabularies differ in size",
+         "here the weights are loaded first, and the embeddings grow then (`student_init`)"),
+        ("README commands that cannot run as printed, a program that ends on one GPU or none, one"
+         " output folder for all models, `np.float`",
+         "what they mean to compute is computed"),
+        ("one run of seed 42, without BIOSSES",
+         "seeds are `--seeds`; BIOSSES is a task as the others are"),
         ("fp16 in the fine-tuning", "precision is the protocol's: bf16 where the machine has it, or fp32"),
         ("how the new tokens were chosen", "nothing says it: WordPiece training on the corpus is our reading"),
     )

@@ -91,7 +91,7 @@ def _task(name: str, labels: tuple[str, ...], headed: frozenset[str], how_to_get
           reader: Callable[..., list[Example]] = read_rows, kind: str = "single", **facts: Any) -> Task:
     return Task(name=name, kind=kind, labels=labels, load=partial(load, name, labels, headed, reader),
                 lookalike=lookalike(name), options=TsvOptions, how_to_get=how_to_get,
-                **{"unit": "sentence", "recipes": dict.fromkeys(("doktra", "finetune"), DOKTRA_DEFAULTS), "max_length": 256, **facts})
+                **{"unit": "sentence", "recipes": DOKTRA_DEFAULTS, "max_length": 256, **facts})
 
 
 def names_without_negative(task: Task) -> dict[str, str]:

@@ -50,7 +50,8 @@ def test_list_for_programs(capsys):
     names = {noun: {entry["name"] for entry in entries} for noun, entries in found.items()}
     assert {"finetune", "logit_kd", "dsg_kd", "ve_kd", "doktra", "ner_kd", "adapt"} <= names["methods"]
     assert {"chemprot", "bc2gm_iobes", "emr", "files", "i2b2"} <= names["tasks"]
-    assert {"tiny-teacher", "kmbert", "roberta-large", "bilstm", "vekd-6x384"} <= names["models"]
+    assert {"tiny-teacher", "kmbert", "kmbert-b", "kmbert-re", "kmbert-b-re", "roberta-large",
+            "bilstm", "vekd-6x384"} <= names["models"]
     assert "smoke" in names["suites"]
 
 

@@ -22,6 +22,7 @@ ELSEWHERE = {  # commands that a test machine cannot run as they stand; that the
     ".venv": "the README's first command has a test of its own, and its second is the gate", "prepare": "needs the network",
     "biobert": "needs weights from a hub", "--multi_gpu": "needs GPUs", "--ray-address": "needs a cluster",
     "pip install": "needs the network", "run cpu/chemprot-first": "needs real data and a model",
+    "kmbert": "needs weights from elsewhere",
 }
 
 

@@ -390,9 +390,21 @@ def test_rates_and_stopping_follow_the_variant(tmp_path):
     student = lab.student()
     corrected, published = (DsgKD(options(v, mode="base")).training(lab, student, v == "published") for v in ("corrected", "published"))
     assert (corrected["lr"], corrected["head_lr"], corrected["warmup"]) == (1e-3, 1e-3, 0.25)
-    assert (published["lr"], published["head_lr"], published["warmup"]) == pytest.approx((1e-4, 1e-2, 0.15))
+    assert (published["lr"], published["head_lr"], published["warmup"]) == (1e-3, 1e-2, 0.15)
     assert corrected["watch"] == ("f1_at_rate", "-brier", "-loss") and corrected["patience"] == 5
-    assert published["watch"][-1] == "-loss_on_probabilities" and published["decay_all"]
+    assert published["watch"][-1] == "-loss" and published["decay_all"], "base: loss of the logits"
+    distilled = DsgKD(options("published")).training(lab, student, False)
+    assert (distilled["head_lr"], distilled["warmup"]) == (1e-3, 0.25)
+    assert distilled["watch"][-1] == "-loss_on_probabilities"
+
+
+def test_rates_that_are_given_stand_in_every_mode(tmp_path):
+    lab = lab_for(tmp_path)
+    student = lab.student()
+    for mode, unequal in (("base", True), ("mlkd", False)):
+        method = DsgKD(options("published", mode=mode, lr=1e-5, head_lr=5e-3, warmup=0.0))
+        given = method.training(lab, student, unequal)
+        assert (given["lr"], given["head_lr"], given["warmup"]) == (1e-5, 5e-3, 0.0)
 
 
 def test_a_run_gives_the_same_student_twice(tmp_path):

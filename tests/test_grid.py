@@ -20,6 +20,7 @@ import torch
 
 from kdbench import cells, options, spec, store, suite
 from kdbench import lab as labs
+from kdbench.cells import cells_of
 from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.folders import damage
@@ -238,6 +239,30 @@ def test_published_figures_of_suites_are_those_that_were_collected(name):
     for cell in suite.load(name).cells:
         for figure in cell.published:
             assert (figure["system"], figure["value"]) in collected, figure
+
+
+def test_dsg_kd_has_every_line_of_the_published_run_scripts():
+    lines = set()
+    for cell in suite.load("papers/dsg-kd").cells:
+        chosen, settings = cell.fields["options"], cell.settings
+        teacher = None if chosen["mode"] == "base" else cell.fields["teacher"]
+        lines.add((chosen["mode"], cell.fields["student"], teacher, settings["epochs"],
+                   settings["batch_size"], chosen["lr"], chosen["head_lr"], cell.seeds))
+    again = {("base", name, None, 10, 96, 1e-5, 1e-2, (17,))
+             for name in ("kmbert-re", "kmbert-b-re")}  # run_pt.sh
+    base = {("base", name, None, 15, 32, 1e-5, 1e-2, (17,))  # run_base.sh
+            for name in ("kobert", "bert", "mbert", "cbert", "kmbert", "kmbert-b",
+                         "kmbert-re", "kmbert-b-re")}
+    first = {("mlkd", student, teacher, 15, 32, 1e-4, 1e-3, (17,)) for student in ("kobert", "bert")
+             for teacher in ("bio_mbert", "roberta", "bio_roberta")}  # run_1.sh, run_2.sh
+    mlkd_1 = {("mlkd", student, teacher, 15, 32, 1e-4, 5e-3, (17,)) for student, teacher in
+              (("kobert", "mbert"), ("kmbert", "mbert"), ("kmbert", "cbert"))}
+    others = {("mlkd", student, teacher, 10, 32, 1e-5, 1e-2, (27,)) for student, teacher in
+              (("kmbert-b", "mbert"), ("kmbert-b", "cbert"), ("kobert", "cbert"),  # run_mlkd_2.sh
+               ("kmbert", "bert"), ("kmbert-b", "bert"), ("kobert", "bert"))}  # run_mlkd_3.sh
+    assert base | again | first | mlkd_1 | others <= lines
+    made = suite.load("papers/dsg-kd")
+    assert len(cells_of(made, None)) == len(made.cells) == 32, "also those that differ in settings alone"
 
 
 def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):

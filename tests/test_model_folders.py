@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from students import LABELS, student, write
 
+from kdbench import suite
 from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.models import Head, resolve, tell
@@ -227,3 +229,50 @@ def test_code_in_a_folder_is_not_run_even_if_somebody_says_yes(tmp_path, folder,
     with pytest.raises(BadInput, match="cannot be loaded"):
         load_predictor(folder)
     assert not ran.exists()
+
+
+# ---- models that are no download -----------------------------------------------------------------
+
+
+ARCHIVES = {"kmbert": "/kmbert/kmbert.tar", "kmbert-b": "/kmbert_vocab/kmbert_vocab.tar",
+            "kmbert-re": "not published.* --student kmbert --corpus",
+            "kmbert-b-re": "not published.* --student kmbert-b --corpus"}
+
+
+@pytest.mark.parametrize("name, table", [
+    *zip(ARCHIVES, ARCHIVES, strict=True), ("kmbert-s", "kmbert"), ("kmbert-s-re", "kmbert-re")])
+def test_a_model_without_a_download_says_whence(name, table, tmp_path, monkeypatch, capsys):
+    words = ["--method", "finetune", "--task", "chemprot", "--student", name]
+    assert main([*words, "--results-dir", str(tmp_path / "r")]) == 2
+    said = capsys.readouterr().err
+    assert re.search(ARCHIVES[table], said) and len(said.splitlines()) == 1
+    assert "KDBENCH_MODELS" in said and "docs/models.md" in said
+    assert ("bench.py convert" in said) == ("re" not in name.split("-"))
+    monkeypatch.setenv("KDBENCH_MODELS", str(tmp_path))
+    write(tmp_path / table)
+    assert (resolve(name).name, resolve(name).folder) == (table, tmp_path / table)
+    assert suite.name_of(name) == table, "a table finds the records of either name"
+
+
+def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):
+    """As its page has it: config.json, vocab.txt, model.bin; no type, old names of LayerNorm."""
+    from transformers import BertConfig, BertForPreTraining
+
+    old, shelf = tmp_path / "kmbert", tmp_path / "shelf"
+    old.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\uc5f4", "\uc774", "fever", "ER", "##s"]
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "intermediate_size": 32}
+    state = {}
+    for key, value in BertForPreTraining(BertConfig(**sizes)).state_dict().items():
+        key = key.replace("LayerNorm.weight", "LayerNorm.gamma")
+        state[key.replace("LayerNorm.bias", "LayerNorm.beta")] = value
+    torch.save(state, old / "model.bin")
+    (old / "config.json").write_text(json.dumps(sizes))
+    (old / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    assert main(["convert", str(old), str(shelf / "kmbert-b")]) == 0
+    monkeypatch.setenv("KDBENCH_MODELS", str(shelf))
+    model = build_model(resolve("kmbert-b"), HEAD, seed=0, texts=list)
+    assert model.tokenizer.tokenize("\uc5f4 fever ER") == ["\uc5f4", "fever", "ER"]  # case stays
+    own = model.module.base_model.embeddings.LayerNorm.weight
+    assert torch.equal(own, state["bert.embeddings.LayerNorm.gamma"])

@@ -15,6 +15,7 @@ from kdbench.cli import main
 from kdbench.errors import BadInput
 from kdbench.metrics import METRICS
 from kdbench.options import build
+from kdbench.registry import METHODS
 from kdbench.runner import Request, plan
 from kdbench.task import LoadOptions
 from kdbench.task_index import DOWNLOADS, TASKS
@@ -54,7 +55,13 @@ def test_a_task_says_what_a_table_must_state(name):
     assert task.about and task.citation and task.licence and task.source and task.unit
     for recipe in task.recipes.values():
         assert {"lr", "batch_size", "epochs", "max_length", "warmup", "weight_decay", "select"} <= set(recipe.values)
-        assert recipe.source and set(recipe.sources) <= set(recipe.values)
+        assert recipe.source
+        given = {f"--set {option}" for option in recipe.options}
+        assert set(recipe.sources) <= {*recipe.values, *given}
+    for key, recipe in task.recipes.items():  # settings of a mode: of a method that has it
+        method, _, mode = key.partition(" ")
+        chosen = dict([mode.split("=")] if mode else [])
+        build(METHODS.get(method).Options, "published", {**chosen, **recipe.options}, key)
     assert "finetune" in task.recipes
     assert set(task.negative) <= set(task.labels) and set(task.label_names) <= set(task.labels)
     assert task.kind == "regression" or len(task.labels) > 1
@@ -68,7 +75,9 @@ def test_a_task_says_what_a_table_must_state(name):
     ("doktra", "chemprot_tsv", {"lr": 1e-5, "teacher_lr": 2e-5, "batch_size": 50, "select": "last"}),
     ("ner_kd", "bc2gm_iobes", {"lr": 1e-3, "teacher_lr": 1e-5, "epochs": 80, "weight_decay": 0.01, "select": "best"}),
     ("dsg_kd", "emr", {"lr": 1e-4, "batch_size": 64, "epochs": 15, "select": "best"}),
-    ("finetune", "emr", {"lr": 1e-5, "warmup": 0.15}),
+    ("finetune", "emr", {"lr": 1e-5, "warmup": 0.15, "batch_size": 32}),
+    ("doktra", "gad_tsv", {"lr": 2e-5, "batch_size": 10, "epochs": 5, "max_length": 256}),
+    ("finetune", "chemprot_tsv", {"lr": 1e-5, "teacher_lr": 2e-5}),
     ("logit_kd", "chemprot", {"lr": 3e-5, "batch_size": 32}),  # not published: plain fine-tuning's
 ])
 def test_published_settings_are_those_of_a_method_on_a_task(method, name, values):
@@ -78,6 +87,39 @@ def test_published_settings_are_those_of_a_method_on_a_task(method, name, values
     assert given.lr == 5e-4  # what the user says comes first
 
 
+@pytest.mark.parametrize("variant", ["corrected", "published"])
+def test_a_mode_has_the_settings_that_its_own_script_gives(variant, no_data):
+    def last(**chosen):
+        request = Request("mlkd", "emr", student="tiny:bert", variant=variant, recipe="paper",
+                          **chosen)
+        return plan(request, [0])[-1].cell
+
+    base, distilled = last(options={"mode": "base"}), last()
+    kept = base.settings
+    assert (kept.lr, kept.batch_size, kept.warmup) == (1e-5, 32, 0.15)  # run_base.sh
+    assert (base.options["head_lr"], base.options["warmup"]) == (1e-2, 0.15)
+    kept = distilled.settings
+    assert (kept.lr, kept.batch_size, kept.warmup) == (1e-4, 64, 0.25)
+    assert [distilled.options[name] for name in ("head_lr", "alpha", "beta")] == [1e-3, 0.6, 0.2]
+    mine = last(options={"mode": "base", "head_lr": 3e-3}, settings={"lr": 2e-5})
+    assert (mine.settings.lr, mine.options["head_lr"]) == (2e-5, 3e-3)
+
+
+def test_defaults_of_a_program_are_not_called_published(capsys, no_data):
+    """Without a command of the README, DoKTra's settings are its program's, all of them."""
+    cell = plan(Request("doktra", "ddi_tsv", recipe="paper"), [0])[-1].cell
+    taken = [cell.options[name] for name in ("beta_student", "gamma", "distil_epochs")]
+    assert taken == [0.3, 0.7, 5] and "a command for ChemProt alone" in capsys.readouterr().err
+    for name in ("gad_tsv", "ddi_tsv", "hoc_tsv", "i2b2", "fpb", "fts"):
+        assert main(["show", "doktra", "--task", name]) == 0
+        note, rows = capsys.readouterr().out.split("\n", 2)[1:]
+        assert "a command for ChemProt alone" in note and "README" not in rows, name
+        assert re.search(r"gamma +0\.7 +default of DoKTra's code", rows), name
+    assert main(["show", "doktra", "--task", "chemprot_tsv"]) == 0
+    out = capsys.readouterr().out
+    assert "ChemProt alone" not in out and re.search(r"gamma +0\.8 +DoKTra's README", out)
+
+
 def test_show_says_what_the_recipe_takes_and_where_each_value_is_from(capsys, no_data):
     assert main(["show", "doktra", "--task", "chemprot"]) == 0
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[1:]}
@@ -85,6 +127,12 @@ def test_show_says_what_the_recipe_takes_and_where_each_value_is_from(capsys, no
     assert " ".join(lines["accumulate"][2:]) == "default of the protocol"
     assert main(["show", "ner_kd", "--task", "bc2gm_iobes"]) == 0
     assert re.search(r"--set epochs +50 +biobert-distillation's README", capsys.readouterr().out)
+    assert main(["show", "mlkd", "--task", "emr"]) == 0
+    plain, base = capsys.readouterr().out.split("\n\n")
+    assert base.startswith("dsg_kd on emr with --recipe paper --set mode=base\n")
+    assert re.search(r"\n  lr +0.0001 +DSG-KD's README", plain)
+    assert re.search(r"\n  lr +1e-05 +DSG-KD's run_base.sh", base)
+    assert re.search(r"--set head_lr +0.01 +DSG-KD's run_base.sh", base)
     assert main(["show", "logit_kd", "--task", "chemprot"]) == 0
     assert "no settings of logit_kd are published" in capsys.readouterr().out
     assert main(["show", "finetune", "--task", "files"]) == 2
