@@ -132,7 +132,10 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
     published = None
     if request.recipe == "paper":
         published = TASKS.get(request.task).recipe(name, request.options)
-    chosen_options = {**(published.options if published else {}), **request.options}
+    # a setting that the user gave also stands before a published option of that name
+    of_recipe = [(option, value) for option, value in (published.options if published else {}).items()
+                 if option not in request.settings]
+    chosen_options = {**dict(of_recipe), **request.options}
     method = cls(options.build(cls.Options, request.variant, chosen_options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
     fits(request.method, method, TASKS.get(request.task))

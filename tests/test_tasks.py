@@ -143,6 +143,9 @@ def test_a_plan_takes_the_recipes_options_and_says_where_there_is_none(capsys, n
     jobs = plan(Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper"), [0])
     assert jobs[-1].cell.options["epochs"] == 50 and jobs[-1].settings.epochs == 80 and jobs[0].settings.lr == 1e-5
     assert not capsys.readouterr().err
+    asked = Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper", settings={"epochs": 3})
+    cell = plan(asked, [0])[-1].cell
+    assert cell.settings.epochs == 3 and cell.options["epochs"] is None, "what a user gives stands before a recipe"
     plan(Request("logit_kd", "chemprot", recipe="paper"), [0])
     assert "logit_kd has no published settings on chemprot" in capsys.readouterr().err
 
