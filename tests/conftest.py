@@ -1,7 +1,10 @@
 """What all tests share: real data only where its folder is named, slow ones only when asked for."""
 
+import atexit
 import importlib.util
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers side by side; more threads than cores would spin
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what they compare to the last digit, they compare on a CPU
 os.environ["no_proxy"] = "127.0.0.1,localhost"
+# The lock of measurements lies in the folder for temporary files. With a folder of its own, a worker
+# does not wait for the trainings of the one beside it; no test reads how fast anything is.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="kdbench-tests-")
+atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 def pytest_addoption(parser):
