@@ -74,9 +74,12 @@ def about(record: Mapping[str, Any], task: Task) -> str:
 def scores(record: Mapping[str, Any]) -> str:
     score = record["score"]
     naive = score.get("naive") or {}
-    lines = [[split, points_of(score[split]), points_of(naive.get(split))]
+    ratios = [score["metric"].replace("f1", what) for what in ("precision", "recall")] if "f1" in score["metric"] else []
+    every = score.get("all") or {}
+    shown = [name for name in ratios if name in every.get("test", {})]
+    lines = [[split, *(points_of(figure) for figure in (score[split], *(every[split].get(name) for name in shown), naive.get(split)))]
              for split in ("dev", "test") if score[split] is not None]
-    return (markdown(["split", f"{score['metric']} x 100", "naive predictor"], lines)
+    return (markdown(["split", *(f"{name} x 100" for name in (score["metric"], *shown)), "naive predictor"], lines)
             + "\n\nDev chose the epoch; test was scored once. One seed: another training may differ by points.")
 
 
