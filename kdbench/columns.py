@@ -43,18 +43,21 @@ def student_steps(row: Row, seed: int) -> float | None:
 
 
 def ratio_of(split: str, what: str) -> Callable[[Row, int], float | None]:
-    """Precision or recall behind a row's main metric, where that is an F1 and the record has them."""
+    """Precision or recall behind a row's main metric, where that is an F1 with these beside it."""
 
     def of(row: Row, seed: int) -> float | None:
         main = at(row.views[seed], "score", "metric") or ""
         name = main.replace("f1", what)
-        return row.scores(split, name).get(seed) if name in METRICS and METRICS[name].of == main else None
+        if name not in METRICS or METRICS[name].of != main:
+            return None
+        return row.scores(split, name).get(seed)
 
     return of
 
 
 RATIOS = tuple(
-    Column(f"{split}_{what}", f"{split} {short}", f"{what} on {split}, of the F1 that is the task's metric", show.points,
+    Column(f"{split}_{what}", f"{split} {short}",
+           f"{what} on {split}, of the F1 that is the task's metric", show.points,
            ratio_of(split, what))
     for split in ("dev", "test") for what, short in (("precision", "P"), ("recall", "R"))
 )
@@ -93,7 +96,8 @@ COLUMNS = {
     )
 }
 BESIDE = tuple(column.name for column in RATIOS)  # in CSV and JSON wherever a record has them
-DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "steps", "training_seconds", *BESIDE))
+ASKED_FOR = ("best_gain", "steps", "training_seconds", *BESIDE)
+DEFAULT = tuple(name for name in COLUMNS if name not in ASKED_FOR)
 DIAGNOSTIC = "diagnostic:"
 LATENCY = ("p50_ms", "p95_ms")
 COMPARED = ("gain", "best_gain", "tie", "recovered")
@@ -104,16 +108,19 @@ def pick(wanted: Sequence[str] | None) -> tuple[Column, ...]:
 
 
 def named(name: str) -> Column:
-    """The column of a name: one of `COLUMNS`; `dev:METRIC` or `test:METRIC`, a task's further metrics; `kept:` before these;
-    `diagnostic:dev:NAME` or `diagnostic:test:NAME`, what a method watches of its student."""
+    """The column of a name: one of `COLUMNS`, or of these forms.
+
+    dev:METRIC, test:METRIC    a task's further metrics; `kept:` before these: the share of the teacher's
+    diagnostic:dev:NAME, diagnostic:test:NAME   what a method watches of its student
+    """
     if name in COLUMNS:
         return COLUMNS[name]
     if name.startswith(DIAGNOSTIC):
         split, _, what = name.removeprefix(DIAGNOSTIC).partition(":")
         if split not in ("dev", "test") or not what:
             raise BadInput(f"column {name!r}: write diagnostic:dev:NAME or diagnostic:test:NAME")
-        return Column(name, f"{split} {what}", f"{what} of the trained student on {split}, a diagnostic", show.percent,
-                      path("diagnostics", what, split))
+        about = f"{what} of the trained student on {split}, a diagnostic"
+        return Column(name, f"{split} {what}", about, show.percent, path("diagnostics", what, split))
     of_teacher, rest = name.startswith("kept:"), name.removeprefix("kept:")
     split, _, metric = rest.partition(":")
     if split not in ("dev", "test") or metric not in METRICS:
@@ -126,14 +133,21 @@ def named(name: str) -> Column:
 
 
 def beside(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]:
-    """What CSV and JSON hold besides `columns`, where a record has it: precision and recall, and diagnostics."""
-    views = [view for group in groups for row in group.rows for view in row.views.values()]
-    named_in = {(split, name) for view in views for name, by_split in (view.get("diagnostics") or {}).items() for split in by_split}
-    found = [*RATIOS, *(named(f"{DIAGNOSTIC}{split}:{name}") for split, name in sorted(named_in))]
-    shown = {column.name for column in columns}
+    """What CSV and JSON hold besides `columns`: precision, recall, diagnostics, where a record has them."""
     rows = [row for group in groups for row in group.rows]
-    return tuple(column for column in found if column.name not in shown and column.of is not None
-                 and any(column.of(row, seed) is not None for row in rows for seed in row.views))
+    watched = set()
+    for row in rows:
+        for view in row.views.values():
+            for name, by_split in (view.get("diagnostics") or {}).items():
+                watched |= {f"{DIAGNOSTIC}{split}:{name}" for split in by_split}
+    found = [*RATIOS, *map(named, sorted(watched))]
+    shown = {column.name for column in columns}
+
+    def has(column: Column) -> bool:
+        of = column.of
+        return of is not None and any(of(row, seed) is not None for row in rows for seed in row.views)
+
+    return tuple(column for column in found if column.name not in shown and has(column))
 
 
 def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:

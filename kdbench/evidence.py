@@ -227,23 +227,28 @@ class Case:
     @property
     def of_pieces(self) -> list[str]:
         """The record's metrics that read the predictions of word pieces."""
-        return [name for name in self.named if name in metrics.METRICS and metrics.METRICS[name].pieces]
+        known = metrics.METRICS
+        return [name for name in self.named if name in known and known[name].pieces]
 
     def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
-        """Scores of the stored (or of these) predictions by these metrics alone; the first one gives the counts."""
+        """Scores of the stored (or of these) predictions by these metrics and no others.
+
+        The first metric gives the counts.
+        """
         found = self.same
         asked = replace(found.task, metric=names[0])
         plain = metrics.info_for(asked, found.data, "test")
         given = self.predictions if predictions is None else predictions
-        if any(metrics.METRICS[name].pieces for name in names) and not isinstance(given, metrics.WordTags):
+        pieces = any(metrics.METRICS[name].pieces for name in names)
+        if pieces and not isinstance(given, metrics.WordTags):
             raise Unchecked(NO_PIECES)
         return metrics.evaluate(asked, plain, found.data.test, given, names[1:])
 
     @cached_property
     def recomputed(self) -> metrics.Scores:
-        """Scores of the stored predictions under all of the record's metrics but those that read word pieces.
+        """Scores of the stored predictions under the record's metrics that read no word pieces.
 
-        They are computed where such a one is the record's main metric.
+        Where the main metric reads them it is computed too.
         """
         others = [name for name in self.named if name not in (self.metric, *self.of_pieces)]
         return self.scores([self.metric, *others])

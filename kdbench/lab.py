@@ -97,10 +97,13 @@ class Lab:
 
     @property
     def notes(self) -> list[str]:
-        """What became of the heads of the models that came trained; trainings that took more parts a batch than were asked for."""
-        retried = [f"{stage['name']}: out of memory; trained in {stage['accumulate']} parts a batch instead of "
-                   f"{stage['accumulate_asked']}" for stage in self.stages if "accumulate_asked" in stage]
-        return sorted({f"{model.name}: {note}" for model in self._built.values() for note in model.notes} | set(retried))
+        """What became of the heads of the models that came trained; what was trained in more parts than asked for."""
+        found = {f"{model.name}: {note}" for model in self._built.values() for note in model.notes}
+        for stage in self.stages:
+            if "accumulate_asked" in stage:
+                found.add(f"{stage['name']}: out of memory; trained in {stage['accumulate']} parts "
+                          f"a batch instead of {stage['accumulate_asked']}")
+        return sorted(found)
 
     @property
     def head(self) -> Head:
@@ -212,8 +215,9 @@ class Lab:
         made = json.loads((folder / "stage.json").read_text())
         asked = training.accumulate
         retried = {"accumulate_asked": asked} if made["accumulate"] != asked else {}
-        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
-                            "accumulate": made["accumulate"], **retried, "cached": cached, "key": key})
+        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"],
+                            "steps": made["steps"], "accumulate": made["accumulate"], **retried,
+                            "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
         self.draw_anew()
         return trained
@@ -388,17 +392,20 @@ class Lab:
         self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
 
     def watch(self, name: str, figure: Callable[[Model, Sequence[Example]], float]) -> None:
-        """Ask for a diagnostic: `figure(student, examples)` of the trained student on dev and on test, taken after its scores.
+        """Ask for a diagnostic: `figure(student, examples)` of the trained student on dev and test.
 
-        It decides nothing, and must train nothing and draw nothing.
+        It is taken after the scores and decides nothing; it must train nothing and draw nothing.
         """
         self.watches[name] = figure
 
     def vectors(self, model: Model, examples: Sequence[Example]) -> np.ndarray:
-        """(N, H) the last layer's first position of each text, before any pooler; as `signals` has it, but not kept."""
+        """(N, H) the last layer's first position of each text, before any pooler.
+
+        The same as the signal `cls`, but not kept, and no stage with a cost.
+        """
         model.module.to(self.accelerator.device)
-        giver = Teacher(model, ("cls",), self.task.kind, self.settings.max_length, device=self.accelerator.device,
-                        autocast=lambda: self.autocast(model))
+        giver = Teacher(model, ("cls",), self.task.kind, self.settings.max_length,
+                        device=self.accelerator.device, autocast=lambda: self.autocast(model))
         corpus = giver.corpus(examples)
         found: list[Any] = [None] * len(corpus)
         for indices in by_length(corpus.lengths, signals.BATCH):

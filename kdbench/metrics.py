@@ -8,8 +8,10 @@ Predictions, for N examples and C labels:
     multi       logits (N, C), a label is predicted where its logit is above 0
     regression  values (N,)
     tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O): a `WordTags`, of
-                which the metrics with `pieces` read what was predicted at each piece of a word, or which words have one
-Precision and recall stand beside every F1, under its name with `precision` or `recall` in the place of `f1`.
+                which the metrics with `pieces` read what was predicted at each piece of a word, or
+                which words have one
+Precision and recall stand beside every F1, under its name with `precision` or `recall` in the
+place of `f1`.
 Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0, as in seqeval and LinkBERT.
 """
 
@@ -78,7 +80,8 @@ class Metric:
     counts(gold, predicted, info) -> (N, K): sums that add up over examples, or None: no function of sums
     finish(sums (..., K)) -> (...)
     direct(gold, predicted, info) -> float, for metrics without counts
-    of      the metric beside which this one is reported, whether a task names it or not, and whose version it shares
+    of      the metric beside which this one is reported, whether a task names it or not; they
+            share a version
     pieces  it reads `WordTags.pieces`
     """
 
@@ -131,7 +134,7 @@ def evaluate(
         info = replace(info, groups=units_of(examples))
     gold = gold_labels(task.kind, examples)
     check_shapes(task, info, gold, predictions)
-    counted: dict[Any, ndarray] = {}  # an F1, its precision and its recall have one function of counts
+    counted: dict[Any, ndarray] = {}  # an F1, its precision and its recall count alike
     scores = {}
     for name, metric in chosen.items():
         if metric.counts is None or metric.finish is None:
@@ -144,7 +147,8 @@ def evaluate(
     units, where = np.unique(np.array(info.groups, dtype=str), return_inverse=True)
     counts = None
     if main.counts is not None:
-        rows = counted[main.counts] if main.counts in counted else main.counts(gold, predictions, info)
+        rows = counted.get(main.counts)
+        rows = main.counts(gold, predictions, info) if rows is None else rows
         counts = np.zeros((len(units), rows.shape[1]))
         np.add.at(counts, where, rows)
     return Scores(scores[task.metric], scores, counts, tuple(units.tolist()))
@@ -205,25 +209,33 @@ def metric_of(task: Task, name: str) -> Metric:
 
 
 def beside(names: Iterable[str]) -> list[str]:
-    """What is reported beside these metrics and not among them; nothing beside one that a plugin put in the place of another."""
+    """What is reported beside these metrics and not among them.
+
+    Nothing beside one that a plugin put in the place of another.
+    """
     given = {name for name in names if name in METRICS and METRICS[name] is BUILT_IN.get(name)}
-    return [metric.name for metric in METRICS.values() if metric.of in given and metric.name not in given]
+    return [one.name for one in METRICS.values() if one.of in given and one.name not in given]
 
 
-def beyond_limit(labels: Sequence[str], examples: Sequence[Example], predicted: WordTags) -> dict[str, int]:
-    """How much of tagged `examples` the model could not read, as no piece of the word is inside the length limit.
+def beyond_limit(
+    labels: Sequence[str], examples: Sequence[Example], predicted: WordTags
+) -> dict[str, int]:
+    """How much of tagged `examples` the model could not read: no piece of the word is inside its limit.
 
     words     words of which nothing was read, of all_words
     entities  entities (seqeval's default mode) with such a word, of all_entities
     """
-    unread = [np.append([len(piece) == 0 for piece in pieces], False) for pieces in predicted.pieces]  # and a last O
-    flat = np.concatenate(unread).astype(np.int64)
+    unread: list[bool] = []
+    for pieces in predicted.pieces:
+        unread += [*(len(piece) == 0 for piece in pieces), False]  # and the O that `flat_tags` adds
+    flat = np.array(unread, dtype=np.int64)
     before = np.concatenate([[0], flat.cumsum()])
     gold = gold_labels("tags", examples)
     letter, kind, _ = flat_tags(tuple(labels), gold)
     first, last = spans(letter, kind, "default")
     lost = before[last + 1] > before[first]
-    return {"words": int(flat.sum()), "all_words": sum(map(len, gold)), "entities": int(lost.sum()), "all_entities": len(first)}
+    return {"words": int(flat.sum()), "all_words": sum(map(len, gold)),
+            "entities": int(lost.sum()), "all_entities": len(first)}
 
 
 def code_of_metric(name: str) -> Any:
@@ -272,7 +284,10 @@ precision, recall = column(0, 2), column(0, 1)  # TP / predicted and TP / gold, 
 
 
 def mean_over_classes(finish: Callable[[ndarray], ndarray]) -> Callable[[ndarray], ndarray]:
-    """The mean of `finish` over the classes of sums (..., 3 C) that occur in gold or prediction, as scikit-learn's default."""
+    """The mean of `finish` over the classes of sums (..., 3 C) that occur in gold or prediction.
+
+    As scikit-learn's default.
+    """
 
     def mean(sums: ndarray) -> ndarray:
         by_class = sums.reshape(*sums.shape[:-1], -1, 3)
@@ -510,15 +525,19 @@ def published_names(sums: ndarray) -> dict[str, float]:
 def seen(counts: Callable[..., ndarray]) -> Callable[..., ndarray]:
     """`counts` over the words that the model has read: the others leave gold and predictions alike.
 
-    As in LinkBERT (run_ner.py), which VE-KD repeats: a word has a label at its first piece, and so none beyond the limit.
+    As in LinkBERT (run_ner.py), which VE-KD repeats: a word has a label at its first piece, and so
+    none beyond the limit.
     """
 
     def of_seen(gold: Sequence[ndarray], predicted: WordTags, info: Info) -> ndarray:
         if not isinstance(predicted, WordTags):
             raise ValueError("the metrics of what was read need the pieces of each word (WordTags)")
-        read = [np.array([len(piece) > 0 for piece in pieces], dtype=bool) for pieces in predicted.pieces]
-        kept = [[row[there] for row, there in zip(rows, read, strict=True)] for rows in (gold, predicted)]
-        return counts(*kept, info)
+        right, given = [], []
+        for row, tags, pieces in zip(gold, predicted, predicted.pieces, strict=True):
+            read = np.array([len(piece) > 0 for piece in pieces], dtype=bool)
+            right.append(row[read])
+            given.append(tags[read])
+        return counts(right, given, info)
 
     return of_seen
 
@@ -539,6 +558,8 @@ def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Inf
 AT_RATE = "of the last class; positive iff its probability reaches the positive rate of train"
 SINGLE, MULTI, EITHER, REGRESSION, TAGS = ("single",), ("multi",), ("single", "multi"), ("regression",), ("tags",)
 
+LEFT_OUT = "the words beyond the length limit, which LinkBERT leaves out"
+
 # of each F1, what its precision and its recall are
 RATIOS: dict[Any, dict[str, Callable[[ndarray], ndarray]]] = {
     f1: {"precision": precision, "recall": recall},
@@ -552,7 +573,8 @@ def with_ratios(metrics: Iterable[Metric]) -> Iterator[Metric]:
     for metric in metrics:
         yield metric
         for name, finish in RATIOS.get(metric.finish, {}).items():
-            yield replace(metric, name=metric.name.replace("f1", name), about=f"{name} behind {metric.name}, {metric.about}",
+            about = f"{name} behind {metric.name}, {metric.about}"
+            yield replace(metric, name=metric.name.replace("f1", name), about=about,
                           finish=finish, of=metric.of or metric.name)
 
 
@@ -580,10 +602,10 @@ METRICS: dict[str, Metric] = {
         Metric("piece_tag_micro_f1", "micro-averaged F1 over the tags of word pieces, not over entities; O ignored",
                TAGS, piece_tag_counts, f1, version=2, pieces=True),
         Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS, word_counts, macro),
-        Metric("entity_f1_seen", "entity_f1 without the words beyond the length limit, which LinkBERT leaves out",
-               TAGS, seen(entity_counts), f1, of="entity_f1", pieces=True),
-        Metric("word_macro_f1_seen", "word_macro_f1 without the words beyond the length limit, which LinkBERT leaves out",
-               TAGS, seen(word_counts), macro, of="word_macro_f1", pieces=True),
+        Metric("entity_f1_seen", f"entity_f1 without {LEFT_OUT}", TAGS,
+               seen(entity_counts), f1, of="entity_f1", pieces=True),
+        Metric("word_macro_f1_seen", f"word_macro_f1 without {LEFT_OUT}", TAGS,
+               seen(word_counts), macro, of="word_macro_f1", pieces=True),
         Metric("f1_at_rate", f"F1 {AT_RATE}", SINGLE, at_rate_counts, f1),
         Metric("accuracy_at_rate", f"accuracy {AT_RATE}", SINGLE, at_rate_counts, column(3, 4)),
         Metric("auroc", "area under the ROC curve of the last class; not defined (nan) with one class",

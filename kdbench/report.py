@@ -227,8 +227,9 @@ def learning(section: Section) -> list[tuple[str, list[str]]]:
 
 
 def diagnostics(section: Section, table: Table) -> list[tuple[str, str, str]]:
-    """What methods watch of their trained students: the row's name, the figure's name and split, the mean over seeds."""
-    columns = [column for column in (*table.columns, *table.beside) if column.name.startswith(DIAGNOSTIC)]
+    """What methods watch of their trained students: row, split and name, mean over seeds."""
+    every = (*table.columns, *table.beside)
+    columns = [column for column in every if column.name.startswith(DIAGNOSTIC)]
     return [(label(line, section), column.title, column.show(line.values[column.name]))
             for line in section.lines for column in columns if column.name in line.values]
 

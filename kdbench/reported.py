@@ -2,9 +2,10 @@
 
 A published figure is one number without a variance. It is *consistent* with ours if it lies in our
 prediction interval (where one further run of ours would fall), else it lies above or below; and it is *not
-comparable* where the metric, the split, the files or the kind of data differ, or where the row is another reading
-of the method, learned from another teacher or has options that the figure has not, which is said first. With which
-teacher and options a figure was made stands in the suites of `benchmarks/papers/`, which name it.
+comparable* where the metric, the split, the files or the kind of data differ, or where the row is
+another reading of the method, learned from another teacher or has options that the figure has not,
+which is said first. With which teacher and options a figure was made stands in the suites of
+`benchmarks/papers/`, which name it.
 """
 
 from __future__ import annotations
@@ -194,32 +195,39 @@ def cut_down(row: Row) -> str:
 
 
 def not_as_published(figure: Reported, row: Row) -> str:
-    """Where our row is made otherwise than the figure: its variant, its teacher, its options; empty where it is not."""
-    if row.method not in CONTROLS and row.cell.get("variant") != "published":
-        return f"theirs: what the authors' code computes; here: the {row.cell.get('variant')} variant"
-    cells = [cell for cell in made_by().get((figure.system, figure.value), []) if cell.fields["task"] == figure.task]
+    """Where our row has another variant, teacher or option than the figure; empty where it has not."""
+    variant = row.cell.get("variant")
+    if row.method not in CONTROLS and variant != "published":
+        return f"theirs: what the authors' code computes; here: the {variant} variant"
+    every = made_by().get((figure.system, figure.value), [])
+    cells = [cell for cell in every if cell.fields["task"] == figure.task]
     if not cells:
-        return "" if row.cell.get("teacher") is None else "no suite of benchmarks/papers says with which teacher it was made"
+        unknown_teacher = "no suite of benchmarks/papers says with which teacher it was made"
+        return unknown_teacher if row.cell.get("teacher") is not None else ""
     found = [differing(figure, row, cell) for cell in cells]
     return "" if "" in found else found[0]
 
 
 @functools.cache
 def made_by() -> dict[tuple[str, float], list[Any]]:
-    """By system and value, the cells of the papers' suites that are to make a published figure (`suite.Planned`)."""
+    """By system and value, the cells (`suite.Planned`) that are to make a published figure."""
     from kdbench import suite
 
     found: dict[tuple[str, float], list[Any]] = {}
     for name in (entry["name"] for entry in suites() if entry["name"].startswith("papers")):
         for cell in suite.load(name, thorough=False).cells:
             for figure in cell.published:
-                found.setdefault((figure.get("system", ""), float(figure["value"])), []).append(cell)
+                key = figure.get("system", ""), float(figure["value"])
+                found.setdefault(key, []).append(cell)
     return found
 
 
 def differing(figure: Reported, row: Row, cell: Any) -> str:
-    """The teacher, or the first option, in which our row is not the suite's cell. Options that neither figure nor suite names
-    are as in the published variant, or in the published settings of the task."""
+    """The teacher, or the first option, in which our row is not the suite's cell.
+
+    Options that neither figure nor suite names are as in the published variant, or in the published
+    settings of the task.
+    """
     teacher, theirs = row.cell.get("teacher"), cell.fields.get("teacher")
     if teacher is not None and hub_of(teacher) != hub_of(theirs):
         return f"theirs: teacher {theirs}; here: {teacher}"
@@ -230,12 +238,15 @@ def differing(figure: Reported, row: Row, cell: Any) -> str:
     settings = TASKS.get(cell.fields["task"]).recipe(row.method)
     recipe = settings.options if settings else {}
     own = row.cell.get("options") or {}
+    named = cell.fields["options"]
     for fact in describe(METHODS.get(row.method).Options):
         name = fact["name"]
+        if name in figure.options or name not in own:  # the figure's own are judged by `stands_for`
+            continue
         usual = [fact["published"], recipe.get(name, fact["published"])]
-        allowed = [cell.fields["options"][name]] if name in cell.fields["options"] else usual
-        if name in own and name not in figure.options and as_option(own[name]) not in map(as_option, allowed):
-            return f"theirs: {name} {as_option(allowed[-1]) or 'none'}; here: {as_option(own[name]) or 'none'}"
+        allowed = [as_option(value) for value in ([named[name]] if name in named else usual)]
+        if (ours := as_option(own[name])) not in allowed:
+            return f"theirs: {name} {allowed[-1] or 'none'}; here: {ours or 'none'}"
     return ""
 
 

@@ -128,13 +128,19 @@ class Group:
 
     @property
     def beyond_limit(self) -> list[str]:
-        """In words, how much of test lies beyond the length limit: tokenizers differ, so from the row with least to that with most."""
+        """In words, how much of test lies beyond the length limit: from the row with least to that with most.
+
+        Rows differ where their tokenizers do.
+        """
         found = [lost for row in self.rows if not row.part for view in row.views.values()
                  if (lost := at(view, "score", "beyond_limit", "test"))]
         if not any(lost["words"] for lost in found):
             return []
-        said = [f"{span_of([lost[what] for lost in found])} of {found[0][f'all_{what}']:,} {what}" for what in ("words", "entities")]
-        return [f"beyond the length limit, and scored as O: {said[0]} and {said[1]} of test"]
+        said = []
+        for what in ("words", "entities"):
+            every = found[0][f"all_{what}"]
+            said.append(f"{span_of([lost[what] for lost in found])} of {every:,} {what}")
+        return [f"beyond the length limit, and scored as O: {' and '.join(said)} of test"]
 
     @cached_property
     def controls(self) -> dict[tuple, list[Row]]:

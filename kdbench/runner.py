@@ -380,12 +380,14 @@ class Runner:
         dev, dev_predictions = lab.score(student, "dev") if lab.data.dev else (None, None)
         test, predictions = lab.score(student, "test")
         naive = {split: metrics.naive(lab.task, lab.data, split).main for split in ("dev", "test") if lab.data.split(split)}
-        score: dict[str, Any] = {"metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main, "naive": naive,
-                                 "all": {"dev": dev.all if dev else {}, "test": test.all}}
+        score: dict[str, Any] = {
+            "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
+            "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all}}
         if lab.task.kind == "tags":
-            read = {"dev": dev_predictions, "test": predictions}
-            score["beyond_limit"] = {split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), found)
-                                     for split, found in read.items() if found is not None}
+            data, read = lab.data, {"dev": dev_predictions, "test": predictions}
+            score["beyond_limit"] = {
+                split: metrics.beyond_limit(data.labels, data.split(split), found)
+                for split, found in read.items() if found is not None}
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
@@ -393,8 +395,11 @@ class Runner:
 
     def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
         """By name and split, what the method watches of the student that it trained."""
-        splits = [split for split in ("dev", "test") if lab.data.split(split)]
-        found = {name: {split: figure(student, lab.data.split(split)) for split in splits} for name, figure in lab.watches.items()}
+        found: dict[str, dict[str, float]] = {}
+        for name, figure in lab.watches.items():
+            for split in ("dev", "test"):
+                if examples := lab.data.split(split):
+                    found.setdefault(name, {})[split] = figure(student, examples)
         return finite(found)
 
     def kept(self, lab: Lab, student: Model) -> Model:

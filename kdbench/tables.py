@@ -41,7 +41,10 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 @dataclass
 class Table:
-    """Sections by protocol, the columns that they show, and notes that explain them; `beside` are columns of CSV and JSON alone."""
+    """Sections by protocol, the columns that they show, and notes that explain them.
+
+    beside  columns of CSV and JSON alone
+    """
 
     columns: tuple[Column, ...]
     sections: list[Section]
@@ -75,7 +78,8 @@ def build(
             section.files = f"test file {known[:12]}"
     if cache is not None:
         cache.save()
-    notes += explain(sections, chosen, counts is not None) + meanings(sections, chosen_names) + retries(sections)
+    notes += explain(sections, chosen, counts is not None)
+    notes += meanings(sections, chosen_names) + retries(sections)
     return Table(chosen, sections, notes, across(sections), more)
 
 
@@ -124,16 +128,18 @@ def meanings(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]
 
 
 def retries(sections: list[Section]) -> list[str]:
-    """A note for each training that ran out of memory and was made in more parts a batch than were asked for."""
+    """A note for each training that ran out of memory and was made in more parts than asked for."""
     found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
     for line in (line for section in sections for line in section.lines if not line.row.part):
         for seed, record in sorted(line.row.records.items()):
             for stage in at(record, "cost", "stages") or ():
                 if "accumulate_asked" in stage:
-                    found.setdefault(stage["key"], (stage, {}))[1][f"{line.name}, seed {seed}"] = None
-    return [f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a batch instead of "
-            f"{stage['accumulate_asked']}; a loss that acts on each part, as VE-KD's tolerance does, is not the one asked for: "
-            f"{'; '.join(rows)}" for stage, rows in found.values()]
+                    rows = found.setdefault(stage["key"], (stage, {}))[1]
+                    rows[f"{line.name}, seed {seed}"] = None
+    return [f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a "
+            f"batch instead of {stage['accumulate_asked']}; a loss that acts on each part, as VE-KD's "
+            f"tolerance does, is not the one asked for: {'; '.join(rows)}"
+            for stage, rows in found.values()]
 
 
 # ---- showing ---------------------------------------------------------------------------------------------------------

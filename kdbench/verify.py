@@ -254,9 +254,10 @@ def check_facts(case: Case) -> Iterator[Difference]:
     if record["status"] == "done":
         said["metric"] = case.metric, (content.get("task") or {}).get("metric")
         made = (content.get("code") or {}).get("metrics") or {}
-        # what is reported beside its metrics is no part of the content; records of before have none of it
+        # what is reported beside its metrics is no part of the content; older records have none of it
         more = set(metrics.beside(made))
-        said["metrics"] = sorted(case.named), sorted({*made, *more} if more & case.named.keys() else made)
+        wanted = {*made, *more} if more & case.named.keys() else made
+        said["metrics"] = sorted(case.named), sorted(wanted)
         said["naive scores"] = "test" in record["score"]["naive"], True
     for what, (one, other) in said.items():
         if one != other:

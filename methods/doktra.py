@@ -93,11 +93,14 @@ class Transfer(Calibrated):
         return terms
 
     def disagreement(self, student_cls: np.ndarray, teacher_cls: np.ndarray) -> float:
-        """`boundary_disagreement` of the vectors (N, H) of a split, the connector between them, as the published code reports it."""
+        """`boundary_disagreement` of a split's vectors (N, H), the connector between them.
+
+        As the published code reports it (its "intuitive loss").
+        """
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        s, t = (torch.from_numpy(rows).to(device) for rows in (student_cls, teacher_cls))
         with torch.inference_mode():
-            pair = self.vectors(torch.from_numpy(student_cls).to(device), torch.from_numpy(teacher_cls).to(device))
-            return float(boundary_disagreement(*pair))
+            return float(boundary_disagreement(*self.vectors(s, t)))
 
     def vectors(self, student_cls: Tensor, teacher_cls: Tensor) -> tuple[Tensor, Tensor]:
         """Student's and teacher's vectors in one space: the learned connector maps the student, the frozen one the teacher."""
@@ -181,7 +184,8 @@ class DoKTra(Method):
         objective = Transfer(o, kind, switch, student.module.config.hidden_size, teacher.module.config.hidden_size,
                              lab.settings.batch_size, lab.seed_for("expander"))
         training = {**own, **rate(o.distil_lr or o.student_lr)}
-        if o.transfer == "abd" or student.module.config.hidden_size == teacher.module.config.hidden_size:
+        widths = {model.module.config.hidden_size for model in (student, teacher)}
+        if o.transfer == "abd" or len(widths) == 1:  # kld has no connector
             lab.watch("boundary_disagreement", lambda trained, examples: objective.disagreement(
                 lab.vectors(trained, examples), lab.vectors(teacher, examples)))
         if not o.second_schedule:
