@@ -110,7 +110,7 @@ def pick(wanted: Sequence[str] | None) -> tuple[Column, ...]:
 def named(name: str) -> Column:
     """The column of a name: one of `COLUMNS`, or of these forms.
 
-    dev:METRIC, test:METRIC    a task's further metrics; `kept:` before these: the share of the teacher's
+    dev:METRIC, test:METRIC   a task's further metrics; `kept:` before these: the teacher's share
     diagnostic:dev:NAME, diagnostic:test:NAME   what a method watches of its student
     """
     if name in COLUMNS:
@@ -120,7 +120,8 @@ def named(name: str) -> Column:
         if split not in ("dev", "test") or not what:
             raise BadInput(f"column {name!r}: write diagnostic:dev:NAME or diagnostic:test:NAME")
         about = f"{what} of the trained student on {split}, a diagnostic"
-        return Column(name, f"{split} {what}", about, show.percent, path("diagnostics", what, split))
+        figure = path("diagnostics", what, split)
+        return Column(name, f"{split} {what}", about, show.percent, figure)
     of_teacher, rest = name.startswith("kept:"), name.removeprefix("kept:")
     split, _, metric = rest.partition(":")
     if split not in ("dev", "test") or metric not in METRICS:
@@ -133,7 +134,7 @@ def named(name: str) -> Column:
 
 
 def beside(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]:
-    """What CSV and JSON hold besides `columns`: precision, recall, diagnostics, where a record has them."""
+    """What CSV and JSON hold beside `columns`: precision, recall and diagnostics that are there."""
     rows = [row for group in groups for row in group.rows]
     watched = set()
     for row in rows:
@@ -145,7 +146,9 @@ def beside(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]
 
     def has(column: Column) -> bool:
         of = column.of
-        return of is not None and any(of(row, seed) is not None for row in rows for seed in row.views)
+        if of is None:
+            return False
+        return any(of(row, seed) is not None for row in rows for seed in row.views)
 
     return tuple(column for column in found if column.name not in shown and has(column))
 

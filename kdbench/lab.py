@@ -97,7 +97,7 @@ class Lab:
 
     @property
     def notes(self) -> list[str]:
-        """What became of the heads of the models that came trained; what was trained in more parts than asked for."""
+        """What became of heads that came trained; trainings that took more parts than asked for."""
         found = {f"{model.name}: {note}" for model in self._built.values() for note in model.notes}
         for stage in self.stages:
             if "accumulate_asked" in stage:

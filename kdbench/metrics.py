@@ -220,7 +220,7 @@ def beside(names: Iterable[str]) -> list[str]:
 def beyond_limit(
     labels: Sequence[str], examples: Sequence[Example], predicted: WordTags
 ) -> dict[str, int]:
-    """How much of tagged `examples` the model could not read: no piece of the word is inside its limit.
+    """How much of tagged `examples` was not read: no piece of the word is inside the length limit.
 
     words     words of which nothing was read, of all_words
     entities  entities (seqeval's default mode) with such a word, of all_entities

@@ -195,7 +195,7 @@ def cut_down(row: Row) -> str:
 
 
 def not_as_published(figure: Reported, row: Row) -> str:
-    """Where our row has another variant, teacher or option than the figure; empty where it has not."""
+    """How variant, teacher or options of our row differ from the figure's; empty: in nothing."""
     variant = row.cell.get("variant")
     if row.method not in CONTROLS and variant != "published":
         return f"theirs: what the authors' code computes; here: the {variant} variant"

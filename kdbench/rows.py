@@ -128,9 +128,9 @@ class Group:
 
     @property
     def beyond_limit(self) -> list[str]:
-        """In words, how much of test lies beyond the length limit: from the row with least to that with most.
+        """In words, how much of test lies beyond the length limit.
 
-        Rows differ where their tokenizers do.
+        Rows differ where their tokenizers do: from the least to the most.
         """
         found = [lost for row in self.rows if not row.part for view in row.views.values()
                  if (lost := at(view, "score", "beyond_limit", "test"))]

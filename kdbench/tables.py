@@ -137,8 +137,8 @@ def retries(sections: list[Section]) -> list[str]:
                     rows = found.setdefault(stage["key"], (stage, {}))[1]
                     rows[f"{line.name}, seed {seed}"] = None
     return [f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a "
-            f"batch instead of {stage['accumulate_asked']}; a loss that acts on each part, as VE-KD's "
-            f"tolerance does, is not the one asked for: {'; '.join(rows)}"
+            f"batch instead of {stage['accumulate_asked']}; a loss that acts on each part, as "
+            f"VE-KD's tolerance does, is not the one asked for: {'; '.join(rows)}"
             for stage, rows in found.values()]
 
 

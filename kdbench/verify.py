@@ -254,7 +254,7 @@ def check_facts(case: Case) -> Iterator[Difference]:
     if record["status"] == "done":
         said["metric"] = case.metric, (content.get("task") or {}).get("metric")
         made = (content.get("code") or {}).get("metrics") or {}
-        # what is reported beside its metrics is no part of the content; older records have none of it
+        # what is reported beside its metrics is no part of the content; older records lack it
         more = set(metrics.beside(made))
         wanted = {*made, *more} if more & case.named.keys() else made
         said["metrics"] = sorted(case.named), sorted(wanted)

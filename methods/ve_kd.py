@@ -311,8 +311,8 @@ class VeKD(Method):
         ("sinusoidal positions, which are not trained (the README's configurations)",
          "the released checkpoint has trained ones; the students here are that one's"),
         ("words beyond the length limit, which LinkBERT leaves out of gold and predictions",
-         "they count as missed, as they would be in use; the published score is `entity_f1_seen`, in "
-         "every record whose task has `entity_f1`"),
+         "they count as missed, as they would be in use; the published score is `entity_f1_seen`, "
+         "in every record whose task has `entity_f1`"),
         ("fp16 in the fine-tuning", "precision is the protocol's: bf16 where the machine has it, or fp32"),
         ("how the new tokens were chosen", "nothing says it: WordPiece training on the corpus is our reading"),
     )

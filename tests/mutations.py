@@ -57,7 +57,8 @@ def protocol(*names: str) -> tuple[str, ...]:
 
 
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
-AS_PUBLISHED = tests_of("test_reported", "test_another_variant_teacher_or_option_is_not_the_published_one")
+AS_PUBLISHED = tests_of(
+    "test_reported", "test_another_variant_teacher_or_option_is_not_the_published_one")
 KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
 RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
 ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
@@ -469,7 +470,8 @@ FIGURES = (
     Mutation("beside-a-replaced-metric", "kdbench/metrics.py",
              "if name in METRICS and METRICS[name] is BUILT_IN.get(name)}",
              "if name in METRICS}",
-             tests_of("test_metrics", "test_nothing_stands_beside_a_metric_that_a_plugin_replaced")),
+             tests_of("test_metrics",
+                      "test_nothing_stands_beside_a_metric_that_a_plugin_replaced")),
     Mutation("unread-words-scored-as-read", "kdbench/metrics.py",
              "read = np.array([len(piece) > 0 for piece in pieces], dtype=bool)",
              "read = np.array([True for piece in pieces], dtype=bool)",
@@ -493,11 +495,13 @@ FIGURES = (
     Mutation("ratios-of-an-earlier-metric", "kdbench/rows.py",
              "if made.get(metric, made.get(known.of, known.version)) != known.version:",
              "if made.get(metric, known.version) != known.version:",
-             tests_of("test_tables", "test_precision_of_an_earlier_metric_does_not_stand_beside_todays")),
+             tests_of("test_tables",
+                      "test_precision_of_an_earlier_metric_does_not_stand_beside_todays")),
     Mutation("csv-without-what-stands-beside", "kdbench/columns.py",
              "found = [*RATIOS, *map(",
              "found = [*map(",
-             tests_of("test_tables", "test_precision_and_recall_are_in_csv_and_json_where_records_have_them")),
+             tests_of("test_tables",
+                      "test_precision_and_recall_are_in_csv_and_json_where_records_have_them")),
     Mutation("retry-not-in-the-table", "kdbench/tables.py",
              'if "accumulate_asked" in stage:',
              "if False:",
@@ -509,11 +513,13 @@ FIGURES = (
     Mutation("disagreement-without-the-connector", "methods/doktra.py",
              "return float(boundary_disagreement(*self.vectors(s, t)))",
              "return float(boundary_disagreement(s, t))",
-             tests_of("test_doktra", "test_boundary_disagreement_of_a_split_is_that_of_the_published_program")),
+             tests_of("test_doktra",
+                      "test_boundary_disagreement_of_a_split_is_that_of_the_published_program")),
     Mutation("disagreement-of-the-student-with-itself", "methods/doktra.py",
              "lab.vectors(trained, examples), lab.vectors(teacher, examples)))",
              "lab.vectors(trained, examples), lab.vectors(trained, examples)))",
-             tests_of("test_doktra", "test_the_disagreement_is_that_of_student_and_teacher_in_plain_passes_and_touches_nothing")),
+             tests_of("test_doktra",
+                      "test_the_disagreement_is_that_of_plain_passes_and_touches_nothing")),
     Mutation("published-beside-corrected", "kdbench/reported.py",
              'if row.method not in CONTROLS and variant != "published":',
              "if False:",
@@ -532,7 +538,8 @@ FIGURES = (
              tests_of("test_reported", "test_trainings_cut_short_are_not_comparable")),
 )
 
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY, *FIGURES)
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
+             *FIGURES)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

@@ -24,7 +24,10 @@ def test_precision_and_recall_stand_beside_an_f1():
     made = record()
     made["score"]["all"]["test"] |= {"micro_precision": 0.812, "micro_recall": 0.634}
     text = card(made, TASK)
-    head, test = (next(line for line in text.splitlines() if line.startswith(word)) for word in ("| split", "| test"))
+    head, test = (
+        next(line for line in text.splitlines() if line.startswith(word))
+        for word in ("| split", "| test")
+    )
     assert "micro_precision x 100" in head and "micro_recall x 100" in head
     assert [cell.strip() for cell in test.strip("|").split("|")][2:4] == ["81.2", "63.4"]
     assert "precision" not in card(record(), TASK), "of a record from before"

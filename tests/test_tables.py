@@ -381,13 +381,26 @@ def with_ratios(records, precision=0.8, recall=0.6):
 
 
 def test_precision_and_recall_are_in_csv_and_json_where_records_have_them():
-    older, newer = study(seeds=[0], methods=("doktra",)), with_ratios(study(seeds=[0], methods=("dsg_kd",)))
-    assert not any("precision" in name for name in frame(build(older))[0]), "what is committed stays as it is"
+    older, newer = (
+        study(seeds=[0], methods=("doktra",)),
+        with_ratios(study(seeds=[0], methods=("dsg_kd",))),
+    )
+    assert not any("precision" in name for name in frame(build(older))[0]), (
+        "what is committed stays as it is"
+    )
     rows = {row["method"]: row for row in frame(build([*older, newer[-1]]))}
-    assert (rows["dsg_kd"]["test_precision"], rows["dsg_kd"]["test_recall"], rows["dsg_kd"]["dev_precision"]) == (0.8, 0.6, 0.8)
+    assert (
+        rows["dsg_kd"]["test_precision"],
+        rows["dsg_kd"]["test_recall"],
+        rows["dsg_kd"]["dev_precision"],
+    ) == (0.8, 0.6, 0.8)
     assert rows["doktra"]["test_precision"] is None and "test_precision_sd" in rows["doktra"]
-    shown = render(build(newer, columns=["test", "test_precision", "test_recall", "test:micro_recall"]))
-    assert "test P" in shown and "80.0" in shown and "60.0" in shown and "test micro_recall" in shown
+    shown = render(
+        build(newer, columns=["test", "test_precision", "test_recall", "test:micro_recall"])
+    )
+    assert (
+        "test P" in shown and "80.0" in shown and "60.0" in shown and "test micro_recall" in shown
+    )
     assert "test P" not in render(build(newer)), "by default a table is as narrow as it was"
     assert "test P" not in render(build(older, columns=["test", "test_precision"])).splitlines()[4]
 
@@ -421,23 +434,37 @@ def test_a_caption_says_how_much_lies_beyond_the_length_limit():
         made["score"]["beyond_limit"] = beyond(lost, lost)
     assert said not in render(build(records)), "it concerns no table in which all was read"
     records[-1]["score"]["beyond_limit"] = beyond(1200, 30)
-    wanted = f"{said}, and scored as O: 0 to 1,200 of 4,000 words and 0 to 30 of 500 entities of test"
+    wanted = (
+        f"{said}, and scored as O: 0 to 1,200 of 4,000 words and 0 to 30 of 500 entities of test"
+    )
     for form in ("text", "markdown", "latex"):
         assert wanted in " ".join(render(build(records), form).split())
     assert wanted in " ".join(run_table(records).split())
-    records[0]["score"]["beyond_limit"] = records[1]["score"]["beyond_limit"] = records[2]["score"]["beyond_limit"] = beyond(1200, 30)
+    for made in records:
+        made["score"]["beyond_limit"] = beyond(1200, 30)
     assert "scored as O: 1,200 of 4,000 words and 30 of 500 entities" in render(build(records))
 
 
 def test_a_training_that_ran_out_of_memory_is_said():
     records = study(seeds=[0, 1], methods=("doktra",))
     assert "out of memory" not in render(build(records))
-    stage = {"name": "transfer", "role": "student", "seconds": 1.0, "steps": 4, "accumulate": 4, "accumulate_asked": 1, "key": "ab"}
+    stage = {
+        "name": "transfer",
+        "role": "student",
+        "seconds": 1.0,
+        "steps": 4,
+        "accumulate": 4,
+        "accumulate_asked": 1,
+        "key": "ab",
+    }
     for made in records[-2:]:
         made["cost"]["stages"] = [stage]
     notes = [note for note in build(records).notes if "out of memory" in note]
-    assert notes == ["transfer ran out of memory and was made in 4 parts a batch instead of 1; a loss that acts on each part, as "
-                     "VE-KD's tolerance does, is not the one asked for: doktra, seed 0; doktra, seed 1"]
+    assert notes == [
+        "transfer ran out of memory and was made in 4 parts a batch instead of 1; a loss "
+        "that acts on each part, as VE-KD's tolerance does, is not the one asked for: "
+        "doktra, seed 0; doktra, seed 1"
+    ]
 
 
 def test_columns_can_be_chosen_and_unknown_ones_are_refused():

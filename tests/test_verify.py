@@ -345,9 +345,18 @@ def test_what_is_reported_beside_a_metric(tags):
     """Precision and recall, what was read of the words, and how many were not."""
     record = json.loads(paths(tags)[0].read_text())
     named = record["score"]["all"]["test"]
-    assert {"entity_precision_strict", "piece_tag_micro_recall", "entity_f1_seen", "entity_recall_seen"} <= named.keys()
+    assert {
+        "entity_precision_strict",
+        "piece_tag_micro_recall",
+        "entity_f1_seen",
+        "entity_recall_seen",
+    } <= named.keys()
     assert named.keys() == record["score"]["all"]["dev"].keys()
-    assert set(record["content"]["code"]["metrics"]) == {"entity_f1_strict", "entity_f1", "piece_tag_micro_f1"}
+    assert set(record["content"]["code"]["metrics"]) == {
+        "entity_f1_strict",
+        "entity_f1",
+        "piece_tag_micro_f1",
+    }
     assert record["score"]["beyond_limit"]["test"]["all_words"] > 1000
     for name, check in (("entity_recall", "score"), ("entity_f1_seen", "word pieces"),
                         ("piece_tag_micro_precision", "word pieces")):
