@@ -144,6 +144,8 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: 
         facts = replace(facts, positive_rate=artefact.labels.threshold)
     scores = metrics.evaluate(task, facts, examples, found)
     report = {"run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main, "all": scores.all}
+    if task.tagging:
+        report["beyond_limit"] = metrics.beyond_limit(labels, examples, found)
     if timed:
         report["latency"] = measure.latency(folder, examples, "full", max_length=max_length, threads=threads)
     return finite(report)

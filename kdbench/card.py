@@ -74,9 +74,16 @@ def about(record: Mapping[str, Any], task: Task) -> str:
 def scores(record: Mapping[str, Any]) -> str:
     score = record["score"]
     naive = score.get("naive") or {}
-    lines = [[split, points_of(score[split]), points_of(naive.get(split))]
-             for split in ("dev", "test") if score[split] is not None]
-    return (markdown(["split", f"{score['metric']} x 100", "naive predictor"], lines)
+    every, main = score.get("all") or {}, score["metric"]
+    ratios = [main.replace("f1", what) for what in ("precision", "recall")] if "f1" in main else []
+    shown = [name for name in ratios if name in every.get("test", {})]
+    lines = []
+    for split in ("dev", "test"):
+        if score[split] is not None:
+            more = [points_of(every[split].get(name)) for name in shown]
+            lines.append([split, points_of(score[split]), *more, points_of(naive.get(split))])
+    named = [f"{name} x 100" for name in (main, *shown)]
+    return (markdown(["split", *named, "naive predictor"], lines)
             + "\n\nDev chose the epoch; test was scored once. One seed: another training may differ by points.")
 
 

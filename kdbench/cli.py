@@ -526,6 +526,10 @@ def do_evaluate(args: argparse.Namespace) -> int:
     print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
     for name, score in report["all"].items():
         print(f"  {name} {score if score is None else round(100 * score, 2)}")
+    if (lost := report.get("beyond_limit")) and lost["words"]:
+        print(f"  beyond the length limit, and scored as O: {lost['words']:,} of "
+              f"{lost['all_words']:,} words, {lost['entities']:,} of {lost['all_entities']:,} "
+              "entities")
     if args.time:
         print(f"  p50 {report['latency']['p50_ms']:.2f} ms, p95 {report['latency']['p95_ms']:.2f} ms at batch 1")
     return DONE

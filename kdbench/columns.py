@@ -42,6 +42,26 @@ def student_steps(row: Row, seed: int) -> float | None:
     return sum(stage["steps"] for stage in stages) if stages else None
 
 
+def ratio_of(split: str, what: str) -> Callable[[Row, int], float | None]:
+    """Precision or recall behind a row's main metric, where that is an F1 with these beside it."""
+
+    def of(row: Row, seed: int) -> float | None:
+        main = at(row.views[seed], "score", "metric") or ""
+        name = main.replace("f1", what)
+        if name not in METRICS or METRICS[name].of != main:
+            return None
+        return row.scores(split, name).get(seed)
+
+    return of
+
+
+RATIOS = tuple(
+    Column(f"{split}_{what}", f"{split} {short}",
+           f"{what} on {split}, of the F1 that is the task's metric", show.points,
+           ratio_of(split, what))
+    for split in ("dev", "test") for what, short in (("precision", "P"), ("recall", "R"))
+)
+
 COLUMNS = {
     column.name: column
     for column in (
@@ -72,9 +92,13 @@ COLUMNS = {
                path("cost", "teacher_seconds")),
         Column("training_seconds", "all s", "seconds of training the student and its teacher", show.number,
                training_seconds),
+        *RATIOS,
     )
 }
-DEFAULT = tuple(name for name in COLUMNS if name not in ("best_gain", "steps", "training_seconds"))
+BESIDE = tuple(column.name for column in RATIOS)  # in CSV and JSON wherever a record has them
+ASKED_FOR = ("best_gain", "steps", "training_seconds", *BESIDE)
+DEFAULT = tuple(name for name in COLUMNS if name not in ASKED_FOR)
+DIAGNOSTIC = "diagnostic:"
 LATENCY = ("p50_ms", "p95_ms")
 COMPARED = ("gain", "best_gain", "tie", "recovered")
 
@@ -84,9 +108,20 @@ def pick(wanted: Sequence[str] | None) -> tuple[Column, ...]:
 
 
 def named(name: str) -> Column:
-    """The column of a name: one of `COLUMNS`; `dev:METRIC` or `test:METRIC`, a task's further metrics; `kept:` before these."""
+    """The column of a name: one of `COLUMNS`, or of these forms.
+
+    dev:METRIC, test:METRIC   a task's further metrics; `kept:` before these: the teacher's share
+    diagnostic:dev:NAME, diagnostic:test:NAME   what a method watches of its student
+    """
     if name in COLUMNS:
         return COLUMNS[name]
+    if name.startswith(DIAGNOSTIC):
+        split, _, what = name.removeprefix(DIAGNOSTIC).partition(":")
+        if split not in ("dev", "test") or not what:
+            raise BadInput(f"column {name!r}: write diagnostic:dev:NAME or diagnostic:test:NAME")
+        about = f"{what} of the trained student on {split}, a diagnostic"
+        figure = path("diagnostics", what, split)
+        return Column(name, f"{split} {what}", about, show.percent, figure)
     of_teacher, rest = name.startswith("kept:"), name.removeprefix("kept:")
     split, _, metric = rest.partition(":")
     if split not in ("dev", "test") or metric not in METRICS:
@@ -96,6 +131,26 @@ def named(name: str) -> Column:
         return Column(name, f"kept {split} {metric}", f"share of the teacher's {metric} on {split}", show.percent, share=(split, metric))
     return Column(name, f"{split} {metric}", f"{metric} on the {split} split", show.points,
                   lambda row, seed: row.scores(split, metric).get(seed))
+
+
+def beside(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]:
+    """What CSV and JSON hold beside `columns`: precision, recall and diagnostics that are there."""
+    rows = [row for group in groups for row in group.rows]
+    watched = set()
+    for row in rows:
+        for view in row.views.values():
+            for name, by_split in (view.get("diagnostics") or {}).items():
+                watched |= {f"{DIAGNOSTIC}{split}:{name}" for split in by_split}
+    found = [*RATIOS, *map(named, sorted(watched))]
+    shown = {column.name for column in columns}
+
+    def has(column: Column) -> bool:
+        of = column.of
+        if of is None:
+            return False
+        return any(of(row, seed) is not None for row in rows for seed in row.views)
+
+    return tuple(column for column in found if column.name not in shown and has(column))
 
 
 def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:

@@ -21,7 +21,6 @@ from kdbench.progress import say
 from kdbench.task import Data, Task
 from kdbench.task_index import TASKS
 
-PIECES = "piece_tag_micro_f1"
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
               zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
@@ -225,23 +224,33 @@ class Case:
             members.append((model.module.eval(), corpus))
         return members
 
+    @property
+    def of_pieces(self) -> list[str]:
+        """The record's metrics that read the predictions of word pieces."""
+        known = metrics.METRICS
+        return [name for name in self.named if name in known and known[name].pieces]
+
     def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
-        """Scores of the stored (or of these) predictions; the first metric gives the counts."""
+        """Scores of the stored (or of these) predictions by these metrics and no others.
+
+        The first metric gives the counts.
+        """
         found = self.same
-        asked = replace(found.task, metric=names[0], metrics=tuple(names[1:]))
+        asked = replace(found.task, metric=names[0])
         plain = metrics.info_for(asked, found.data, "test")
         given = self.predictions if predictions is None else predictions
-        if PIECES in names and not isinstance(given, metrics.WordTags):
+        pieces = any(metrics.METRICS[name].pieces for name in names)
+        if pieces and not isinstance(given, metrics.WordTags):
             raise Unchecked(NO_PIECES)
-        return metrics.evaluate(asked, plain, found.data.test, given)
+        return metrics.evaluate(asked, plain, found.data.test, given, names[1:])
 
     @cached_property
     def recomputed(self) -> metrics.Scores:
-        """Scores of the stored predictions under all of the record's metrics but word pieces.
+        """Scores of the stored predictions under the record's metrics that read no word pieces.
 
-        They are computed where word pieces are the record's main metric.
+        Where the main metric reads them it is computed too.
         """
-        others = [name for name in self.named if name not in (self.metric, PIECES)]
+        others = [name for name in self.named if name not in (self.metric, *self.of_pieces)]
         return self.scores([self.metric, *others])
 
 

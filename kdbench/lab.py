@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +83,7 @@ class Lab:
     curves: list[dict[str, Any]] = field(default_factory=list)
     others: list[tuple[str, Model]] = field(default_factory=list)
     givers: dict[str, Teacher | None] = field(default_factory=dict)
+    watches: dict[str, Callable[[Model, Sequence[Example]], float]] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _built: dict[Any, Model] = field(default_factory=dict)
@@ -96,8 +97,13 @@ class Lab:
 
     @property
     def notes(self) -> list[str]:
-        """What became of the heads of the models that came trained."""
-        return sorted({f"{model.name}: {note}" for model in self._built.values() for note in model.notes})
+        """What became of heads that came trained; trainings that took more parts than asked for."""
+        found = {f"{model.name}: {note}" for model in self._built.values() for note in model.notes}
+        for stage in self.stages:
+            if "accumulate_asked" in stage:
+                found.add(f"{stage['name']}: out of memory; trained in {stage['accumulate']} parts "
+                          f"a batch instead of {stage['accumulate_asked']}")
+        return sorted(found)
 
     @property
     def head(self) -> Head:
@@ -207,8 +213,11 @@ class Lab:
             load_model(objective, str(folder / "objective.safetensors"))
         trained.module.eval()
         made = json.loads((folder / "stage.json").read_text())
-        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"], "steps": made["steps"],
-                            "accumulate": made["accumulate"], "cached": cached, "key": key})
+        asked = training.accumulate
+        retried = {"accumulate_asked": asked} if made["accumulate"] != asked else {}
+        self.stages.append({"name": stage, "role": role, "seconds": made["seconds"],
+                            "steps": made["steps"], "accumulate": made["accumulate"], **retried,
+                            "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in made["history"]]
         self.draw_anew()
         return trained
@@ -381,6 +390,28 @@ class Lab:
         role  what it is there (default: what the model is); a student's own control is what its gain is measured against
         """
         self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
+
+    def watch(self, name: str, figure: Callable[[Model, Sequence[Example]], float]) -> None:
+        """Ask for a diagnostic: `figure(student, examples)` of the trained student on dev and test.
+
+        It is taken after the scores and decides nothing; it must train nothing and draw nothing.
+        """
+        self.watches[name] = figure
+
+    def vectors(self, model: Model, examples: Sequence[Example]) -> np.ndarray:
+        """(N, H) the last layer's first position of each text, before any pooler.
+
+        The same as the signal `cls`, but not kept, and no stage with a cost.
+        """
+        model.module.to(self.accelerator.device)
+        giver = Teacher(model, ("cls",), self.task.kind, self.settings.max_length,
+                        device=self.accelerator.device, autocast=lambda: self.autocast(model))
+        corpus = giver.corpus(examples)
+        found: list[Any] = [None] * len(corpus)
+        for indices in by_length(corpus.lengths, signals.BATCH):
+            for i, row in zip(indices, giver(corpus, indices)["cls"], strict=True):
+                found[i] = row
+        return np.stack(found)
 
     def predict(self, model: Model, examples: Sequence[Example], max_length: int | None = None) -> Any:
         """Predictions as the metrics take them: logits (N, C), values (N,), or `metrics.WordTags`."""

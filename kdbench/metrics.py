@@ -8,13 +8,16 @@ Predictions, for N examples and C labels:
     multi       logits (N, C), a label is predicted where its logit is above 0
     regression  values (N,)
     tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O): a `WordTags`, of
-                which `piece_tag_micro_f1` reads what was predicted at each piece of a word
+                which the metrics with `pieces` read what was predicted at each piece of a word, or
+                which words have one
+Precision and recall stand beside every F1, under its name with `precision` or `recall` in the
+place of `f1`.
 Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0, as in seqeval and LinkBERT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +80,9 @@ class Metric:
     counts(gold, predicted, info) -> (N, K): sums that add up over examples, or None: no function of sums
     finish(sums (..., K)) -> (...)
     direct(gold, predicted, info) -> float, for metrics without counts
+    of      the metric beside which this one is reported, whether a task names it or not; they
+            share a version
+    pieces  it reads `WordTags.pieces`
     """
 
     name: str
@@ -87,6 +93,8 @@ class Metric:
     direct: Callable[[Any, Any, Info], float] | None = None
     higher_is_better: bool = True
     version: int = 1  # raise it when the metric means something else; ids of the records that have it change
+    of: str = ""
+    pieces: bool = False
 
     def score(self, gold: Any, predicted: Any, info: Info) -> float:
         if self.counts is not None and self.finish is not None:
@@ -108,8 +116,15 @@ class Scores:
 def evaluate(
     task: Task, info: Info, examples: Sequence[Example], predictions: Any, names: Sequence[str] | None = None
 ) -> Scores:
-    """Score `predictions` of `examples` by the task's main metric and by `names` (default: all of the task's)."""
-    chosen = {name: metric_of(task, name) for name in (task.metric, *(task.metrics if names is None else names))}
+    """Score `predictions` of `examples` by the task's main metric and by `names`.
+
+    names  default: all of the task's metrics, and what is reported beside each (`beside`)
+    """
+    if names is None:
+        own = (task.metric, *task.metrics)
+        there = isinstance(predictions, WordTags)
+        names = [*own, *(name for name in beside(own) if there or not METRICS[name].pieces)]
+    chosen = {name: metric_of(task, name) for name in (task.metric, *names)}
     if not examples:
         raise BadInput(f"task {task.name}: no examples to score; give a file that has some")
     missing = next((example.id for example in examples if example.label is None), None)
@@ -119,12 +134,21 @@ def evaluate(
         info = replace(info, groups=units_of(examples))
     gold = gold_labels(task.kind, examples)
     check_shapes(task, info, gold, predictions)
-    scores = {name: metric.score(gold, predictions, info) for name, metric in chosen.items()}
+    counted: dict[Any, ndarray] = {}  # an F1, its precision and its recall count alike
+    scores = {}
+    for name, metric in chosen.items():
+        if metric.counts is None or metric.finish is None:
+            scores[name] = metric.score(gold, predictions, info)
+            continue
+        if metric.counts not in counted:
+            counted[metric.counts] = metric.counts(gold, predictions, info)
+        scores[name] = float(metric.finish(counted[metric.counts].sum(axis=0)))
     main = chosen[task.metric]
     units, where = np.unique(np.array(info.groups, dtype=str), return_inverse=True)
     counts = None
     if main.counts is not None:
-        rows = main.counts(gold, predictions, info)
+        rows = counted.get(main.counts)
+        rows = main.counts(gold, predictions, info) if rows is None else rows
         counts = np.zeros((len(units), rows.shape[1]))
         np.add.at(counts, where, rows)
     return Scores(scores[task.metric], scores, counts, tuple(units.tolist()))
@@ -184,6 +208,36 @@ def metric_of(task: Task, name: str) -> Metric:
     return metric
 
 
+def beside(names: Iterable[str]) -> list[str]:
+    """What is reported beside these metrics and not among them.
+
+    Nothing beside one that a plugin put in the place of another.
+    """
+    given = {name for name in names if name in METRICS and METRICS[name] is BUILT_IN.get(name)}
+    return [one.name for one in METRICS.values() if one.of in given and one.name not in given]
+
+
+def beyond_limit(
+    labels: Sequence[str], examples: Sequence[Example], predicted: WordTags
+) -> dict[str, int]:
+    """How much of tagged `examples` was not read: no piece of the word is inside the length limit.
+
+    words     words of which nothing was read, of all_words
+    entities  entities (seqeval's default mode) with such a word, of all_entities
+    """
+    unread: list[bool] = []
+    for pieces in predicted.pieces:
+        unread += [*(len(piece) == 0 for piece in pieces), False]  # and the O that `flat_tags` adds
+    flat = np.array(unread, dtype=np.int64)
+    before = np.concatenate([[0], flat.cumsum()])
+    gold = gold_labels("tags", examples)
+    letter, kind, _ = flat_tags(tuple(labels), gold)
+    first, last = spans(letter, kind, "default")
+    lost = before[last + 1] > before[first]
+    return {"words": int(flat.sum()), "all_words": sum(map(len, gold)),
+            "entities": int(lost.sum()), "all_entities": len(first)}
+
+
 def code_of_metric(name: str) -> Any:
     """The version of a metric; of one that a plugin added, or put in the place of another, the code of its functions."""
     metric = METRICS[name]
@@ -221,11 +275,29 @@ def f1(sums: ndarray) -> ndarray:
     return ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
 
 
-def macro(sums: ndarray) -> ndarray:
-    """Mean F1 of sums (..., 3 C) over the classes that occur in gold or prediction, as scikit-learn's default."""
-    by_class = sums.reshape(*sums.shape[:-1], -1, 3)
-    occurs = by_class[..., 1] + by_class[..., 2] > 0
-    return ratio((f1(by_class) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+def column(over: int, under: int) -> Callable[[ndarray], ndarray]:
+    """The finish of a metric that is one column of its sums over another."""
+    return lambda sums: ratio(sums[..., over], sums[..., under])
+
+
+precision, recall = column(0, 2), column(0, 1)  # TP / predicted and TP / gold, of the sums of `f1`
+
+
+def mean_over_classes(finish: Callable[[ndarray], ndarray]) -> Callable[[ndarray], ndarray]:
+    """The mean of `finish` over the classes of sums (..., 3 C) that occur in gold or prediction.
+
+    As scikit-learn's default.
+    """
+
+    def mean(sums: ndarray) -> ndarray:
+        by_class = sums.reshape(*sums.shape[:-1], -1, 3)
+        occurs = by_class[..., 1] + by_class[..., 2] > 0
+        return ratio((finish(by_class) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+
+    return mean
+
+
+macro = mean_over_classes(f1)
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
@@ -297,8 +369,8 @@ def document_example_counts(gold: ndarray, predicted: ndarray, info: Info) -> nd
 
 
 def f1_of_means(sums: ndarray) -> ndarray:
-    precision, recall = ratio(sums[..., 0], sums[..., 2]), ratio(sums[..., 1], sums[..., 2])
-    return ratio(2 * precision * recall, precision + recall)
+    p, r = ratio(sums[..., 0], sums[..., 2]), ratio(sums[..., 1], sums[..., 2])
+    return ratio(2 * p * r, p + r)
 
 
 # ---- two classes and a threshold -------------------------------------------------------------------------------------
@@ -450,6 +522,26 @@ def published_names(sums: ndarray) -> dict[str, float]:
             "recall_as_published": float(ratio(both, in_predicted))}
 
 
+def seen(counts: Callable[..., ndarray]) -> Callable[..., ndarray]:
+    """`counts` over the words that the model has read: the others leave gold and predictions alike.
+
+    As in LinkBERT (run_ner.py), which VE-KD repeats: a word has a label at its first piece, and so
+    none beyond the limit.
+    """
+
+    def of_seen(gold: Sequence[ndarray], predicted: WordTags, info: Info) -> ndarray:
+        if not isinstance(predicted, WordTags):
+            raise ValueError("the metrics of what was read need the pieces of each word (WordTags)")
+        right, given = [], []
+        for row, tags, pieces in zip(gold, predicted, predicted.pieces, strict=True):
+            read = np.array([len(piece) > 0 for piece in pieces], dtype=bool)
+            right.append(row[read])
+            given.append(tags[read])
+        return counts(right, given, info)
+
+    return of_seen
+
+
 def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
     """Sums of each entity type over words: position in a span (B, I, E, S) does not matter."""
     types = sorted({label[1:] for label in info.labels if label != "O"})
@@ -464,18 +556,31 @@ def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Inf
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 AT_RATE = "of the last class; positive iff its probability reaches the positive rate of train"
-
-
-def column(over: int, under: int) -> Callable[[ndarray], ndarray]:
-    """The finish of a metric that is one column of its sums over another."""
-    return lambda sums: ratio(sums[..., over], sums[..., under])
-
-
 SINGLE, MULTI, EITHER, REGRESSION, TAGS = ("single",), ("multi",), ("single", "multi"), ("regression",), ("tags",)
+
+LEFT_OUT = "the words beyond the length limit, which LinkBERT leaves out"
+
+# of each F1, what its precision and its recall are
+RATIOS: dict[Any, dict[str, Callable[[ndarray], ndarray]]] = {
+    f1: {"precision": precision, "recall": recall},
+    macro: {"precision": mean_over_classes(precision), "recall": mean_over_classes(recall)},
+    f1_of_means: {"precision": column(0, 2), "recall": column(1, 2)},
+}
+
+
+def with_ratios(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    """`metrics`, each F1 followed by its precision and its recall."""
+    for metric in metrics:
+        yield metric
+        for name, finish in RATIOS.get(metric.finish, {}).items():
+            about = f"{name} behind {metric.name}, {metric.about}"
+            yield replace(metric, name=metric.name.replace("f1", name), about=about,
+                          finish=finish, of=metric.of or metric.name)
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
-    for metric in (
+    for metric in with_ratios((
         Metric("micro_f1", "micro-averaged F1 over the labels, without the negative class where the task has one",
                EITHER, micro_counts, f1),
         Metric("f1_positive", "F1 of the last class; the other classes only count as not positive",
@@ -495,19 +600,21 @@ METRICS: dict[str, Metric] = {
         Metric("entity_f1_strict", "micro-averaged F1 over entities of all types, exact spans, seqeval's strict mode "
                "(IOB2, or IOBES where the tags have E or S)", TAGS, strict_entity_counts, f1),
         Metric("piece_tag_micro_f1", "micro-averaged F1 over the tags of word pieces, not over entities; O ignored",
-               TAGS, piece_tag_counts, f1, version=2),
+               TAGS, piece_tag_counts, f1, version=2, pieces=True),
         Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS, word_counts, macro),
+        Metric("entity_f1_seen", f"entity_f1 without {LEFT_OUT}", TAGS,
+               seen(entity_counts), f1, of="entity_f1", pieces=True),
+        Metric("word_macro_f1_seen", f"word_macro_f1 without {LEFT_OUT}", TAGS,
+               seen(word_counts), macro, of="word_macro_f1", pieces=True),
         Metric("f1_at_rate", f"F1 {AT_RATE}", SINGLE, at_rate_counts, f1),
         Metric("accuracy_at_rate", f"accuracy {AT_RATE}", SINGLE, at_rate_counts, column(3, 4)),
-        Metric("recall_at_rate", f"recall {AT_RATE}", SINGLE, at_rate_counts, column(0, 1)),
-        Metric("precision_at_rate", f"precision {AT_RATE}", SINGLE, at_rate_counts, column(0, 2)),
         Metric("auroc", "area under the ROC curve of the last class; not defined (nan) with one class",
                SINGLE, direct=auroc),
         Metric("auprc", "average precision of the last class; not defined (nan) without a positive",
                SINGLE, direct=auprc),
         Metric("brier", "mean squared error of the last class's probability; lower is better",
                SINGLE, brier_counts, column(0, 1), higher_is_better=False),
-    )
+    ))
 }
 
 BUILT_IN = dict(METRICS)  # what plugins add to, and may not pass off as

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench import plots
 from kdbench import render as show
-from kdbench.columns import COLUMNS, DEFAULT, LATENCY
+from kdbench.columns import COLUMNS, DEFAULT, DIAGNOSTIC, LATENCY
 from kdbench.contrasts import Counts
 from kdbench.metrics import METRICS
 from kdbench.registry import METHODS
@@ -133,6 +133,7 @@ def view(section: Section, table: Table, number: int) -> dict[str, Any]:
         "gains": gains_of(section, series),
         "spread": spread(section, series),
         "curves": learning(section),
+        "diagnostics": diagnostics(section, table),
         "troubles": [trouble(record) for record in section.group.troubles],
     }
 
@@ -223,6 +224,14 @@ def learning(section: Section) -> list[tuple[str, list[str]]]:
         both += [plots.curves({"dev score": dev}, stages, "dev score")] * bool(dev)
         pictures.append((f"{label(line, section)}, seed {seed}", both))
     return pictures
+
+
+def diagnostics(section: Section, table: Table) -> list[tuple[str, str, str]]:
+    """What methods watch of their trained students: row, split and name, mean over seeds."""
+    every = (*table.columns, *table.beside)
+    columns = [column for column in every if column.name.startswith(DIAGNOSTIC)]
+    return [(label(line, section), column.title, column.show(line.values[column.name]))
+            for line in section.lines for column in columns if column.name in line.values]
 
 
 def curve(values: list[float | None], scale: float = 1) -> list[plots.Pair]:

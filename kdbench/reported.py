@@ -2,13 +2,17 @@
 
 A published figure is one number without a variance. It is *consistent* with ours if it lies in our
 prediction interval (where one further run of ours would fall), else it lies above or below; and it is *not
-comparable* where the metric, the split, the files or the kind of data differ, which is said first.
+comparable* where the metric, the split, the files or the kind of data differ, or where the row is
+another reading of the method, learned from another teacher or has options that the figure has not,
+which is said first. With which teacher and options a figure was made stands in the suites of
+`benchmarks/papers/`, which name it.
 """
 
 from __future__ import annotations
 
 import csv
 import fnmatch
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,9 +21,13 @@ from typing import Any
 
 from kdbench import render as show
 from kdbench.errors import BadInput
-from kdbench.registry import unknown
+from kdbench.listing import suites
+from kdbench.registry import METHODS, unknown
 from kdbench.rows import Group, Name, Row, grouped, names
+from kdbench.task_index import TASKS
+from kdbench.zoo import RECIPES
 
+CONTROLS = ("finetune", "logit_kd")  # ours, without a published reading
 FILE = Path("results") / "reported.csv"
 
 
@@ -118,7 +126,7 @@ def against(records: Iterable[dict[str, Any]], reported: Sequence[Reported], cho
             split = split_of(figure, group) or ""
             for row in rows:
                 name = f"{called[id(row)]}, {row.student}"
-                if why := reason or fewer_rows(row):
+                if why := reason or not_as_published(figure, row) or cut_down(row):
                     found.append(Comparison(figure, name, None, "not comparable", why))
                     continue
                 found.append(judge(figure, name, row.scores(split, figure.metric), split, group))
@@ -176,9 +184,75 @@ def mismatch(figure: Reported, group: Group) -> str:
     return ""
 
 
-def fewer_rows(row: Row) -> str:
-    most = (row.cell.get("settings") or {}).get("max_train_examples")
-    return f"theirs: all training rows; here: {most:,} of them" if most else ""
+def cut_down(row: Row) -> str:
+    """What our row was trained with less of than the published one."""
+    settings = row.cell.get("settings") or {}
+    if most := settings.get("max_train_examples"):
+        return f"theirs: all training rows; here: {most:,} of them"
+    if steps := settings.get("max_steps"):
+        return f"theirs: whole trainings; here: at most {steps:,} steps each"
+    return ""
+
+
+def not_as_published(figure: Reported, row: Row) -> str:
+    """How variant, teacher or options of our row differ from the figure's; empty: in nothing."""
+    variant = row.cell.get("variant")
+    if row.method not in CONTROLS and variant != "published":
+        return f"theirs: what the authors' code computes; here: the {variant} variant"
+    every = made_by().get((figure.system, figure.value), [])
+    cells = [cell for cell in every if cell.fields["task"] == figure.task]
+    if not cells:
+        unknown_teacher = "no suite of benchmarks/papers says with which teacher it was made"
+        return unknown_teacher if row.cell.get("teacher") is not None else ""
+    found = [differing(figure, row, cell) for cell in cells]
+    return "" if "" in found else found[0]
+
+
+@functools.cache
+def made_by() -> dict[tuple[str, float], list[Any]]:
+    """By system and value, the cells (`suite.Planned`) that are to make a published figure."""
+    from kdbench import suite
+
+    found: dict[tuple[str, float], list[Any]] = {}
+    for name in (entry["name"] for entry in suites() if entry["name"].startswith("papers")):
+        for cell in suite.load(name, thorough=False).cells:
+            for figure in cell.published:
+                key = figure.get("system", ""), float(figure["value"])
+                found.setdefault(key, []).append(cell)
+    return found
+
+
+def differing(figure: Reported, row: Row, cell: Any) -> str:
+    """The teacher, or the first option, in which our row is not the suite's cell.
+
+    Options that neither figure nor suite names are as in the published variant, or in the published
+    settings of the task.
+    """
+    teacher, theirs = row.cell.get("teacher"), cell.fields.get("teacher")
+    if teacher is not None and hub_of(teacher) != hub_of(theirs):
+        return f"theirs: teacher {theirs}; here: {teacher}"
+    if row.method in CONTROLS:
+        return ""
+    from kdbench.options import describe
+
+    settings = TASKS.get(cell.fields["task"]).recipe(row.method)
+    recipe = settings.options if settings else {}
+    own = row.cell.get("options") or {}
+    named = cell.fields["options"]
+    for fact in describe(METHODS.get(row.method).Options):
+        name = fact["name"]
+        if name in figure.options or name not in own:  # the figure's own are judged by `stands_for`
+            continue
+        usual = [fact["published"], recipe.get(name, fact["published"])]
+        allowed = [as_option(value) for value in ([named[name]] if name in named else usual)]
+        if (ours := as_option(own[name])) not in allowed:
+            return f"theirs: {name} {allowed[-1] or 'none'}; here: {ours or 'none'}"
+    return ""
+
+
+def hub_of(model: str) -> str:
+    """A model's name on the hub, where it has one of ours."""
+    return (RECIPES[model][0].hub if model in RECIPES else "") or model
 
 
 def split_of(figure: Reported, group: Group) -> str | None:

@@ -80,8 +80,10 @@ class Row:
         None of a metric that means something else today: an earlier version's figures do not stand beside its name.
         """
         made = (self.content.get("code") or {}).get("metrics") or {}
-        if metric in METRICS and made.get(metric, METRICS[metric].version) != METRICS[metric].version:
-            return {}
+        if metric in METRICS:
+            known = METRICS[metric]
+            if made.get(metric, made.get(known.of, known.version)) != known.version:
+                return {}
         path = ("score", split) if metric is None else ("score", "all", split, metric)
         found = {seed: at(view, *path) for seed, view in self.views.items()}
         return {seed: score for seed, score in sorted(found.items()) if score is not None}
@@ -123,6 +125,22 @@ class Group:
         """In words, the limit that all rows have on the length of a training; where some have it, their names say so."""
         found = {(row.cell.get("settings") or {}).get("max_steps") for row in self.rows}
         return [f"at most {steps} steps a training" for steps in found if steps and len(found) == 1]
+
+    @property
+    def beyond_limit(self) -> list[str]:
+        """In words, how much of test lies beyond the length limit.
+
+        Rows differ where their tokenizers do: from the least to the most.
+        """
+        found = [lost for row in self.rows if not row.part for view in row.views.values()
+                 if (lost := at(view, "score", "beyond_limit", "test"))]
+        if not any(lost["words"] for lost in found):
+            return []
+        said = []
+        for what in ("words", "entities"):
+            every = found[0][f"all_{what}"]
+            said.append(f"{span_of([lost[what] for lost in found])} of {every:,} {what}")
+        return [f"beyond the length limit, and scored as O: {' and '.join(said)} of test"]
 
     @cached_property
     def controls(self) -> dict[tuple, list[Row]]:
@@ -200,7 +218,7 @@ class Section:
         floor = {split: naive(self.group, split) for split in ("dev", "test")}
         if shown := [f"{split} {100 * score:.1f}" for split, score in floor.items() if score is not None]:
             said.append(f"naive predictor: {', '.join(shown)}")
-        said += self.group.cut_short
+        said += self.group.cut_short + self.group.beyond_limit
         return "; ".join(filter(None, [*said, self.files, *(str(note) for note in data.get("notes") or ())]))
 
 
@@ -394,6 +412,11 @@ def shared_gain(row: Row, other: Row | None, split: str = "test") -> list[float]
         return []
     ours, theirs = row.scores(split), other.scores(split)
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def span_of(counts: Sequence[int]) -> str:
+    """One number, or the least and the largest."""
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
 
 
 def at(thing: Any, *path: str) -> Any:

@@ -346,6 +346,8 @@ class Runner:
             if json.loads(json.dumps(code_behind(job.method, job.task))) != job.cell.content["code"]:
                 raise Broken("code of the project was replaced while it ran; a method changes what it needs in classes of its own")
             record["score"], arrays = self.scores(lab, student)
+            if lab.watches:
+                record["diagnostics"] = self.diagnostics(lab, student)
             record["artefact"] = student.key
             record["notes"] += lab.notes
             record["size"] = self.size(lab, student)
@@ -383,15 +385,30 @@ class Runner:
 
     def scores(self, lab: Lab, student: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Dev and test scores (test is scored here and nowhere else), with what statistics need."""
-        dev = lab.score(student, "dev")[0] if lab.data.dev else None
+        dev, dev_predictions = lab.score(student, "dev") if lab.data.dev else (None, None)
         test, predictions = lab.score(student, "test")
         naive = {split: metrics.naive(lab.task, lab.data, split).main for split in ("dev", "test") if lab.data.split(split)}
-        score = {"metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main, "naive": naive,
-                 "all": {"dev": dev.all if dev else {}, "test": test.all}}
+        score: dict[str, Any] = {
+            "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
+            "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all}}
+        if lab.task.kind == "tags":
+            data, read = lab.data, {"dev": dev_predictions, "test": predictions}
+            score["beyond_limit"] = {
+                split: metrics.beyond_limit(data.labels, data.split(split), found)
+                for split, found in read.items() if found is not None}
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
+
+    def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
+        """By name and split, what the method watches of the student that it trained."""
+        found: dict[str, dict[str, float]] = {}
+        for name, figure in lab.watches.items():
+            for split in ("dev", "test"):
+                if examples := lab.data.split(split):
+                    found.setdefault(name, {})[split] = figure(student, examples)
+        return finite(found)
 
     def kept(self, lab: Lab, student: Model) -> Model:
         """The student, with a folder of its own also where no stage of training left one: an ensemble, or a model that came trained."""

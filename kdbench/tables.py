@@ -13,7 +13,7 @@ from typing import Any
 
 from kdbench import render as show
 from kdbench.across import Across, across
-from kdbench.columns import COLUMNS, COMPARED, LATENCY, Column, apart, pick
+from kdbench.columns import COLUMNS, COMPARED, LATENCY, Column, apart, beside, pick
 from kdbench.contrasts import Counts, judge
 from kdbench.errors import BadInput
 from kdbench.registry import unknown
@@ -24,6 +24,7 @@ from kdbench.rows import (
     Name,
     Section,
     as_text,
+    at,
     difference,
     grouped,
     naive,
@@ -40,12 +41,16 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 @dataclass
 class Table:
-    """Sections by protocol, the columns that they show, and notes that explain them."""
+    """Sections by protocol, the columns that they show, and notes that explain them.
+
+    beside  columns of CSV and JSON alone
+    """
 
     columns: tuple[Column, ...]
     sections: list[Section]
     notes: list[str]
     across: list[Across]
+    beside: tuple[Column, ...] = ()
 
 
 # ---- building --------------------------------------------------------------------------------------------------------
@@ -59,11 +64,12 @@ def build(
     chosen = pick(columns)
     groups = grouped(records)
     chosen, notes = apart(chosen, groups)
+    more = beside(chosen, groups)
     sections = [Section(group, [Line(row, name) for row, name in zip(group.rows, names(group.rows, chosen_names), strict=True)])
                 for group in groups]
     for section in sections:
         for line in section.lines:
-            fill(line, section.group, chosen)
+            fill(line, section.group, (*chosen, *more))
         if counts is not None and any(column.name in COMPARED for column in chosen):
             judge(section.group, section.lines, counts, cache)
     for section in sections:
@@ -72,8 +78,9 @@ def build(
             section.files = f"test file {known[:12]}"
     if cache is not None:
         cache.save()
-    notes += explain(sections, chosen, counts is not None) + meanings(sections, chosen_names)
-    return Table(chosen, sections, notes, across(sections))
+    notes += explain(sections, chosen, counts is not None)
+    notes += meanings(sections, chosen_names) + retries(sections)
+    return Table(chosen, sections, notes, across(sections), more)
 
 
 def fill(line: Line, group: Group, columns: Sequence[Column]) -> None:
@@ -118,6 +125,21 @@ def meanings(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]
     said = [f"{line.name}: {difference(line.row, section.group.rows) or 'the one such row'}" for section in sections
             for line in section.lines if not line.row.part and any(name.fits(line.row) for name in chosen_names)]
     return list(dict.fromkeys(said))
+
+
+def retries(sections: list[Section]) -> list[str]:
+    """A note for each training that ran out of memory and was made in more parts than asked for."""
+    found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+    for line in (line for section in sections for line in section.lines if not line.row.part):
+        for seed, record in sorted(line.row.records.items()):
+            for stage in at(record, "cost", "stages") or ():
+                if "accumulate_asked" in stage:
+                    rows = found.setdefault(stage["key"], (stage, {}))[1]
+                    rows[f"{line.name}, seed {seed}"] = None
+    return [f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a "
+            f"batch instead of {stage['accumulate_asked']}; a loss that acts on each part, as "
+            f"VE-KD's tolerance does, is not the one asked for: {'; '.join(rows)}"
+            for stage, rows in found.values()]
 
 
 # ---- showing ---------------------------------------------------------------------------------------------------------
@@ -215,11 +237,12 @@ def frame(table: Table) -> list[dict[str, Any]]:
         for line in section.lines:
             row = line.row
             rows.append({**identity(section, row.cell, row.role, row.part), "status": "done", "reason": None,
-                         "seeds": " ".join(map(str, row.seeds)), "n": len(row.seeds), **figures(line, table.columns)})
+                         "seeds": " ".join(map(str, row.seeds)), "n": len(row.seeds),
+                         **figures(line, (*table.columns, *table.beside))})
         for record in section.group.troubles:
             rows.append({**identity(section, record["cell"], record.get("role"), ""), "status": record["status"],
                          "reason": trouble(record), "seeds": str(record["cell"]["seed"]), "n": 0,
-                         **figures(None, table.columns)})
+                         **figures(None, (*table.columns, *table.beside))})
     return rows
 
 
@@ -270,7 +293,7 @@ def run_section(group: Group) -> str:
     title = [group.task, group.metric, f"{group.kind} data"]
     title += [f"teacher {', '.join(teachers)}"] * bool(teachers) + [f"student {', '.join(students)}"] * bool(students)
     title += [f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"] * bool(seeds)
-    title += group.cut_short
+    title += group.cut_short + group.beyond_limit
     head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
     lines = []
     if group.rows:

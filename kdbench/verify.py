@@ -25,7 +25,6 @@ from numpy import ndarray
 from kdbench import metrics, render, store
 from kdbench.errors import BadInput, one_line
 from kdbench.evidence import (
-    PIECES,
     UNREADABLE,
     Case,
     Corpora,
@@ -47,7 +46,7 @@ CHECKS = {
     "code": "what made it is what is here",
     "data": "checksums, digests, rows",
     "score": "on test, from the predictions",
-    "word pieces": "their F1, from the predictions",
+    "word pieces": "what reads them, from the predictions",
     "counts": "what statistics resample",
     "naive": "scores without reading",
     "student": "its answers on test, run again",
@@ -204,7 +203,7 @@ def checked(case: Case) -> list[Result]:
     if case.record["status"] == "done":
         checks |= {"record": check_record, "score": check_score, "counts": check_counts,
                    "naive": check_naive, "student": check_student}
-        if PIECES in case.named:
+        if case.of_pieces:
             checks["word pieces"] = check_pieces
     results: list[Result] = []
     for name, check in checks.items():
@@ -255,7 +254,10 @@ def check_facts(case: Case) -> Iterator[Difference]:
     if record["status"] == "done":
         said["metric"] = case.metric, (content.get("task") or {}).get("metric")
         made = (content.get("code") or {}).get("metrics") or {}
-        said["metrics"] = sorted(case.named), sorted(made)
+        # what is reported beside its metrics is no part of the content; older records lack it
+        more = set(metrics.beside(made))
+        wanted = {*made, *more} if more & case.named.keys() else made
+        said["metrics"] = sorted(case.named), sorted(wanted)
         said["naive scores"] = "test" in record["score"]["naive"], True
     for what, (one, other) in said.items():
         if one != other:
@@ -345,10 +347,17 @@ def check_score(case: Case) -> Iterator[Difference]:
 
 
 def check_pieces(case: Case) -> Iterator[Difference]:
-    case.same_scoring(PIECES)
-    found = case.scores([PIECES]).main
-    if not near(case.named[PIECES], found):
-        yield Difference(f"test {PIECES}", case.named[PIECES], found)
+    for name in case.of_pieces:
+        case.same_scoring(metrics.METRICS[name].of or name)
+    for name, found in case.scores(case.of_pieces).all.items():
+        if not near(case.named[name], found):
+            yield Difference(f"test {name}", case.named[name], found)
+    stored = (case.record["score"].get("beyond_limit") or {}).get("test")
+    if stored is not None:
+        data = case.same.data
+        lost = metrics.beyond_limit(data.labels, data.test, case.predictions)
+        if stored != lost:
+            yield Difference("what lies beyond the length limit", stored, lost)
 
 
 def check_counts(case: Case) -> Iterator[Difference]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +92,16 @@ class Transfer(Calibrated):
             terms["activation_boundary"] = Term(total, "examples", scale)
         return terms
 
+    def disagreement(self, student_cls: np.ndarray, teacher_cls: np.ndarray) -> float:
+        """`boundary_disagreement` of a split's vectors (N, H), the connector between them.
+
+        As the published code reports it (its "intuitive loss").
+        """
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        s, t = (torch.from_numpy(rows).to(device) for rows in (student_cls, teacher_cls))
+        with torch.inference_mode():
+            return float(boundary_disagreement(*self.vectors(s, t)))
+
     def vectors(self, student_cls: Tensor, teacher_cls: Tensor) -> tuple[Tensor, Tensor]:
         """Student's and teacher's vectors in one space: the learned connector maps the student, the frozen one the teacher."""
         if self.o["expander"] == "learned_student":
@@ -121,7 +132,6 @@ class DoKTra(Method):
          "limit"),
         ("heads that are drawn before the seed is set", "a run here can be repeated"),
         ("HoC: the program ends in its loss, and scores no HoC", "the binary loss for several labels is our reading"),
-        ("boundary disagreement on dev and test", "it decides nothing; that of training is in the curves of the record"),
         ("a field of a TSV file that begins with a double quote is read up to the closing one",
          "a quote is text here: otherwise one that is not closed takes the rows below it into its"
          " sentence"),
@@ -193,6 +203,10 @@ class DoKTra(Method):
         objective = Transfer(o, kind, switch, student.module.config.hidden_size, teacher.module.config.hidden_size,
                              lab.settings.batch_size, lab.seed_for("expander"))
         training = {**own, **rate(o.distil_lr or o.student_lr)}
+        widths = {model.module.config.hidden_size for model in (student, teacher)}
+        if o.transfer == "abd" or len(widths) == 1:  # kld has no connector
+            lab.watch("boundary_disagreement", lambda trained, examples: objective.disagreement(
+                lab.vectors(trained, examples), lab.vectors(teacher, examples)))
         if not o.second_schedule:
             return lab.train(student, objective, stage="transfer", signals=signals, epochs=distil_epochs, **training)
         if switch:

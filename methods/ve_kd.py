@@ -310,9 +310,10 @@ class VeKD(Method):
          "every part is used in the step that it belongs to"),
         ("sinusoidal positions, which are not trained (the README's configurations)",
          "the released checkpoint has trained ones; the students here are that one's"),
-        ("words beyond the limit leave the gold tags of the fine-tuning's scores (LinkBERT)",
-         "here they are missed: a score that leaves them out rises as the limit falls, and "
-         "compares with that limit alone"),
+        ("words beyond the length limit, which LinkBERT leaves out of gold and predictions",
+         "they count as missed, as they would be in use: a score that leaves them out rises as the "
+         "limit falls. The published score is `entity_f1_seen`, in every record whose task has "
+         "`entity_f1`"),
         ("30,522 as the number of old tokens, whatever the teacher",
          "here it is the size of the teacher's own vocabulary, which is 30,522 for the published "
          "one"),

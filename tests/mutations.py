@@ -57,6 +57,8 @@ def protocol(*names: str) -> tuple[str, ...]:
 
 
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
+AS_PUBLISHED = tests_of(
+    "test_reported", "test_another_variant_teacher_or_option_is_not_the_published_one")
 KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
 RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
 ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
@@ -467,7 +469,88 @@ IDENTITY = (
              identity("test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports")),
 )
 
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY)
+FIGURES = (
+    Mutation("precision-and-recall-exchanged", "kdbench/metrics.py",
+             "precision, recall = column(0, 2), column(0, 1)",
+             "precision, recall = column(0, 1), column(0, 2)",
+             tests_of("test_metrics", "test_entities_equal_seqeval_in_its_default_mode")),
+    Mutation("macro-precision-over-all-classes", "kdbench/metrics.py",
+             "return ratio((finish(by_class) * occurs).sum(axis=-1), occurs.sum(axis=-1))",
+             "return finish(by_class).mean(axis=-1)",
+             tests_of("test_metrics", "test_single_label_metrics_equal_scikit_learn")),
+    Mutation("beside-a-replaced-metric", "kdbench/metrics.py",
+             "if name in METRICS and METRICS[name] is BUILT_IN.get(name)}",
+             "if name in METRICS}",
+             tests_of("test_metrics",
+                      "test_nothing_stands_beside_a_metric_that_a_plugin_replaced")),
+    Mutation("unread-words-scored-as-read", "kdbench/metrics.py",
+             "read = np.array([len(piece) > 0 for piece in pieces], dtype=bool)",
+             "read = np.array([True for piece in pieces], dtype=bool)",
+             tests_of("test_metrics", "test_what_was_read_is_scored_as_seqeval_scores_it")),
+    Mutation("entities-that-end-beyond-the-limit-forgotten", "kdbench/metrics.py",
+             "lost = before[last + 1] > before[first]",
+             "lost = before[first + 1] > before[first]",
+             tests_of("test_metrics", "test_words_and_entities_beyond_the_limit_are_counted")),
+    Mutation("caption-silent-on-the-limit", "kdbench/rows.py",
+             "said += self.group.cut_short + self.group.beyond_limit",
+             "said += self.group.cut_short",
+             tests_of("test_tables", "test_a_caption_says_how_much_lies_beyond_the_length_limit")),
+    Mutation("beyond-the-limit-unverified", "kdbench/verify.py",
+             "if stored != lost:",
+             "if False:",
+             tests_of("test_verify", "test_what_is_reported_beside_a_metric")),
+    Mutation("lacking-ratio-unnoticed", "kdbench/verify.py",
+             "wanted = {*made, *more} if more & case.named.keys() else made",
+             "wanted = {*made, *(more & case.named.keys())}",
+             tests_of("test_verify", "test_what_is_reported_beside_a_metric")),
+    Mutation("ratios-of-an-earlier-metric", "kdbench/rows.py",
+             "if made.get(metric, made.get(known.of, known.version)) != known.version:",
+             "if made.get(metric, known.version) != known.version:",
+             tests_of("test_tables",
+                      "test_precision_of_an_earlier_metric_does_not_stand_beside_todays")),
+    Mutation("csv-without-what-stands-beside", "kdbench/columns.py",
+             "found = [*RATIOS, *map(",
+             "found = [*map(",
+             tests_of("test_tables",
+                      "test_precision_and_recall_are_in_csv_and_json_where_records_have_them")),
+    Mutation("retry-not-in-the-table", "kdbench/tables.py",
+             'if "accumulate_asked" in stage:',
+             "if False:",
+             tests_of("test_tables", "test_a_training_that_ran_out_of_memory_is_said")),
+    Mutation("retry-not-in-the-record", "kdbench/lab.py",
+             'retried = {"accumulate_asked": asked} if made["accumulate"] != asked else {}',
+             "retried = {}",
+             tests_of("test_grid", "test_out_of_memory_halves_the_batch_and_changes_nothing_else")),
+    Mutation("disagreement-without-the-connector", "methods/doktra.py",
+             "return float(boundary_disagreement(*self.vectors(s, t)))",
+             "return float(boundary_disagreement(s, t))",
+             tests_of("test_doktra",
+                      "test_boundary_disagreement_of_a_split_is_that_of_the_published_program")),
+    Mutation("disagreement-of-the-student-with-itself", "methods/doktra.py",
+             "lab.vectors(trained, examples), lab.vectors(teacher, examples)))",
+             "lab.vectors(trained, examples), lab.vectors(trained, examples)))",
+             tests_of("test_doktra",
+                      "test_the_disagreement_is_that_of_plain_passes_and_touches_nothing")),
+    Mutation("published-beside-corrected", "kdbench/reported.py",
+             'if row.method not in CONTROLS and variant != "published":',
+             "if False:",
+             AS_PUBLISHED),
+    Mutation("published-beside-another-teacher", "kdbench/reported.py",
+             "if teacher is not None and hub_of(teacher) != hub_of(theirs):",
+             "if False:",
+             AS_PUBLISHED),
+    Mutation("published-beside-other-options", "kdbench/reported.py",
+             "if (ours := as_option(own[name])) not in allowed:",
+             "if False:",
+             AS_PUBLISHED),
+    Mutation("published-beside-a-training-cut-short", "kdbench/reported.py",
+             'if steps := settings.get("max_steps"):',
+             "if steps := None:",
+             tests_of("test_reported", "test_trainings_cut_short_are_not_comparable")),
+)
+
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
+             *FIGURES)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

@@ -2,17 +2,23 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.autograd import gradcheck
 
+import kdbench
+from kdbench import spec
 from kdbench.batching import Corpus
+from kdbench.lab import Lab, Workshop
 from kdbench.method import Batch, loss_of
 from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
 from kdbench.models import Head, build, resolve
 from kdbench.options import build as options
 from kdbench.task import Example
+from kdbench.task_index import TASKS
 
 
 def transfer(variant="corrected", student=6, teacher=6, rows=4, **given) -> Transfer:
@@ -92,6 +98,87 @@ def test_before_the_switch_the_classifier_has_a_gradient_only_where_its_logits_a
     loss_of(objective(model.module, batch), batch.counts).backward()
     assert all((p.grad is not None) == trained for p in model.module.classifier.parameters())
     assert all(p.grad is not None for p in model.module.bert.embeddings.word_embeddings.parameters())
+
+
+@pytest.mark.parametrize("expander", ["frozen_teacher", "learned_student"])
+def test_boundary_disagreement_of_a_split_is_that_of_the_published_program(expander):
+    """Of all texts at once: ((cls_S > 0) ^ (cls_T > 0)).sum() / cls_T.nelement()."""
+    rng = np.random.default_rng(0)
+    s, t = (rng.normal(size=(50, width)).astype(np.float32) for width in (6, 8))
+    objective = transfer(student=6, teacher=8, expander=expander)
+    weight, bias = (
+        value.detach().numpy() for value in (objective.expander.weight, objective.expander.bias)
+    )
+    a, b = (s @ weight.T + bias, t) if expander == "learned_student" else (s, t @ weight.T + bias)
+    assert objective.disagreement(s, t) == pytest.approx(((a > 0) ^ (b > 0)).sum() / b.size)
+    assert transfer(student=6, teacher=6).disagreement(s, s) == 0.0
+    assert transfer(student=6, teacher=6).disagreement(s, -s) == 1.0
+
+
+QUICK = {
+    "max_train_examples": 60,
+    "max_dev_examples": 20,
+    "epochs": 1,
+    "max_length": 48,
+    "latency": "off",
+    "device": "cpu",
+    "controls": False,
+    "teacher": "tiny:distilbert",
+    "student": "tiny-student",
+}
+
+
+def test_a_record_has_the_disagreement_on_dev_and_test(tmp_path, no_data):
+    record = kdbench.run("doktra", "gad", results_dir=tmp_path, **QUICK)
+    watched = record["diagnostics"]["boundary_disagreement"]
+    assert set(watched) == {"dev", "test"} and all(0 < share < 1 for share in watched.values())
+
+
+def test_the_disagreement_is_that_of_plain_passes_and_touches_nothing(tmp_path):
+    task = TASKS.get("gad")
+    protocol = spec.settings(
+        {"epochs": 1, "batch_size": 16, "max_length": 48, "lr": 1e-3}, task, lookalike=True
+    )
+    lab = Lab(
+        task,
+        task.lookalike(train=32, dev=8, test=12),
+        0,
+        "corrected",
+        protocol,
+        resolve("tiny-student"),
+        resolve("tiny:roberta"),
+        Workshop(tmp_path),
+        Accelerator(cpu=True),
+    )
+    student = DoKTra(options(DoKTra.Options, "corrected", {}, "doktra")).fit(lab)
+    stages, drawn = copy.deepcopy(lab.stages), torch.get_rng_state()
+    found = lab.watches["boundary_disagreement"](student, lab.data.test)
+    assert torch.equal(torch.get_rng_state(), drawn) and lab.stages == stages, (
+        "it draws nothing and is nobody's cost"
+    )
+    teacher = next(model for name, model in lab.others if name == "calibrated teacher")
+    signs = []
+    for model in (student, teacher):
+        rows = []
+        for example in lab.data.test:
+            inputs = model.tokenizer(
+                example.text,
+                truncation=True,
+                max_length=48,
+                return_tensors="pt",
+                return_token_type_ids=model is student,
+            )
+            with torch.no_grad():
+                rows.append(
+                    model.module.eval()(**inputs, output_hidden_states=True).hidden_states[-1][0, 0]
+                )
+        signs.append(torch.stack(rows) > 0)
+    assert found == pytest.approx(float((signs[0] ^ signs[1]).float().mean()), abs=2e-3)
+
+
+def test_soft_labels_leave_widths_that_cannot_be_compared(tmp_path, no_data):
+    wide = {**QUICK, "teacher": "tiny-teacher", "max_steps": 3, "options": {"transfer": "kld"}}
+    assert "diagnostics" not in kdbench.run("doktra", "gad", results_dir=tmp_path, **wide)
 
 
 def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():

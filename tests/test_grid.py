@@ -488,7 +488,18 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path, monke
     monkeypatch.setattr(labs, "Fitting", Small)
     lab = small_lab(tmp_path / "other")
     trained = fit(lab, "finetune")
-    assert lab.stages[-1]["accumulate"] == 4
+    assert (lab.stages[-1]["accumulate"], lab.stages[-1]["accumulate_asked"]) == (4, 1)
+    said = ["fine-tuning: out of memory; trained in 4 parts a batch instead of 1"]
+    assert (
+        lab.notes == said
+        and not undisturbed.notes
+        and "accumulate_asked" not in undisturbed.stages[-1]
+    )
+    found = small_lab(tmp_path / "other")
+    fit(found, "finetune")
+    assert found.stages[-1]["cached"] and found.notes == said, (
+        "whoever finds the training is told too"
+    )
     assert "again in 4 parts of 4" in capsys.readouterr().err
     assert lab.predict(trained, lab.data.test) == pytest.approx(expected, abs=1e-5)
     for entry, other in zip(undisturbed.curves, lab.curves, strict=True):

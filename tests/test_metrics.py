@@ -8,8 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdbench import metrics as scoring
 from kdbench.errors import BadInput
-from kdbench.metrics import METRICS, Info, WordTags, evaluate, gold_labels, info_for, naive, word_tags
+from kdbench.metrics import (
+    METRICS,
+    Info,
+    WordTags,
+    beyond_limit,
+    evaluate,
+    gold_labels,
+    info_for,
+    naive,
+    word_tags,
+)
 from kdbench.task import Data, Example, Task
 
 RNG = np.random.default_rng
@@ -89,7 +100,7 @@ def test_about_says_averaging_or_what_is_ignored(name):
 
 
 def test_single_label_metrics_equal_scikit_learn():
-    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
     rng = RNG(0)
     for _ in range(500):
@@ -105,12 +116,18 @@ def test_single_label_metrics_equal_scikit_learn():
                 "accuracy": accuracy_score(gold, given),
                 "macro_f1": f1_score(gold, given, average="macro", zero_division=0),
             }
+            for what, ratio in (("precision", precision_score), ("recall", recall_score)):
+                expected[f"micro_{what}"] = ratio(
+                    gold, given, labels=range(1, c), average="micro", zero_division=0
+                )
+                expected[f"{what}_positive"] = ratio(gold == c - 1, given == c - 1, zero_division=0)
+                expected[f"macro_{what}"] = ratio(gold, given, average="macro", zero_division=0)
         for name, value in expected.items():
             assert score(name, gold, logits, labels=labels, negative=("0",)) == pytest.approx(value, abs=1e-12), name
 
 
 def test_multi_label_metrics_equal_scikit_learn():
-    from sklearn.metrics import f1_score
+    from sklearn.metrics import f1_score, precision_score, recall_score
 
     rng = RNG(1)
     for _ in range(500):
@@ -119,11 +136,16 @@ def test_multi_label_metrics_equal_scikit_learn():
         given = (logits > 0).astype(int)
         seen = [i for i in range(c) if gold[:, i].any() or given[:, i].any()]
         labels = tuple(str(i) for i in range(c))
-        assert score("micro_f1", gold, logits, labels=labels) == pytest.approx(
-            f1_score(gold, given, average="micro", zero_division=0))
-        if seen:
-            assert score("macro_f1", gold, logits, labels=labels) == pytest.approx(
-                f1_score(gold, given, labels=seen, average="macro", zero_division=0))
+        for what, function in (
+            ("f1", f1_score),
+            ("precision", precision_score),
+            ("recall", recall_score),
+        ):
+            assert score(f"micro_{what}", gold, logits, labels=labels) == pytest.approx(
+                function(gold, given, average="micro", zero_division=0), abs=1e-12)
+            if seen:
+                assert score(f"macro_{what}", gold, logits, labels=labels) == pytest.approx(
+                    function(gold, given, labels=seen, average="macro", zero_division=0), abs=1e-12)
 
 
 def test_threshold_metrics_equal_scikit_learn():
@@ -196,6 +218,7 @@ def test_documents_equal_sets_on_random_cases():
             sets[group][1].update(np.flatnonzero(logits[row] > 0))
         both = sum(len(a & b) for a, b in sets.values())
         size = sum(len(a) + len(b) for a, b in sets.values())
+        of_gold, of_given = (sum(len(pair[i]) for pair in sets.values()) for i in (0, 1))
         judged = [(a, b) for a, b in sets.values() if a]
         precision = np.mean([len(a & b) / len(b) if b else 0 for a, b in judged]) if judged else 0
         recall = np.mean([len(a & b) / len(a) for a, b in judged]) if judged else 0
@@ -203,6 +226,14 @@ def test_documents_equal_sets_on_random_cases():
         facts = {"labels": tuple("abcd"), "groups": groups}
         assert score("document_micro_f1", gold, logits, **facts) == pytest.approx(2 * both / size if size else 0)
         assert score("document_example_f1", gold, logits, **facts) == pytest.approx(example)
+        ratios = {
+            "document_micro_precision": both / of_given if of_given else 0,
+            "document_micro_recall": both / of_gold if of_gold else 0,
+            "document_example_precision": precision,
+            "document_example_recall": recall,
+        }
+        for name, value in ratios.items():
+            assert score(name, gold, logits, **facts) == pytest.approx(value, abs=1e-12), name
 
 
 # ---- tags against seqeval --------------------------------------------------------------------------------------------
@@ -234,13 +265,16 @@ def test_entities_equal_seqeval_in_its_default_mode(tag_set):
             warnings.simplefilter("ignore")
             names = as_names(gold, labels), as_names(predicted, labels)
             expected = precision_recall_fscore_support(*names, average="micro")
-        assert METRICS["entity_f1"].finish(counts) == pytest.approx(expected[2], abs=1e-12)
+        names = ("entity_precision", "entity_recall", "entity_f1")
+        assert [float(METRICS[name].finish(counts)) for name in names] == pytest.approx(
+            expected[:3], abs=1e-12
+        )
         assert counts[1] == expected[3]
 
 
 @pytest.mark.parametrize("tag_set", ["one type", "two types", "IOBES"])
 def test_entities_equal_seqeval_in_strict_mode(tag_set):
-    from seqeval.metrics import f1_score
+    from seqeval.metrics import f1_score, precision_score, recall_score
     from seqeval.scheme import IOB2
     from seqeval.scheme import IOBES as IOBES_SCHEME
 
@@ -251,10 +285,22 @@ def test_entities_equal_seqeval_in_strict_mode(tag_set):
         gold = random_tags(rng, labels)
         predicted = near(rng, gold, labels, rng.choice([0.1, 0.5]))
         ours = score("entity_f1_strict", gold, predicted, labels=labels)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = f1_score(as_names(gold, labels), as_names(predicted, labels), mode="strict", scheme=scheme)
-        assert ours == pytest.approx(expected, abs=1e-12)
+        for what, function in (
+            ("f1", f1_score),
+            ("precision", precision_score),
+            ("recall", recall_score),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = function(
+                    as_names(gold, labels),
+                    as_names(predicted, labels),
+                    mode="strict",
+                    scheme=scheme,
+                )
+            assert score(f"entity_{what}_strict", gold, predicted, labels=labels) == pytest.approx(
+                expected, abs=1e-12
+            )
         differs += ours != score("entity_f1", gold, predicted, labels=labels)
     assert differs > 100, "strict and default mode are two metrics"
 
@@ -270,7 +316,7 @@ def test_entities_of_whole_corpora_are_counted_fast_and_equal_seqeval():
 
 
 def test_word_macro_f1_equals_scikit_learn_over_words():
-    from sklearn.metrics import f1_score
+    from sklearn.metrics import f1_score, precision_score, recall_score
 
     labels, rng = ("O", "B-PAR", "I-PAR", "B-INT", "B-OUT"), RNG(9)
     kinds = np.array([0, 1, 1, 2, 3])
@@ -281,8 +327,14 @@ def test_word_macro_f1_equals_scikit_learn_over_words():
         seen = sorted(set(a) | set(b) - {0})
         seen = [kind for kind in seen if kind]
         if seen:
-            expected = f1_score(a, b, labels=seen, average="macro", zero_division=0)
-            assert score("word_macro_f1", gold, predicted, labels=labels) == pytest.approx(expected)
+            for what, function in (
+                ("f1", f1_score),
+                ("precision", precision_score),
+                ("recall", recall_score),
+            ):
+                expected = function(a, b, labels=seen, average="macro", zero_division=0)
+                ours = score(f"word_macro_{what}", gold, predicted, labels=labels)
+                assert ours == pytest.approx(expected, abs=1e-12)
 
 
 def test_every_piece_of_a_word_counts_by_its_own_prediction():
@@ -294,6 +346,8 @@ def test_every_piece_of_a_word_counts_by_its_own_prediction():
     assert [piece.tolist() for piece in predicted.pieces[0]] == [[1, 1, 0], [0, 2], [0, 1], []]
     # right: two of the first word's pieces and one of the second's; gold 3 + 2; predicted 2 + 1 + 1
     assert score("piece_tag_micro_f1", gold, predicted, labels=GENE) == pytest.approx(2 * 3 / (5 + 4))
+    assert score("piece_tag_micro_precision", gold, predicted, labels=GENE) == pytest.approx(3 / 4)
+    assert score("piece_tag_micro_recall", gold, predicted, labels=GENE) == pytest.approx(3 / 5)
     with pytest.raises(ValueError, match="each word piece"):
         score("piece_tag_micro_f1", gold, list(predicted), labels=GENE)
 
@@ -316,6 +370,67 @@ def test_piece_tags_equal_the_published_code(gold, given, pieces, expected):
     assert value == pytest.approx(expected, abs=1e-6)
 
 
+# ---- words beyond the length limit ---------------------------------------------------------------
+
+
+def cut_off(tags, most):
+    """`tags` as predicted by a model that reads `most` words, two pieces each; the others are O."""
+    ids = [[-1, *np.repeat(np.arange(min(len(row), most)), 2), -1] for row in tags]
+    given = [np.concatenate([[0], np.repeat(row[:most], 2), [0]]) for row in tags]
+    return word_tags(given, ids, [len(row) for row in tags], 0)
+
+
+def test_words_beyond_the_limit_count_as_missed_or_as_published_not_at_all():
+    """The published program drops them from gold and predictions: 1.0 where ours is .667."""
+    gold = [np.array([1, 2, 0, 0, 1, 2])]
+    predicted = cut_off(gold, 4)
+    assert score("entity_f1", gold, predicted, labels=GENE) == pytest.approx(2 / 3)
+    assert score("entity_recall", gold, predicted, labels=GENE) == pytest.approx(1 / 2)
+    assert score("entity_f1_seen", gold, predicted, labels=GENE) == 1.0
+    assert score("word_macro_f1_seen", gold, predicted, labels=GENE) == 1.0
+    assert score("word_macro_f1", gold, predicted, labels=GENE) == pytest.approx(2 * 2 / (4 + 2))
+    with pytest.raises(ValueError, match="pieces of each word"):
+        score("entity_f1_seen", gold, list(predicted), labels=GENE)
+
+
+def test_what_was_read_is_scored_as_seqeval_scores_it():
+    """The labels at first pieces, as in LinkBERT's run_ner.py, also of an entity cut in two."""
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    labels, rng = TAG_SETS["two types"], RNG(12)
+    for _ in range(300):
+        gold, most = random_tags(rng, labels), int(rng.integers(1, 6))
+        predicted = cut_off(near(rng, gold, labels, 0.3), most)
+        shown = [row[:most] for row in gold], [row[:most] for row in predicted]
+        for what, function in (
+            ("f1", f1_score),
+            ("precision", precision_score),
+            ("recall", recall_score),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = function(*(as_names(rows, labels) for rows in shown))
+            assert score(f"entity_{what}_seen", gold, predicted, labels=labels) == pytest.approx(
+                expected, abs=1e-12
+            )
+
+
+def test_words_and_entities_beyond_the_limit_are_counted():
+    golds = [(1, 2, 0, 0, 1, 2), (0, 0, 1, 2, 2), (1,), ()]
+    examples = [
+        Example(str(i), words=("w",) * len(tags), label=tags) for i, tags in enumerate(golds)
+    ]
+    predicted = cut_off([np.array(tags, dtype=np.int64) for tags in golds], 4)
+    lost = beyond_limit(GENE, examples, predicted)  # one entity of the second ends beyond it
+    assert lost == {"words": 3, "all_words": 12, "entities": 2, "all_entities": 4}
+    assert (
+        beyond_limit(GENE, examples, cut_off([np.array(t, dtype=np.int64) for t in golds], 9))[
+            "words"
+        ]
+        == 0
+    )
+
+
 # ---- tasks -----------------------------------------------------------------------------------------------------------
 
 
@@ -332,9 +447,55 @@ def test_evaluate_gives_the_main_metric_its_counts_by_unit_and_all_others():
     logits = np.array([[0, 1], [0, 1], [1, 0], [1, 0]])
     scores = evaluate(task, info_for(task, data, "test"), data.test, logits)
     assert scores.main == scores.all["micro_f1"] == pytest.approx(0.5)
-    assert scores.all == {"micro_f1": pytest.approx(0.5), "accuracy": 0.5}
+    assert scores.all == {
+        "micro_f1": pytest.approx(0.5),
+        "micro_precision": 0.5,
+        "micro_recall": 0.5,
+        "accuracy": 0.5,
+    }
     assert scores.units == ("3", "p1", "p2"), "an example without a group is its own unit"
     np.testing.assert_array_equal(scores.counts, [[0, 0, 0], [0, 1, 1], [1, 1, 1]])
+
+
+def test_precision_and_recall_stand_beside_every_f1_of_a_task_and_no_metric_twice():
+    data = corpus(("0", "A"), [0, 1, 1, 0])
+    logits = np.array([[0.0, 1], [0, 1], [1, 0], [1, 0]])
+    task = make_task(
+        "single", "f1_positive", metrics=("f1_positive", "accuracy", "macro_f1"), negative=()
+    )
+    scores = evaluate(task, info_for(task, data, "test"), data.test, logits)
+    assert list(scores.all) == [
+        "f1_positive",
+        "accuracy",
+        "macro_f1",
+        "precision_positive",
+        "recall_positive",
+        "macro_precision",
+        "macro_recall",
+    ]
+    assert scores.all["precision_positive"] == scores.all["recall_positive"] == 0.5
+    only = evaluate(task, info_for(task, data, "test"), data.test, logits, ["accuracy"])
+    assert list(only.all) == ["f1_positive", "accuracy"], "what selects an epoch computes no more"
+
+
+def test_every_f1_has_a_precision_and_a_recall_of_its_own_version():
+    for name, metric in METRICS.items():
+        if "f1" in name:
+            for what in ("precision", "recall"):
+                beside = METRICS[name.replace("f1", what)]
+                assert beside.of == (metric.of or name) and beside.version == metric.version
+    assert scoring.beside(["f1_at_rate", "precision_at_rate"]) == ["recall_at_rate"]
+
+
+def test_nothing_stands_beside_a_metric_that_a_plugin_replaced(monkeypatch):
+    import dataclasses
+
+    monkeypatch.setitem(
+        METRICS,
+        "micro_f1",
+        dataclasses.replace(METRICS["micro_f1"], finish=lambda sums: sums[..., 0]),
+    )
+    assert scoring.beside(["micro_f1"]) == []
 
 
 def test_naive_predictors_read_no_text():

@@ -88,6 +88,17 @@ def advised(records):
     return " ".join(advice(build(records, counts_of).sections[0]))
 
 
+def test_diagnostics_of_students_are_on_the_page():
+    records = study(seeds=[0], methods=("doktra",))
+    assert "Diagnostics" not in words(report(records, counts_of))
+    records[-1]["diagnostics"] = {"boundary_disagreement": {"dev": 0.21, "test": 0.25}}
+    text = words(report(records, counts_of))
+    assert (
+        "doktra: dev boundary_disagreement 21.0%" in text
+        and "doktra: test boundary_disagreement 25.0%" in text
+    )
+
+
 def test_advice_says_what_the_statistics_say():
     text = advised(mixed())
     assert "dsg_kd scores best of the students" in text or "doktra scores best of the students" in text

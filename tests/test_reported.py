@@ -24,13 +24,33 @@ def figures():
     return reported.load(FILE)
 
 
-def gene_runs(tokens=(0.82, 0.825, 0.83), **changes):
+def gene_runs(tokens=(0.82, 0.825, 0.83), cell=None, options=None, **changes):
     """Runs of the distilled BiLSTM on BC2GM's files; val.tsv is the test set, as the task reads them."""
     runs = []
     for seed, token_f1 in enumerate(tokens):
-        options = {"augment": ["label_wise", "mention", "shuffle"], "copies": 6, "distillation": True, "head": None,
-                   "hidden": None, "embedding": None}
-        made = record("ner_kd", "bc2gm_iobes", seed, student="bilstm", options=options)
+        chosen = {
+            "augment": ["label_wise", "mention", "shuffle"],
+            "copies": 6,
+            "distillation": True,
+            "head": None,
+            "hidden": None,
+            "embedding": None,
+            "p_shuffle": 1.0,
+            "epochs": 30,
+            **(options or {}),
+        }
+        made = record(
+            "ner_kd",
+            "bc2gm_iobes",
+            seed,
+            **{
+                "student": "bilstm",
+                "variant": "published",
+                "teacher": "biobert",
+                **(cell or {}),
+                "options": chosen,
+            },
+        )
         made["data"] = {"kind": "real", "rows": {"train": 11317, "dev": 1257, "test": 2519}, "published_files": True,
                         "sha256": {"train": "aa", "test": VAL}, "unit": "sentence", "notes": [], **changes}
         made["score"] = {"metric": "entity_f1_strict", "dev": 0.7, "test": 0.71, "naive": {}, "all": {
@@ -155,6 +175,73 @@ def test_fewer_training_rows_are_not_comparable(figures):
         run["cell"]["settings"]["max_train_examples"] = 1500
     found = of(reported.against(runs, figures), "BiLSTM e300 h300 c256 distilled, 262K")
     assert found[0].verdict == "not comparable" and "1,500" in found[0].why
+
+
+@pytest.mark.parametrize(
+    "cell, options, why",
+    [
+        (
+            {"variant": "corrected"},
+            {},
+            "theirs: what the authors' code computes; here: the corrected variant",
+        ),
+        ({"teacher": "minilm"}, {}, "theirs: teacher biobert; here: minilm"),
+        ({}, {"p_shuffle": 0.5}, "theirs: p_shuffle 1.0; here: 0.5"),
+        ({}, {"epochs": 50}, "theirs: epochs 30; here: 50"),  # as other figures of the table
+    ],
+)
+def test_another_variant_teacher_or_option_is_not_the_published_one(figures, cell, options, why):
+    found = of(
+        reported.against(gene_runs(cell=cell, options=options), figures),
+        "BiLSTM e300 h300 c256 distilled, 262K",
+    )
+    assert [(c.verdict, c.ours, c.why) for c in found] == [("not comparable", None, why)]
+
+
+def test_another_student_stands_for_no_figure(figures):
+    found = reported.against(gene_runs(cell={"student": "cut:3"}), figures)
+    assert of(found, "BiLSTM e300 h300 c256 distilled, 262K")[0].verdict == "not run"
+    assert of(found, "TinyBERT")[0].verdict == "not run"
+
+
+def test_a_baseline_over_another_teachers_word_pieces_is_not_the_published_one(figures):
+    def told(teacher):
+        runs = gene_runs()
+        for run in runs:
+            run["cell"].update(method="finetune", teacher=teacher, options={}, variant="corrected")
+        return of(reported.against(runs, figures), "BiLSTM e300 h300 c256, no distillation, 15K")[0]
+
+    assert told("dmis-lab/biobert-base-cased-v1.1").ours is not None, (
+        "the same model by another name"
+    )
+    assert told("minilm").why == "theirs: teacher biobert; here: minilm"
+
+
+def test_every_figure_of_a_method_is_in_a_suite_that_says_how_it_is_made(figures):
+    planned = reported.made_by()
+    for row in figures:
+        if row.task and row.method not in ("", "finetune"):
+            cells = planned[row.system, row.value]
+            assert all(
+                cell.fields["variant"] == "published" and cell.fields["teacher"] for cell in cells
+            ), row.system
+
+
+def test_a_figure_that_no_suite_makes_says_nothing_of_its_teacher(figures):
+    mine = dataclasses.replace(
+        next(f for f in figures if f.system == "BiLSTM e300 h300 c256 distilled, 262K"),
+        system="mine",
+    )
+    found = reported.against(gene_runs(), [mine])
+    assert found[0].ours is None and "with which teacher" in found[0].why
+
+
+def test_trainings_cut_short_are_not_comparable(figures):
+    runs = gene_runs()
+    for run in runs:
+        run["cell"]["settings"]["max_steps"] = 20
+    found = of(reported.against(runs, figures), "BiLSTM e300 h300 c256 distilled, 262K")
+    assert found[0].verdict == "not comparable" and "at most 20 steps" in found[0].why
 
 
 def test_hoc_by_sentences_is_not_hoc_by_abstracts(figures):

@@ -373,6 +373,100 @@ def test_latex_is_balanced_and_escaped(tmp_path):
         assert done.returncode == 0, done.stdout[-2000:]
 
 
+def with_ratios(records, precision=0.8, recall=0.6):
+    for made in records:
+        for split in ("dev", "test"):
+            made["score"]["all"][split] |= {"micro_precision": precision, "micro_recall": recall}
+    return records
+
+
+def test_precision_and_recall_are_in_csv_and_json_where_records_have_them():
+    older, newer = (
+        study(seeds=[0], methods=("doktra",)),
+        with_ratios(study(seeds=[0], methods=("dsg_kd",))),
+    )
+    assert not any("precision" in name for name in frame(build(older))[0]), (
+        "what is committed stays as it is"
+    )
+    rows = {row["method"]: row for row in frame(build([*older, newer[-1]]))}
+    assert (
+        rows["dsg_kd"]["test_precision"],
+        rows["dsg_kd"]["test_recall"],
+        rows["dsg_kd"]["dev_precision"],
+    ) == (0.8, 0.6, 0.8)
+    assert rows["doktra"]["test_precision"] is None and "test_precision_sd" in rows["doktra"]
+    shown = render(
+        build(newer, columns=["test", "test_precision", "test_recall", "test:micro_recall"])
+    )
+    assert (
+        "test P" in shown and "80.0" in shown and "60.0" in shown and "test micro_recall" in shown
+    )
+    assert "test P" not in render(build(newer)), "by default a table is as narrow as it was"
+    assert "test P" not in render(build(older, columns=["test", "test_precision"])).splitlines()[4]
+
+
+def test_precision_of_an_earlier_metric_does_not_stand_beside_todays():
+    made = with_ratios([record()])
+    made[0]["content"] = {"code": {"metrics": {"micro_f1": 0}}}
+    assert "test_precision" not in frame(build(made))[0]
+
+
+def test_diagnostics_are_columns_of_their_own():
+    made = study(seeds=[0], methods=("doktra",))
+    made[-1]["diagnostics"] = {"boundary_disagreement": {"dev": 0.21, "test": 0.25}}
+    row = next(row for row in frame(build(made)) if row["method"] == "doktra")
+    assert row["diagnostic:test:boundary_disagreement"] == 0.25
+    text = render(build(made, columns=["test", "diagnostic:dev:boundary_disagreement"]))
+    assert "dev boundary_disagreement" in text and "21.0%" in text
+    with pytest.raises(BadInput, match="write diagnostic:dev:NAME"):
+        build(made, columns=["diagnostic:boundary_disagreement"])
+
+
+def beyond(words, entities):
+    return {"test": {"words": words, "all_words": 4000, "entities": entities, "all_entities": 500}}
+
+
+def test_a_caption_says_how_much_lies_beyond_the_length_limit():
+    records = study(seeds=[0], methods=("doktra",))
+    said = "beyond the length limit"
+    assert said not in render(build(records)), "older records have no count"
+    for made, lost in zip(records, (0, 0, 0, 0), strict=True):
+        made["score"]["beyond_limit"] = beyond(lost, lost)
+    assert said not in render(build(records)), "it concerns no table in which all was read"
+    records[-1]["score"]["beyond_limit"] = beyond(1200, 30)
+    wanted = (
+        f"{said}, and scored as O: 0 to 1,200 of 4,000 words and 0 to 30 of 500 entities of test"
+    )
+    for form in ("text", "markdown", "latex"):
+        assert wanted in " ".join(render(build(records), form).split())
+    assert wanted in " ".join(run_table(records).split())
+    for made in records:
+        made["score"]["beyond_limit"] = beyond(1200, 30)
+    assert "scored as O: 1,200 of 4,000 words and 30 of 500 entities" in render(build(records))
+
+
+def test_a_training_that_ran_out_of_memory_is_said():
+    records = study(seeds=[0, 1], methods=("doktra",))
+    assert "out of memory" not in render(build(records))
+    stage = {
+        "name": "transfer",
+        "role": "student",
+        "seconds": 1.0,
+        "steps": 4,
+        "accumulate": 4,
+        "accumulate_asked": 1,
+        "key": "ab",
+    }
+    for made in records[-2:]:
+        made["cost"]["stages"] = [stage]
+    notes = [note for note in build(records).notes if "out of memory" in note]
+    assert notes == [
+        "transfer ran out of memory and was made in 4 parts a batch instead of 1; a loss "
+        "that acts on each part, as VE-KD's tolerance does, is not the one asked for: "
+        "doktra, seed 0; doktra, seed 1"
+    ]
+
+
 def test_columns_can_be_chosen_and_unknown_ones_are_refused():
     text = render(build(study(seeds=[0]), columns=["test", "parameters"]))
     assert "| test" in text and "MB" not in text and " dev" not in text.split("|")[1:20]

@@ -341,6 +341,44 @@ def test_tags_and_their_word_pieces(tags):
     assert not differing(tags) and "pieces are not stored" in why(tags, "word pieces")
 
 
+def test_what_is_reported_beside_a_metric(tags):
+    """Precision and recall, what was read of the words, and how many were not."""
+    record = json.loads(paths(tags)[0].read_text())
+    named = record["score"]["all"]["test"]
+    assert {
+        "entity_precision_strict",
+        "piece_tag_micro_recall",
+        "entity_f1_seen",
+        "entity_recall_seen",
+    } <= named.keys()
+    assert named.keys() == record["score"]["all"]["dev"].keys()
+    assert set(record["content"]["code"]["metrics"]) == {
+        "entity_f1_strict",
+        "entity_f1",
+        "piece_tag_micro_f1",
+    }
+    assert record["score"]["beyond_limit"]["test"]["all_words"] > 1000
+    for name, check in (("entity_recall", "score"), ("entity_f1_seen", "word pieces"),
+                        ("piece_tag_micro_precision", "word pieces")):
+        edit(paths(tags)[0], put(f"score.all.test.{name}", 0.5))
+        assert set(differing(tags)) == {check}
+        edit(paths(tags)[0], put(f"score.all.test.{name}", named[name]))
+    edit(paths(tags)[0], put("score.beyond_limit.test.words", 7))
+    assert "beyond the length limit" in differing(tags)["word pieces"]
+    edit(paths(tags)[0], put("score.beyond_limit", record["score"]["beyond_limit"]))
+    edit(paths(tags)[0], lambda r: r["score"]["all"]["test"].pop("entity_recall"))
+    assert set(differing(tags)) == {"facts"}, "one that is lacking"
+
+    def as_before(record):
+        del record["score"]["beyond_limit"]
+        for split, scores in record["score"]["all"].items():
+            kept = record["content"]["code"]["metrics"]
+            record["score"]["all"][split] = {k: v for k, v in scores.items() if k in kept}
+
+    edit(paths(tags)[0], as_before)
+    assert not differing(tags), "a record from before they were reported"
+
+
 def test_a_changed_tag(tags):
     path = paths(tags)[0]
 
