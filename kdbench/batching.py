@@ -12,6 +12,7 @@ import torch
 
 from kdbench.objective import Batch
 from kdbench.task import Example
+from kdbench.zoo import position_limit
 
 if TYPE_CHECKING:
     from kdbench.models import Model
@@ -57,7 +58,7 @@ class Corpus:
     def __init__(self, model: Model, examples: Sequence[Example], max_length: int, kind: str, classes: int):
         self.examples, self.kind, self.classes = list(examples), kind, classes
         self.pad, self.hidden = model.tokenizer.pad_token_id or 0, model.hidden_ids
-        limit = min(max_length, position_limit(model.module))
+        limit = min(max_length, position_limit(model.module.config.to_dict()))
         tagging = bool(self.examples) and bool(self.examples[0].words)
         self.tokens: list[list[int]] = []
         self.types: list[list[int]] | None = [] if takes_types(model.module) else None
@@ -149,13 +150,6 @@ def pinned(batch: Batch) -> Batch:
     tensors = ({name: pin(value) for name, value in values.items()} for values in (batch.inputs, batch.signals, batch.extra))
     inputs, signals, extra = tensors
     return replace(batch, inputs=inputs, signals=signals, extra=extra, labels=pin(batch.labels), words=pin(batch.words))
-
-
-def position_limit(module: Any) -> int:
-    """How many tokens the model can read at all."""
-    positions = getattr(module.config, "max_position_embeddings", None) or 1_000_000
-    # RoBERTa's positions start behind its padding index
-    return positions - 2 if module.config.model_type in ("roberta", "xlm-roberta", "longformer") else positions
 
 
 def takes_types(module: Any) -> bool:

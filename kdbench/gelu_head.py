@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from kdbench.batching import position_limit
 from kdbench.identity import digest
+from kdbench.zoo import position_limit
 
 if TYPE_CHECKING:
     from kdbench.models import Model
@@ -84,7 +84,7 @@ def with_gelu_head(model: Model, seed: int) -> Model:
     encoder = {name: value for name, value in old.to_diff_dict().items()
                if not name.startswith("_") and name not in (*task, "architectures", "num_labels")}
     config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type}, dropout=getattr(old, "hidden_dropout_prob", 0.1),
-                            max_position_embeddings=position_limit(model.module), **task, **sizes)
+                            max_position_embeddings=position_limit(model.module.config.to_dict()), **task, **sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = GeluHeadModel(config)

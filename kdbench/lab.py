@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_model, save_model
 
-from kdbench import code, measure, metrics, signals
+from kdbench import code, machine, metrics, signals
 from kdbench.batching import Corpus, by_length
 from kdbench.content import known_by, model_content, objective_content, signals_content
 from kdbench.errors import Broken, Skip
@@ -202,7 +202,7 @@ class Lab:
         try:
             cached = self.agree(self.shop.fresh(folder / "stage.json") and on_the_shelf(folder))
             if not cached:
-                with measure.training() if self.accelerator.is_main_process else nullcontext():
+                with machine.training() if self.accelerator.is_main_process else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed, folder)
         finally:
             if self.accelerator.is_main_process:

@@ -7,7 +7,6 @@ full protocol reports medians over fresh processes (this module's `--worker`), n
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import statistics
@@ -25,6 +24,7 @@ import numpy as np
 from kdbench.errors import BadInput, Broken
 from kdbench.export import disk_megabytes
 from kdbench.folders import MEMBERS
+from kdbench.machine import measuring
 from kdbench.registry import unknown
 from kdbench.serving import Artefact, Text, default_threads, labels_of, open_artefact, plain_text, served
 
@@ -250,17 +250,6 @@ def write_model(model: Model, max_length: int, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def measuring(timeout: float = -1) -> Iterator[None]:
-    """Alone on this machine: no other measurement of this user, and no training that holds `training()`, meanwhile.
-
-    Waits for them, `timeout` seconds at most (-1: as long as it takes), then raises `filelock.Timeout`. A process
-    must not ask for it inside its own `training()`.
-    """
-    with machine_lock().write_lock(timeout):
-        yield
-
-
-@contextlib.contextmanager
 def measuring_soon(plan: Protocol) -> Iterator[bool]:
     """`measuring()`; a first look (one process) waits for it half a minute and then goes on, and says that it was not alone."""
     from filelock import Timeout
@@ -272,13 +261,6 @@ def measuring_soon(plan: Protocol) -> Iterator[bool]:
         except Timeout:
             alone = False
         yield alone
-
-
-@contextlib.contextmanager
-def training(timeout: float = -1) -> Iterator[None]:
-    """Beside other trainings, but beside no measurement."""
-    with machine_lock().read_lock(timeout):
-        yield
 
 
 def core_seconds() -> tuple[float, float, float]:
@@ -298,14 +280,6 @@ def crowded(before: tuple[float, float, float], after: tuple[float, float, float
     work, idle, own = (b - a for a, b in zip(before, after, strict=True))
     seconds = (work + idle) / (psutil.cpu_count() or 1)
     return seconds > 0 and (work - own) / seconds > 0.25 and idle / seconds < 0.5
-
-
-def machine_lock() -> Any:
-    from filelock import ReadWriteLock
-
-    # a name for each user: in a shared folder nobody may open another's file for writing
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return ReadWriteLock(Path(tempfile.gettempdir()) / f"kdbench-{user}.lock.db")
 
 
 def reset_peak_memory() -> None:

@@ -173,3 +173,10 @@ def differing(cls: type) -> list[dict[str, Any]]:
 def alternatives(cls: type) -> list[dict[str, Any]]:
     """The rows of `describe` that are ours: what neither variant does."""
     return [row for row in describe(cls) if row["why"] == "ours"]
+
+
+def written(value: Any) -> str:
+    """An option's value as the command line takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -22,6 +22,7 @@ from typing import Any
 from kdbench import render as show
 from kdbench.errors import BadInput
 from kdbench.listing import suites
+from kdbench.options import written
 from kdbench.registry import METHODS, unknown
 from kdbench.rows import Group, Name, Row, grouped, names
 from kdbench.task_index import TASKS
@@ -152,7 +153,7 @@ def stands_for(figure: Reported, row: Row) -> bool:
     return (
         row.method in figure.method.split("|")
         and any(fnmatch.fnmatchcase(model, pattern) for model in models for pattern in figure.model.lower().split("|"))
-        and all(as_option(options.get(name, "")) in value.split("|") for name, value in figure.options.items())
+        and all(written(options.get(name, "")) in value.split("|") for name, value in figure.options.items())
     )
 
 
@@ -160,10 +161,6 @@ def wanted(figure: Reported) -> str:
     options = ", ".join(f"{name}={value.strip('|')}" for name, value in figure.options.items())
     models = figure.model.replace("|", " or ") or "that model"
     return f"{figure.method.replace('|', ' or ')}{f' ({options})' if options else ''} with {models}"
-
-
-def as_option(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def mismatch(figure: Reported, group: Group) -> str:
@@ -244,8 +241,8 @@ def differing(figure: Reported, row: Row, cell: Any) -> str:
         if name in figure.options or name not in own:  # the figure's own are judged by `stands_for`
             continue
         usual = [fact["published"], recipe.get(name, fact["published"])]
-        allowed = [as_option(value) for value in ([named[name]] if name in named else usual)]
-        if (ours := as_option(own[name])) not in allowed:
+        allowed = [written(value) for value in ([named[name]] if name in named else usual)]
+        if (ours := written(own[name])) not in allowed:
             return f"theirs: {name} {allowed[-1] or 'none'}; here: {ours or 'none'}"
     return ""
 

@@ -18,6 +18,7 @@ from typing import Any
 from kdbench import code
 from kdbench.errors import BadInput
 from kdbench.metrics import METRICS
+from kdbench.options import written
 from kdbench.render import Value
 
 DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
@@ -301,7 +302,7 @@ class Name:
     def fits(self, row: Row) -> bool:
         values = asked(row)
         return (row.role != "teacher" and row.method == self.method
-                and all(name in values and as_given(values[name]) == value for name, value in self.given.items()))
+                and all(name in values and written(values[name]) == value for name, value in self.given.items()))
 
 
 def names(rows: list[Row], chosen: Sequence[Name] = ()) -> list[str]:
@@ -342,7 +343,7 @@ def difference(row: Row, rows: Sequence[Row]) -> str:
     """Of the options and settings of a row those in which one of `rows` differs that is like it otherwise."""
     mine, facts = asked(row), [asked(other) for other in alike(row, rows)]
     differ = sorted({key for other in facts for key in other | mine if other.get(key) != mine.get(key)})
-    return ", ".join(f"{key}={as_given(mine[key])}" for key in differ if mine.get(key) is not None)
+    return ", ".join(f"{key}={written(mine[key])}" for key in differ if mine.get(key) is not None)
 
 
 def unmarked(name: str) -> str:
@@ -381,13 +382,6 @@ def methods_in(made: Any) -> dict[str, Any]:
     """The built-in methods among the code of a method, by name."""
     several = made if isinstance(made, list) else [made]
     return {name: version for each in several if isinstance(each, dict) and "code" not in each for name, version in each.items()}
-
-
-def as_given(value: Any) -> str:
-    """An option's value as the command line takes it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def naive(group: Group, split: str) -> float | None:

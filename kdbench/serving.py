@@ -19,6 +19,7 @@ from kdbench.errors import BadInput
 from kdbench.folders import MEMBERS, write_text
 from kdbench.registry import unknown
 from kdbench.task import Example
+from kdbench.zoo import position_limit
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -355,13 +356,6 @@ def words_of(text: str | Sequence[str]) -> tuple[list[str], list[tuple[int, int]
         spans.append((start, start + len(word)))
         start += len(word) + 1
     return words, spans
-
-
-def position_limit(config: Mapping[str, Any]) -> int:
-    """How many tokens the model can read at all."""
-    positions = config.get("max_position_embeddings") or 1_000_000
-    # RoBERTa's positions start behind its padding index
-    return positions - 2 if config.get("model_type") in ("roberta", "xlm-roberta", "longformer") else positions
 
 
 def default_threads() -> int:

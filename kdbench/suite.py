@@ -34,10 +34,8 @@ from typing import Any
 from kdbench import spec
 from kdbench.errors import BadInput
 from kdbench.listing import SUITES, suites
-from kdbench.options import build, by_content
+from kdbench.options import build, by_content, written
 from kdbench.registry import METHODS, unknown
-from kdbench.reported import as_option
-from kdbench.rows import as_given
 from kdbench.spec import Settings
 from kdbench.task_index import TASKS
 from kdbench.zoo import MODELS
@@ -237,7 +235,7 @@ def values_of(cell: Planned) -> dict[str, str]:
     """Settings, options and fields of a cell by name, as the command line takes them."""
     fields = {**DEFAULTS, **cell.fields}
     chosen = {**cell.settings, **fields.pop("task_options", {}), **fields.pop("options", {})}
-    return {name: as_given(value) for name, value in {**chosen, **fields}.items()}
+    return {name: written(value) for name, value in {**chosen, **fields}.items()}
 
 
 def records_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -281,4 +279,4 @@ def same_value(given: Any, found: Any) -> bool:
     """A value of a suite's file and one of a record, which knows a file by its content."""
     if isinstance(found, str) and found.startswith("sha256:"):
         return Path(str(given)).is_file() and by_content(str(given)) == found
-    return given == found or as_option(found) == as_option(given)
+    return given == found or written(found) == written(given)

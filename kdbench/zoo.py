@@ -8,6 +8,7 @@ KDBENCH_MODELS names takes the place of a download.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,3 +117,11 @@ ALIASES = {"kmbert": ("kmbert-s",), "kmbert-re": ("kmbert-s-re",)}
 
 MODELS = Registry("model", [Entry(name, recipe, (), about, ALIASES.get(name, ()))
                             for name, (recipe, about) in RECIPES.items()])
+
+
+def position_limit(config: Mapping[str, Any]) -> int:
+    """How many tokens a model of this configuration can read at all."""
+    positions = config.get("max_position_embeddings") or 1_000_000
+    # RoBERTa's positions start behind its padding index
+    behind_padding = config.get("model_type") in ("roberta", "xlm-roberta", "longformer")
+    return positions - 2 if behind_padding else positions

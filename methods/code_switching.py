@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from kdbench.batching import position_limit
 from kdbench.identity import digest
 from kdbench.task import Example
+from kdbench.zoo import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -166,7 +166,9 @@ class Aligner:
     """Alignments of texts by their content, each found once."""
 
     def __init__(self, teacher: Model, student: Model, max_length: int, *, most: int, rule: str, attn_align: str):
-        self.readers = [Reader(model.tokenizer, min(max_length, position_limit(model.module)), rule) for model in (teacher, student)]
+        limits = [position_limit(model.module.config.to_dict()) for model in (teacher, student)]
+        self.readers = [Reader(model.tokenizer, min(max_length, limit), rule)
+                        for model, limit in zip((teacher, student), limits, strict=True)]
         self.most, self.attn_align = most, attn_align
         self.found: dict[str, Alignment] = {}
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import AutoModelForMaskedLM
 
-from kdbench.batching import position_limit
 from kdbench.errors import BadInput, Skip
 from kdbench.identity import digest, seed_for
 from kdbench.lab import Lab
@@ -31,6 +30,7 @@ from kdbench.options import build as build_options
 from kdbench.task import Example
 from kdbench.textfile import TextFile
 from kdbench.vocabulary import change_vocabulary, expand, is_wordpiece, read_tokens, train_tokens
+from kdbench.zoo import position_limit
 
 MLM = Head("mlm")
 
@@ -371,7 +371,7 @@ def pretrain(lab: Lab, o: Stage, kd: Options | None = None) -> Model:
     if kd:
         with seeded(lab.seed_for("projection")):
             objective.follow(base, kd, student.module.config.hidden_size)
-    length = min(o.pretrain_length or lab.settings.max_length, position_limit(base.module))
+    length = min(o.pretrain_length or lab.settings.max_length, position_limit(base.module.config.to_dict()))
     return lab.train(student, objective, stage="domain text", examples=examples, **{**pretraining(o), "max_length": length})
 
 

@@ -540,7 +540,7 @@ FIGURES = (
              "if False:",
              AS_PUBLISHED),
     Mutation("published-beside-other-options", "kdbench/reported.py",
-             "if (ours := as_option(own[name])) not in allowed:",
+             "if (ours := written(own[name])) not in allowed:",
              "if False:",
              AS_PUBLISHED),
     Mutation("published-beside-a-training-cut-short", "kdbench/reported.py",

@@ -18,7 +18,8 @@ from students import TEXTS, student, write
 from kdbench import cpu, measure, provenance
 from kdbench.errors import BadInput, Broken
 from kdbench.export import disk_megabytes, export
-from kdbench.measure import PROTOCOLS, Protocol, latency, measuring, size, timed, training
+from kdbench.machine import machine_lock, measuring, training
+from kdbench.measure import PROTOCOLS, Protocol, latency, size, timed
 
 ROOT = Path(measure.__file__).parent.parent
 FIELDS = {"p50_ms", "p95_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms", "p50_ms_each", "protocol", "processes",
@@ -183,7 +184,7 @@ def test_no_measurement_beside_a_training_or_another_measurement():
     for held in ("training", "measuring"):
         program = f"""
             import sys
-            from kdbench.measure import {held}
+            from kdbench.machine import {held}
             with {held}():
                 print("held", flush=True)
                 sys.stdin.read()
@@ -242,7 +243,7 @@ def test_core_seconds_are_this_process_and_more():
 
 def is_free() -> bool:
     try:
-        with filelock.ReadWriteLock(measure.machine_lock().lock_file, is_singleton=False).write_lock(0.05):
+        with filelock.ReadWriteLock(machine_lock().lock_file, is_singleton=False).write_lock(0.05):
             return True
     except filelock.Timeout:
         return False
