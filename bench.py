@@ -2,7 +2,7 @@
 
 import sys
 
-from kdbench.cli import main
+from kdbench.cli.verbs import main
 
 if __name__ == "__main__":
     sys.exit(main())

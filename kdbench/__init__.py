@@ -20,11 +20,11 @@ if (_clone / "bench.py").is_file() and (_clone / "methods").is_dir():
 def __getattr__(name: str):
     """Give `kdbench.run` and `kdbench.load` without importing torch or pandas before they are used."""
     if name == "run":
-        from kdbench.runner import run
+        from kdbench.runs.runner import run
 
         return run
     if name == "load":
-        from kdbench.store import load
+        from kdbench.runs.store import load
 
         return load
     raise AttributeError(f"module 'kdbench' has no attribute {name!r}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kdbench.lab import Lab
-from kdbench.method import Method
 from kdbench.methods.ve_kd import Stage, check, finetuned, pretrain
-from kdbench.models import Model
+from kdbench.models.load import Model
+from kdbench.train.lab import Lab
+from kdbench.train.method import Method
 
 
 class Adapt(Method):

@@ -20,11 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, TextIO
 
-from kdbench.errors import BadInput
-from kdbench.folders import new_file
-from kdbench.options import option
-from kdbench.tags import Span, lenient_spans, parts
-from kdbench.task import Example
+from kdbench.base.errors import BadInput
+from kdbench.base.folders import new_file
+from kdbench.base.options import option
+from kdbench.data.tags import Span, lenient_spans, parts
+from kdbench.data.task import Example
 
 Sentence = tuple[tuple[str, ...], tuple[str, ...]]  # words, and one tag a word
 
@@ -86,7 +86,7 @@ class Augmenter:
         augmenter = Augmenter(options, seed).fit(sentences)
         for words, tags in augmenter.generate(sentences): ...
 
-    Tags are IO, IOB or IOBES, with a type or without (see `kdbench.tags`). Holds the distinct words a tag and the
+    Tags are IO, IOB or IOBES, with a type or without (see `kdbench.data.tags`). Holds the distinct words a tag and the
     distinct mentions, never the sentences. Each operation draws from a stream of its own, so that leaving one
     out changes no copy of another.
     """
@@ -335,7 +335,7 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.readers` holds the whole file."""
+    """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.data.readers` holds the whole file."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = next((line for line in stream if line.strip()), None)

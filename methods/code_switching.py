@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from kdbench.identity import digest
-from kdbench.task import Example
-from kdbench.zoo import position_limit
+from kdbench.base.identity import digest
+from kdbench.data.task import Example
+from kdbench.models.zoo import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from kdbench.models import Model
+    from kdbench.models.load import Model
 
 CLS, SEP, REST = 0, 1, 2  # columns of a word-aligned attention row that are no words
 FIRST_WORD = 3

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdbench.identity import digest
-from kdbench.lab import Lab
-from kdbench.losses import entropy, soft_targets, supervised, task_logits
-from kdbench.method import Batch, Method, Objective, Term, loss_of, option
-from kdbench.models import Model, Role
-from kdbench.options import build
+from kdbench.base.identity import digest
+from kdbench.base.options import build
+from kdbench.models.load import Model, Role
+from kdbench.train.lab import Lab
+from kdbench.train.losses import entropy, soft_targets, supervised, task_logits
+from kdbench.train.method import Batch, Method, Objective, Term, loss_of, option
 
 
 def activation_boundary_sum(student_cls: Tensor, teacher_cls: Tensor, margin: float) -> Tensor:

@@ -19,17 +19,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdbench.batching import pad_stack
-from kdbench.errors import Skip
-from kdbench.gelu_head import with_gelu_head
-from kdbench.lab import Lab
-from kdbench.losses import Supervised, supervised
-from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.base.errors import Skip
+from kdbench.base.options import build
+from kdbench.data.task import Example
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import Aligner, Alignment
-from kdbench.models import Model, Role, seeded
-from kdbench.options import build
-from kdbench.task import Example
+from kdbench.models.gelu_head import with_gelu_head
+from kdbench.models.load import Model, Role, seeded
+from kdbench.train.batching import pad_stack
+from kdbench.train.lab import Lab
+from kdbench.train.losses import Supervised, supervised
+from kdbench.train.method import Batch, Method, Objective, Term, loss_of, option
 
 TEACHER, STUDENT = 0, 1
 
@@ -200,7 +200,7 @@ class Words:
         return hidden, pool_attention(layers, words, columns, self.average_heads)
 
     def teacher_signals(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
-        """One teacher forward pass as signals, one tensor a text: a `Pool` of `kdbench.signals`."""
+        """One teacher forward pass as signals, one tensor a text: a `Pool` of `kdbench.train.signals`."""
         assert self.aligner is not None
         found = self.aligner(batch.examples)
         ids = batch.inputs["input_ids"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdbench.lab import Lab
-from kdbench.method import Method
-from kdbench.models import Model
+from kdbench.models.load import Model
+from kdbench.train.lab import Lab
+from kdbench.train.method import Method
 
 
 class Finetune(Method):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdbench.lab import Lab
-from kdbench.losses import SoftTargets
-from kdbench.method import Method, option
-from kdbench.models import Model
+from kdbench.models.load import Model
+from kdbench.train.lab import Lab
+from kdbench.train.losses import SoftTargets
+from kdbench.train.method import Method, option
 
 
 class LogitKD(Method):

@@ -23,18 +23,18 @@ from tokenizers import Tokenizer, normalizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from kdbench.bilstm import BiLSTMConfig, BiLSTMTagger
-from kdbench.errors import Skip
-from kdbench.identity import digest
-from kdbench.lab import Lab
-from kdbench.losses import aligned, at_words, soft_targets, task_logits
-from kdbench.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.base.errors import Skip
+from kdbench.base.identity import digest
+from kdbench.base.options import build
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.augmentation import AugmentOptions, augmented
-from kdbench.metrics import METRICS, Info, published_names, word_tags
-from kdbench.models import Model, Role, resolve, seeded
-from kdbench.options import build
-from kdbench.signals import Pool
+from kdbench.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from kdbench.models.load import Model, Role, resolve, seeded
+from kdbench.score.metrics import METRICS, Info, published_names, word_tags
+from kdbench.train.lab import Lab
+from kdbench.train.losses import aligned, at_words, soft_targets, task_logits
+from kdbench.train.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.train.signals import Pool
 
 # ---- the losses ------------------------------------------------------------------------------------------------------
 

@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import AutoModelForMaskedLM
 
-from kdbench.errors import BadInput, Skip
-from kdbench.identity import digest, seed_for
-from kdbench.lab import Lab
-from kdbench.method import Batch, Method, Objective, Term, loss_of, option
-from kdbench.mlm import lm_logits, unlabelled
-from kdbench.models import Head, Model, Source, build, seeded
-from kdbench.options import build as build_options
-from kdbench.task import Example
-from kdbench.textfile import TextFile
-from kdbench.vocabulary import change_vocabulary, expand, is_wordpiece, read_tokens, train_tokens
-from kdbench.zoo import position_limit
+from kdbench.base.errors import BadInput, Skip
+from kdbench.base.identity import digest, seed_for
+from kdbench.base.options import build as build_options
+from kdbench.data.task import Example
+from kdbench.models.load import Head, Model, Source, build, seeded
+from kdbench.models.vocabulary import change_vocabulary, expand, is_wordpiece, read_tokens, train_tokens
+from kdbench.models.zoo import position_limit
+from kdbench.train.lab import Lab
+from kdbench.train.method import Batch, Method, Objective, Term, loss_of, option
+from kdbench.train.mlm import lm_logits, unlabelled
+from kdbench.train.textfile import TextFile
 
 MLM = Head("mlm")
 

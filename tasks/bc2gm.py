@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from kdbench import corpora, tags
-from kdbench.options import option
-from kdbench.readers import Source, tagged_words, two_columns
-from kdbench.task import Data, Example, LoadOptions, Task
+from kdbench.base.options import option
+from kdbench.data import corpora, tags
+from kdbench.data.readers import Source, tagged_words, two_columns
+from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import NER_KD
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from kdbench import corpora
-from kdbench.options import option
-from kdbench.readers import Record, Source, json_lines, table, unique_ids
-from kdbench.task import Data, Example, LoadOptions, Task
+from kdbench.base.options import option
+from kdbench.data import corpora
+from kdbench.data.readers import Record, Source, json_lines, table, unique_ids
+from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DOKTRA_CHEMPROT, linkbert
 

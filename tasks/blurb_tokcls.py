@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from kdbench import corpora, tags
-from kdbench.options import option
-from kdbench.readers import Source, json_lines, tagged_words, unique_ids
-from kdbench.task import Data, Example, LoadOptions, Task
+from kdbench.base.options import option
+from kdbench.data import corpora, tags
+from kdbench.data.readers import Source, json_lines, tagged_words, unique_ids
+from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import FILES, published
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import linkbert

@@ -7,7 +7,7 @@ verifies the train and dev files of ebmnlp: they are not fetched.
 
 from __future__ import annotations
 
-from kdbench.prepare import Download, Remote
+from kdbench.data.prepare import Download, Remote
 from kdbench.tasks.emr import convert_ktas
 
 VE_KD = "pZvfkv3t8PA9vAc/VE-KD/6b1604611927e80ab907613b84bc310919059878/evaluation_data"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from kdbench.task import Data
+from kdbench.data.task import Data
 
 
 def _generate(name: str, **settings: int) -> Data:

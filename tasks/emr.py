@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from kdbench import corpora
-from kdbench.errors import BadInput
-from kdbench.options import option
-from kdbench.readers import Record, Source, read, table
-from kdbench.task import SPLITS, Data, Example, LoadOptions, Task
+from kdbench.base.errors import BadInput
+from kdbench.base.options import option
+from kdbench.data import corpora
+from kdbench.data.readers import Record, Source, read, table
+from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import load_single
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DSG_KD

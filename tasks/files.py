@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdbench import corpora, tags
-from kdbench.errors import BadInput
-from kdbench.options import option
-from kdbench.readers import Record, Source, json_lines, read, shown, table, tagged_words, two_columns, unique_ids
-from kdbench.task import SPLITS, Data, Example, LoadOptions, Task
+from kdbench.base.errors import BadInput
+from kdbench.base.options import option
+from kdbench.data import corpora, tags
+from kdbench.data.readers import Record, Source, json_lines, read, shown, table, tagged_words, two_columns, unique_ids
+from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
 TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sentence", "note", "abstract", "er_dhx")
@@ -380,7 +380,7 @@ def build(records: Sequence[Record], columns: Columns, label_of: LabelReader) ->
 
 FILES = Task(
     name="files",
-    kind="",  # read from the data: see `kdbench.corpora.settled`, which sets the metric too
+    kind="",  # read from the data: see `kdbench.data.corpora.settled`, which sets the metric too
     about="your own files: one label, several labels, a score or tags; one text or a pair",
     metric="",
     load=load,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdbench.task import Example
+from kdbench.data.task import Example
 from kdbench.tasks.lookalike_words import Lexicon
 
 RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}  # share of rare cues (train: while uses are left)

@@ -18,8 +18,8 @@ from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from kdbench import tags
-from kdbench.task import Data, Example
+from kdbench.data import tags
+from kdbench.data.task import Data, Example
 from kdbench.tasks import lookalike_words as words
 from kdbench.tasks.lookalike_grammars import (
     Dice,

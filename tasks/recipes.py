@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdbench.task import Recipe
+from kdbench.data.task import Recipe
 
 _SCRIPT = "LinkBERT's script, repeated in VE-KD's README"
 _TRAINER = {"weight_decay": "the script passes none, and the Trainer's default is 0",

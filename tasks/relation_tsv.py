@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kdbench import corpora
-from kdbench.options import option
-from kdbench.readers import Record, Source, shown, table
-from kdbench.task import SPLITS, Data, Example, LoadOptions, Task
+from kdbench.base.options import option
+from kdbench.data import corpora
+from kdbench.data.readers import Record, Source, shown, table
+from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.blurb_seqcls import CHEMPROT, DDI, GAD, HALLMARKS, HOC, before_underscore
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DOKTRA_CHEMPROT, DOKTRA_CHEMPROT_STUDENT, DOKTRA_DEFAULTS

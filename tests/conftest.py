@@ -29,7 +29,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    from kdbench.plugins import load_plugin
+    from kdbench.runs.plugins import load_plugin
 
     for path in config.getoption("--plugin"):
         load_plugin(path)

@@ -13,13 +13,14 @@ import torch
 from accelerate import Accelerator
 from standin import STILL  # noqa: F401  (registers tiny:still)
 
-from kdbench import lab as labs
-from kdbench import options, spec
-from kdbench.fit import Fitting
-from kdbench.lab import Lab, Workshop
-from kdbench.models import resolve
-from kdbench.registry import METHODS
-from kdbench.task_index import TASKS
+from kdbench.base import options
+from kdbench.base.registry import METHODS
+from kdbench.data.task_index import TASKS
+from kdbench.models.load import resolve
+from kdbench.train import lab as labs
+from kdbench.train import spec
+from kdbench.train.fit import Fitting
+from kdbench.train.lab import Lab, Workshop
 
 STEPS = 20
 

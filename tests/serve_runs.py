@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from kdbench import measure
-from kdbench.artefacts import find_run, task_of
-from kdbench.cli import main
+from kdbench.cli.verbs import main
+from kdbench.runs.artefacts import find_run, task_of
+from kdbench.serve import measure
 
 # what is timed is tested elsewhere
 measure.PROTOCOLS["quick"] = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=1)

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdbench.method import Method, option
-from kdbench.registry import METHODS, Entry
-from kdbench.zoo import MODELS, tiny
+from kdbench.base.registry import METHODS, Entry
+from kdbench.models.zoo import MODELS, tiny
+from kdbench.train.method import Method, option
 
 STILL = tiny("bert")
 MODELS.add(Entry("tiny:still", replace(STILL, config={**STILL.config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}),

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from kdbench.models import Head, Model, Source, build, resolve, train_tokenizer
-from kdbench.serving import labels_of
-from kdbench.zoo import Recipe
+from kdbench.models.load import Head, Model, Source, build, resolve, train_tokenizer
+from kdbench.models.zoo import Recipe
+from kdbench.serve.serving import labels_of
 
 TEXTS = [f"{drug} {verb} the {target} of {number} cells, but not (at all) of others"
          for drug in ("aspirin", "warfarin", "an unknown drug") for verb in ("inhibits", "activates")

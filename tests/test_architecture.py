@@ -20,7 +20,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "kdbench").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "kdbench").glob("**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_core_imports_no_method_and_no_task(path):
     assert not [name for name in imports(path) if name.startswith(("kdbench.methods", "kdbench.tasks", "methods", "tasks"))]
 
@@ -47,8 +47,20 @@ def test_nothing_is_unpickled_and_no_remote_code_is_run():
                     assert ast.unparse(given["trust_remote_code"]) == "False", f"{path}:{node.lineno}"
 
 
+WINGS = ("base", "data", "models", "score", "train", "serve", "runs", "report", "cli")
+
+
+def core_files() -> dict[str, Path]:
+    """The files of the core by `WING.NAME`."""
+    found = {}
+    for path in sorted((ROOT / "kdbench").glob("*/*.py")):
+        if path.stem != "__init__":
+            found[f"{path.parent.name}.{path.stem}"] = path
+    return found
+
+
 def needed(path: Path) -> set[str]:
-    """Modules of the core that a file imports, those for type checkers alone left out."""
+    """Files of the core, `WING.NAME`, that a file imports; those for type checkers alone left out."""
     def walk(node: ast.AST):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
@@ -58,15 +70,28 @@ def needed(path: Path) -> set[str]:
 
     names = set()
     for node in walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "kdbench":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kdbench."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kdbench."):
+            wing, _, name = node.module.removeprefix("kdbench.").partition(".")
+            names |= {f"{wing}.{name}"} if name else {f"{wing}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.removeprefix("kdbench.") for alias in node.names}
     return names
 
 
+def test_every_file_of_the_core_is_in_a_wing():
+    assert {path.stem for path in (ROOT / "kdbench").glob("*.py")} == {"__init__"}
+    assert {name.partition(".")[0] for name in core_files()} == set(WINGS)
+
+
+@pytest.mark.parametrize("name", core_files())
+def test_a_wing_imports_those_before_it(name):
+    wing = WINGS.index(name.partition(".")[0])
+    above = [other for other in needed(core_files()[name]) if other.partition(".")[0] in WINGS[wing + 1:]]
+    assert not above
+
+
 def test_no_two_files_of_the_core_import_each_other():
-    files = {path.stem: path for path in (ROOT / "kdbench").glob("*.py") if path.stem != "__init__"}
+    files = core_files()
     arrows = {name: needed(path) & files.keys() for name, path in files.items()}
     assert sum(map(len, arrows.values())) > 100
     graphlib.TopologicalSorter(arrows).prepare()  # a circle is raised, with its files

@@ -9,7 +9,9 @@ from random import Random
 
 import pytest
 
-from kdbench.errors import BadInput
+from kdbench.base.errors import BadInput
+from kdbench.base.options import build, describe
+from kdbench.data.task import Example
 from kdbench.methods.augmentation import (
     OPERATIONS,
     STOP_WORDS,
@@ -21,8 +23,6 @@ from kdbench.methods.augmentation import (
     rows,
     segments,
 )
-from kdbench.options import build, describe
-from kdbench.task import Example
 
 # The same spans, spelled in each scheme; `PER` has one word, two words or three, `DRUG` one or two.
 SPANS = [

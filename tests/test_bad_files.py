@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from kdbench import corpora
-from kdbench.errors import BadInput
-from kdbench.options import build
-from kdbench.task import LoadOptions
-from kdbench.task_index import TASKS
+from kdbench.base.errors import BadInput
+from kdbench.base.options import build
+from kdbench.data import corpora
+from kdbench.data.task import LoadOptions
+from kdbench.data.task_index import TASKS
 
 ROWS = 30
 

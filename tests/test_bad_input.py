@@ -9,8 +9,8 @@ import pytest
 from factory import record
 from students import write
 
-from kdbench import store
-from kdbench.cli import main
+from kdbench.cli.verbs import main
+from kdbench.runs import store
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from transformers import (
     BertModel,
 )
 
-from kdbench.bilstm import BiLSTMClassifier, BiLSTMConfig, BiLSTMTagger
+from kdbench.models.bilstm import BiLSTMClassifier, BiLSTMConfig, BiLSTMTagger
 
 LENGTHS = (9, 1, 4)
 

@@ -3,8 +3,8 @@
 from factory import record
 from huggingface_hub import ModelCard
 
-from kdbench.card import card
-from kdbench.task import Task
+from kdbench.data.task import Task
+from kdbench.serve.card import card
 
 TASK = Task(name="chemprot", kind="single", about="relation between a chemical and a protein", metric="micro_f1", load=None,
             licence="research only", citation="Krallinger et al. 2017", source="a place")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import kdbench
-from kdbench import store
-from kdbench.cli import main
-from kdbench.registry import Entry
-from kdbench.task import Data, Example, Task
-from kdbench.task_index import TASKS
+from kdbench.base.registry import Entry
+from kdbench.cli.verbs import main
+from kdbench.data.task import Data, Example, Task
+from kdbench.data.task_index import TASKS
+from kdbench.runs import store
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy")
@@ -24,7 +24,7 @@ SMALL = ["--max-train-examples", "160", "--max-dev-examples", "60", "--epochs", 
 
 def imported_by(*words: str) -> set[str]:
     """The heavy packages that a command imports."""
-    code = f"import sys; sys.argv = ['bench.py']; from kdbench.cli import main\n" \
+    code = f"import sys; sys.argv = ['bench.py']; from kdbench.cli.verbs import main\n" \
            f"try: main({list(words)!r})\nexcept SystemExit: pass\n" \
            f"print('|' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=900, check=True)

@@ -13,20 +13,21 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from kdbench import lab as labs
-from kdbench import options, spec
-from kdbench.batching import Corpus
-from kdbench.errors import Skip
-from kdbench.fit import Fitting
-from kdbench.lab import Lab, Workshop
-from kdbench.method import Term, loss_of
-from kdbench.models import resolve
-from kdbench.registry import METHODS, Entry
-from kdbench.signals import LiveSignals
-from kdbench.task import Example
-from kdbench.task_index import TASKS
+from kdbench.base import options
+from kdbench.base.errors import Skip
+from kdbench.base.registry import METHODS, Entry
+from kdbench.data.task import Example
+from kdbench.data.task_index import TASKS
+from kdbench.models.load import resolve
+from kdbench.models.zoo import MODELS, tiny
 from kdbench.tasks.lookalikes import LOOKALIKES
-from kdbench.zoo import MODELS, tiny
+from kdbench.train import lab as labs
+from kdbench.train import spec
+from kdbench.train.batching import Corpus
+from kdbench.train.fit import Fitting
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.method import Term, loss_of
+from kdbench.train.signals import LiveSignals
 
 TASK_OF_KIND = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 TASK_OF_METHOD = {"dsg_kd": "emr"}  # it needs code-switched words

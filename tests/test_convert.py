@@ -20,9 +20,9 @@ from transformers import (
     BertModel,
 )
 
-import kdbench.convert as conversion
-from kdbench.convert import bert_state, convert, tf_variables
-from kdbench.errors import BadInput
+import kdbench.models.convert as conversion
+from kdbench.base.errors import BadInput
+from kdbench.models.convert import bert_state, convert, tf_variables
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "Aspirin", "aspirin", "##s", "inhibit"]
 CONFIG = BertConfig(vocab_size=len(VOCABULARY), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,

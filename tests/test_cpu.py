@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench import cpu
-from kdbench.models import Head, build, resolve
+from kdbench.models.load import Head, build, resolve
+from kdbench.train import cpu
 
 TEXTS = ["aspirin blocks the receptor", "the receptor binds nothing", "a cell"]
 

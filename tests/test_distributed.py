@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdbench import store
-from kdbench.registry import METHODS
+from kdbench.base.registry import METHODS
+from kdbench.runs import store
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).parent / "distributed_worker.py"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import cli, variants
-from kdbench.registry import METHODS
+from kdbench.base.registry import METHODS
+from kdbench.cli import variants
+from kdbench.cli import verbs as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,9 +53,9 @@ def lines(page: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """A folder with all that the pages' reader has: their examples as files, corpora, a first run and its id."""
-    from kdbench import corpora
-    from kdbench.task import LoadOptions
-    from kdbench.task_index import TASKS
+    from kdbench.data import corpora
+    from kdbench.data.task import LoadOptions
+    from kdbench.data.task_index import TASKS
 
     place = tmp_path_factory.mktemp("reader")
     method = next(text for text in blocks(ROOT / "docs" / "adding-a-method.md", "python") if "register" in text)

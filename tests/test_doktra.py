@@ -10,15 +10,15 @@ from torch import nn
 from torch.autograd import gradcheck
 
 import kdbench
-from kdbench import spec
-from kdbench.batching import Corpus
-from kdbench.lab import Lab, Workshop
-from kdbench.method import Batch, loss_of
+from kdbench.base.options import build as options
+from kdbench.data.task import Example
+from kdbench.data.task_index import TASKS
 from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
-from kdbench.models import Head, build, resolve
-from kdbench.options import build as options
-from kdbench.task import Example
-from kdbench.task_index import TASKS
+from kdbench.models.load import Head, build, resolve
+from kdbench.train import spec
+from kdbench.train.batching import Corpus
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.method import Batch, loss_of
 
 
 def transfer(variant="corrected", student=6, teacher=6, rows=4, **given) -> Transfer:

@@ -9,18 +9,18 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from kdbench.batching import Corpus
-from kdbench.gelu_head import with_gelu_head
-from kdbench.lab import Lab, Workshop
-from kdbench.method import Batch, loss_of
+from kdbench.base.options import build as build_options
+from kdbench.data.task import Data, Example, Task
 from kdbench.methods import code_switching, dsg_kd
 from kdbench.methods.code_switching import CLS, FIRST_WORD, REST, SEP
 from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
-from kdbench.models import Head, Model, build, resolve
-from kdbench.options import build as build_options
-from kdbench.signals import LiveSignals, Teacher
-from kdbench.spec import Settings
-from kdbench.task import Data, Example, Task
+from kdbench.models.gelu_head import with_gelu_head
+from kdbench.models.load import Head, Model, build, resolve
+from kdbench.train.batching import Corpus
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.method import Batch, loss_of
+from kdbench.train.signals import LiveSignals, Teacher
+from kdbench.train.spec import Settings
 
 TEXTS = (
     "아이가 어제부터 fever 있고 vomiting 세번 했다",

@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from students import TEXTS, student, write
 
-import kdbench.export as exporting
-from kdbench.batching import Corpus
-from kdbench.errors import BadInput, Broken
-from kdbench.export import disk_megabytes, export, predictions
-from kdbench.serving import open_artefact, predict_logits
-from kdbench.task import Example
+import kdbench.serve.export as exporting
+from kdbench.base.errors import BadInput, Broken
+from kdbench.data.task import Example
+from kdbench.serve.export import disk_megabytes, export, predictions
+from kdbench.serve.serving import open_artefact, predict_logits
+from kdbench.train.batching import Corpus
 
 RAGGED = [[2, 7, 3], [2, *range(5, 60), 3], [2, 3], [2, 9, 9, 11, 3]]  # lengths unlike the traced example's
 
@@ -88,7 +88,7 @@ def test_an_onnx_folder_answers_without_torch_and_transformers(tmp_path):
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys(("torch", "transformers", "pandas", "scipy", "sklearn")))  # importing one fails
-from kdbench.predict import load_predictor
+from kdbench.serve.predict import load_predictor
 import json
 print(json.dumps(load_predictor({str(tmp_path / "out" / "onnx")!r}).predict({TEXTS[:3]!r})))
 """

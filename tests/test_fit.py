@@ -5,8 +5,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data.distributed import DistributedSampler
 
-from kdbench.fit import Fitting, Selection, Training
-from kdbench.method import Batch, Objective, Term
+from kdbench.train.fit import Fitting, Selection, Training
+from kdbench.train.method import Batch, Objective, Term
 
 
 class Growing(Objective):

@@ -15,13 +15,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from kdbench.fit import Fitting, Training, learning_rate
-from kdbench.method import Batch, Objective, Term
+from kdbench.base.options import build
 from kdbench.methods.doktra import DoKTra
 from kdbench.methods.dsg_kd import DsgKD
 from kdbench.methods.ve_kd import VeKD, fine_tuning, pretraining
-from kdbench.metrics import METRICS, Info, published_names, word_tags
-from kdbench.options import build
+from kdbench.score.metrics import METRICS, Info, published_names, word_tags
+from kdbench.train.fit import Fitting, Training, learning_rate
+from kdbench.train.method import Batch, Objective, Term
 
 FOLDER = Path(os.environ.get("KDBENCH_GOLDEN_PROCEDURE") or Path(__file__).parent / "golden_procedure")
 ABOUT = ("schedules", "early_stopping", "piece_f1")

@@ -18,19 +18,21 @@ import numpy as np
 import pytest
 import torch
 
-from kdbench import cells, options, spec, store, suite
-from kdbench import lab as labs
-from kdbench.cells import cells_of
-from kdbench.cli import main
-from kdbench.errors import BadInput
-from kdbench.folders import damage
-from kdbench.lab import Lab, Workshop
-from kdbench.listing import SUITES, suites
-from kdbench.plugins import load_plugin
-from kdbench.registry import METHODS
-from kdbench.runner import Request, Runner, plan
-from kdbench.task_index import TASKS
-from kdbench.zoo import MODELS
+from kdbench.base import options
+from kdbench.base.errors import BadInput
+from kdbench.base.folders import damage
+from kdbench.base.registry import METHODS
+from kdbench.cli.verbs import main
+from kdbench.data.task_index import TASKS
+from kdbench.models.zoo import MODELS
+from kdbench.runs import cells, store, suite
+from kdbench.runs.cells import cells_of
+from kdbench.runs.listing import SUITES, suites
+from kdbench.runs.plugins import load_plugin
+from kdbench.runs.runner import Request, Runner, plan
+from kdbench.train import lab as labs
+from kdbench.train import spec
+from kdbench.train.lab import Lab, Workshop
 
 STANDIN = str(Path(__file__).parent / "standin.py")
 NAMES = [entry["name"] for entry in suites()]
@@ -123,7 +125,7 @@ def check_whole(results: Path) -> None:
 def start(path: str, results: Path, said: Path, *more: str, most: int | None = None, killed_at: str = ""):
     """That process, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kdbench.runner", "accelerate"])
+    context.set_forkserver_preload(["kdbench.runs.runner", "accelerate"])
     process = context.Process(target=bench, args=(words(path, results, *more), str(said), most, killed_at))
     process.start()
     return process
@@ -233,7 +235,7 @@ def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, tmp_pat
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("papers/")])
 def test_published_figures_of_suites_are_those_that_were_collected(name):
-    from kdbench.reported import load
+    from kdbench.report.reported import load
 
     collected = {(row.system, row.value) for row in load(SUITES.parent / "results" / "reported.csv")}
     for cell in suite.load(name).cells:
@@ -461,7 +463,7 @@ def test_a_full_disk_is_reported_in_one_line(whole, tmp_path):
 def small_lab(folder: Path, **settings) -> Lab:
     from accelerate import Accelerator
 
-    from kdbench.models import resolve
+    from kdbench.models.load import resolve
 
     task = TASKS.get("chemprot")
     data = task.lookalike(train=48, dev=16, test=16)

@@ -22,25 +22,28 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from kdbench import code, metrics, runner, spec
-from kdbench.cells import Cell, message
-from kdbench.content import known_by, model_content
-from kdbench.errors import BadInput
-from kdbench.fit import Training
-from kdbench.identity import record_id
-from kdbench.lab import Lab, Workshop
-from kdbench.losses import SoftTargets, Supervised
-from kdbench.method import Objective, Term
-from kdbench.models import Head, build, resolve
-from kdbench.options import by_content
-from kdbench.plugins import load_plugin
-from kdbench.registry import METHODS, Entry
-from kdbench.runner import Request, Runner, plan
-from kdbench.signals import Teacher
-from kdbench.spec import Settings
-from kdbench.suite import Planned
-from kdbench.task import Data, Example, Task
-from kdbench.task_index import TASKS
+from kdbench.base import code
+from kdbench.base.errors import BadInput
+from kdbench.base.identity import record_id
+from kdbench.base.options import by_content
+from kdbench.base.registry import METHODS, Entry
+from kdbench.data.task import Data, Example, Task
+from kdbench.data.task_index import TASKS
+from kdbench.models.load import Head, build, resolve
+from kdbench.runs import runner
+from kdbench.runs.cells import Cell, message
+from kdbench.runs.plugins import load_plugin
+from kdbench.runs.runner import Request, Runner, plan
+from kdbench.runs.suite import Planned
+from kdbench.score import metrics
+from kdbench.train import spec
+from kdbench.train.content import known_by, model_content
+from kdbench.train.fit import Training
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.losses import SoftTargets, Supervised
+from kdbench.train.method import Objective, Term
+from kdbench.train.signals import Teacher
+from kdbench.train.spec import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench.py"
@@ -241,8 +244,8 @@ PRINT_IDS = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from kdbench.plugins import load_plugin
-from kdbench.runner import Request, Runner, plan
+from kdbench.runs.plugins import load_plugin
+from kdbench.runs.runner import Request, Runner, plan
 load_plugin({plugin!r})
 import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -451,7 +454,7 @@ def test_a_circle_is_no_endless_loop():
 
 
 def test_keys_do_not_depend_on_hash_seeds(tmp_path):
-    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.content import known_by\n"
+    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.train.content import known_by\n"
                "print(known_by({'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}, 'x'))")
     (tmp_path / "p.py").write_text(program)
     printed = {subprocess.run([sys.executable, str(tmp_path / "p.py")], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
@@ -591,7 +594,7 @@ def test_a_changed_byte_on_the_shelf_is_seen(where, tmp_path):
 
 
 def test_versions_have_the_digests_of_the_code_that_is_here():
-    """A change of meaning raises a version; a change of form is confirmed: `python -m kdbench.code --confirm`."""
+    """A change of meaning raises a version; a change of form is confirmed: `python -m kdbench.base.code --confirm`."""
     assert code.outdated() == []
     for name in code.places():
         assert METHODS.get(name).version == code.kept()[name]["version"]
@@ -647,9 +650,9 @@ def versions_in(folder: Path) -> dict:
     ("methods/code_switching.py", "isalpha()", "isalnum()", {"dsg_kd"}),
     ("methods/ve_kd.py", "total - count * tolerance", "total - tolerance", {"ve_kd", "adapt"}),
     ("methods/augmentation.py", "import re\n", "import re  # a comment\n", set()),
-    ("kdbench/losses.py", "temperature**2 * each", "temperature * each", {"training"}),
-    ("kdbench/metrics.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
-    ("kdbench/progress.py", "import sys", "import sys as system", set()),
+    ("kdbench/train/losses.py", "temperature**2 * each", "temperature * each", {"training"}),
+    ("kdbench/score/metrics.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
+    ("kdbench/base/progress.py", "import sys", "import sys as system", set()),
 ])
 def test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected):
     """What nobody raised a version for is not taken for the version: neither its cells nor its stages are found."""
@@ -669,7 +672,7 @@ def test_a_move_to_another_file_keeps_the_version(tmp_path):
     helper = folder / "methods" / "boundaries.py"
     helper.write_text("from torch import Tensor\n\n\n" + text[begin:end])
     there = "from kdbench.methods.boundaries import boundary_disagreement\n"
-    path.write_text((text[:begin] + text[end:]).replace("from kdbench.lab", f"{there}from kdbench.lab", 1))
+    path.write_text((text[:begin] + text[end:]).replace("from kdbench.train.lab", f"{there}from kdbench.train.lab", 1))
     assert versions_in(folder) == versions_in(ROOT)
 
 
@@ -685,9 +688,9 @@ def test_committed_records_keep_their_ids():
 
 CONSTANT = '''
 from dataclasses import dataclass
-from kdbench.losses import task_logits
-from kdbench.method import Method, Objective, Term, option
-from kdbench.registry import METHODS
+from kdbench.train.losses import task_logits
+from kdbench.train.method import Method, Objective, Term, option
+from kdbench.base.registry import METHODS
 
 SCALE = 1.0
 
@@ -786,9 +789,9 @@ def test_a_plugins_own_logits_do_not_reach_the_control(tmp_path):
 
 
 TASK = '''
-from kdbench.registry import Entry
-from kdbench.task import Data, Example, Task
-from kdbench.task_index import TASKS
+from kdbench.base.registry import Entry
+from kdbench.data.task import Data, Example, Task
+from kdbench.data.task_index import TASKS
 
 
 def load(options):
@@ -910,14 +913,14 @@ SETUPS = {
 }
 # a registration alone: a method's base class would load torch in each of these processes
 REGISTERED = '''
-from kdbench.registry import METHODS
+from kdbench.base.registry import METHODS
 
 
 @METHODS.register("mine", kinds=("single",), about="a name")
 class Mine:
     pass
 '''
-HASH = "import sys; sys.path.insert(0, {root!r})\nfrom kdbench.plugins import load_plugin\nname = load_plugin({plugin!r})\n" \
+HASH = "import sys; sys.path.insert(0, {root!r})\nfrom kdbench.runs.plugins import load_plugin\nname = load_plugin({plugin!r})\n" \
        "print(sys.modules[name].__kdbench_source__)"
 
 
@@ -974,18 +977,19 @@ def around(old):
 
 @pytest.mark.parametrize("how", ["wraps", "partial", "object", "inherited"])
 def test_no_replacement_looks_like_the_original(how, cell_id, monkeypatch):
-    from kdbench import losses
+    from kdbench.train import losses
 
     before = cell_id()
     new = {"wraps": around(losses.soft_targets), "partial": functools.partial(around, 3.0), "object": Holder(),
            "inherited": around(Objective.outputs)}[how]
-    where = "kdbench.losses.SoftTargets.outputs" if how == "inherited" else "kdbench.losses.soft_targets"
+    where = "kdbench.train.losses.SoftTargets.outputs" if how == "inherited" else "kdbench.train.losses.soft_targets"
     monkeypatch.setattr(where, new, raising=False)
     assert cell_id() != before
 
 
-@pytest.mark.parametrize("where", ["kdbench.losses.soft_targets", "kdbench.losses.SoftTargets.forward", "kdbench.signals.builtin_pool",
-                                   "kdbench.batching.Corpus.batch", "kdbench.metrics.ratio"])
+@pytest.mark.parametrize("where", [
+    "kdbench.train.losses.soft_targets", "kdbench.train.losses.SoftTargets.forward",
+    "kdbench.train.signals.builtin_pool", "kdbench.train.batching.Corpus.batch", "kdbench.score.metrics.ratio"])
 def test_what_replaces_a_part_of_the_core_has_figures_of_its_own(where, cell_id, monkeypatch):
     """Once: a plugin that put its own loss into the core changed the controls under their usual ids."""
     before = cell_id()
@@ -1014,8 +1018,8 @@ def test_all_that_decides_how_a_folder_reads_is_in_its_identity(name, cell_id, t
 
 @pytest.mark.parametrize(("file", "old", "new", "affected"), [
     ("methods/doktra.py", "import entropy, soft_targets, ", "import entropy, entropy as soft_targets, ", {"doktra"}),
-    ("kdbench/fit.py", "import math\n", "import cmath as math\n", {"training"}),
-    ("kdbench/runner.py", 'lab.score(student, "test")', 'lab.score(student, "dev")', {"scoring"}),
+    ("kdbench/train/fit.py", "import math\n", "import cmath as math\n", {"training"}),
+    ("kdbench/runs/runner.py", 'lab.score(student, "test")', 'lab.score(student, "dev")', {"scoring"}),
 ])
 def test_a_swapped_import_and_a_swapped_split_are_edits(tmp_path, file, old, new, affected):
     test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected)

@@ -15,11 +15,13 @@ import pytest
 import torch
 from students import TEXTS, student, write
 
-from kdbench import cpu, measure, provenance
-from kdbench.errors import BadInput, Broken
-from kdbench.export import disk_megabytes, export
-from kdbench.machine import machine_lock, measuring, training
-from kdbench.measure import PROTOCOLS, Protocol, latency, size, timed
+from kdbench.base.errors import BadInput, Broken
+from kdbench.base.machine import machine_lock, measuring, training
+from kdbench.runs import provenance
+from kdbench.serve import measure
+from kdbench.serve.export import disk_megabytes, export
+from kdbench.serve.measure import PROTOCOLS, Protocol, latency, size, timed
+from kdbench.train import cpu
 
 ROOT = Path(measure.__file__).parent.parent
 FIELDS = {"p50_ms", "p95_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms", "p50_ms_each", "protocol", "processes",
@@ -184,7 +186,7 @@ def test_no_measurement_beside_a_training_or_another_measurement():
     for held in ("training", "measuring"):
         program = f"""
             import sys
-            from kdbench.machine import {held}
+            from kdbench.base.machine import {held}
             with {held}():
                 print("held", flush=True)
                 sys.stdin.read()
@@ -260,6 +262,7 @@ def test_peak_memory_begins_anew():
 
 
 def test_importing_it_loads_no_torch():
-    program = ("import sys, kdbench.measure, kdbench.export, kdbench.predict, kdbench.convert, kdbench.card\n"
+    program = ("import sys, kdbench.serve.measure, kdbench.serve.export, kdbench.serve.predict\n"
+               "import kdbench.models.convert, kdbench.serve.card\n"
                "print([m for m in ('torch', 'transformers', 'onnx', 'onnxruntime', 'tensorflow') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdbench import metrics as scoring
-from kdbench.errors import BadInput
-from kdbench.metrics import (
+from kdbench.base.errors import BadInput
+from kdbench.data.task import Data, Example, Task
+from kdbench.score import metrics as scoring
+from kdbench.score.metrics import (
     METRICS,
     Info,
     WordTags,
@@ -21,7 +22,6 @@ from kdbench.metrics import (
     naive,
     word_tags,
 )
-from kdbench.task import Data, Example, Task
 
 RNG = np.random.default_rng
 GENE = ("O", "B-GENE", "I-GENE")
@@ -573,6 +573,6 @@ def test_gold_labels_have_the_shapes_that_metrics_take():
 
 def test_importing_metrics_imports_no_heavy_library():
     heavy = "('torch', 'sklearn', 'seqeval', 'scipy', 'pandas')"
-    code = f"import sys, kdbench.metrics; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, kdbench.score.metrics; print([m for m in {heavy} if m in sys.modules])"
     root = Path(__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout.strip() == "[]"

@@ -14,7 +14,7 @@ from mutations import MUTATIONS, ROOT, Mutation, Outcome, Unusable, changed, run
 
 SEED = int(os.environ.get("KDBENCH_MUTATION_SEED") or date.today().toordinal())
 # what no test can notice: the gate has to say so
-HARMLESS = Mutation("harmless", "kdbench/statistics.py", "Is the gain real?", "Is the gain there?",
+HARMLESS = Mutation("harmless", "kdbench/score/statistics.py", "Is the gain real?", "Is the gain there?",
                     mutations.tests_of("test_statistics", "test_wilcoxon_only_from_six_tasks_on"))
 
 

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
-from kdbench.bilstm import BiLSTMTagger
-from kdbench.errors import Skip
-from kdbench.lab import Lab, Workshop
-from kdbench.method import Batch, loss_of
+from kdbench.base.errors import Skip
+from kdbench.base.options import build
+from kdbench.data.task import Data, Example, Task
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.ner_kd import (
     Distillation,
@@ -28,14 +27,15 @@ from kdbench.methods.ner_kd import (
     smoothed_cross_entropy,
     squared_error,
 )
-from kdbench.models import resolve
-from kdbench.options import build
-from kdbench.runner import Request, plan, run
-from kdbench.signals import builtin_pool
-from kdbench.spec import Settings
-from kdbench.tables import build as table
-from kdbench.task import Data, Example, Task
-from kdbench.zoo import RECIPES
+from kdbench.models.bilstm import BiLSTMTagger
+from kdbench.models.load import resolve
+from kdbench.models.zoo import RECIPES
+from kdbench.report.tables import build as table
+from kdbench.runs.runner import Request, plan, run
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.method import Batch, loss_of
+from kdbench.train.signals import builtin_pool
+from kdbench.train.spec import Settings
 
 LABELS = ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
 

@@ -8,11 +8,11 @@ import torch
 from students import TEXTS, student, write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from kdbench.errors import BadInput
-from kdbench.export import export
-from kdbench.predict import Predictor, load_predictor, read_texts, render
-from kdbench.serving import Artefact, Labels
-from kdbench.task import Example
+from kdbench.base.errors import BadInput
+from kdbench.data.task import Example
+from kdbench.serve.export import export
+from kdbench.serve.predict import Predictor, load_predictor, read_texts, render
+from kdbench.serve.serving import Artefact, Labels
 
 
 class Lookup(Artefact):

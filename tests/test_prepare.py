@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import prepare as module
-from kdbench.errors import BadInput
-from kdbench.prepare import Download, Remote, download_file, git_blob_id, prepare, sorted_lines_id
-from kdbench.registry import Entry
-from kdbench.task_index import DOWNLOADS, TASKS
+from kdbench.base.errors import BadInput
+from kdbench.base.registry import Entry
+from kdbench.data import prepare as module
+from kdbench.data.prepare import Download, Remote, download_file, git_blob_id, prepare, sorted_lines_id
+from kdbench.data.task_index import DOWNLOADS, TASKS
 
 CONTENT = b"".join(b"row %d of the corpus\n" % i for i in range(20_000))  # 0.4 MB: several reads
 FILE = Remote("o/r/c/train.json", len(CONTENT), git_blob_id(CONTENT))
@@ -321,7 +321,7 @@ def test_the_downloads_are_the_real_corpora(server, tmp_path):
 
 
 def iobes(path):
-    from kdbench import tags
+    from kdbench.data import tags
 
     sentences = []
     for line in path.read_text().splitlines():

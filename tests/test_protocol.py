@@ -22,24 +22,28 @@ from students import TEXTS, student
 from torch import nn
 
 import kdbench
-from kdbench import corpora, fit, folders, measure, options, signals, store
-from kdbench.artefacts import export_run
-from kdbench.batching import Corpus
-from kdbench.fit import Fitting, Training
-from kdbench.lab import Lab, Workshop
-from kdbench.losses import SoftTargets, Supervised, soft_targets, supervised
-from kdbench.measure import Protocol
+from kdbench.base import folders, options
+from kdbench.base.registry import METHODS, Entry
+from kdbench.data import corpora
+from kdbench.data.task import Data, Example, LoadOptions, Task
+from kdbench.data.task_index import TASKS
 from kdbench.methods.doktra import Calibrated
-from kdbench.mlm import MaskedLM
-from kdbench.models import Head, Source, build
-from kdbench.objective import Batch, loss_of
-from kdbench.registry import METHODS, Entry
-from kdbench.runner import Request, plan
-from kdbench.serving import served
-from kdbench.spec import Settings
-from kdbench.task import Data, Example, LoadOptions, Task
-from kdbench.task_index import TASKS
-from kdbench.zoo import Recipe
+from kdbench.models.load import Head, Source, build
+from kdbench.models.zoo import Recipe
+from kdbench.runs import store
+from kdbench.runs.artefacts import export_run
+from kdbench.runs.runner import Request, plan
+from kdbench.serve import measure
+from kdbench.serve.measure import Protocol
+from kdbench.serve.serving import served
+from kdbench.train import fit, signals
+from kdbench.train.batching import Corpus
+from kdbench.train.fit import Fitting, Training
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.losses import SoftTargets, Supervised, soft_targets, supervised
+from kdbench.train.mlm import MaskedLM
+from kdbench.train.objective import Batch, loss_of
+from kdbench.train.spec import Settings
 
 # O is not the first tag, so that a word scored as class 0 shows
 LABELS = {"single": ("no", "yes", "perhaps"), "multi": ("growth", "death", "repair"),

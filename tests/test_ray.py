@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import cells, ray_engine, store, suite
-from kdbench.cli import main
-from kdbench.errors import BadInput
-from kdbench.plugins import load_plugin
-from kdbench.ray_engine import needs
-from kdbench.registry import METHODS
-from kdbench.runner import Runner
-from kdbench.zoo import MODELS
+from kdbench.base.errors import BadInput
+from kdbench.base.registry import METHODS
+from kdbench.cli.verbs import main
+from kdbench.models.zoo import MODELS
+from kdbench.runs import cells, ray_engine, store, suite
+from kdbench.runs.plugins import load_plugin
+from kdbench.runs.ray_engine import needs
+from kdbench.runs.runner import Runner
 
 STANDIN = str(Path(__file__).parent / "standin.py")
 SUITE = """

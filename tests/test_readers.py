@@ -5,9 +5,9 @@ import random
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from kdbench import tags
-from kdbench.errors import BadInput
-from kdbench.readers import json_lines, read, table, two_columns
+from kdbench.base.errors import BadInput
+from kdbench.data import tags
+from kdbench.data.readers import json_lines, read, table, two_columns
 
 WORDS = '{"text": "caf\u00e9 au lait spots", "label": "1"}'
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from factory import counts_of, record, study
 
-from kdbench import plots, render, reported
-from kdbench.plots import Gain, Point, frontier, series_of
-from kdbench.report import advice, report
-from kdbench.tables import build
+from kdbench.base import render
+from kdbench.report import plots, reported
+from kdbench.report.html import advice, report
+from kdbench.report.plots import Gain, Point, frontier, series_of
+from kdbench.report.tables import build
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -247,6 +248,6 @@ def test_a_sheet_is_a_file_of_its_own():
 
 
 def test_importing_the_report_needs_no_torch():
-    code = "import sys, kdbench.report; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    code = "import sys, kdbench.report.html; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

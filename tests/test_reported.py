@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from factory import record, study
 
-from kdbench import reported
-from kdbench.errors import BadInput
-from kdbench.metrics import METRICS
-from kdbench.registry import METHODS
-from kdbench.task_index import TASKS
+from kdbench.base.errors import BadInput
+from kdbench.base.registry import METHODS
+from kdbench.data.task_index import TASKS
+from kdbench.report import reported
+from kdbench.score.metrics import METRICS
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
 VAL = "b3d85136f296af8cda67c80917d5e29366e99eb36b497db15edf5c6f7789d199"  # val.tsv of the published BC2GM files

@@ -13,16 +13,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from kdbench import store
-from kdbench.batching import Corpus
-from kdbench.errors import BadInput
-from kdbench.fit import Fitting, Training, clip
-from kdbench.lab import Lab, Workshop
-from kdbench.losses import SoftTargets, Supervised
-from kdbench.models import Head, build, resolve
-from kdbench.spec import Settings, settings
-from kdbench.task import Data, Example, Task
-from kdbench.task_index import TASKS
+from kdbench.base.errors import BadInput
+from kdbench.data.task import Data, Example, Task
+from kdbench.data.task_index import TASKS
+from kdbench.models.load import Head, build, resolve
+from kdbench.runs import store
+from kdbench.train.batching import Corpus
+from kdbench.train.fit import Fitting, Training, clip
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.losses import SoftTargets, Supervised
+from kdbench.train.spec import Settings, settings
 
 BENCH = Path(__file__).resolve().parent.parent / "bench.py"
 WORDS = ["dose", "cell", "gene", "drug", "blocks", "raises", "binds", "lowers", "in", "the", "of", "serum", "mouse", "human"]

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import kdbench
-from kdbench import store
-from kdbench.errors import BadInput
-from kdbench.models import Head, build, resolve
-from kdbench.registry import METHODS
-from kdbench.serving import Labels, averaged, open_artefact
-from kdbench.stages import pretrain
-from kdbench.tags import lenient_spans
-from kdbench.task_index import TASKS
-from kdbench.zoo import MODELS
+from kdbench.base.errors import BadInput
+from kdbench.base.registry import METHODS
+from kdbench.data.tags import lenient_spans
+from kdbench.data.task_index import TASKS
+from kdbench.models.load import Head, build, resolve
+from kdbench.models.zoo import MODELS
+from kdbench.runs import store
+from kdbench.runs.pretrain import pretrain
+from kdbench.serve.serving import Labels, averaged, open_artefact
 
 HERE = Path(__file__).resolve().parent
 TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency": "off", "batch_size": 16, "lr": 2e-3,
@@ -197,7 +197,7 @@ def test_mbert_is_the_one_that_dsg_kd_names():
 @pytest.mark.slow
 def test_full_latency_of_a_student_with_its_own_head(gate, monkeypatch):
     """It is taken in fresh processes."""
-    import kdbench.measure as measure
+    import kdbench.serve.measure as measure
 
     brief = measure.Protocol("full", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=2)
     monkeypatch.setitem(measure.PROTOCOLS, "full", brief)

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from kdbench import statistics
-from kdbench.metrics import METRICS
-from kdbench.statistics import (
+from kdbench.score import statistics
+from kdbench.score.metrics import METRICS
+from kdbench.score.statistics import (
     Cache,
     Interval,
     contrast,

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from factory import STORE, UNITS, study
 
-from kdbench.cli import main
-from kdbench.errors import BadInput
-from kdbench.models import resolve
-from kdbench.page import cell
-from kdbench.runner import identity
-from kdbench.spec import Settings
-from kdbench.study import facts, pages, stale, studies, table_of, write
-from kdbench.zoo import RECIPES
+from kdbench.base.errors import BadInput
+from kdbench.cli.verbs import main
+from kdbench.models.load import resolve
+from kdbench.models.zoo import RECIPES
+from kdbench.report.page import cell
+from kdbench.report.study import facts, pages, stale, studies, table_of, write
+from kdbench.runs.runner import identity
+from kdbench.train.spec import Settings
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 

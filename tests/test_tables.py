@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from factory import counts_of, record, study
 
-from kdbench import code, statistics, suite
-from kdbench.columns import COLUMNS
-from kdbench.errors import BadInput
-from kdbench.render import STRONG
-from kdbench.rows import grouped, naive
-from kdbench.statistics import Cache
-from kdbench.tables import FORMATS, build, frame, matrix, render, run_table
+from kdbench.base import code
+from kdbench.base.errors import BadInput
+from kdbench.base.render import STRONG
+from kdbench.report.columns import COLUMNS
+from kdbench.report.rows import grouped, naive
+from kdbench.report.tables import FORMATS, build, frame, matrix, render, run_table
+from kdbench.runs import suite
+from kdbench.score import statistics
+from kdbench.score.statistics import Cache
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -565,6 +567,6 @@ def test_10000_records_are_1000_rows():
 
 def test_tables_import_nothing_heavy():
     heavy = "('torch', 'transformers', 'pandas', 'scipy', 'sklearn', 'matplotlib', 'jinja2')"
-    code = f"import sys, kdbench.tables; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, kdbench.report.tables; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

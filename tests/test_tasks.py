@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from kdbench import corpora, spec
-from kdbench.cli import main
-from kdbench.errors import BadInput
-from kdbench.metrics import METRICS
-from kdbench.options import build
-from kdbench.registry import METHODS
-from kdbench.runner import Request, plan
-from kdbench.task import LoadOptions
-from kdbench.task_index import DOWNLOADS, TASKS
+from kdbench.base.errors import BadInput
+from kdbench.base.options import build
+from kdbench.base.registry import METHODS
+from kdbench.cli.verbs import main
+from kdbench.data import corpora
+from kdbench.data.task import LoadOptions
+from kdbench.data.task_index import DOWNLOADS, TASKS
+from kdbench.runs.runner import Request, plan
+from kdbench.score.metrics import METRICS
 from kdbench.tasks import blurb_seqcls
+from kdbench.train import spec
 
 BLURB = ("chemprot", "ddi", "gad", "hoc", "bioasq", "pubmedqa", "bc2gm", "jnlpba", "ebmnlp", "ncbi-disease",
          "bc5cdr-disease", "bc5cdr-chem")
@@ -159,7 +160,7 @@ def test_the_blurb_tasks_have_its_table():
 
 
 def test_facts_need_the_standard_library_alone():
-    code = ("import sys; from kdbench.task_index import TASKS, DOWNLOADS; [TASKS.get(name) for name in TASKS.names()]; "
+    code = ("import sys; from kdbench.data.task_index import TASKS, DOWNLOADS; [TASKS.get(name) for name in TASKS.names()]; "
             "DOWNLOADS.load(); print(*sorted({m.partition('.')[0] for m in sys.modules} - sys.stdlib_module_names))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     foreign = {"torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy", "tokenizers", "tabulate"}

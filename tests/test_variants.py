@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from kdbench import options, variants
-from kdbench.listing import show_method
-from kdbench.options import option
-from kdbench.registry import METHODS
+from kdbench.base import options
+from kdbench.base.options import option
+from kdbench.base.registry import METHODS
+from kdbench.cli import variants
+from kdbench.runs.listing import show_method
 
 LISTS = ("### Intent", "### Variants of ours", "### Not reproduced")
 PUBLISHED = ("doktra", "dsg_kd", "ve_kd", "ner_kd")

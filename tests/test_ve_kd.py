@@ -12,21 +12,21 @@ from safetensors.torch import load_file, load_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
 
-from kdbench.batching import Corpus
-from kdbench.errors import BadInput, Skip
-from kdbench.lab import Lab, Workshop, save_weights
-from kdbench.method import loss_of
+from kdbench.base.errors import BadInput, Skip
+from kdbench.base.options import build as build_options
+from kdbench.base.options import describe
+from kdbench.data.task import Data, Example, Task
 from kdbench.methods import adapt, ve_kd
 from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
-from kdbench.mlm import lm_logits
-from kdbench.models import Model, build, resolve
-from kdbench.options import build as build_options
-from kdbench.options import describe
-from kdbench.runner import Request, plan
-from kdbench.spec import Settings
-from kdbench.task import Data, Example, Task
-from kdbench.textfile import StreamedCorpus, TextFile
-from kdbench.vocabulary import change_vocabulary, expand, pieces_of, read_tokens, train_tokens
+from kdbench.models.load import Model, build, resolve
+from kdbench.models.vocabulary import change_vocabulary, expand, pieces_of, read_tokens, train_tokens
+from kdbench.runs.runner import Request, plan
+from kdbench.train.batching import Corpus
+from kdbench.train.lab import Lab, Workshop, save_weights
+from kdbench.train.method import loss_of
+from kdbench.train.mlm import lm_logits
+from kdbench.train.spec import Settings
+from kdbench.train.textfile import StreamedCorpus, TextFile
 
 GENERAL = ("the child has a fever and a cough", "a cat sat on the mat", "she was seen in the ward", "no pain was felt by the child")
 DOMAIN = ("naproxen relieved the pain", "the child has naproxen and zidovudine", "zidovudine was felt by the cat",

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdbench import identity, rerun, runner, store, verify
-from kdbench.cli import main
-from kdbench.evidence import Case, Corpora
-from kdbench.plugins import load_plugin
-from kdbench.registry import METHODS
-from kdbench.statistics import Cache
-from kdbench.study import studies
-from kdbench.zoo import MODELS
+from kdbench.base import identity
+from kdbench.base.registry import METHODS
+from kdbench.cli.verbs import main
+from kdbench.models.zoo import MODELS
+from kdbench.report import rerun, verify
+from kdbench.report.evidence import Case, Corpora
+from kdbench.report.study import studies
+from kdbench.runs import runner, store
+from kdbench.runs.plugins import load_plugin
+from kdbench.score.statistics import Cache
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 COMMITTED = [path for path in studies(RESULTS) if (path / "records").is_dir()]

@@ -17,9 +17,9 @@ import numpy as np
 from texts import Lengths, joined, load
 from timing import Bench, Way
 
-from kdbench import corpora
+from kdbench.base.options import build
+from kdbench.data import corpora
 from kdbench.methods.augmentation import AugmentOptions, augment_file, rows
-from kdbench.options import build
 
 NAMES = ("augmentation",)
 WHAT = ("three copies each of label-wise replacement, mention replacement and shuffling, a sentence of BC2GM, file to file; reference: "

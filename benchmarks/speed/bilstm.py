@@ -15,10 +15,10 @@ from texts import Lengths, drawn, load, strings
 from timing import Bench, Way
 from torch import Tensor, nn
 
-from kdbench.batching import Corpus
+from kdbench.base.options import build
 from kdbench.methods.ner_kd import Distillation, NerKD
-from kdbench.models import Head, Model
-from kdbench.options import build
+from kdbench.models.load import Head, Model
+from kdbench.train.batching import Corpus
 
 NAMES = {"bilstm_minilm": shape(6, 384, 12), "bilstm_bert_base": shape(12, 768, 12)}
 WHAT = ("BiLSTM 2x300 on the logits of a {} tagger, 32 sentences of BC2GM; reference: no grouping by length, teacher with all hidden "

@@ -15,10 +15,10 @@ from texts import Lengths, drawn, load, strings, two_labels
 from timing import Bench, Way
 from torch import Tensor
 
-from kdbench.batching import Corpus
+from kdbench.base.options import build
 from kdbench.methods.doktra import DoKTra, Transfer
-from kdbench.models import Head, Model
-from kdbench.options import build
+from kdbench.models.load import Head, Model
+from kdbench.train.batching import Corpus
 
 NAMES = ("doktra",)
 WHAT = ("DoKTra's first phase, BERT 6x768 to RoBERTa 6x1024, 8 sentences of GAD; reference: padded to 128, teacher at each step")

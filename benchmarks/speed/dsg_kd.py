@@ -18,11 +18,11 @@ from texts import Lengths, joined, load, strings, two_labels
 from timing import Bench, Way
 from torch import Tensor
 
-from kdbench.gelu_head import with_gelu_head
+from kdbench.base.options import build
 from kdbench.methods.code_switching import Aligner, is_code_switched
 from kdbench.methods.dsg_kd import CodeSwitched, Options
-from kdbench.models import Head, Model
-from kdbench.options import build
+from kdbench.models.gelu_head import with_gelu_head
+from kdbench.models.load import Head, Model
 
 NAMES = {"dsg_kd_8": 8, "dsg_kd_32": 32}
 WHAT = ("DSG-KD, teacher and student 4x256, 32 texts of 60-150 tokens with at most {} code-switched words; reference: padded to 384, "

@@ -13,9 +13,9 @@ from steps import Ours, lab, model, shape, sizes, tokenizer
 from texts import Lengths, drawn, load, strings
 from timing import Bench, Way
 
-from kdbench.fit import Fitting
-from kdbench.losses import Supervised
-from kdbench.models import Head, Model
+from kdbench.models.load import Head, Model
+from kdbench.train.fit import Fitting
+from kdbench.train.losses import Supervised
 
 NAMES = ("overhead",)
 WHAT = "fine-tuning a BERT 2x128 on ChemProt, a step of 32; reference: a bare hand-written loop over the same batches"

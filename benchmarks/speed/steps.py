@@ -14,13 +14,13 @@ from accelerate import Accelerator
 from timing import Bench, Way
 from torch import Tensor, nn
 
-from kdbench.fit import Fitting, Training
-from kdbench.lab import Lab, Workshop
-from kdbench.method import Objective, Term, loss_of
-from kdbench.models import Head, Model, Source, build, train_tokenizer
-from kdbench.spec import Settings
-from kdbench.task import Data, Example, Task
-from kdbench.zoo import Recipe
+from kdbench.data.task import Data, Example, Task
+from kdbench.models.load import Head, Model, Source, build, train_tokenizer
+from kdbench.models.zoo import Recipe
+from kdbench.train.fit import Fitting, Training
+from kdbench.train.lab import Lab, Workshop
+from kdbench.train.method import Objective, Term, loss_of
+from kdbench.train.spec import Settings
 
 WARM = 24  # steps, after which the memory of every batch length has been asked for: the first ones take up to twice as long
 

@@ -30,12 +30,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from kdbench import signals
-from kdbench.batching import Corpus
-from kdbench.fit import Fitting, Training
-from kdbench.lab import Lab
-from kdbench.losses import SoftTargets, Supervised, soft_targets
-from kdbench.models import Head, Model, cut
+from kdbench.models.load import Head, Model, cut
+from kdbench.train import signals
+from kdbench.train.batching import Corpus
+from kdbench.train.fit import Fitting, Training
+from kdbench.train.lab import Lab
+from kdbench.train.losses import SoftTargets, Supervised, soft_targets
 
 NAMES = ("finetune_vs_trainer_grouped", "finetune_vs_trainer_default", "distill_vs_trainer_grouped", "distill_vs_trainer_default")
 LENGTHS = {"finetune": Lengths(45, 90, 256), "distill": Lengths(35, 74, 200)}

@@ -16,12 +16,12 @@ from texts import Lengths, joined, load, strings
 from timing import Bench, Way
 from torch import Tensor
 
-from kdbench.batching import Corpus
-from kdbench.method import Objective
+from kdbench.base.options import build
 from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
-from kdbench.models import Model
-from kdbench.options import build
-from kdbench.vocabulary import expand, train_tokens
+from kdbench.models.load import Model
+from kdbench.models.vocabulary import expand, train_tokens
+from kdbench.train.batching import Corpus
+from kdbench.train.method import Objective
 
 NAMES = ("ve_kd",)
 WHAT = ("VE-KD, teacher and student 4x256, vocabulary 30,522 + 29,725, 10 sentences of 27 tokens (median); reference: padded to 512, "

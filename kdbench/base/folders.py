@@ -1,0 +1,81 @@
+"""Files and folders that are either whole or not there, and files of weights that are or are not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from safetensors import SafetensorError, safe_open
+
+from kdbench.base.errors import BadInput, one_line
+
+PACKAGE = Path(__file__).resolve().parents[1]  # where this package lies, in a clone or installed
+MEMBERS = ("student", "teacher")  # folders of an ensemble: the model that was trained, and the one that answers with it
+
+
+@contextlib.contextmanager
+def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """A temporary file beside `target` that takes its place when the block ends well, and is removed when it does not.
+
+    Whoever opens `target` meanwhile, or after a kill, finds what was there before.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") if binary else partial.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """`text` in place of what `target` held, at once."""
+    with new_file(target) as stream:
+        stream.write(text)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well, and is removed when it does not.
+
+    `BadInput` where `target` is a file, holds something already, or cannot be made.
+    """
+    if target.exists() and not target.is_dir():
+        raise BadInput(f"{target}: is a file; give the name of a new folder")
+    if target.is_dir() and any(target.iterdir()):
+        raise BadInput(f"{target}: is not empty and is never overwritten; give the name of a new folder")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(f"{target}: cannot be made ({error.strerror}); give a folder that you may write to") from error
+    try:
+        yield partial
+        if target.is_dir():
+            target.rmdir()  # empty: renaming onto a folder does not work everywhere
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not target.exists():
+            for parent in missing:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+
+def damage(weights: Path) -> str:
+    """What is wrong with a safetensors file, by its header and its length; empty where nothing is.
+
+    A download that was cut off leaves half a file, and so does a machine that crashes after a file got its name.
+    """
+    try:
+        with safe_open(weights, "np"):
+            return ""
+    except (OSError, SafetensorError) as error:
+        return one_line(error)

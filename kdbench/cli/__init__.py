@@ -1,0 +1,4 @@
+"""The command line: the parser and its verbs.
+
+Imports everything.
+"""

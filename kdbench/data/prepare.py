@@ -1,0 +1,232 @@
+"""Corpora onto the disk: downloaded from a stable public source and verified, or copied from the user's folder.
+
+A download is resumed where it was cut (HTTP Range), verified by size and git blob id, and only then takes its
+name. Nothing unverified is kept: a file whose checksum is not known is not fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.errors import BadInput
+from kdbench.base.progress import Progress, say
+from kdbench.data import corpora
+from kdbench.data.task import LoadOptions, Task
+from kdbench.data.task_index import DOWNLOADS, TASKS
+
+BASE_URL = "https://raw.githubusercontent.com"
+ATTEMPTS = 5  # in a row that bring nothing new
+PAUSE = 0.2  # seconds after the first of them, doubled after each further one
+TIMEOUT = 30.0  # seconds of silence
+CHUNK = 1 << 16
+COPIED = (".json", ".jsonl", ".tsv", ".csv")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a public repository at a commit: `path` is owner/name/commit/file.
+
+    `blob` is the file's git id. Where the published file's is not known but its rows are, `sorted_lines` has the
+    SHA-256 of its lines in sorted order.
+    """
+
+    path: str
+    size: int
+    blob: str = ""
+    sorted_lines: str = ""
+
+
+@dataclass(frozen=True)
+class Download:
+    """What `prepare` fetches for a task: target file -> where it lies; `convert(fetched file, folder)` if it needs it.
+
+    `missing` says what cannot be fetched and verified, and what to do about it.
+    """
+
+    files: Mapping[str, Remote]
+    convert: Callable[[Path, Path], None] | None = None
+    missing: str = ""
+
+
+def prepare(names: Sequence[str], folder: Path, from_folder: Path | None = None,
+            base_url: str = BASE_URL) -> list[dict[str, Any]]:
+    """Put the corpora `names` into ``folder/<task>`` and return what was done, one entry a file.
+
+    entry: task, file, state (downloaded, already there, copied), bytes, verified (True, False, or None: nothing to
+    compare with); or task, state "by hand", how. With `from_folder` nothing is downloaded: the task's files are
+    found there as in a data folder, read as a check, and copied. A task that fails does not keep the others back;
+    `BadInput` has all mistakes at the end, or, where nothing was got, how to get it.
+    """
+    entries: list[dict[str, Any]] = []
+    mistakes: list[str] = []
+    for name in names:
+        task = TASKS.get(name)
+        try:
+            _make(folder)
+            entries += fetch(task, folder, base_url) if from_folder is None else copy(task, from_folder, folder)
+        except BadInput as error:
+            mistakes.append(str(error))
+    by_hand = [entry for entry in entries if entry["state"] == "by hand"]
+    if by_hand and len(by_hand) == len(entries):
+        mistakes += [f"task {entry['task']}: {entry['how']}" for entry in by_hand]
+    if mistakes:
+        raise BadInput("; ".join(mistakes))
+    return entries
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made ({error.strerror}); give a folder that you may write to") from None
+
+
+def fetch(task: Task, folder: Path, base_url: str = BASE_URL) -> list[dict[str, Any]]:
+    """Download the files of `task` into ``folder/<task>``, verified, and convert them where it needs that."""
+    downloads: Mapping[str, Download] = DOWNLOADS.load()
+    if task.name not in downloads:
+        return [{"task": task.name, "state": "by hand", "how": task.how_to_get}]
+    download, target = downloads[task.name], folder / task.name
+    say(f"{task.name}: {task.source}; licence: {task.licence}")
+    _make(target)
+    entries = []
+    for file, remote in download.files.items():
+        state = download_file(f"{base_url.rstrip('/')}/{remote.path}", target / file, remote)
+        say(f"{task.name}/{file}: {state}, {remote.size / 1e6:.1f} MB, verified")
+        entries.append({"task": task.name, "file": file, "state": state, "bytes": remote.size, "verified": True})
+        if download.convert is not None:
+            download.convert(target / file, target)
+    if download.missing:
+        return [*entries, {"task": task.name, "state": "by hand", "how": download.missing}]
+    if corpora.load(task, LoadOptions(data_dir=folder)).published_files is False:
+        raise BadInput(f"{target}: the files are not the published ones; remove the folder and prepare it again")
+    return entries
+
+
+def download_file(url: str, target: Path, remote: Remote) -> str:
+    """Fetch `url` to `target` and verify it; "already there" where a verified file is.
+
+    A cut transfer is resumed from the `.part` file, also that of an earlier call. `BadInput` at once for what no
+    new attempt mends (404, a wrong size or checksum), and after `ATTEMPTS` that brought nothing new.
+    """
+    if target.exists():
+        if _mistake(target, remote) is not None:
+            raise BadInput(f"{target}: is not the published file, and is not overwritten; move it away")
+        return "already there"
+    part = target.with_name(f"{target.name}.part")
+    if _size(part) >= remote.size and _mistake(part, remote) is not None:
+        part.unlink()
+    farthest, failures = _size(part), 0
+    while _size(part) != remote.size:
+        reason = _attempt(url, part, remote)
+        if _size(part) > farthest:
+            farthest, failures = _size(part), 0
+            continue
+        failures += 1
+        if failures == ATTEMPTS:
+            raise BadInput(f"{url}: {farthest:,} of {remote.size:,} bytes, then {reason}; "
+                           "call prepare again to resume, or use --from FOLDER")
+        time.sleep(PAUSE * 2 ** (failures - 1))
+    wrong = _mistake(part, remote)
+    if wrong is not None:
+        part.unlink()
+        raise BadInput(f"{url}: {wrong}; nothing was kept: the file there is not the published one")
+    os.replace(part, target)
+    return "downloaded"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _attempt(url: str, part: Path, remote: Remote) -> str:
+    """One request; returns why it ended. Raises `BadInput` for what would happen again."""
+    try:
+        _transfer(url, part, remote)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the part is no beginning of this file
+            part.unlink(missing_ok=True)
+        elif error.code < 500:
+            raise BadInput(f"{url}: the server answers {error.code} {' '.join(str(error.reason).split())}; "
+                           "if the file has moved, get it by hand and use --from FOLDER") from None
+        return f"the server answers {error.code}"
+    except (OSError, http.client.HTTPException) as error:  # no connection, reset, silence, a full disk
+        return " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
+    return "the transfer was cut"
+
+
+def _transfer(url: str, part: Path, remote: Remote) -> None:
+    """Append to `part` what it lacks, or all of it anew where the server does not resume."""
+    offset = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if response.status != 206:
+            offset = 0
+        length = response.headers.get("Content-Length")
+        if length is not None and offset + int(length) != remote.size:
+            raise BadInput(f"{url}: {offset + int(length):,} bytes instead of {remote.size:,}; "
+                           "the file there is not the published one")
+        progress = Progress(f"{part.parent.name}/{part.stem}", remote.size, "bytes", offset)
+        with part.open("ab" if offset else "wb") as out:
+            while chunk := response.read(min(CHUNK, remote.size + 1 - offset)):
+                offset += len(chunk)
+                out.write(chunk)
+                progress.at(offset)
+                if offset > remote.size:
+                    break
+    if offset > remote.size:
+        part.unlink()
+        raise BadInput(f"{url}: more than {remote.size:,} bytes; the file there is not the published one")
+    progress.end()
+
+
+def _mistake(path: Path, remote: Remote) -> str | None:
+    """What is wrong with a fetched file, or None."""
+    content = path.read_bytes()
+    if len(content) != remote.size:
+        return f"{len(content):,} bytes instead of {remote.size:,}"
+    if remote.blob:
+        found, expected = git_blob_id(content), remote.blob
+    else:
+        found, expected = sorted_lines_id(content), remote.sorted_lines
+    return None if found == expected else f"checksum {found[:12]}... instead of {expected[:12]}..."
+
+
+def git_blob_id(content: bytes) -> str:
+    """What `git hash-object` says of a file: SHA-1 of a header with its size, and its bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def sorted_lines_id(content: bytes) -> str:
+    """SHA-256 of the lines in sorted order: the same for the same rows in any order."""
+    return hashlib.sha256(b"".join(sorted(content.splitlines(keepends=True)))).hexdigest()
+
+
+def copy(task: Task, source: Path, folder: Path) -> list[dict[str, Any]]:
+    """Copy the task's files out of the data folder `source`, after reading them as a run would."""
+    if task.name == "files":
+        raise BadInput("task files reads your files where they are: --train FILE --test FILE")
+    data = corpora.load(task, LoadOptions(data_dir=source))
+    found, target = corpora.find_folder(task.name, source), folder / task.name
+    if target.exists() and target.samefile(found):
+        raise BadInput(f"{found} is where the files would go; they can be used as they are")
+    _make(target)
+    entries = []
+    for path in sorted(found.iterdir()):
+        if path.suffix in COPIED and path.is_file() and corpora.find_file(found, source, [path.name]):
+            partial = target / f"{path.name}.part"
+            shutil.copyfile(path, partial)
+            os.replace(partial, target / path.name)
+            entries.append({"task": task.name, "file": path.name, "state": "copied", "bytes": path.stat().st_size,
+                            "verified": data.published_files})
+    return entries

@@ -1,0 +1,253 @@
+"""Files to records, with every check on the way: what is wrong is said with file, line and remedy.
+
+Four layouts: JSON lines, CSV, TSV (a quote is text there) and two columns a word (CoNLL). Accepted without
+complaint: a byte-order mark, CRLF line ends, blank lines, a last line without its newline.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.errors import BadInput
+from kdbench.data import tags as schemes
+
+LINE_LIMIT = 8 * 2**20  # bytes; the longest abstracts and notes are three orders of magnitude below it
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text file as read: lines without their ends, and the checksum of its bytes."""
+
+    path: Path
+    lines: tuple[str, ...]
+    sha256: str
+
+    def wrong(self, line: int, what: str, remedy: str) -> BadInput:
+        return BadInput(f"{self.path}:{line}: {what}; {remedy}")
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """`value` for a message: on one line, and never the whole of a long text."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def read(path: str | Path) -> Source:
+    """The file's lines; `BadInput` where it cannot be read, is empty, not UTF-8, or has NULs or an endless line."""
+    path, digest = Path(path), hashlib.sha256()
+    lines: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            while raw := stream.readline(LINE_LIMIT + 1):
+                number = len(lines) + 1
+                if len(raw) > LINE_LIMIT:
+                    raise BadInput(f"{path}:{number}: a line longer than {LINE_LIMIT // 2**20} MB; "
+                                   "is this one record a line, and a text file?")
+                digest.update(raw)
+                lines.append(_decode(path, number, raw))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    if not any(line.strip() for line in lines):
+        raise BadInput(f"{path}: the file is empty; give one with at least one record")
+    return Source(path, tuple(lines), digest.hexdigest())
+
+
+def _decode(path: Path, number: int, raw: bytes) -> str:
+    if number == 1:
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:
+        raise BadInput(f"{path}:{number}: a NUL byte; save the file as UTF-8 text (UTF-16 is full of NULs)")
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8; "
+                       "save the file as UTF-8") from None
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a file with its place, so that whoever finds a mistake in it can say where it lies."""
+
+    source: Source
+    line: int
+    fields: Mapping[str, Any]
+    vertical: bool = False  # one word a line: word i stands on line `line + i`
+
+    def wrong(self, what: str, remedy: str) -> BadInput:
+        return self.source.wrong(self.line, what, remedy)
+
+    def value(self, name: str) -> Any:
+        if name not in self.fields:
+            there = ", ".join(map(str, self.fields)) or "none"
+            raise self.wrong(f"no field {name!r}", f"the fields here are {shown(there, 120)}")
+        return self.fields[name]
+
+    def text(self, name: str) -> str:
+        """A text that says something: not missing, not blank, encodable."""
+        value = self.value(name)
+        if not isinstance(value, str):
+            raise self.wrong(f"{name} is {shown(value)}, not text", "give a text in quotes")
+        if not value.strip():
+            raise self.wrong(f"{name} is empty", "give a text or remove the row")
+        return self.clean(name, value)
+
+    def clean(self, name: str, value: str) -> str:
+        """JSON escapes can smuggle in what no UTF-8 file holds: half a surrogate pair, or NUL."""
+        if "\0" in value or not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise self.wrong(f"{name} has a NUL or half of a surrogate pair", "remove the escape from the text")
+        return value
+
+    def id(self, name: str = "id") -> str:
+        value = self.value(name)
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            raise self.wrong(f"{name} is {shown(value)}, neither text nor a whole number", "give every row its id")
+        return self.clean(name, str(value))
+
+    def number(self, name: str) -> float:
+        value = self.value(name)
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.wrong(f"{name} is {shown(value)}, not a finite number", "give a number")
+        return number
+
+    def index(self, name: str, labels: Mapping[str, int]) -> int:
+        """The place of a label in the task's label set; JSON numbers are read as their text."""
+        value = self.value(name)
+        label = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(label, str) or label not in labels:
+            raise self.wrong(f"unknown {name} {shown(value)}", f"the task's are {', '.join(labels)}")
+        return labels[label]
+
+    def hot(self, name: str, width: int) -> tuple[int, ...]:
+        """A vector of `width` zeros and ones."""
+        value = self.value(name)
+        if not isinstance(value, list) or any(type(item) is not int or item not in (0, 1) for item in value):
+            raise self.wrong(f"{name} is {shown(value)}, not a list of 0 and 1", "give one 0 or 1 a label")
+        if len(value) != width:
+            raise self.wrong(f"{name} has {len(value)} values", f"give {width}, one a label")
+        return tuple(value)
+
+
+def tagged_words(record: Record, words: str, tags: str, known: Collection[str], scheme: str,
+                 repair: bool = False) -> tuple[tuple[str, ...], list[str]]:
+    """The words of a sentence and their tags, which must be `known` and valid in `scheme` (or are repaired)."""
+    lists = []
+    for name in (words, tags):
+        value = record.value(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            raise record.wrong(f"{name} is {shown(value)}, not a list of texts", "give one text a word")
+        lists.append([record.clean(name, item) for item in value])
+    if not lists[0]:
+        raise record.wrong(f"{words} is empty", "give a word or remove the row")
+    if len(lists[0]) != len(lists[1]):
+        raise record.wrong(f"{len(lists[0])} {words} but {len(lists[1])} {tags}", "give one tag a word")
+    for i, tag in enumerate(lists[1]):
+        if tag not in known:
+            raise _at_word(record, i, f"unknown tag {shown(tag)}", f"the task's are {', '.join(sorted(known))}")
+    wrong = schemes.mistake(lists[1], scheme)
+    if wrong is not None and not repair:
+        i, due = wrong
+        raise _at_word(record, i, f"tag {lists[1][i]} of word {i + 1} breaks {scheme}, which has {due} there",
+                       "correct it, or let it be repaired with --task-set repair=yes")
+    return tuple(lists[0]), schemes.repair(lists[1], scheme) if wrong else lists[1]
+
+
+def _at_word(record: Record, i: int, what: str, remedy: str) -> BadInput:
+    return record.source.wrong(record.line + i if record.vertical else record.line, what, remedy)
+
+
+def json_lines(source: Source) -> list[Record]:
+    """One JSON object a line."""
+    records = []
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:  # RecursionError: a line of brackets
+            where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+            raise source.wrong(number, f"not a JSON object{where}", "give one whole object a line") from None
+        if not isinstance(fields, dict):
+            raise source.wrong(number, f"a JSON {type(fields).__name__}, not an object", "give one object a line")
+        records.append(Record(source, number, fields))
+    return records
+
+
+def table(source: Source, delimiter: str, header: bool = True) -> list[Record]:
+    """Rows of a CSV or TSV file by column name; unnamed columns, and all without a header, are ``column 1``, ...
+
+    In a TSV file a quote is text. In a CSV file quoted fields may run over several lines.
+    """
+    rows = list(_tab_rows(source) if delimiter == "\t" else _csv_rows(source, delimiter))
+    first, names = rows[0]
+    names = [name.strip() if header else "" for name in names]
+    names = [name or f"column {i}" for i, name in enumerate(names, 1)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise source.wrong(first, f"two columns are called {shown(twice)}", "give every column a name of its own")
+    rows = rows[1:] if header else rows
+    if not rows:
+        raise source.wrong(first, "a header and no rows", "give a file with at least one row")
+    for line, row in rows:
+        if len(row) != len(names):
+            raise source.wrong(line, f"{len(row)} columns instead of {len(names)}",
+                               "a delimiter in a text must be quoted (CSV) or removed (TSV)")
+    return [Record(source, line, dict(zip(names, row, strict=True))) for line, row in rows]
+
+
+def _tab_rows(source: Source) -> Iterator[tuple[int, list[str]]]:
+    return ((number, line.split("\t")) for number, line in enumerate(source.lines, 1) if line.strip())
+
+
+def _csv_rows(source: Source, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line + "\n" for line in source.lines), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise source.wrong(start, f"not a CSV row ({error})", "close every quote; double a quote inside one") from None
+
+
+def two_columns(source: Source) -> list[Record]:
+    """Sentences of a CoNLL file, ``word TAB tag`` (or blanks between), as `words` and `tags`; blank lines end them."""
+    records: list[Record] = []
+    open_sentence = False
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            open_sentence = False
+            continue
+        columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
+        if len(columns) != 2 or not all(columns):
+            raise source.wrong(number, f"{len(columns)} columns instead of 2 with something in each",
+                               "give a word, a tab and its tag")
+        if not open_sentence:
+            records.append(Record(source, number, {"words": [], "tags": []}, vertical=True))
+            open_sentence = True
+        for name, column in zip(("words", "tags"), columns, strict=True):
+            records[-1].fields[name].append(column)
+    return records
+
+
+def unique_ids(records: Sequence[Record], name: str = "id") -> list[str]:
+    """The ids of the rows, each once in its file: predictions are kept and compared by them."""
+    first: dict[str, int] = {}
+    for record in records:
+        value = record.id(name)
+        if value in first:
+            raise record.wrong(f"{name} {shown(value)} is also on line {first[value]}", "give every row its own id")
+        first[value] = record.line
+    return list(first)

@@ -1,0 +1,167 @@
+"""What a task is: examples, their labels, the metric, and the facts that a table must state.
+
+Nothing here imports torch, numpy or pandas: `list`, `show` and `check` start at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.identity import digest
+
+SPLITS = ("train", "dev", "test")
+KINDS = {
+    "single": "one label a text",
+    "multi": "any number of labels a text",
+    "regression": "one number a text",
+    "tags": "one tag a word",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text with its label.
+
+    `label` is an index into the task's labels (single), a tuple of 0/1 as long as the labels (multi), a
+    float (regression), a tuple of tag indices as long as `words` (tags), or None where unlabelled.
+    `group` is what statistics resample: a PMID, a document, a patient, else the example itself.
+    """
+
+    id: str
+    text: str = ""
+    pair: str | None = None
+    words: tuple[str, ...] = ()
+    label: Any = None
+    group: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of what a model reads: where a teacher's signal is found again."""
+        parts = ("w", *self.words) if self.words else ("t", self.text) if self.pair is None else ("p", self.text, self.pair)
+        return hashlib.sha1("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def example_content(example: Example) -> list[Any]:
+    """All of an example, as values that can be hashed."""
+    return [example.id, example.text, example.pair, example.words, example.label, example.group]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A loaded corpus. `labels` are class names, or tags (`O`, `B-GENE`, ...) with `O` first."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    labels: tuple[str, ...]
+    kind: str = "real"  # or "lookalike"
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    published_files: bool | None = None  # are the files the published ones? None: nothing to compare with
+    domain_text: tuple[str, ...] = ()  # unlabelled sentences; look-alikes bring their own
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> tuple[Example, ...]:
+        return {"train": self.train, "dev": self.dev, "test": self.test}[name]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {name: len(self.split(name)) for name in SPLITS}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digests of what the corpus says, split by split, whatever files it came from: every row with its id, text, label
+        and group, in order; the labels; the unlabelled text."""
+        rows = {name: digest([example_content(e) for e in self.split(name)], 24) for name in SPLITS}
+        return {**rows, "labels": digest(self.labels, 24), "domain": digest(self.domain_text, 24)}
+
+    def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
+        """The same data with at most `train` and `dev` examples, drawn once by `seed`, kept in file order."""
+
+        def draw(examples: tuple[Example, ...], most: int | None, name: str) -> tuple[Example, ...]:
+            if most is None or most >= len(examples):
+                return examples
+            kept = sorted(random.Random(f"{seed}/{name}").sample(range(len(examples)), most))
+            return tuple(examples[i] for i in kept)
+
+        return replace(self, train=draw(self.train, train, "train"), dev=draw(self.dev, dev, "dev"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Published settings of one method on one task: `values` of the protocol and `options` of the method, by name.
+
+    `source` is where they are from; `sources` where those are from that are not, by name
+    (`--set NAME` for an option).
+    `note` is what one has to know before one calls them published.
+    """
+
+    values: Mapping[str, Any]
+    source: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A corpus with its protocol and its facts.
+
+    By keyword only: most fields are strings, and two that changed places would go unseen.
+
+    `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names the one
+    figure that tables show (see `kdbench.score.metrics`), `metrics` all that records keep.
+    """
+
+    name: str
+    kind: str
+    about: str
+    metric: str
+    load: Callable[[LoadOptions], Data]
+    lookalike: Callable[..., Data] | None = None
+    metrics: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # empty: read from the data
+    label_names: Mapping[str, str] = field(default_factory=dict)  # spelled out, for people
+    scheme: str = "IOB"  # tags: IO, IOB or IOBES
+    negative: tuple[str, ...] = ()  # labels that micro-F1 leaves out
+    unit: str = "example"  # what statistics resample, in words
+    citation: str = ""
+    licence: str = ""
+    source: str = ""
+    published: tuple[tuple[str, float], ...] = ()  # (system, score) as published for this metric
+    rows: Mapping[str, int] = field(default_factory=dict)  # expected sizes
+    mentions: Mapping[str, int] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    # by method, or `METHOD NAME=VALUE` for one whose options say so; `finetune`: plain fine-tuning
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    max_length: int = 128  # tokens, the default limit
+    options: type | None = None  # the task's own options (a dataclass of `kdbench.base.options.option` fields)
+    how_to_get: str = ""  # where registration or a download is needed
+
+    def recipe(self, method: str, options: Mapping[str, Any] | None = None) -> Recipe | None:
+        """The published settings of `method` on this task, or else those of plain fine-tuning.
+
+        options  of the method, as given: what is published for one value of them comes first
+        """
+        modes = [f"{method} {name}={value}" for name, value in (options or {}).items()]
+        names = [*modes, method, "finetune"]
+        return next((self.recipes[name] for name in names if name in self.recipes), None)
+
+    @property
+    def tagging(self) -> bool:
+        return self.kind == "tags"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Where and how to read: `data_dir` is the user's folder (already checked to exist)."""
+
+    data_dir: Path | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)  # task `files`: train, dev, test
+    settings: Any = None  # an instance of the task's own options class
+    seed: int = 0

@@ -1,0 +1,143 @@
+"""Vocabulary expansion: new WordPiece entries behind a tokenizer's own, and embedding rows for them.
+
+The old ids stay as they are, so that a model of the old vocabulary still reads its part of every text and
+its output columns line up with the first columns of the expanded model (VE-KD, Gao et al. 2024).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, trainers
+from tokenizers import models as pieces
+from transformers import PreTrainedTokenizerFast
+
+from kdbench.data.readers import read, shown
+
+
+def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
+    return isinstance(tokenizer.backend_tokenizer.model, pieces.WordPiece)
+
+
+def train_tokens(
+    texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int, min_frequency: int
+) -> list[str]:
+    """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order training makes them.
+
+    `texts()` begins to read the texts; it is called twice. The trainer cuts them into words as `tokenizer` does (same
+    normaliser, same pre-tokeniser): single characters come first, then the most frequent merges, down to pairs
+    that occur `min_frequency` times.
+    """
+    backend, old = tokenizer.backend_tokenizer, tokenizer.get_vocab()
+    fresh = Tokenizer(pieces.WordPiece(unk_token=tokenizer.unk_token))
+    fresh.normalizer, fresh.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    prefix = backend.model.continuing_subword_prefix
+
+    def train(size: int, first: list[str]) -> list[str]:
+        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency, special_tokens=first,
+                                            continuing_subword_prefix=prefix, show_progress=False)
+        fresh.train_from_iterator(texts(), trainer)
+        return sorted(fresh.get_vocab(), key=fresh.get_vocab().__getitem__)
+
+    # The trainer numbers `##x` characters in the order of a hash map and breaks ties between merges by these numbers;
+    # naming the characters beforehand, sorted, makes it draw the same vocabulary every time.
+    alphabet = sorted(train(0, []))
+    return [token for token in train(len(old) + count, alphabet) if token not in old][:count]
+
+
+def read_tokens(path: str | Path, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The entries of a vocabulary file (one a line, as BERT's ``vocab.txt``) that `tokenizer` lacks, in file order."""
+    source = read(path)
+    seen: dict[str, int] = {}
+    for number, line in enumerate(source.lines, 1):
+        token = line.strip()
+        if not token or len(token.split()) > 1:
+            raise source.wrong(number, f"{shown(line)} is not one vocabulary entry", "write one a line, without blanks")
+        if token in seen:
+            raise source.wrong(number, f"{shown(token)} stands in line {seen[token]} already", "remove one of them")
+        seen[token] = number
+    old = tokenizer.get_vocab()
+    return [token for token in seen if token not in old]
+
+
+def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str], first: int) -> PreTrainedTokenizerFast:
+    """`tokenizer` with `tokens` as WordPiece entries of ids `first`, `first` + 1, ...
+
+    first  the number of embedding rows of the old model: it can exceed the tokenizer's entries (padded matrices);
+           the ids between are then filled with ``[unusedN]``, so that entries and rows stay one to one
+    """
+    vocabulary = tokenizer.get_vocab()
+    if len(set(tokens)) < len(tokens) or any(token in vocabulary for token in tokens):
+        raise ValueError("new tokens must be distinct and not in the tokenizer yet")
+    taken = set(vocabulary.values())
+    if first <= max(taken):
+        raise ValueError(f"new ids begin at {first}, but the tokenizer uses id {max(taken)}")
+    new = {f"[unused{i}]": i for i in range(first) if i not in taken} | {token: first + i for i, token in enumerate(tokens)}
+    # `add_tokens` would match them anywhere in the raw text; as entries of the model they are pieces like the others
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["model"]["vocab"].update(new)
+    spec["truncation"] = spec["padding"] = None
+    expanded = copy.deepcopy(tokenizer)
+    expanded._tokenizer = Tokenizer.from_str(json.dumps(spec))
+    return expanded
+
+
+def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> list[int]:
+    """Ids of the entries that greedy longest match cuts `token` into (a leading `prefix` says that it goes on a
+    word); empty where no cut covers it."""
+    inside = token.startswith(prefix) and len(token) > len(prefix)
+    rest, ids = token[len(prefix):] if inside else token, []
+    while rest:
+        start = prefix if inside else ""
+        length = next((n for n in range(len(rest), 0, -1) if start + rest[:n] in vocabulary), 0)
+        if not length:
+            return []
+        ids.append(vocabulary[start + rest[:length]])
+        rest, inside = rest[length:], True
+    return ids
+
+
+def change_vocabulary(
+    module: Any, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, init: str, generator: torch.Generator
+) -> None:
+    """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and output bias.
+
+    An entry that both have keeps its row. Another one gets, by `init`, the mean of the rows of its old pieces
+    ("mean"; at random where it has none) or a normal draw of the model's initialiser range ("random").
+    """
+    entries, size = new.get_vocab(), max(new.get_vocab().values()) + 1
+    vocabulary = old.get_vocab() | same_roles(old, new)
+    prefix = old.backend_tokenizer.model.continuing_subword_prefix if is_wordpiece(old) else None
+    before = module.get_input_embeddings().weight.detach().clone()
+    output = module.get_output_embeddings()
+    bias = None if output is None or output.bias is None else output.bias.detach().clone()
+
+    spread = getattr(module.config, "initializer_range", 0.02)
+    rows = torch.randn(size, before.shape[1], generator=generator).mul_(spread).to(before.dtype)
+    kept = sorted((i, vocabulary[token]) for token, i in entries.items() if token in vocabulary)
+    here, there = (torch.tensor(ids, dtype=torch.long) for ids in zip(*kept, strict=True))
+    rows[here] = before[there]
+    if init == "mean" and prefix is not None:
+        for token, i in entries.items():
+            if token not in vocabulary and (ids := pieces_of(token, vocabulary, prefix)):
+                rows[i] = before[ids].mean(dim=0)
+    module.resize_token_embeddings(size, mean_resizing=False)
+    with torch.no_grad():
+        module.get_input_embeddings().weight.copy_(rows)
+        if bias is not None:
+            resized = module.get_output_embeddings().bias
+            resized.zero_()
+            resized[here] = bias[there]
+
+
+def same_roles(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> dict[str, int]:
+    """The special tokens of `new` at the ids that play the same role in `old` (``[CLS]`` for ``<s>``, ...)."""
+    roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    named = [(getattr(new, role), getattr(old, role)) for role in roles]
+    ids = old.get_vocab()
+    return {theirs: ids[ours] for theirs, ours in named if theirs and ours}

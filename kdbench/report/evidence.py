@@ -1,0 +1,264 @@
+"""What lies beside a record: its data, stored predictions and student, each as its run had it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from kdbench.base.errors import BadInput, one_line
+from kdbench.base.progress import say
+from kdbench.data.task import Data, Task
+from kdbench.data.task_index import TASKS
+from kdbench.score import metrics
+
+NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
+              zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
+
+
+class Unchecked(Exception):
+    """What a check needs is not there; the message says what."""
+
+
+@dataclass
+class Loaded:
+    """A corpus as a record's run had it, limits included."""
+
+    task: Task
+    data: Data
+    scores: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def naive(self, metric: str, split: str) -> float:
+        """The naive predictor's score, computed once."""
+        if (metric, split) not in self.scores:
+            asked = replace(self.task, metric=metric, metrics=())
+            self.scores[metric, split] = metrics.naive(asked, self.data, split).main
+        return self.scores[metric, split]
+
+
+class Corpora:
+    """Corpora by task, options and limits, each loaded once.
+
+    data_dir  the folder of the real ones; files: what the user gave for task `files`, by split
+    """
+
+    def __init__(self, data_dir: Path | None, files: dict[str, Path]):
+        self.data_dir, self.files = data_dir, files
+        self.whole: dict[str, tuple[Task, Data] | BadInput] = {}
+        self.limited: dict[tuple[str, Any], Loaded] = {}
+
+    def of(self, record: dict[str, Any]) -> Loaded:
+        """The corpus of a record; `Unchecked` where it is not there."""
+        cell, real = record["cell"], record["data"]["kind"] != "lookalike"
+        own = cell["task"] == "files"
+        if real and own and not self.files:
+            raise Unchecked("the user's own files are not here: give --train, --dev and --test")
+        if real and not own and self.data_dir is None:
+            raise Unchecked("the corpus is not here: give --data-dir")
+        key = json.dumps([cell["task"], real, cell["task_options"]], sort_keys=True)
+        if key not in self.whole:
+            self.whole[key] = self.load(cell["task"], cell["task_options"], real)
+        whole = self.whole[key]
+        if isinstance(whole, BadInput):
+            raise Unchecked(one_line(whole))
+        most = [cell["settings"].get(f"max_{split}_examples") for split in ("train", "dev")]
+        name = key, tuple(most)
+        if name not in self.limited:
+            self.limited[name] = Loaded(whole[0], whole[1].limited(*most))
+        return self.limited[name]
+
+    def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
+        """The task and all of its data as they are now, or why they cannot be loaded."""
+        if any(str(value).startswith("sha256:") for value in options.values()):
+            return BadInput("an option of its task names a file, of which the record knows the content alone")
+        if name not in TASKS:
+            return BadInput(f"no task {name} here: give the --plugin that registers it")
+        if real:
+            say(f"reading the corpus of {name}")
+        from kdbench.runs.runner import load_data
+
+        load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
+        own = name == "files"
+        folder = self.data_dir if real and not own else None
+        files = tuple(sorted(self.files.items())) if own else ()
+        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        try:
+            return load(name, folder, files, tuple(sorted(chosen.items())))[:2]
+        except BadInput as error:
+            return error
+
+
+@dataclass
+class Case:
+    """A record in `root/records/TASK/ID.json` and what belongs to it.
+
+    Whatever is not there raises `Unchecked` when it is asked for.
+    """
+
+    path: Path
+    root: Path
+    where: str  # study/id, for people
+    record: dict[str, Any]
+    corpora: Corpora
+
+    @property
+    def named(self) -> dict[str, float | None]:
+        """The record's test scores by metric."""
+        return self.record["score"]["all"]["test"]
+
+    @property
+    def metric(self) -> str:
+        return self.record["score"]["metric"]
+
+    @cached_property
+    def arrays(self) -> dict[str, ndarray]:
+        """What the runner stored beside the record."""
+        path = self.path.with_suffix(".npz")
+        if not path.is_file() or path.is_symlink():
+            raise Unchecked("no predictions are stored beside the record")
+        try:
+            return read_arrays(path)
+        except UNREADABLE:
+            raise Unchecked("its predictions cannot be read") from None
+
+    @property
+    def predictions(self) -> Any:
+        """As the metrics take them (see `kdbench.score.metrics`)."""
+        stored = self.arrays["test_predictions"]
+        if "test_lengths" not in self.arrays:
+            return stored
+        ends = np.cumsum(self.arrays["test_lengths"])[:-1]
+        words = np.split(stored, ends)
+        if "test_pieces" not in self.arrays:  # of a run before pieces were stored
+            return words
+        pieces = np.split(self.arrays["test_pieces"], np.cumsum(self.arrays["test_piece_lengths"])[:-1])
+        starts = [0, *ends.tolist()]
+        return metrics.WordTags(words, [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The corpus as it is now."""
+        found = self.corpora.of(self.record)
+        own, stored = found.data.sha256.values(), self.record["data"]["sha256"].values()
+        if self.record["cell"]["task"] == "files" and stored and not set(own) & set(stored):
+            raise Unchecked("the files given are not those of this run: give its own")
+        return found
+
+    @cached_property
+    def same(self) -> Loaded:
+        """The corpus, which must be the very one of the record."""
+        if any(self.changes_of_data()):
+            raise Unchecked("the data found are not those of the record")
+        return self.loaded
+
+    def changes_of_data(self) -> list[tuple[str, Any, Any]]:
+        """(what, stored, found) of all that the record says of its data and that is otherwise."""
+        data, stored = self.loaded.data, self.record["data"]
+        content = (self.record.get("content") or {}).get("data") or {}
+        pairs: list[tuple[str, Any, Any]]
+        pairs = [(f"SHA-256 of {split}", stored["sha256"].get(split), data.sha256.get(split))
+                 for split in sorted({*data.sha256, *stored["sha256"]})]
+        pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
+                  for split, rows in data.rows.items()]
+        pairs += [("published files", stored.get("published_files"), data.published_files)]
+        pairs += [(f"digest of the content of {name}", digest, data.digests.get(name))
+                  for name, digest in content.items()]
+        return [(what, one, other) for what, one, other in pairs if one != other]
+
+    def older_code(self) -> list[str]:
+        """The parts of the code behind this record that are not what is here, in words."""
+        from kdbench.base.registry import METHODS
+        from kdbench.runs.runner import code_behind
+        from kdbench.train.method import Method
+
+        name, made = self.record["cell"]["method"], (self.record.get("content") or {}).get("code") or {}
+        if name not in METHODS:
+            raise Unchecked(f"no method {name} here: give the --plugin that registers it")
+        if self.record["cell"]["task"] not in TASKS:
+            raise Unchecked(f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
+        task = TASKS.get(self.record["cell"]["task"])
+        named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
+        method: Method = METHODS.get(name)(None)
+        now = code_behind(method, replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
+        now = json.loads(json.dumps(now))
+        different = [part for part in ("training", "scoring", "method") if made.get(part) != now[part]]
+        different += [f"metric {name}" for name in named if made["metrics"][name] != now["metrics"][name]]
+        return [f"the {part}" if part in now else part for part in different]
+
+    def same_scoring(self, metric: str) -> None:
+        """`Unchecked` where this metric's figures are another version's."""
+        if wrong := [part for part in self.older_code() if part in ("the scoring", f"metric {metric}")]:
+            raise Unchecked(f"scored by other code than is here ({wrong[0]})")
+
+    @cached_property
+    def student(self) -> list[tuple[Any, Any]]:
+        """The stored student's module and the test set in its tokens (`Corpus`); of an ensemble that of each member.
+
+        `BadInput` where it is there but cannot be loaded, or has other labels.
+        """
+        folder = self.root / "models" / self.record["artefact"]
+        if not inside(folder, self.root) or not (folder / "labels.json").is_file():
+            raise Unchecked("its weights are not kept here")
+        from kdbench.models.load import Head, build, resolve
+        from kdbench.serve.serving import Labels
+        from kdbench.train.batching import Corpus
+
+        found, limit = self.same, self.record["cell"]["settings"]["max_length"]
+        labels, own = found.data.labels, Labels.read(folder)
+        if labels and tuple(own.labels) != tuple(labels):
+            raise BadInput(f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
+        head, members = Head(found.task.kind, labels), []
+        for member in own.members or (".",):
+            model = build(resolve(str(folder / member)), head, seed=0, texts=list)
+            corpus = Corpus(model, found.data.test, limit, found.task.kind, len(labels))
+            members.append((model.module.eval(), corpus))
+        return members
+
+    @property
+    def of_pieces(self) -> list[str]:
+        """The record's metrics that read the predictions of word pieces."""
+        known = metrics.METRICS
+        return [name for name in self.named if name in known and known[name].pieces]
+
+    def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
+        """Scores of the stored (or of these) predictions by these metrics and no others.
+
+        The first metric gives the counts.
+        """
+        found = self.same
+        asked = replace(found.task, metric=names[0])
+        plain = metrics.info_for(asked, found.data, "test")
+        given = self.predictions if predictions is None else predictions
+        pieces = any(metrics.METRICS[name].pieces for name in names)
+        if pieces and not isinstance(given, metrics.WordTags):
+            raise Unchecked(NO_PIECES)
+        return metrics.evaluate(asked, plain, found.data.test, given, names[1:])
+
+    @cached_property
+    def recomputed(self) -> metrics.Scores:
+        """Scores of the stored predictions under the record's metrics that read no word pieces.
+
+        Where the main metric reads them it is computed too.
+        """
+        others = [name for name in self.named if name not in (self.metric, *self.of_pieces)]
+        return self.scores([self.metric, *others])
+
+
+def read_arrays(path: Path) -> dict[str, ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def inside(path: Path, root: Path) -> bool:
+    """Does `path` lie in the folder of students, links followed?"""
+    return path.resolve().is_relative_to((root / "models").resolve())

@@ -1,0 +1,108 @@
+"""Records: one JSON file a cell, written whole or not at all, and one compressed file of predictions beside it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.base.errors import BadInput
+from kdbench.base.folders import new_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+FORMAT = 1
+FINISHED = ("done", "skipped")  # what needs no further run; a skipped cell's reason stays
+
+
+def check_writable(folder: Path) -> None:
+    """`BadInput` unless records can be written to `folder`; makes nothing."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"results folder {folder}: not writable; give another with --results-dir")
+
+
+def path_of(folder: Path, record_id: str, task: str) -> Path:
+    return folder / "records" / task / f"{record_id}.json"
+
+
+def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = None) -> Path:
+    """Write the predictions, then the record; each by renaming a complete file into place."""
+    path = path_of(folder, record["id"], record["cell"]["task"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if arrays:
+        import numpy as np
+
+        with new_file(path.with_suffix(".npz"), binary=True) as stream:
+            np.savez_compressed(stream, **arrays)
+    with new_file(path) as stream:
+        json.dump(record, stream, indent=1, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+    return path
+
+
+def no_room(error: BaseException) -> OSError | None:
+    """The error of a full disk, a quota or a file-size limit that is behind `error`, if it is one.
+
+    safetensors raises an error of its own, with the system's number in its text.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in full:
+        return error
+    found = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    number = int(found[1] or found[2]) if found else None
+    return OSError(number, os.strerror(number), "a model file") if number in full else None
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The record in `path`; None where there is none, or none of this format that belongs into this very file.
+
+    A record's id, task and artefact name files that are read and written, so that a record from elsewhere must not choose them.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem, path.parent.name)
+        return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def find(folder: Path, record_id: str, task: str) -> dict[str, Any] | None:
+    return read(path_of(folder, record_id, task))
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """All records below `folder`, in the order of their paths; links that lead elsewhere are not followed."""
+    if not folder.is_dir():
+        raise BadInput(f"results folder {folder}: no such folder; run something first")
+    for path in sorted((folder / "records").glob("*/*.json")):
+        if not path.is_symlink() and (record := read(path)) is not None:
+            yield record
+
+
+def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where there are none."""
+    import numpy as np
+
+    path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
+    if not path.is_file() or path.is_symlink():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        if "test_counts" not in arrays:
+            return None
+        return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
+
+
+def load(folder: str | Path = "results/local") -> pd.DataFrame:
+    """All records of a results folder as a DataFrame, one row a record, nested names joined by dots."""
+    import pandas as pd
+
+    return pd.json_normalize(list(records(Path(folder))))

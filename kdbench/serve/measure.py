@@ -1,0 +1,295 @@
+"""Size and latency of a trained student, taken as it would be served.
+
+The process is the unit of a latency: timings within one share its memory layout and its place on the cores, so the
+full protocol reports medians over fresh processes (this module's `--worker`), not over more iterations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdbench.base.errors import BadInput, Broken
+from kdbench.base.folders import MEMBERS, PACKAGE
+from kdbench.base.machine import measuring
+from kdbench.base.registry import unknown
+from kdbench.serve.export import disk_megabytes
+from kdbench.serve.serving import Artefact, Text, default_threads, labels_of, open_artefact, plain_text, served
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdbench.models.load import Model
+
+FIXED = 128  # tokens of the second latency, comparable across tasks
+BATCH = 32  # texts at once, for throughput
+TEXTS = 100  # of those given are timed, evenly spread, so that their lengths are the task's
+
+Call = Callable[[Any], Any]
+Clock = Callable[[Call, Any], float]  # milliseconds of one call
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How often a call is repeated: `warm_up` untimed, then at least `least` and `seconds`, at most `most_seconds`."""
+
+    name: str
+    warm_up: int
+    least: int
+    seconds: float
+    most_seconds: float
+    processes: int
+
+
+PROTOCOLS = {
+    "full": Protocol("full", warm_up=10, least=100, seconds=2.0, most_seconds=float("inf"), processes=3),
+    "quick": Protocol("quick", warm_up=10, least=50, seconds=0.0, most_seconds=1.0, processes=1),
+}
+
+
+def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[str, float]:
+    """Parameters, how many of them are trained (a shared one counts once), and MB of the saved weights.
+
+    Of a module, or of a model with its partner.
+
+    The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors would take there.
+    """
+    modules = [member.module for member in getattr(module, "members", ())] or [module]
+    parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
+    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for part in modules for tensor in part.state_dict().values()}
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "megabytes": disk_megabytes(folder) if folder else round(sum(tensors.values()) / 1e6, 3),
+    }
+
+
+def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "full", *, max_length: int = 512,
+            backend: str | None = None, threads: int | None = None, device: Any = "cpu") -> dict[str, Any]:
+    """Latency at batch 1 and throughput at batch 32, alone on this machine (see `measuring`).
+
+    source    a student's folder (safetensors or an ONNX export), or a model in memory, read up to `max_length` tokens
+    texts     real inputs of the task; up to 100, evenly spread over those given, are timed
+    protocol  "full": medians over 3 fresh processes of at least 100 calls and 2 s each, after 10 to warm up.
+              "quick": this process alone, 50 calls or 1 s, after 10: for a first look, noisier
+    threads   of the backend; default `OMP_NUM_THREADS`, else the cores at hand; the quick protocol leaves a model in
+              memory those of its process
+
+    Returns
+        p50_ms, p95_ms    one text at its own length
+        p50_128_ms        at 128 tokens; None for a model that reads fewer
+        throughput_per_s  texts a second at batch 32
+        tokenise_ms       median of one text; in none of the other figures
+        p50_ms_each       one a process
+        and protocol, processes, timed (calls a process), threads, device, backend, lengths. The protocol says where the
+        machine was at other work meanwhile.
+    On a GPU a call ends with its logits on the host and is timed by CUDA events.
+    Raises `BadInput` for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
+    """
+    if protocol not in PROTOCOLS:
+        raise BadInput(unknown("latency protocol", protocol, PROTOCOLS))
+    if not texts:
+        raise BadInput("latency: no texts to time; give some of the task's")
+    plan = PROTOCOLS[protocol]
+    spread = np.linspace(0, len(texts) - 1, min(TEXTS, len(texts))).round().astype(int)
+    sample = [plain_text(texts[i]) for i in spread]
+    opening: dict[str, Any] = {"backend": backend, "threads": threads or default_threads(), "device": str(device)}
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, (str, Path)):
+            opening["folder"] = str(Path(source).expanduser())
+        elif plan.processes > 1:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-")))
+            opening.update(folder=str(write_model(source, max_length, folder)), device=str(source.module.device))
+        alone = stack.enter_context(measuring_soon(plan))
+        before = core_seconds()
+        if plan.processes > 1:
+            job = json.dumps({**opening, "texts": sample, "plan": asdict(plan)})
+            found = summary([fresh_process(job, opening["threads"]) for _ in range(plan.processes)], plan)
+        else:
+            artefact = open_artefact(**opening) if isinstance(source, (str, Path)) else served(source, max_length)
+            found = summary([measure(artefact, sample, plan)], plan)
+        beside = "beside training" if not alone else "beside other work" if crowded(before, core_seconds()) else ""
+    return {**found, "protocol": ", ".join(filter(None, (plan.name, beside)))}
+
+
+def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
+    """The median over processes of every time and rate."""
+    result: dict[str, Any] = {}
+    for name, first in each[0].items():
+        values = [one[name] for one in each]
+        result[name] = round(statistics.median(values), 4) if isinstance(first, float) else first
+    result["p50_ms_each"] = [round(one["p50_ms"], 4) for one in each]
+    return {**result, "protocol": plan.name, "processes": len(each), "lengths": "task"}
+
+
+def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[str, Any]:
+    """One process's figures."""
+    tokenise = timed(lambda text: artefact.encode([text]), texts, replace(plan, seconds=0.0), wall_ms)
+    rows = [(row.ids, row.type_ids) for row in artefact.encode(texts)]
+    clock = stopwatch(artefact)
+    single = timed(artefact.forward, [artefact.batch([ids], [types]) for ids, types in rows], plan, clock)
+    p50, p95 = np.percentile(single, (50, 95)).tolist()
+    at_128 = None
+    if artefact.limit >= FIXED:
+        fixed = artefact.stretched([ids for ids, _ in rows], FIXED)
+        at_128 = float(np.median(timed(artefact.forward, [fixed], plan, clock)))
+    # a batch takes up to 32 times as long as a text, so fewer of them tell as much
+    few = replace(plan, warm_up=2, least=min(plan.least, 10))
+    spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
+    return {
+        "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128, "throughput_per_s": 1000 * BATCH * len(spent) / sum(spent),
+        "tokenise_ms": float(np.median(tokenise)), "timed": len(single), "threads": artefact.threads,
+        "device": artefact.device, "backend": artefact.backend,
+    }
+
+
+def batches_of(artefact: Artefact, rows: list[tuple[Any, Any]]) -> list[Any]:
+    """Full batches of like lengths, as a service that collects requests makes them; too few texts are repeated."""
+    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row[0]))
+    groups = [rows[i:i + BATCH] for i in range(0, len(rows) - BATCH + 1, BATCH)]
+    return [artefact.batch([ids for ids, _ in group], [types for _, types in group]) for group in groups]
+
+
+def timed(call: Call, items: Sequence[Any], plan: Protocol, clock: Clock) -> list[float]:
+    """Milliseconds of `call` on the items in turn, by the protocol's counts."""
+    for i in range(plan.warm_up):
+        call(items[i % len(items)])
+    spent: list[float] = []
+    begun = time.perf_counter()
+    while len(spent) < plan.least or time.perf_counter() - begun < plan.seconds:
+        spent.append(clock(call, items[len(spent) % len(items)]))
+        if time.perf_counter() - begun > plan.most_seconds:
+            break
+    return spent
+
+
+def wall_ms(call: Call, item: Any) -> float:
+    begun = time.perf_counter()
+    call(item)
+    return 1000 * (time.perf_counter() - begun)
+
+
+def stopwatch(artefact: Artefact) -> Clock:
+    """CUDA events for PyTorch on a GPU, else the wall clock (onnxruntime returns when the logits are on the host)."""
+    if artefact.backend != "torch" or not artefact.device.startswith("cuda"):
+        return wall_ms
+    import torch
+
+    def event_ms(call: Call, item: Any) -> float:
+        begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        begun.record()
+        call(item)
+        ended.record()
+        ended.synchronize()
+        return begun.elapsed_time(ended)
+
+    return event_ms
+
+
+# ---- fresh processes -------------------------------------------------------------------------------------------------
+
+
+def fresh_process(job: str, threads: int) -> dict[str, Any]:
+    """The figures of `job` from a process of its own."""
+    root = str(PACKAGE.parent)
+    variables = {
+        **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
+    command = [sys.executable, "-m", "kdbench.serve.measure", "--worker"]
+    done = subprocess.run(command, input=job, env=variables, capture_output=True, text=True)
+    last_words = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode == 2:
+        raise BadInput(last_words)
+    if done.returncode:
+        raise Broken(f"the measuring process failed: {last_words}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def worker() -> int:
+    """Read a job as JSON from standard input, print its figures as one JSON line."""
+    job = json.load(sys.stdin)
+    texts, plan = job.pop("texts"), Protocol(**job.pop("plan"))
+    try:
+        print(json.dumps(measure(open_artefact(**job), texts, plan)))
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def write_model(model: Model, max_length: int, folder: Path) -> Path:
+    """`model` as a folder to serve; each member of an ensemble in a folder of its own."""
+    if model.partner is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, member in zip(MEMBERS, model.members, strict=True):
+            write_model(member, max_length, folder / name)
+        labels_of(model, max_length).write(folder)
+        return folder
+    model.module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    labels_of(model, max_length).write(folder)
+    return folder
+
+
+# ---- one at a time ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def measuring_soon(plan: Protocol) -> Iterator[bool]:
+    """`measuring()`; a first look (one process) waits for it half a minute and then goes on, and says that it was not alone."""
+    from filelock import Timeout
+
+    with contextlib.ExitStack() as stack:
+        alone = True
+        try:
+            stack.enter_context(measuring(-1 if plan.processes > 1 else 30))
+        except Timeout:
+            alone = False
+        yield alone
+
+
+def core_seconds() -> tuple[float, float, float]:
+    """Seconds that the cores of this machine were at work, that they were idle, and those of this process and its children."""
+    import psutil
+
+    cores, own = psutil.cpu_times(), os.times()
+    idle = cores.idle + getattr(cores, "iowait", 0.0)
+    twice = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)  # counted as the user's too
+    return sum(cores) - idle - twice, idle, own.user + own.system + own.children_user + own.children_system
+
+
+def crowded(before: tuple[float, float, float], after: tuple[float, float, float]) -> bool:
+    """Whether other work stood in the way between two `core_seconds`: a quarter of a core and more, on a machine without one to spare."""
+    import psutil
+
+    work, idle, own = (b - a for a, b in zip(before, after, strict=True))
+    seconds = (work + idle) / (psutil.cpu_count() or 1)
+    return seconds > 0 and (work - own) / seconds > 0.25 and idle / seconds < 0.5
+
+
+def reset_peak_memory() -> None:
+    """Begin anew what `kdbench.runs.provenance.peak_memory_mb` reports; the process's own peak only where it is Linux's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+if __name__ == "__main__":
+    sys.exit(worker())

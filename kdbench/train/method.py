@@ -1,0 +1,44 @@
+"""What a method is.
+
+A method file reads like its paper's algorithm: it declares its options, builds objectives (named loss
+terms) and runs its procedure in `fit(lab)` on the lab's tools. It does not evaluate, time, save or print.
+All that it is written with is imported from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kdbench.base.options import option
+from kdbench.train.objective import Batch, Objective, Term, loss_of
+
+if TYPE_CHECKING:
+    from kdbench.models.load import Model
+    from kdbench.train.lab import Lab
+
+__all__ = ["Batch", "Method", "Objective", "Term", "loss_of", "option"]
+
+
+class Method:
+    """A published procedure. Subclass it, name the class attributes, write `fit`."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1  # of a built-in method: raise it when its figures change (see `kdbench.base.code`)
+    title: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    equations: ClassVar[str] = ""  # plain text, for `bench.py show`
+    needs: ClassVar[str] = ""  # of a teacher, in words
+    kinds: ClassVar[tuple[str, ...]] = ("single",)
+    uses_teacher: ClassVar[bool] = True
+    not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()  # of the published code: (what, why not)
+    Options: ClassVar[type]
+
+    def __init__(self, options: Any):
+        self.options = options
+
+    def check(self, lab: Lab) -> None:
+        """Raise `Skip` with a reason where this teacher, student or task cannot apply."""
+
+    def fit(self, lab: Lab) -> Model:
+        """The procedure: returns the trained student."""
+        raise NotImplementedError

@@ -1,0 +1,74 @@
+"""Masked language modelling on unlabelled text: how an encoder gets to know a domain.
+
+BERT's objective (Devlin et al. 2019): 15 % of the tokens are targets; of these 80 % are shown as [MASK],
+10 % as a random token, 10 % as they are. The masks are drawn anew each epoch from (seed, epoch, text).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench.base.identity import seed_for
+from kdbench.data.task import Example
+from kdbench.train.objective import Batch, Objective, Term
+
+
+def unlabelled(texts: Iterable[str]) -> list[Example]:
+    """Texts as examples without a label, empty ones left out."""
+    return [Example(id=str(i), text=text) for i, text in enumerate(texts) if text.strip()]
+
+
+class MaskedLM(Objective):
+    """L = mean over masked positions of -log p(token); logits are computed at these positions alone.
+
+    special  ids that are never masked; mask_id, vocabulary: of the tokenizer; share: of the tokens masked
+    """
+
+    def __init__(self, mask_id: int, special: Iterable[int], vocabulary: int, seed: int, share: float = 0.15):
+        super().__init__()
+        self.mask_id, self.special, self.vocabulary, self.seed, self.share = mask_id, tuple(special), vocabulary, seed, share
+
+    def collate(self, batch: Batch) -> None:
+        """Mask `batch.inputs` in place; targets, -100 elsewhere, go to `batch.extra["targets"]`."""
+        ids = batch.inputs["input_ids"].numpy()
+        targets = np.full_like(ids, -100)
+        allowed = ~np.isin(ids, self.special) & (batch.inputs["attention_mask"].numpy() > 0)
+        for row, example in enumerate(batch.examples):
+            rng = np.random.default_rng(seed_for(self.seed, "mask", str(self.epoch), example.key))
+            places = np.flatnonzero(allowed[row])
+            if not len(places):
+                continue
+            chosen = rng.permutation(places)[:max(1, round(self.share * len(places)))]
+            targets[row, chosen] = ids[row, chosen]
+            fate = rng.random(len(chosen))
+            ids[row, chosen[fate < 0.8]] = self.mask_id
+            swapped = chosen[fate >= 0.9]
+            ids[row, swapped] = rng.integers(0, self.vocabulary, len(swapped))
+        batch.extra["targets"] = torch.from_numpy(targets)
+        # positions in the flattened batch: to look for them on a GPU would be to wait for it
+        batch.extra["masked_at"] = torch.from_numpy(np.flatnonzero(targets != -100))
+        batch.counts["masked"] = float((targets != -100).sum())
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        encoder: Any = student.base_model
+        hidden = encoder(**batch.inputs).last_hidden_state.flatten(0, 1)
+        masked = batch.extra["masked_at"]
+        logits = lm_logits(student, hidden[masked])
+        targets = batch.extra["targets"].flatten()[masked]
+        return {"masked_lm": Term(F.cross_entropy(logits.float(), targets, reduction="sum"), "masked")}
+
+
+def lm_logits(module: Any, hidden: Tensor) -> Tensor:
+    """Vocabulary logits (N, V) of hidden states (N, H), by whatever the model's masked-LM head is called."""
+    for name in ("cls", "lm_head", "predictions"):
+        if hasattr(module, name):
+            return getattr(module, name)(hidden)
+    if hasattr(module, "vocab_projector"):  # DistilBERT
+        return module.vocab_projector(module.vocab_layer_norm(module.activation(module.vocab_transform(hidden))))
+    raise TypeError(f"{type(module).__name__} has no masked-LM head that is known here")
