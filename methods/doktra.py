@@ -162,9 +162,12 @@ class DoKTra(Method):
         gamma: float = option(0.8, "share of the distillation epochs before the switch", minimum=0.0, maximum=1.0,
                               source="README (code's default: 0.7)")
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
-        teacher_epochs: int | None = option(None, "epochs of the calibrated teacher (default: --epochs)", minimum=1, source="README: 5")
-        student_epochs: int | None = option(None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1, source="README: 5")
-        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)", minimum=1, source="README: 10")
+        teacher_epochs: int | None = option(None, "epochs of the calibrated teacher (default: --epochs)", minimum=1, source="README: 5",
+                                          follows="epochs")
+        student_epochs: int | None = option(None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1, source="README: 5",
+                                          follows="epochs")
+        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)", minimum=1, source="README: 10",
+                                           follows="epochs")
         teacher_lr: float | None = option(None, "teacher's rate (default: the protocol's)", minimum=0, source="README: 2e-5")
         student_lr: float | None = option(None, "student's rate (default: the protocol's)", minimum=0, source="README: 1e-5")
         distil_lr: float | None = option(None, "rate of the transfer (default: the student's)", minimum=0, source="README: 1e-5")
@@ -178,11 +181,11 @@ class DoKTra(Method):
                                "the student", choices=("frozen_teacher", "learned_student"),
                                source="code; learned_student: Heo et al.", why="ours")
         warmup: float | None = option(None, "warm-up of every phase (default: the protocol's)", minimum=0, published=0.0,
-                                      source="code", why="protocol")
+                                      source="code", why="protocol", setting="warmup")
         weight_decay: float | None = option(None, "weight decay of every phase (default: the protocol's)", minimum=0,
-                                            published=0.0, source="code", why="protocol")
+                                            published=0.0, source="code", why="protocol", setting="weight_decay")
         select: str | None = option(None, "epoch that is kept (default: the protocol's)", choices=("best", "last"),
-                                    published="last", source="code", why="protocol")
+                                    published="last", source="code", why="protocol", setting="select")
         second_schedule: bool = option(False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
                                        "decay over both phases", source="code: one decay", why="ours")
         pad_bug: bool = option(False, "RoBERTa: the mask is (id > 0), so that no position can attend to <s>, whose id is 0",

@@ -125,9 +125,9 @@ class Options:
     head: str = option("gelu", "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
                        choices=("gelu", "own"), source="code", why="ours")
     base_recipe: str = option(
-        "same", "mode=base: head, its rate, warm-up and dev loss of mlkd, or as published: the "
-        "student's own head, rate 1e-2 for it and warm-up 0.15 where none is given, dev loss of "
-        "the logits (the encoder's rate is in --recipe paper)", choices=("same", "published"),
+        "same", "mode=base: head, its rate and dev loss of mlkd, or as published: the student's "
+        "own head, rate 1e-2 for it where none is given, dev loss of the logits (the encoder's "
+        "rate is in --recipe paper)", choices=("same", "published"),
         published="published", source="code; run_base.sh", why="protocol")
     lr: float | None = option(
         None, "encoder's peak rate (default: the protocol's)", minimum=0,
@@ -136,11 +136,13 @@ class Options:
         None, "peak rate of head and projection (default: 1e-3; 1e-2 for mode=base as published)",
         minimum=0, source="run_1.sh, run_2.sh: 1e-3; run_mlkd_1.sh: 5e-3; run_base.sh, README and "
         "code's default: 1e-2")
-    warmup: float | None = option(
-        None, "share of the steps with a rising rate (default: 0.25; 0.15 for mode=base as "
-        "published)", minimum=0, maximum=1, source="code")
+    warmup: float = option(0.25, "warm-up, as --warmup has it", minimum=0, source="code",
+                           setting="warmup")
+    base_warmup: float = option(0.25, "mode=base: warm-up, as --warmup has it", minimum=0,
+                                published=0.15, source="code", why="protocol", setting="warmup")
     warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
-                              "rounded down", choices=("shifted", "int"), published="int", source="code", why="protocol")
+                              "rounded down (int) or up (ceil)", choices=("shifted", "int", "ceil"), published="int",
+                              source="code", why="protocol", setting="warmup_rule")
     decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
     patience: int = option(5, "training stops when F1, Brier score and loss have all been without a new best for so many epochs",
                            minimum=1, source="code")
@@ -348,7 +350,7 @@ class DsgKD(Method):
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
         """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
         o = self.options
-        head_lr, warmup = (1e-2, 0.15) if unequal else (1e-3, 0.25)
+        head_lr = 1e-2 if unequal else 1e-3
         loss = "-loss" if o.eval_loss_on == "logits" or unequal else "-loss_on_probabilities"
         measures = {"score": "score", "f1": "f1_at_rate", "brier": "-brier", "loss": loss}
         if len(lab.data.labels) != 2:  # F1 and Brier score are those of a positive class
@@ -357,7 +359,8 @@ class DsgKD(Method):
         return {
             "lr": o.lr or lab.training_for(student).lr,
             "head_lr": head_lr if o.head_lr is None else o.head_lr,
-            "warmup": warmup if o.warmup is None else o.warmup, "warmup_rule": o.warmup_rule,
+            "warmup": o.base_warmup if o.mode == "base" else o.warmup,
+            "warmup_rule": o.warmup_rule,
             "decay_all": o.decay_all, "patience": o.patience, "watch": watch,
             "select_by": measures[o.keep], "ties_improve": o.ties_improve,
             "stays_stalled": o.stays_stalled,

@@ -415,13 +415,17 @@ class NerKD(Method):
             source="TinyBERT: 20, before 3")
         epochs: int | None = option(
             None, "epochs over the augmented sentences (default: half of --epochs, as these are several times as many; "
-            "without copies all of them)", minimum=1, source="README: 30 to 50; the default is ours")
+            "without copies all of them)", minimum=1, source="README: 30 to 50; the default is ours",
+            follows="epochs")
         lr: float | None = option(
             None, "student's learning rate (default: the protocol's)", minimum=0, published=1e-3, source="README",
-            why="protocol")
+            why="protocol", setting="lr")
+        warmup: float | None = option(
+            None, "student's warm-up (default: the protocol's)", minimum=0, published=0.0, source="code",
+            why="protocol", setting="warmup")
         weight_decay: float | None = option(
             None, "student's weight decay (default: the protocol's)", minimum=0, published=0.01, source="README",
-            why="protocol")
+            why="protocol", setting="weight_decay")
         decay_all: bool = option(False, "weight decay on biases and norms as well", published=True, source="code", why="protocol")
         eps: float = option(1e-8, "AdamW's epsilon", minimum=0, published=1e-6, source="code: transformers' AdamW", why="protocol")
         eval_steps: int | None = option(
@@ -431,7 +435,7 @@ class NerKD(Method):
             "score", "by what the student is kept: the task's measure, or F1 over word pieces",
             choices=("score", "piece_tag_micro_f1"), published="piece_tag_micro_f1", source="code", why="protocol")
         schedule: str = option(
-            "linear", "learning rate: warm-up and linear decay, or constant", choices=("linear", "constant"),
+            "linear", "learning rate after the warm-up: linear decay, or constant", choices=("linear", "constant"),
             published="constant", source="code", why="protocol")
         shuffle: bool = option(
             True, "shuffle the sentences; otherwise copies stay beside their original", published=False,
@@ -522,13 +526,9 @@ class NerKD(Method):
     def training(self, **more: Any) -> dict[str, Any]:
         """The student's training where it departs from the protocol."""
         o = self.options
-        given = {"lr": o.lr, "weight_decay": o.weight_decay}
-        if o.schedule == "constant":
-            given |= {"schedule": "constant", "warmup": 0.0}
+        given = {"lr": o.lr, "warmup": o.warmup, "weight_decay": o.weight_decay, "eval_steps": o.eval_steps}
         chosen = {name: value for name, value in given.items() if value is not None}
-        if o.eval_steps:
-            chosen |= {"eval_steps": o.eval_steps, "select": "best"}
-        return {**chosen, "select_by": o.select_by, "eps": o.eps, "decay_all": o.decay_all,
+        return {**chosen, "schedule": o.schedule, "select_by": o.select_by, "eps": o.eps, "decay_all": o.decay_all,
                 "order": "shuffled" if o.shuffle else "file", **more}
 
 

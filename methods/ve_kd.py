@@ -259,15 +259,18 @@ class Stage:
                                  "a corpus of millions of lines")
     pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
     pretrain_warmup: float = option(0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
-    warmup_rule: str = option("shifted", "how the rate rises over w steps, at step s from 0, in both stages: (s + 1) / (w + 1), or "
-                              "s / w with w rounded up", choices=("shifted", "ceil"), published="ceil", source="code; LinkBERT's "
-                              "scripts for the fine-tuning", why="protocol")
+    warmup_rule: str = option(
+        "shifted", "how the rate rises over w steps, at step s from 0, in both stages: "
+        "(s + 1) / (w + 1), or s / w with w rounded down (int) or up (ceil)",
+        choices=("shifted", "int", "ceil"), published="ceil",
+        source="code; LinkBERT's scripts for the fine-tuning", why="protocol", setting="warmup_rule")
     pretrain_length: int | None = option(None, "tokens a sequence is cut at (default: --max-length)", minimum=4, published=512,
                                          source="code", why="protocol")
     reshuffle: bool = option(True, "a new order every epoch, or one random permutation for all, that of torch's "
                              "DistributedSampler", published=False, source="code: never calls the sampler's set_epoch")
     select: str | None = option(None, "epoch of the fine-tuning that is kept (default: the protocol's)",
-                                choices=("best", "last"), published="last", source="README: no selection", why="protocol")
+                                choices=("best", "last"), published="last", source="README: no selection", why="protocol",
+                                setting="select")
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,7 @@ class VeKD(Method):
          "every part is used in the step that it belongs to"),
         ("sinusoidal positions, which are not trained (the README's configurations)",
          "the released checkpoint has trained ones; the students here are that one's"),
-        ("words beyond the length limit, which LinkBERT leaves out of gold and predictions",
+        ("words beyond the limit, which LinkBERT leaves out of gold and predictions",
          "they count as missed, as they would be in use: a score that leaves them out rises as the "
          "limit falls. The published score is `entity_f1_seen`, in every record whose task has "
          "`entity_f1`"),

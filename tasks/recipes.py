@@ -55,8 +55,7 @@ DSG_KD = {
                         "--set beta": f"{_SCRIPTS}, code (README: 0.1)"},
         {"head_lr": 1e-3, "alpha": 0.6, "beta": 0.2}),
     "dsg_kd mode=base": Recipe(
-        _BASE, "DSG-KD's run_base.sh", _DSG_KD_CODE | {"--set warmup": "DSG-KD's code"},
-        {"head_lr": 1e-2, "warmup": 0.15}),
+        _BASE, "DSG-KD's run_base.sh", _DSG_KD_CODE, {"head_lr": 1e-2}),
     "finetune": Recipe(_BASE, "DSG-KD's run_base.sh", _DSG_KD_CODE),
 }
 

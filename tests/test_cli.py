@@ -80,7 +80,7 @@ def registered(no_data):
     splits = rows("train", 200), rows("dev", 60), rows("test", 150)
     data = Data(*splits, ("no", "yes"), kind="lookalike")
     task = Task(name="made-up", kind="single", about="is it a kinase", metric="accuracy",
-                metrics=("macro_f1",), load=lambda _: data, lookalike=lambda seed=0: data)
+                metrics=("macro_f1", "f1_at_rate"), load=lambda _: data, lookalike=lambda seed=0: data)
     TASKS.add(Entry(task.name, task, ("single",), task.about))
     yield task.name
     del TASKS._entries[task.name]
@@ -176,9 +176,14 @@ def test_an_export_has_the_score_of_its_run(tmp_path, capsys, registered, monkey
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # it waits for no measurement elsewhere
     where = ["--results-dir", str(tmp_path / "results")]
     words = ["--method", "finetune", "--task", registered, "--student", "tiny:bert", "--no-controls",
-             "--epochs", "3", "--latency", "off", "--device", "cpu"]
+             "--epochs", "3", "--latency", "off", "--device", "cpu", "--max-train-examples", "190"]
     assert main(["run", *words, *where]) == 0
     record, = store.records(tmp_path / "results")
+    # the threshold is the share of positives that the training saw, not that of the whole file
+    folder = tmp_path / "results" / "models" / record["artefact"]
+    seen = json.loads((folder / "labels.json").read_text())
+    whole = TASKS.get(registered).load(None).train
+    assert seen["positive_rate"] != sum(example.label for example in whole) / len(whole)
     assert 0.6 < record["score"]["test"] < 0.99 and record["score"]["naive"]["test"] < 0.55
     assert record["score"]["test"] != record["score"]["dev"]
     capsys.readouterr()

@@ -402,7 +402,8 @@ def test_rates_that_are_given_stand_in_every_mode(tmp_path):
     lab = lab_for(tmp_path)
     student = lab.student()
     for mode, unequal in (("base", True), ("mlkd", False)):
-        method = DsgKD(options("published", mode=mode, lr=1e-5, head_lr=5e-3, warmup=0.0))
+        method = DsgKD(options("published", mode=mode, lr=1e-5, head_lr=5e-3, warmup=0.0,
+                                base_warmup=0.0))
         given = method.training(lab, student, unequal)
         assert (given["lr"], given["head_lr"], given["warmup"]) == (1e-5, 5e-3, 0.0)
 

@@ -58,6 +58,8 @@ def training(case) -> Training:
         return replace(Training(), **pretraining(published(VeKD, pretrain_warmup=warmup).options))
     # LinkBERT's scripts, by which VE-KD fine-tunes; the warm-up, a share or steps, is the protocol's
     assert program in ("linkbert_ratio", "linkbert_steps"), program
+    if program == "linkbert_steps" and warmup == 1:  # to us 1 is the share of 100 %
+        warmup = 1 / case["total"]
     return replace(Training(warmup=warmup), **fine_tuning(published(VeKD).options))
 
 

@@ -4,11 +4,15 @@ import dataclasses
 
 import pytest
 
+import kdbench
 from kdbench.base import options
 from kdbench.base.options import option
 from kdbench.base.registry import METHODS
 from kdbench.cli import variants
-from kdbench.runs.listing import show_method
+from kdbench.models.load import Role
+from kdbench.runs.listing import show_method, show_recipe
+from kdbench.runs.runner import Request, plan
+from kdbench.train.lab import Lab
 
 LISTS = ("### Intent", "### Variants of ours", "### Not reproduced")
 PUBLISHED = ("doktra", "dsg_kd", "ve_kd", "ner_kd")
@@ -59,7 +63,7 @@ FOUND = {
     "doktra": (
         "warmup", "final separator", "abd_scale", "abd_batch", "expander", "pad_bug", "HoC",
         "second_schedule", "before the seed", "type bool", "albert-xlarge", "double quote",
-        "temperature", "boundary disagreement", "plant-phenotype", "DDI-int"),
+        "temperature", "plant-phenotype", "DDI-int"),
     "dsg_kd": (
         "warmup_rule", "ties_improve", "stays_stalled", "keep", "ten draws",
         "without a code-switched word", "attn_align", "attn_columns", "attn_kind", "eval_loss_on",
@@ -81,3 +85,54 @@ FOUND = {
 @pytest.mark.parametrize("name, words", FOUND.items())
 def test_nothing_that_was_found_is_missing(name, words):
     assert [word for word in words if word not in section(name)] == []
+
+
+GIVEN = {"lr": 3e-4, "warmup": 0.4, "warmup_rule": "ceil", "weight_decay": 0.2, "select": "last"}
+SMALL = {"epochs": 1, "max_train_examples": 32, "max_dev_examples": 16, "max_steps": 2, "latency": "off",
+         "teacher": "tiny:bert", "student": "tiny:bert", "device": "cpu"}
+
+
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("name, variant", [
+    *((name, "corrected") for name in METHODS.names()), *((name, "published") for name in PUBLISHED)])
+def test_a_given_setting_is_what_a_method_trains_with(name, variant, recipe, tmp_path, monkeypatch, no_data):
+    """Once: options of the method stood before --warmup, --select and others, in silence."""
+    trained, usual = [], Lab.stage_key
+
+    def noted(lab, model, objective, training, examples, signals, stage, seed):
+        if stage not in ("domain text", "masked LM"):  # they have options of their own
+            trained.append((stage, model.role, training))
+        return usual(lab, model, objective, training, examples, signals, stage, seed)
+
+    monkeypatch.setattr(Lab, "stage_key", noted)
+    task = {"dsg_kd": "emr", "ner_kd": "bc2gm_iobes"}.get(name, "gad" if name == "ve_kd" else "chemprot")
+    record = kdbench.run(name, task, variant=variant, recipe=recipe, results_dir=tmp_path, controls=False,
+                         **SMALL, **GIVEN)
+    assert record["status"] == "done" and trained
+    for stage, role, training in trained:
+        # a teacher has --teacher-lr, which published settings may give
+        asked = {name: value for name, value in GIVEN.items() if role is not Role.TEACHER or name != "lr"}
+        assert {setting: getattr(training, setting) for setting in asked} == asked, stage
+
+
+@pytest.mark.parametrize("name, task", [
+    ("dsg_kd", "emr"), ("dsg_kd", "gad"), ("ve_kd", "chemprot"), ("doktra", "chemprot"), ("ner_kd", "bc2gm_iobes")])
+def test_show_prints_the_settings_that_train(name, task, no_data):
+    for variant in options.VARIANTS:
+        cell = plan(Request(name, task, variant=variant, recipe="paper", student="tiny:bert"), [0])[-1].cell
+        fields = {field.name: field.metadata for field in dataclasses.fields(METHODS.get(name).Options)}
+        for option_name, value in cell.options.items():
+            setting = fields[option_name].get("setting")
+            if setting and value is not None:
+                assert value == getattr(cell.settings, setting), option_name
+        shown = dict(line.split()[:2] for line in show_recipe(name, task).split("\n\n")[0].splitlines()[1:]
+                     if len(line.split()) > 2 and not line.startswith("  --set"))
+        for setting in ("lr", "warmup", "warmup_rule", "weight_decay", "select", "epochs"):
+            assert shown[setting] == str(getattr(cell.settings, setting)), setting
+
+
+def test_an_option_that_goes_with_a_setting_gives_way_to_it():
+    """--epochs 1 once trained DoKTra's transfer for the five epochs of the published settings."""
+    asked = Request("doktra", "gad_tsv", recipe="paper", student="tiny:bert", settings={"epochs": 1})
+    cell = plan(asked, [0])[-1].cell
+    assert cell.settings.epochs == 1 and cell.options["distil_epochs"] is None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,23 @@ def option(
     source: str = "",
     file: bool = False,
     why: str = "intent",
+    setting: str = "",
+    follows: str = "",
 ) -> Any:
     """A field of an options class.
 
     source  where the value comes from (paper, README, code)
     file    it names a file, which is looked for before anything is trained
     why     one of `WHY`; an option of ours has no published value of its own
+    setting  the protocol's setting in whose place the option stands: it takes that setting's value
+             where a user, or the published settings of a task, give one; None is the protocol's
+    follows  the setting that a published value of the option goes with: where a user gives that
+             one, the option is left at its default
     """
     if why not in WHY or (why == "ours" and published is not _SAME):
         raise TypeError(f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
-    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source, "file": file, "why": why}
+    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source,
+             "file": file, "why": why, "setting": setting, "follows": follows}
     if published is not _SAME:
         facts["published"] = published
     return dataclasses.field(default=default, metadata=facts)
@@ -81,6 +89,39 @@ def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
     if mistakes:
         raise BadInput("; ".join(mistakes))
     return cls(**values)
+
+
+def with_settings(
+    cls: type,
+    variant: str,
+    own: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    published: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What `build` is given, so that a setting is never passed over in silence.
+
+    own        options that the user gave; they stand before all else
+    settings   settings that the user gave, by name
+    recipe     options of the published settings of a task
+    published  those settings
+    """
+    given = {}
+    for field in dataclasses.fields(cls):
+        name, setting = field.name, field.metadata.get("setting") or ""
+        value = field.default
+        if variant == "published":
+            value = field.metadata.get("published", value)
+        if name in own:
+            given[name] = own[name]
+        elif setting and settings.get(setting) is not None:
+            if value is not None:
+                given[name] = settings[setting]
+        elif name in recipe and settings.get(field.metadata.get("follows", "")) is None:
+            given[name] = recipe[name]
+        elif setting in published and value is not None:
+            given[name] = published[setting]
+    return {**given, **{name: value for name, value in own.items() if name not in given}}
 
 
 def check(name: str, value: Any, hint: Any, facts: Any) -> Any:

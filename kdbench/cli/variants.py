@@ -25,6 +25,10 @@ What a corpus decides is an option of its task (`bench.py show TASK`): `hoc` by 
 abstracts (`level`), `bc2gm_iobes` with val.tsv as dev and test (`dev`), headers of DoKTra's TSV
 files (`header`). Published settings of training are those of `--recipe paper`, which `bench.py show
 doktra --task chemprot` gives with their sources; so for any other method and task.
+
+A setting that a user gives (`--warmup 0.3`), and one of `--recipe paper`, takes the place of the
+option that stands for it. What a program only reports is in our records as well: DoKTra's boundary
+disagreement on dev and test as `diagnostics`, precision and recall under their own names.
 """
 
 

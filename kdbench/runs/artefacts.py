@@ -19,7 +19,7 @@ from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.card import card
 from kdbench.serve.export import export, predictions
-from kdbench.serve.serving import Labels, open_artefact
+from kdbench.serve.serving import Artefact, Labels, open_artefact
 
 
 def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
@@ -66,7 +66,7 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
         artefact = open_artefact(place, threads=threads)
         corpus = artefact.read(data.test)
         found = predictions(artefact, corpus, outside)
-        scores = metrics.evaluate(task, metrics.info_for(task, data, "test"), data.test, found)
+        scores = metrics.evaluate(task, facts_for(artefact, task, data), data.test, found)
         timed = measure.latency(place, data.test, protocol, max_length=max_length, threads=threads)
         score = finite({"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}})
         rows.append({"name": entry["kind"], "score": score, "latency": timed, "fp32_layers": entry["fp32_layers"],
@@ -80,6 +80,16 @@ def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], dat
     for row in rows:
         write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
     return rows
+
+
+def facts_for(artefact: Artefact, task: Task, data: Data) -> metrics.Info:
+    """What metrics of the test split must know.
+
+    The positive rate is the student's own: its training may have seen a part of `data.train` alone.
+    """
+    facts = metrics.info_for(task, data, "test")
+    rate = artefact.labels.positive_rate
+    return facts if rate is None else replace(facts, positive_rate=rate)
 
 
 def read_examples(path: Path) -> Data:
@@ -141,9 +151,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool, threads: 
     max_length = record["cell"]["settings"]["max_length"]
     corpus = artefact.read(examples)
     found = predictions(artefact, corpus, labels.index("O") if task.tagging else 0)
-    facts = metrics.info_for(task, Data(examples, (), examples, tuple(labels)), "test")
-    if artefact.labels.threshold is not None:
-        facts = replace(facts, positive_rate=artefact.labels.threshold)
+    facts = facts_for(artefact, task, Data(examples, (), examples, tuple(labels)))
     scores = metrics.evaluate(task, facts, examples, found)
     report = {"run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main, "all": scores.all}
     if task.tagging:

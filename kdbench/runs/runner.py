@@ -137,10 +137,9 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
     published = None
     if request.recipe == "paper":
         published = TASKS.get(request.task).recipe(name, request.options)
-    # a setting that the user gave also stands before a published option of that name
-    of_recipe = [(option, value) for option, value in (published.options if published else {}).items()
-                 if option not in request.settings]
-    chosen_options = {**dict(of_recipe), **request.options}
+    chosen_options = options.with_settings(
+        cls.Options, request.variant, request.options, request.settings,
+        published.options if published else {}, published.values if published else {})
     method = cls(options.build(cls.Options, request.variant, chosen_options, f"method {request.method}"))
     teacher, student = teacher_of(request.teacher), resolve(request.student)
     fits(request.method, method, TASKS.get(request.task))
@@ -427,9 +426,10 @@ class Runner:
         """Put beside the student's weights what turns its logits into answers."""
         folder = lab.shop.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
-            rate = metrics.info_for(lab.task, lab.data, "test").positive_rate if lab.task.metric.endswith("_at_rate") else None
+            rate = metrics.info_for(lab.task, lab.data, "test").positive_rate
+            threshold = rate if lab.task.metric.endswith("_at_rate") else None
             replace(labels_of(student, lab.settings.max_length), kind=lab.task.kind, labels=lab.data.labels,
-                    names=dict(lab.task.label_names), threshold=rate).write(folder)
+                    names=dict(lab.task.label_names), threshold=threshold, positive_rate=rate).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         score, _ = self.scores(lab, model)

@@ -45,6 +45,7 @@ class Labels:
     names       label -> what it is called in words
     max_length  tokens, special ones included
     threshold   probability from which a label (multi), or the last of two classes (single), is predicted
+    positive_rate  share of the last class among the training examples, for the `*_at_rate` metrics
     hidden_ids  token ids that attention does not see, besides the padding (DoKTra's published reading of RoBERTa)
     members     folders of the models whose class probabilities are averaged; none: the folder is the model
     """
@@ -54,6 +55,7 @@ class Labels:
     names: Mapping[str, str] = field(default_factory=dict)
     max_length: int = 512
     threshold: float | None = None
+    positive_rate: float | None = None
     hidden_ids: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
 
