@@ -194,6 +194,13 @@ def test_an_export_has_the_score_of_its_run(tmp_path, capsys, registered, monkey
     for row in rows:
         assert row["score"]["all"]["test"] == pytest.approx(record["score"]["all"]["test"])
         assert row["score"]["test"] == pytest.approx(record["score"]["test"])
+    # an export takes that threshold: at 0 everything is positive
+    (folder / "labels.json").write_text(json.dumps({**seen, "positive_rate": 0.0}))
+    assert main([*asked[:2], str(tmp_path / "other"), *asked[3:], "--kinds", "safetensors"]) == 0
+    row, = json.loads(capsys.readouterr().out)
+    gold = [example.label for example in TASKS.get(registered).load(None).test]
+    share = sum(gold) / len(gold)
+    assert row["score"]["all"]["test"]["f1_at_rate"] == pytest.approx(2 * share / (1 + share))
 
 
 def test_unknown_run_is_one_line(run_folder, capsys):
