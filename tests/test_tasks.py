@@ -143,7 +143,7 @@ def test_show_says_what_the_recipe_takes_and_where_each_value_is_from(capsys, no
 def test_a_plan_takes_the_recipes_options_and_says_where_there_is_none(capsys, no_data):
     jobs = plan(Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper"), [0])
     assert jobs[-1].cell.options["epochs"] == 50 and jobs[-1].settings.epochs == 80 and jobs[0].settings.lr == 1e-5
-    assert not capsys.readouterr().err
+    assert "the controls train for the teacher's 80 epochs" in capsys.readouterr().err
     asked = Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper", settings={"epochs": 3})
     cell = plan(asked, [0])[-1].cell
     assert cell.settings.epochs == 3 and cell.options["epochs"] is None, "what a user gives stands before a recipe"

@@ -186,6 +186,8 @@ def cut_down(row: Row) -> str:
     settings = row.cell.get("settings") or {}
     if most := settings.get("max_train_examples"):
         return f"theirs: all training rows; here: {most:,} of them"
+    if most := settings.get("max_dev_examples"):
+        return f"theirs: all dev rows; here: {most:,} of them"
     if steps := settings.get("max_steps"):
         return f"theirs: whole trainings; here: at most {steps:,} steps each"
     return ""
