@@ -112,14 +112,20 @@ MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names()
           and set(TASKS.entry(task).kinds) <= set(METHODS.entry(method).kinds)]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A results folder of all runs of the matrix: each task's tiny teacher reads its texts once."""
+    return tmp_path_factory.mktemp("matrix")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "task"), MATRIX)
-def test_every_method_on_every_task_is_served_as_it_was_scored(tmp_path, no_data, method, task):
+def test_every_method_on_every_task_is_served_as_it_was_scored(shared, tmp_path, no_data, method, task):
     given = {"ve_kd": {"options": VOCABULARY}, "adapt": {"options": VOCABULARY}, "ner_kd": {"student": "bilstm", "options": BILSTM}}
-    record = trained(tmp_path / "results", method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given.get(method, {})})
+    record = trained(shared, method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given.get(method, {})})
     (tmp_path / "exports").mkdir()
-    found = served(tmp_path / "results", tmp_path / "exports", [record["id"]], TOLERANCE)
-    holds(record, found[record["id"]], tmp_path / "results")
+    found = served(shared, tmp_path / "exports", [record["id"]], TOLERANCE)
+    holds(record, found[record["id"]], shared)
 
 
 @pytest.mark.parametrize("name", GATE)
