@@ -6,8 +6,9 @@ from pathlib import Path
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
 
-# torch reads this at its first tensor: large ones on huge pages, which a CPU maps faster and which leave fewer holes between
-# tensors of ever other shapes (half the memory of a VE-KD training, a sixth of its time). Linux only; elsewhere it means nothing.
+# torch reads this at its first tensor: large ones on huge pages, which a CPU maps faster and which
+# leave fewer holes between tensors of ever other shapes (half the memory of a VE-KD training, a
+# sixth of its time). Linux only; elsewhere it means nothing.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # In a bare clone `methods/` and `tasks/` lie beside this package; installed, setuptools has put
@@ -18,7 +19,9 @@ if (_clone / "bench.py").is_file() and (_clone / "methods").is_dir():
 
 
 def __getattr__(name: str):
-    """Give `kdbench.run` and `kdbench.load` without importing torch or pandas before they are used."""
+    """Give `kdbench.run` and `kdbench.load` without importing torch or pandas before they are
+    used.
+    """
     if name == "run":
         from kdbench.runs.runner import run
 

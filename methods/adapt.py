@@ -1,4 +1,6 @@
-"""The control of VE-KD: the same student, vocabulary, corpus and masks, and no teacher to follow."""
+"""The control of VE-KD: the same student, vocabulary, corpus and masks, and no teacher to
+follow.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Augmentation of tagged sentences: label-wise replacement, mention replacement, shuffling.
 
-After Dai and Adel (2020), "An analysis of simple data augmentation for named entity recognition", and after
-what the notebook of biobert-distillation (2021) made of it; every difference is one switch of
-`AugmentOptions`. Standard library only: a draw is an index into a list (uniform) or a bisection of cumulated
-counts (by frequency), never a conversion of the vocabulary.
+After Dai and Adel (2020), "An analysis of simple data augmentation for named entity recognition",
+and after what the notebook of biobert-distillation (2021) made of it; every difference is one
+switch of `AugmentOptions`. Standard library only: a draw is an index into a list (uniform) or a
+bisection of cumulated counts (by frequency), never a conversion of the vocabulary.
 """
 
 from __future__ import annotations
@@ -31,64 +31,81 @@ Sentence = tuple[tuple[str, ...], tuple[str, ...]]  # words, and one tag a word
 OPERATIONS = ("label_wise", "mention", "shuffle")
 
 # Function words of English, as stop-word lists for retrieval have them; compared in lower case.
-STOP_WORDS = frozenset(re.findall(r"\w+", """
-a about above after again against all am an and any are as at be because been before being below between both but by
-can cannot could did do does doing done down during each either else ever few for from further had has have having he
-her here hers herself him himself his how i if in into is it its itself just may me might more most must my myself
-neither no nor not now of off on once only or other our ours ourselves out over own same shall she should so some such
-than that the their theirs them themselves then there these they this those through to too under until up upon us very
-was we were what when where whether which while who whom whose why will with within without would yet you your yours
-yourself yourselves
-"""))
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+", """
+a about above after again against all am an and any are as at be because been before being below
+between both but by can cannot could did do does doing done down during each either else ever few
+for from further had has have having he her here hers herself him himself his how i if in into is it
+its itself just may me might more most must my myself neither no nor not now of off on once only or
+other our ours ourselves out over own same shall she should so some such than that the their theirs
+them themselves then there these they this those through to too under until up upon us very was we
+were what when where whether which while who whom whose why will with within without would yet you
+your yours yourself yourselves """))
 
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What to generate. Corrected: what the README says, Dai and Adel's operations with p = 0.5; published: the notebook's."""
+    """What to generate. Corrected: what the README says, Dai and Adel's operations with p = 0.5;
+    published: the notebook's.
+    """
 
-    augment: tuple[str, ...] = option(
-        OPERATIONS, "operations, each applied to the original sentence", choices=OPERATIONS, source="README")
+    augment: tuple[str,
+                   ...] = option(OPERATIONS, "operations, each applied to the original sentence",
+                                 choices=OPERATIONS, source="README")
     copies: int = option(
-        1, "copies an operation makes of each sentence (the README's tables: 1, 3, 6)", published=3, minimum=1,
-        source="corrected: Dai and Adel; published: code", why="protocol")
+        1, "copies an operation makes of each sentence (the README's tables: 1, 3, 6)", published=3,
+        minimum=1, source="corrected: Dai and Adel; published: code", why="protocol")
     p_label_wise: float = option(
         0.5, "probability that label-wise replacement replaces a word", minimum=0, maximum=1,
         source="README, code (Dai and Adel: 0.3)")
-    p_mention: float = option(
-        0.5, "probability that a mention is replaced", minimum=0, maximum=1, source="README, code (Dai and Adel: 0.3)")
+    p_mention: float = option(0.5, "probability that a mention is replaced", minimum=0, maximum=1,
+                              source="README, code (Dai and Adel: 0.3)")
     p_shuffle: float = option(
-        0.5, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled", published=1.0,
-        minimum=0, maximum=1, source="corrected: README; published: code (Dai and Adel: 0.3)")
+        0.5, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled",
+        published=1.0, minimum=0, maximum=1,
+        source="corrected: README; published: code (Dai and Adel: 0.3)")
     label_draw: str = option(
-        "frequency", "a word is drawn by its frequency under the tag, or uniformly over the tag's distinct words",
-        choices=("frequency", "uniform"), published="uniform", source="corrected: Dai and Adel; published: code")
+        "frequency",
+        "a word is drawn by its frequency under the tag, or uniformly over the tag's distinct "
+        "words",
+        choices=("frequency", "uniform"), published="uniform",
+        source="corrected: Dai and Adel; published: code")
     stop_words: str = option(
-        "keep", "label-wise replacement keeps stop-words and never puts them in, or treats them as any word",
-        choices=("keep", "replace"), published="replace", source="corrected: Dai and Adel; published: code")
+        "keep",
+        "label-wise replacement keeps stop-words and never puts them in, or treats them as any "
+        "word",
+        choices=("keep", "replace"), published="replace",
+        source="corrected: Dai and Adel; published: code")
     mention_type: str = option(
-        "same", "the new mention is of the same entity type, or of any, with its own tags", choices=("same", "any"),
-        published="any", source="corrected: Dai and Adel; published: README, code")
+        "same", "the new mention is of the same entity type, or of any, with its own tags",
+        choices=("same", "any"), published="any",
+        source="corrected: Dai and Adel; published: README, code")
     mention_draw: str = option(
         "uniform", "a mention is drawn uniformly over distinct mentions, or by its frequency",
-        choices=("uniform", "frequency"), published="frequency", source="corrected: Dai and Adel; published: code")
-    mr_bug: bool = option(
-        False, "a mention of several words that is not replaced is deleted", published=True, source="code")
+        choices=("uniform", "frequency"), published="frequency",
+        source="corrected: Dai and Adel; published: code")
+    mr_bug: bool = option(False, "a mention of several words that is not replaced is deleted",
+                          published=True, source="code")
     shuffle_of: str = option(
-        "words", "words change place inside their segment, tags stay; or whole segments change place",
-        choices=("words", "segments"), published="segments", source="corrected: Dai and Adel; published: code")
+        "words",
+        "words change place inside their segment, tags stay; or whole segments change place",
+        choices=("words", "segments"), published="segments",
+        source="corrected: Dai and Adel; published: code")
     drop_last: bool = option(
         False, "the last sentence is lost, with its copies", published=True, source="code")
 
 
 class Augmenter:
-    """Copies of tagged sentences, drawn from the words and mentions of the sentences it was fitted on.
+    """Copies of tagged sentences, drawn from the words and mentions of the sentences it was fitted
+    on.
 
         augmenter = Augmenter(options, seed).fit(sentences)
         for words, tags in augmenter.generate(sentences): ...
 
-    Tags are IO, IOB or IOBES, with a type or without (see `kdbench.data.tags`). Holds the distinct words a tag and the
-    distinct mentions, never the sentences. Each operation draws from a stream of its own, so that leaving one
-    out changes no copy of another.
+    Tags are IO, IOB or IOBES, with a type or without (see `kdbench.data.tags`). Holds the distinct
+    words a tag and the distinct mentions, never the sentences. Each operation draws from a stream
+    of its own, so that leaving one out changes no copy of another.
     """
 
     def __init__(self, options: AugmentOptions, seed: int = 0):
@@ -104,7 +121,8 @@ class Augmenter:
     def fit(self, sentences: Iterable[Sentence]) -> Augmenter:
         """One pass over `sentences`: counts of words by tag and of mentions by entity type."""
         pairs: Counter[tuple[str, str]] = Counter()
-        stretches: Counter[Sentence] = Counter()  # of words that are not `O`: one mention or several
+        # of words that are not `O`: one mention or several
+        stretches: Counter[Sentence] = Counter()
         for words, tags in sentences:
             pairs.update(zip(words, tags, strict=True))
             if tags.count("O") == len(tags):
@@ -118,7 +136,8 @@ class Augmenter:
         words_of: dict[str, Counter[str]] = defaultdict(Counter)
         for (word, tag), count in pairs.items():
             words_of[tag][word] = count
-        # Where B is the only prefix (EBM-NLP: every word of a span carries `B-`), equal neighbours are one mention.
+        # Where B is the only prefix (EBM-NLP: every word of a span carries `B-`), equal neighbours
+        # are one mention.
         self.runs = {parts(tag)[0] for tag in words_of} - {"O"} == {"B"}
         self._count_words(words_of)
         self._count_mentions(stretches)
@@ -127,9 +146,14 @@ class Augmenter:
     def _count_words(self, words_of: dict[str, Counter[str]]) -> None:
         for tag, counts in words_of.items():
             if self.options.stop_words == "keep":
-                counts = Counter({word: count for word, count in counts.items() if word.lower() not in STOP_WORDS})
+                counts = Counter({
+                    word: count
+                    for word, count in counts.items()
+                    if word.lower() not in STOP_WORDS
+                })
             if counts:
-                self._draw_word[tag] = drawer(counts, self.options.label_draw, self._random["label_wise"])
+                self._draw_word[tag] = drawer(counts, self.options.label_draw,
+                                              self._random["label_wise"])
 
     def _count_mentions(self, stretches: Counter[Sentence]) -> None:
         mentions_of: dict[str, Counter[Sentence]] = defaultdict(Counter)
@@ -139,9 +163,13 @@ class Augmenter:
                     mentions_of[kind][words[start:end], tags[start:end]] += count
         source, how = self._random["mention"], self.options.mention_draw
         if self.options.mention_type == "any" and mentions_of:
-            self._draw_mention = dict.fromkeys(mentions_of, drawer(sum(mentions_of.values(), Counter()), how, source))
+            self._draw_mention = dict.fromkeys(
+                mentions_of, drawer(sum(mentions_of.values(), Counter()), how, source))
         else:
-            self._draw_mention = {kind: drawer(counts, how, source) for kind, counts in mentions_of.items()}
+            self._draw_mention = {
+                kind: drawer(counts, how, source)
+                for kind, counts in mentions_of.items()
+            }
 
     def generate(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
         """Each sentence, followed by its copies; a stream."""
@@ -158,8 +186,11 @@ class Augmenter:
         """`items`, less the last one where the options say so."""
         return (item for item, _ in pairwise(items)) if self.options.drop_last else iter(items)
 
-    def copies(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-        """The copies of one sentence: name (`label_wise1`), words and tags. One that lost all its words (`mr_bug`) is left out."""
+    def copies(self, words: tuple[str, ...],
+               tags: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        """The copies of one sentence: name (`label_wise1`), words and tags. One that lost all its
+        words (`mr_bug`) is left out.
+        """
         for change, name in self._plan:
             new_words, new_tags = change(words, tags)
             if new_words:
@@ -167,21 +198,33 @@ class Augmenter:
 
     def label_wise(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
         """Each word, with probability p, becomes another word of the same tag; tags stay."""
-        random, p, draw = self._random["label_wise"].random, self.options.p_label_wise, self._draw_word
+        random, p, draw = self._random[
+            "label_wise"].random, self.options.p_label_wise, self._draw_word
         kept = self.options.stop_words == "keep"
-        if not kept and draw.keys() >= set(tags):  # the published case, without its checks a quarter faster
-            return tuple([draw[tag]() if random() < p else word for word, tag in zip(words, tags, strict=True)]), tags
-        return tuple([draw[tag]() if random() < p and tag in draw and not (kept and word.lower() in STOP_WORDS) else word
-                      for word, tag in zip(words, tags, strict=True)]), tags
+        # the published case, without its checks a quarter faster
+        if not kept and draw.keys() >= set(tags):
+            return tuple([
+                draw[tag]() if random() < p else word
+                for word, tag in zip(words, tags, strict=True)
+            ]), tags
+        return tuple([
+            draw[tag]()
+            if random() < p and tag in draw and not (kept and word.lower() in STOP_WORDS) else word
+            for word, tag in zip(words, tags, strict=True)
+        ]), tags
 
     def cut(self, tags: tuple[str, ...]) -> list[tuple[int, int, str | None]]:
-        """`segments` of these tags; those of the last call are kept, for all the copies of one sentence."""
+        """`segments` of these tags; those of the last call are kept, for all the copies of one
+        sentence.
+        """
         if self._last[0] is not tags:
             self._last = tags, segments(tags, self.runs)
         return self._last[1]
 
     def mention(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
-        """Each mention, with probability p, becomes another mention, of whatever length, with its tags."""
+        """Each mention, with probability p, becomes another mention, of whatever length, with its
+        tags.
+        """
         random, options = self._random["mention"].random, self.options
         pieces = self.cut(tags)
         if len(pieces) == 1 and pieces[0][2] is None:
@@ -200,14 +243,17 @@ class Augmenter:
         return tuple(new_words), tuple(new_tags)
 
     def shuffle(self, words: tuple[str, ...], tags: tuple[str, ...]) -> Sentence:
-        """Words change place inside their segment (a mention, or the words between two), or segments do."""
+        """Words change place inside their segment (a mention, or the words between two), or
+        segments do.
+        """
         random, p = self._random["shuffle"], self.options.p_shuffle
         if self.options.shuffle_of == "segments":
             if random.random() >= p or len(self.cut(tags)) == 1:
                 return words, tags
             pieces = [(words[start:end], tags[start:end]) for start, end, _ in self.cut(tags)]
             random.shuffle(pieces)
-            return tuple(chain.from_iterable([own for own, _ in pieces])), tuple(chain.from_iterable([own for _, own in pieces]))
+            return tuple(chain.from_iterable([own for own, _ in pieces])), tuple(
+                chain.from_iterable([own for _, own in pieces]))
         shuffled: list[str] = []
         for start, end, _ in self.cut(tags):
             inside = words[start:end]
@@ -217,7 +263,9 @@ class Augmenter:
 
 
 def drawer(counts: Counter, how: str, source: Random) -> Callable[[], Any]:
-    """A function that draws one item of `counts`: by `frequency`, or `uniform` over the distinct items."""
+    """A function that draws one item of `counts`: by `frequency`, or `uniform` over the distinct
+    items.
+    """
     items, random = list(counts), source.random
     if how == "uniform":
         size = len(items)
@@ -257,8 +305,8 @@ def augmented(
 ) -> Iterator[Example]:
     """Training examples of a tagging task, each followed by its copies.
 
-    A copy is called `<id>+label_wise1` and belongs to the group of its original. Examples without tags
-    (unlabelled text) pass as they are.
+    A copy is called `<id>+label_wise1` and belongs to the group of its original. Examples without
+    tags (unlabelled text) pass as they are.
     """
     examples = tuple(examples)
     index = {tag: number for number, tag in enumerate(labels)}
@@ -266,33 +314,41 @@ def augmented(
     def sentence(example: Example) -> Sentence:
         return example.words, tuple(labels[number] for number in example.label)
 
-    augmenter = Augmenter(options, seed).fit(sentence(example) for example in examples if example.label is not None)
+    augmenter = Augmenter(options, seed).fit(
+        sentence(example) for example in examples if example.label is not None)
     for example in augmenter.kept(examples):
         yield example
         if example.label is None:
             continue
         for name, words, tags in augmenter.copies(*sentence(example)):
-            yield replace(example, id=f"{example.id}+{name}", group=example.group or example.id, words=words,
-                          text=" ".join(words) if example.text else "", label=tuple(index[tag] for tag in tags))
+            yield replace(example, id=f"{example.id}+{name}", group=example.group or example.id,
+                          words=words, text=" ".join(words) if example.text else "",
+                          label=tuple(index[tag] for tag in tags))
 
 
-# Files ------------------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
 
 
 SENTENCE = re.compile(r"[^\t\n]+\t[^\t\n]+(?:\n[^\t\n]+\t[^\t\n]+)*")
 
 
 class Row(NamedTuple):
-    """One sentence of a file, with the JSON object that it came in; None where the file has two columns."""
+    """One sentence of a file, with the JSON object that it came in; None where the file has two
+    columns.
+    """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
     record: dict[str, Any] | None = None
 
     def text(self, words: tuple[str, ...], tags: tuple[str, ...], name: str = "") -> str:
-        """These words and tags, the sentence's own or those of its copy `name`, as the file has them."""
+        """These words and tags, the sentence's own or those of its copy `name`, as the file has
+        them.
+        """
         if self.record is None:
-            pieces = ["\n"] * (4 * len(words))  # word, tab, tag, end of line: one join of all takes half of the time of many
+            # word, tab, tag, end of line: one join of all takes half of the time of many
+            pieces = ["\n"] * (4 * len(words))
             pieces[::4], pieces[1::4], pieces[2::4] = words, ["\t"] * len(words), tags
             return "".join(pieces) + "\n"
         record = {**self.record, "tokens": words, "ner_tags": tags}
@@ -311,12 +367,15 @@ class Written:
     mentions: int
 
 
-def augment_file(source: str | Path, target: str | Path, options: AugmentOptions, seed: int = 0) -> Written:
-    """Write the sentences of `source`, each followed by its copies, to `target`, in the same format.
+def augment_file(source: str | Path, target: str | Path, options: AugmentOptions,
+                 seed: int = 0) -> Written:
+    """Write the sentences of `source`, each followed by its copies, to `target`, in the same
+    format.
 
-    Two columns (`word<TAB>tag`, a blank line after each sentence) or JSON lines (`tokens`, `ner_tags`, and `id`,
-    which copies extend by `+label_wise1`). The source is read twice and never held; `target` appears only
-    when it is complete. `BadInput` names the file and the line that cannot be read.
+    Two columns (`word<TAB>tag`, a blank line after each sentence) or JSON lines (`tokens`,
+    `ner_tags`, and `id`, which copies extend by `+label_wise1`). The source is read twice and never
+    held; `target` appears only when it is complete. `BadInput` names the file and the line that
+    cannot be read.
     """
     source, target = Path(source), Path(target)
     augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
@@ -335,19 +394,24 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.data.readers` holds the whole file."""
+    """The sentences of a two-column or JSON-lines file: a stream, where `kdbench.data.readers`
+    holds the whole file.
+    """
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = next((line for line in stream if line.strip()), None)
             if first is None:
-                raise BadInput(f"{path}: no sentence in it; give words with their tags, or JSON lines")
+                raise BadInput(
+                    f"{path}: no sentence in it; give words with their tags, or JSON lines")
             stream.seek(0)
             read = _json_lines if first.startswith("{") else _columns
             yield from read(path, stream)
     except UnicodeDecodeError:
         raise BadInput(f"{path}:{undecodable(path)}: not UTF-8; save the file as UTF-8") from None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
 
 
 def undecodable(path: Path) -> int:
@@ -362,7 +426,9 @@ def undecodable(path: Path) -> int:
 
 
 def _columns(path: Path, stream: TextIO) -> Iterator[Row]:
-    """Sentence by sentence, as most files have them, in half of the time that line by line takes."""
+    """Sentence by sentence, as most files have them, in half of the time that line by line
+    takes.
+    """
     number, rest = 1, ""
     for chunk in chain(iter(lambda: stream.read(1 << 16), ""), ["\n\n"]):
         *blocks, rest = (rest + chunk).split("\n\n")
@@ -385,7 +451,10 @@ def _lines(path: Path, first: int, lines: Iterable[str]) -> Iterator[Row]:
                 pairs.append(pair)
                 continue
             if line.strip():
-                raise BadInput(f"{path}:{number}: {line[:40]!r} is no word with its tag; put one tab between the two")
+                raise BadInput(
+                    f"{path}:{number}: {line[:40]!r} is no word with its tag; put one tab between "
+                    f"the two"
+                )
         if pairs:
             words, tags = zip(*pairs, strict=True)
             yield Row(words, tags)
@@ -399,11 +468,15 @@ def _json_lines(path: Path, stream: TextIO) -> Iterator[Row]:
         try:
             record = json.loads(line)
             words, tags = record["tokens"], record["ner_tags"]
-            fits = len(words) == len(tags) and all(isinstance(item, str) for item in (*words, *tags))
+            fits = len(words) == len(tags) and all(
+                isinstance(item, str) for item in (*words, *tags))
         except (ValueError, KeyError, TypeError):
             fits = False
         if not fits:
-            raise BadInput(f"{path}:{number}: give one JSON object a line, with tokens and ner_tags of one length")
+            raise BadInput(
+                f"{path}:{number}: give one JSON object a line, with tokens and ner_tags of one "
+                f"length"
+            )
         yield Row(tuple(words), tuple(tags), record)
 
 
@@ -416,4 +489,6 @@ def written(target: Path) -> Iterator[TextIO]:
         with new_file(target) as out:
             yield out
     except OSError as error:
-        raise BadInput(f"{target}: cannot be written ({error.strerror}); give a file in a folder of your own") from None
+        raise BadInput(
+            f"{target}: cannot be written ({error.strerror}); give a file in a folder of your own"
+        ) from None

@@ -25,13 +25,17 @@ FIRST_WORD = 3
 
 
 def is_code_switched(word: str) -> bool:
-    """Pure ASCII letters; a digit, a hyphen, a full stop or a glued-on particle disqualifies the word."""
+    """Pure ASCII letters; a digit, a hyphen, a full stop or a glued-on particle disqualifies the
+    word.
+    """
     return word.encode("utf-8", "surrogatepass").isalpha()
 
 
 def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | None]:
-    """Token ranges of words as the published code counts them: from position 1, each word as long as it is when
-    tokenised alone; cut at `limit` - 1, and none from the first word on that would start there."""
+    """Token ranges of words as the published code counts them: from position 1, each word as long
+    as it is when tokenised alone; cut at `limit` - 1, and none from the first word on that would
+    start there.
+    """
     spans: list[tuple[int, int] | None] = []
     start = 1
     for length in lengths:
@@ -41,8 +45,10 @@ def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | No
     return spans
 
 
-def spans_by_offsets(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
-    """Token ranges of words from characters: a token belongs to the word in which its last character lies.
+def spans_by_offsets(words: Sequence[tuple[int, int]],
+                     offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+    """Token ranges of words from characters: a token belongs to the word in which its last
+    character lies.
 
     words    character range of each word, in order
     offsets  character range of each token of the same text, empty for special tokens
@@ -59,7 +65,9 @@ def spans_by_offsets(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[i
 
 @dataclass(frozen=True)
 class Reading:
-    """One model's reading of a text: token ranges of its words (None: not read), and its number of tokens."""
+    """One model's reading of a text: token ranges of its words (None: not read), and its number of
+    tokens.
+    """
 
     spans: list[tuple[int, int] | None]
     tokens: int
@@ -68,8 +76,8 @@ class Reading:
 class Reader:
     """Finds the blank-separated words of texts in one tokenizer's tokens.
 
-    rule  "offsets": by the characters that each token covers; "alone": `spans_alone`, which drifts where a
-          tokenizer marks the blank before a word (RoBERTa)
+    rule  "offsets": by the characters that each token covers; "alone": `spans_alone`, which drifts
+          where a tokenizer marks the blank before a word (RoBERTa)
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, limit: int, rule: str):
@@ -78,8 +86,10 @@ class Reader:
 
     def __call__(self, examples: Sequence[Example]) -> list[Reading]:
         texts = [example.text for example in examples]
-        pairs = [example.pair or "" for example in examples] if any(e.pair is not None for e in examples) else None
-        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit, return_offsets_mapping=True)
+        pairs = [example.pair or "" for example in examples] if any(e.pair is not None
+                                                                    for e in examples) else None
+        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit,
+                                 return_offsets_mapping=True)
         read = self.by_offsets if self.rule == "offsets" else self.alone
         return [read(example, encoded, i) for i, example in enumerate(examples)]
 
@@ -87,17 +97,23 @@ class Reader:
         offsets, belongs = encoded["offset_mapping"][i], encoded.sequence_ids(i)
         spans: list[tuple[int, int] | None] = []
         for number, text in enumerate(texts_of(example)):
-            own = [span if which == number else (0, 0) for span, which in zip(offsets, belongs, strict=True)]
+            own = [
+                span if which == number else (0, 0)
+                for span, which in zip(offsets, belongs, strict=True)
+            ]
             spans += spans_by_offsets(word_ranges(text), own)
         return Reading(spans, len(offsets))
 
     def alone(self, example: Example, encoded: Any, i: int) -> Reading:
-        """The published data have one text field, so the words of a pair's second text are not looked for. Words
-        that the count puts behind the text's last token are left out: the published code reads padding there."""
+        """The published data have one text field, so the words of a pair's second text are not
+        looked for. Words that the count puts behind the text's last token are left out: the
+        published code reads padding there.
+        """
         tokens = len(encoded["offset_mapping"][i])
         words = self.bare.encode_batch(example.text.split(" "), add_special_tokens=False)
         spans = spans_alone([len(word.ids) for word in words], min(self.limit, tokens))
-        return Reading(spans + [None] * sum(len(text.split(" ")) for text in texts_of(example)[1:]), tokens)
+        return Reading(spans + [None] * sum(len(text.split(" ")) for text in texts_of(example)[1:]),
+                       tokens)
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
@@ -105,7 +121,9 @@ def texts_of(example: Example) -> tuple[str, ...]:
 
 
 def word_ranges(text: str) -> list[tuple[int, int]]:
-    """Character ranges of the parts of `text` between single blanks (two blanks in a row enclose an empty word)."""
+    """Character ranges of the parts of `text` between single blanks (two blanks in a row enclose an
+    empty word).
+    """
     ranges, start = [], 0
     for word in text.split(" "):
         ranges.append((start, start + len(word)))
@@ -114,7 +132,9 @@ def word_ranges(text: str) -> list[tuple[int, int]]:
 
 
 def without_prefix_space(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """The bare tokenizer, without truncation; a byte-level BPE puts no blank before the first word of a text."""
+    """The bare tokenizer, without truncation; a byte-level BPE puts no blank before the first word
+    of a text.
+    """
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     spec["truncation"] = spec["padding"] = None
     if (spec["pre_tokenizer"] or {}).get("add_prefix_space"):
@@ -141,14 +161,19 @@ class Alignment:
     width: int
 
 
-def align(example: Example, teacher: Reading, student: Reading, most: int, attn_align: str) -> Alignment:
-    """The first `most` code-switched words that both models read, and the columns of attention rows.
+def align(example: Example, teacher: Reading, student: Reading, most: int,
+          attn_align: str) -> Alignment:
+    """The first `most` code-switched words that both models read, and the columns of attention
+    rows.
 
-    attn_align  "raw_columns": a column is a token position. "word": one column each for [CLS], for [SEP], for the
-                tokens of no common word, and for every word that both models read
+    attn_align  "raw_columns": a column is a token position. "word": one column each for [CLS], for
+                [SEP], for the tokens of no common word, and for every word that both models read
     """
     words = [word for text in texts_of(example) for word in text.split(" ")]
-    common = [i for i, spans in enumerate(zip(teacher.spans, student.spans, strict=True)) if None not in spans]
+    common = [
+        i for i, spans in enumerate(zip(teacher.spans, student.spans, strict=True))
+        if None not in spans
+    ]
     chosen = [i for i in common if is_code_switched(words[i])][:most]
     spans, columns = [], []
     for reading in (teacher, student):
@@ -158,14 +183,16 @@ def align(example: Example, teacher: Reading, student: Reading, most: int, attn_
         for number, i in enumerate(common):
             column[slice(*reading.spans[i])] = FIRST_WORD + number
         columns.append(np.arange(reading.tokens) if attn_align == "raw_columns" else column)
-    width = max(teacher.tokens, student.tokens) if attn_align == "raw_columns" else FIRST_WORD + len(common)
+    width = max(teacher.tokens,
+                student.tokens) if attn_align == "raw_columns" else FIRST_WORD + len(common)
     return Alignment((spans[0], spans[1]), (columns[0], columns[1]), width)
 
 
 class Aligner:
     """Alignments of texts by their content, each found once."""
 
-    def __init__(self, teacher: Model, student: Model, max_length: int, *, most: int, rule: str, attn_align: str):
+    def __init__(self, teacher: Model, student: Model, max_length: int, *, most: int, rule: str,
+                 attn_align: str):
         limits = [position_limit(model.module.config.to_dict()) for model in (teacher, student)]
         self.readers = [Reader(model.tokenizer, min(max_length, limit), rule)
                         for model, limit in zip((teacher, student), limits, strict=True)]
@@ -174,7 +201,8 @@ class Aligner:
 
     def identity(self) -> dict[str, Any]:
         """What decides an alignment; those that were found already do not."""
-        readers = [[tokenizer_key(reader.tokenizer), reader.limit, reader.rule] for reader in self.readers]
+        readers = [[tokenizer_key(reader.tokenizer), reader.limit, reader.rule]
+                   for reader in self.readers]
         return {"readers": readers, "most": self.most, "attn_align": self.attn_align}
 
     def __call__(self, examples: Sequence[Example]) -> list[Alignment]:

@@ -1,7 +1,8 @@
 """DoKTra: a calibrated teacher, then the activation boundaries of its last layer, then the labels.
 
-Choi, Choi, Lee 2022, Domain Knowledge Transferring for Pre-trained Language Model via Calibrated Activation
-Boundary Distillation, ACL 2022 (long 116). The boundary loss is that of Heo et al. 2019 (arXiv 1811.03233).
+Choi, Choi, Lee 2022, Domain Knowledge Transferring for Pre-trained Language Model via Calibrated
+Activation Boundary Distillation, ACL 2022 (long 116). The boundary loss is that of Heo et al. 2019
+(arXiv 1811.03233).
 """
 
 from __future__ import annotations
@@ -23,19 +24,26 @@ from kdbench.train.method import Batch, Method, Objective, Term, loss_of, option
 
 
 def activation_boundary_sum(student_cls: Tensor, teacher_cls: Tensor, margin: float) -> Tensor:
-    """Σ over batch and dimensions of (s+m)² [s > -m, t <= 0] + (s-m)² [s <= m, t > 0]; both (B, H)."""
+    """Σ over batch and dimensions of (s+m)² [s > -m, t <= 0] + (s-m)² [s <= m, t > 0]; both (B,
+    H).
+    """
     too_high = (student_cls > -margin) & (teacher_cls <= 0)
     too_low = (student_cls <= margin) & (teacher_cls > 0)
-    return ((student_cls + margin).square() * too_high + (student_cls - margin).square() * too_low).sum()
+    return ((student_cls + margin).square() * too_high +
+            (student_cls - margin).square() * too_low).sum()
 
 
 def boundary_disagreement(student_cls: Tensor, teacher_cls: Tensor) -> Tensor:
-    """Share of neurons that are active (> 0) in one of the two and not in the other; both (B, H)."""
+    """Share of neurons that are active (> 0) in one of the two and not in the other; both (B,
+    H).
+    """
     return ((student_cls > 0) != (teacher_cls > 0)).float().mean()
 
 
 class Calibrated(Objective):
-    """CE(z, y) - β · H(softmax(z)); several labels: binary cross-entropy and binary entropies, means over labels."""
+    """CE(z, y) - β · H(softmax(z)); several labels: binary cross-entropy and binary entropies,
+    means over labels.
+    """
 
     def __init__(self, kind: str, beta: float):
         super().__init__()
@@ -44,17 +52,22 @@ class Calibrated(Objective):
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         logits = task_logits(self.outputs(student, batch), batch)
         cross = supervised(logits, batch, self.kind)
-        return {"cross_entropy": cross, "entropy": Term(entropy(logits, self.kind).sum(), "examples", -self.beta)}
+        return {
+            "cross_entropy": cross,
+            "entropy": Term(entropy(logits, self.kind).sum(), "examples", -self.beta)
+        }
 
 
 class Transfer(Calibrated):
-    """First `switch` epochs: the teacher's knowledge; then the calibrated cross-entropy. Never both at once.
+    """First `switch` epochs: the teacher's knowledge; then the calibrated cross-entropy. Never both
+    at once.
 
     abd  boundaries of the last layer's first position, before any pooler (signal `cls`)
     kld  the teacher's class distribution (signal `logits`)
     """
 
-    def __init__(self, options: Any, kind: str, switch: int, student_width: int, teacher_width: int, batch_size: int, seed: int):
+    def __init__(self, options: Any, kind: str, switch: int, student_width: int, teacher_width: int,
+                 batch_size: int, seed: int):
         super().__init__(kind, options.beta_student)
         self.o = asdict(options)
         self.switch, self.batch_size = switch, batch_size
@@ -76,14 +89,18 @@ class Transfer(Calibrated):
             return super().forward(student, batch)
         outputs = self.outputs(student, batch)
         if self.o["transfer"] == "kld":
-            each = soft_targets(task_logits(outputs, batch), batch.signals["logits"], self.o["temperature"], self.kind)
+            each = soft_targets(task_logits(outputs, batch), batch.signals["logits"],
+                                self.o["temperature"], self.kind)
             return {"teacher_distribution": Term(each.sum())}
-        # The logits stay out of the graph: as in the published code the classifier has no gradient here, and so neither
-        # moments nor weight decay. A gradient of zeros would leave Adam with a count of steps and a second moment of zero,
-        # and the first steps after the switch would be several times the learning rate.
-        student_cls, teacher_cls = self.vectors(outputs.hidden_states[-1][:, 0].float(), batch.signals["cls"])
+        # The logits stay out of the graph: as in the published code the classifier has no gradient
+        # here, and so neither moments nor weight decay. A gradient of zeros would leave Adam with a
+        # count of steps and a second moment of zero, and the first steps after the switch would be
+        # several times the learning rate.
+        student_cls, teacher_cls = self.vectors(outputs.hidden_states[-1][:, 0].float(),
+                                                batch.signals["cls"])
         total = activation_boundary_sum(student_cls, teacher_cls, self.o["margin"])
-        disagreement = boundary_disagreement(student_cls, teacher_cls).detach() * student_cls.shape[0]
+        disagreement = boundary_disagreement(student_cls,
+                                             teacher_cls).detach() * student_cls.shape[0]
         terms = {"boundary_disagreement": Term(disagreement, "examples", 0.0)}
         scale = 1 / 1000 if self.o["abd_scale"] == "1/1000" else 1 / student_cls.shape[-1]
         if self.o["abd_batch"] == "nominal":  # the published code: also in a smaller last batch
@@ -103,40 +120,48 @@ class Transfer(Calibrated):
             return float(boundary_disagreement(*self.vectors(s, t)))
 
     def vectors(self, student_cls: Tensor, teacher_cls: Tensor) -> tuple[Tensor, Tensor]:
-        """Student's and teacher's vectors in one space: the learned connector maps the student, the frozen one the teacher."""
+        """Student's and teacher's vectors in one space: the learned connector maps the student, the
+        frozen one the teacher.
+        """
         if self.o["expander"] == "learned_student":
             return self.expander(student_cls), teacher_cls
         return student_cls, self.expander(teacher_cls)
 
 
 class DoKTra(Method):
-    """Calibrated teacher -> initial fine-tuning of the student -> boundaries, then calibrated cross-entropy."""
+    """Calibrated teacher -> initial fine-tuning of the student -> boundaries, then calibrated
+    cross-entropy.
+    """
 
     name = "doktra"
     version = 2
     title = "Domain Knowledge Transferring via Calibrated Activation Boundary Distillation"
-    citation = "Choi, Choi, Lee 2022, ACL 2022 (long 116); boundary loss: Heo et al. 2019, arXiv 1811.03233"
+    citation = ("Choi, Choi, Lee 2022, ACL 2022 (long 116); boundary loss: Heo et al. 2019, arXiv "
+                "1811.03233")
     equations = """
     1. teacher:  L = CE(z_T, y) - beta_teacher * H(softmax(z_T))
     2. student:  L = CE(z_S, y)
     3. E epochs from that student, switch at e0 = int(E * gamma), learning rate decaying over all E
-       epoch <  e0:  L = scale * sum over batch and dims of (s+m)^2 [s > -m, t <= 0] + (s-m)^2 [s <= m, t > 0]
-                     s, t: last layer, first position, before any pooler; a connector where the widths differ
+       epoch <  e0:  L = scale * sum over batch and dims of
+                         (s+m)^2 [s > -m, t <= 0] + (s-m)^2 [s <= m, t > 0]
+                     s, t: last layer, first position, before any pooler; a connector where the
+                     widths differ
                      (transfer=kld: KL(teacher || student) instead)
        epoch >= e0:  L = CE(z_S, y) - beta_student * H(softmax(z_S))"""
-    needs = "any encoder; vectors of another width go through the connector; its own tokenizer is used"
+    needs = ("any encoder; vectors of another width go through the connector; its own tokenizer is "
+             "used")
     kinds = ("single", "multi")
     not_reproduced = (
         ("the final separator, which truncation after the special tokens cuts off",
-         "a student reads texts as its tokenizer cuts them, here and wherever it is served; it is one token, of texts beyond the "
-         "limit"),
-        ("heads that are drawn before the seed is set", "a run here can be repeated"),
-        ("HoC: the program ends in its loss, and scores no HoC", "the binary loss for several labels is our reading"),
+         "a student reads texts as its tokenizer cuts them, here and wherever it is served; it is "
+         "one token, of texts beyond the "
+         "limit"), ("heads that are drawn before the seed is set", "a run here can be repeated"),
+        ("HoC: the program ends in its loss, and scores no HoC",
+         "the binary loss for several labels is our reading"),
         ("a field of a TSV file that begins with a double quote is read up to the closing one",
          "a quote is text here: otherwise one that is not closed takes the rows below it into its"
-         " sentence"),
-        ("`albert-xlarge`, which is no id of the hub",
-         "`albert-xlarge-v2` by assumption"),
+         " sentence"), ("`albert-xlarge`, which is no id of the hub",
+                        "`albert-xlarge-v2` by assumption"),
         ("options of type bool, which any text but an empty one switches on",
          "yes and no are what they say"),
         ("its predictor's plant-phenotype relations (Increase, Decrease, Association, Negative)",
@@ -155,65 +180,91 @@ class DoKTra(Method):
 
     @dataclass(frozen=True)
     class Options:
-        transfer: str = option("abd", "what is transferred: activation boundaries or the class distribution",
-                               choices=("abd", "kld"), source="paper; kld is its ablation")
-        beta_teacher: float = option(0.3, "confidence penalty of the teacher", minimum=0.0, source="README and code")
-        beta_student: float = option(0.5, "confidence penalty of the student", minimum=0.0, source="README (code's default: 0.3)")
-        gamma: float = option(0.8, "share of the distillation epochs before the switch", minimum=0.0, maximum=1.0,
-                              source="README (code's default: 0.7)")
+        transfer: str = option(
+            "abd", "what is transferred: activation boundaries or the class distribution",
+            choices=("abd", "kld"), source="paper; kld is its ablation")
+        beta_teacher: float = option(0.3, "confidence penalty of the teacher", minimum=0.0,
+                                     source="README and code")
+        beta_student: float = option(0.5, "confidence penalty of the student", minimum=0.0,
+                                     source="README (code's default: 0.3)")
+        gamma: float = option(0.8, "share of the distillation epochs before the switch",
+                              minimum=0.0, maximum=1.0, source="README (code's default: 0.7)")
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
-        teacher_epochs: int | None = option(None, "epochs of the calibrated teacher (default: --epochs)", minimum=1, source="README: 5",
-                                          follows="epochs")
-        student_epochs: int | None = option(None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1, source="README: 5",
-                                          follows="epochs")
-        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)", minimum=1, source="README: 10",
-                                           follows="epochs")
-        teacher_lr: float | None = option(None, "teacher's rate (default: the protocol's)", minimum=0, source="README: 2e-5")
-        student_lr: float | None = option(None, "student's rate (default: the protocol's)", minimum=0, source="README: 1e-5")
-        distil_lr: float | None = option(None, "rate of the transfer (default: the student's)", minimum=0, source="README: 1e-5")
-        temperature: float = option(1.0, "transfer=kld: temperature T of both distributions, the loss times T^2", minimum=0.01,
-                                    source="code has none", why="ours")
-        abd_scale: str = option("mean", "what the boundary loss is divided by besides the batch: its dimensions, or 1000",
-                                choices=("mean", "1/1000"), published="1/1000", source="code, from Heo et al.'s CIFAR script")
-        abd_batch: str = option("actual", "batch size that the boundary loss is divided by", choices=("actual", "nominal"),
-                                published="nominal", source="code")
-        expander: str = option("frozen_teacher", "connector where widths differ: random and frozen, on the teacher, or learned, on "
-                               "the student", choices=("frozen_teacher", "learned_student"),
-                               source="code; learned_student: Heo et al.", why="ours")
-        warmup: float | None = option(None, "warm-up of every phase (default: the protocol's)", minimum=0, published=0.0,
-                                      source="code", why="protocol", setting="warmup")
-        weight_decay: float | None = option(None, "weight decay of every phase (default: the protocol's)", minimum=0,
-                                            published=0.0, source="code", why="protocol", setting="weight_decay")
-        select: str | None = option(None, "epoch that is kept (default: the protocol's)", choices=("best", "last"),
-                                    published="last", source="code", why="protocol", setting="select")
-        second_schedule: bool = option(False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
-                                       "decay over both phases", source="code: one decay", why="ours")
-        pad_bug: bool = option(False, "RoBERTa: the mask is (id > 0), so that no position can attend to <s>, whose id is 0",
-                               published=True, source="code: pads with 0 and masks by it, in every phase and at test")
+        teacher_epochs: int | None = option(None,
+                                            "epochs of the calibrated teacher (default: --epochs)",
+                                            minimum=1, source="README: 5", follows="epochs")
+        student_epochs: int | None = option(
+            None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1,
+            source="README: 5", follows="epochs")
+        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)",
+                                           minimum=1, source="README: 10", follows="epochs")
+        teacher_lr: float | None = option(None, "teacher's rate (default: the protocol's)",
+                                          minimum=0, source="README: 2e-5")
+        student_lr: float | None = option(None, "student's rate (default: the protocol's)",
+                                          minimum=0, source="README: 1e-5")
+        distil_lr: float | None = option(None, "rate of the transfer (default: the student's)",
+                                         minimum=0, source="README: 1e-5")
+        temperature: float = option(
+            1.0, "transfer=kld: temperature T of both distributions, the loss times T^2",
+            minimum=0.01, source="code has none", why="ours")
+        abd_scale: str = option(
+            "mean",
+            "what the boundary loss is divided by besides the batch: its dimensions, or 1000",
+            choices=("mean", "1/1000"), published="1/1000",
+            source="code, from Heo et al.'s CIFAR script")
+        abd_batch: str = option("actual", "batch size that the boundary loss is divided by",
+                                choices=("actual", "nominal"), published="nominal", source="code")
+        expander: str = option(
+            "frozen_teacher",
+            "connector where widths differ: random and frozen, on the teacher, or learned, on "
+            "the student", choices=("frozen_teacher", "learned_student"),
+            source="code; learned_student: Heo et al.", why="ours")
+        warmup: float | None = option(None, "warm-up of every phase (default: the protocol's)",
+                                      minimum=0, published=0.0, source="code", why="protocol",
+                                      setting="warmup")
+        weight_decay: float | None = option(
+            None, "weight decay of every phase (default: the protocol's)", minimum=0, published=0.0,
+            source="code", why="protocol", setting="weight_decay")
+        select: str | None = option(None, "epoch that is kept (default: the protocol's)",
+                                    choices=("best", "last"), published="last", source="code",
+                                    why="protocol", setting="select")
+        second_schedule: bool = option(
+            False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
+            "decay over both phases", source="code: one decay", why="ours")
+        pad_bug: bool = option(
+            False,
+            "RoBERTa: the mask is (id > 0), so that no position can attend to <s>, whose id is 0",
+            published=True, source="code: pads with 0 and masks by it, in every phase and at test")
 
     def fit(self, lab: Lab) -> Model:
         o, epochs = self.options, lab.settings.epochs
         own, kind = self.own(), lab.task.kind
 
-        teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher), stage="calibrated teacher",
-                            epochs=o.teacher_epochs or epochs, **rate(o.teacher_lr), **own)
+        teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher),
+                            stage="calibrated teacher", epochs=o.teacher_epochs or epochs,
+                            **rate(o.teacher_lr), **own)
         lab.also(teacher, "calibrated teacher", role=Role.TEACHER)
-        student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs, **rate(o.student_lr), **own)
+        student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs,
+                               **rate(o.student_lr), **own)
 
-        signals = lab.signals(teacher, ("cls", "logits"))  # both, so that one pass over the texts serves either transfer
+        # both, so that one pass over the texts serves either transfer
+        signals = lab.signals(teacher, ("cls", "logits"))
         distil_epochs = o.distil_epochs or 2 * epochs
         switch = int(distil_epochs * o.gamma)
-        objective = Transfer(o, kind, switch, student.module.config.hidden_size, teacher.module.config.hidden_size,
-                             lab.settings.batch_size, lab.seed_for("expander"))
+        objective = Transfer(o, kind, switch, student.module.config.hidden_size,
+                             teacher.module.config.hidden_size, lab.settings.batch_size,
+                             lab.seed_for("expander"))
         training = {**own, **rate(o.distil_lr or o.student_lr)}
         widths = {model.module.config.hidden_size for model in (student, teacher)}
         if o.transfer == "abd" or len(widths) == 1:  # kld has no connector
             lab.watch("boundary_disagreement", lambda trained, examples: objective.disagreement(
                 lab.vectors(trained, examples), lab.vectors(teacher, examples)))
         if not o.second_schedule:
-            return lab.train(student, objective, stage="transfer", signals=signals, epochs=distil_epochs, **training)
+            return lab.train(student, objective, stage="transfer", signals=signals,
+                             epochs=distil_epochs, **training)
         if switch:
-            student = lab.train(student, objective, stage="transfer", signals=signals, epochs=switch, **{**training, "select": "last"})
+            student = lab.train(student, objective, stage="transfer", signals=signals,
+                                epochs=switch, **{**training, "select": "last"})
         if switch == distil_epochs:
             return student
         return lab.train(student, Calibrated(kind, o.beta_student), stage="calibrated student",
@@ -241,10 +292,12 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
     given = {"beta_student": case["beta"], "margin": case["margin"]}
     student_cls, teacher_cls = torch.tensor(case["student_cls"]), torch.tensor(case["teacher_cls"])
     rows, width = student_cls.shape
-    objective = Transfer(build(DoKTra.Options, "published", given, "doktra"), "single", 1, width, width, rows, seed=0)
+    objective = Transfer(build(DoKTra.Options, "published", given, "doktra"), "single", 1, width,
+                         width, rows, seed=0)
     batch = Batch({}, labels=torch.tensor(case["labels"]), signals={"cls": teacher_cls},
                   counts={"examples": float(rows), "labelled": float(rows)})
-    outputs = SimpleNamespace(logits=torch.tensor(case["logits"]), hidden_states=[student_cls.unsqueeze(1)])
+    outputs = SimpleNamespace(logits=torch.tensor(case["logits"]),
+                              hidden_states=[student_cls.unsqueeze(1)])
 
     def student(**_: Any) -> SimpleNamespace:
         return outputs
@@ -252,7 +305,8 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
     boundary = objective(student, batch)
     objective.epoch = 1
     return {
-        "activation_boundary_sum": float(activation_boundary_sum(student_cls, teacher_cls, case["margin"])),
+        "activation_boundary_sum": float(
+            activation_boundary_sum(student_cls, teacher_cls, case["margin"])),
         "activation_boundary_as_trained": float(loss_of(boundary, batch.counts)),
         "calibrated_cross_entropy": float(loss_of(objective(student, batch), batch.counts)),
         "boundary_disagreement": float(boundary["boundary_disagreement"].total / rows),

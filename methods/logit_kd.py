@@ -11,7 +11,9 @@ from kdbench.train.method import Method, option
 
 
 class LogitKD(Method):
-    """Train the student on the teacher's softened class distribution and, by `alpha`, on the labels."""
+    """Train the student on the teacher's softened class distribution and, by `alpha`, on the
+    labels.
+    """
 
     name = "logit_kd"
     version = 1
@@ -20,22 +22,24 @@ class LogitKD(Method):
     equations = """
     p_T = softmax(z_T / T)    p_S = softmax(z_S / T)
     L   = alpha * CE(z_S, y) + (1 - alpha) * T^2 * KL(p_T || p_S)
-    tags: means over the words that both have read; several labels: two-class distributions a label, mean over labels;
-    regression: squared difference to the teacher's value"""
+    tags: means over the words that both have read; several labels: two-class distributions a label,
+    mean over labels; regression: squared difference to the teacher's value"""
     needs = "any teacher with the task's head; its own tokenizer is used"
     kinds = ("single", "multi", "regression", "tags")
 
     @dataclass(frozen=True)
     class Options:
-        temperature: float = option(2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
-                                    source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses")
-        alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,
-                              source="paper, section 3: a considerably lower weight on the labels works best")
+        temperature: float = option(
+            2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
+            source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses")
+        alpha: float = option(
+            0.1, "weight of the labels", minimum=0.0, maximum=1.0,
+            source="paper, section 3: a considerably lower weight on the labels works best")
 
     def fit(self, lab: Lab) -> Model:
         o = self.options
         teacher = lab.finetune(lab.teacher())
         examples = (*lab.data.train, *lab.unlabelled)
         logits = lab.signals(teacher, ("logits",), examples=examples)
-        return lab.train(lab.student(), SoftTargets(lab.task.kind, o.temperature, o.alpha), stage="soft targets",
-                         examples=examples, signals=logits)
+        return lab.train(lab.student(), SoftTargets(lab.task.kind, o.temperature, o.alpha),
+                         stage="soft targets", examples=examples, signals=logits)

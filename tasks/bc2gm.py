@@ -1,8 +1,9 @@
-"""BC2GM as the BioBERT-to-BiLSTM project reads it: two columns, IOBES tags, `train.tsv` and `val.tsv`.
+"""BC2GM as the BioBERT-to-BiLSTM project reads it: two columns, IOBES tags, `train.tsv` and
+`val.tsv`.
 
-`val.tsv` is BC2GM's dev set, on which that project both selects and reports. Without a `test.tsv` beside it, it
-is the test set here and dev is drawn from train, so that nothing is selected on what is reported; with one
-(`bench.py prepare` puts it there), `val.tsv` is dev.
+`val.tsv` is BC2GM's dev set, on which that project both selects and reports. Without a `test.tsv`
+beside it, it is the test set here and dev is drawn from train, so that nothing is selected on what
+is reported; with one (`bench.py prepare` puts it there), `val.tsv` is dev.
 """
 
 from __future__ import annotations
@@ -24,18 +25,32 @@ DEV_FILES, TEST_FILES = ("val.tsv", "devel.tsv", "dev.tsv"), ("test.tsv",)
 
 @dataclass(frozen=True)
 class Bc2gmOptions:
-    dev: str = option("train", "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
-                      choices=("train", "val"), source="code: it selects and reports on val.tsv")
-    split_dev: float = option(0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5)
-    repair: bool = option(False, "read tags that break the scheme as seqeval does instead of refusing them")
+    dev: str = option(
+        "train",
+        "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
+        choices=("train", "val"),
+        source="code: it selects and reports on val.tsv",
+    )
+    split_dev: float = option(
+        0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5
+    )
+    repair: bool = option(
+        False, "read tags that break the scheme as seqeval does instead of refusing them"
+    )
 
 
-def read_columns(source: Source, labels: Sequence[str] = LABELS, repair: bool = False) -> list[Example]:
+def read_columns(
+    source: Source, labels: Sequence[str] = LABELS, repair: bool = False
+) -> list[Example]:
     places = {tag: i for i, tag in enumerate(labels)}
     examples = []
     for row, record in enumerate(two_columns(source)):
         words, found = tagged_words(record, "words", "tags", labels, "IOBES", repair)
-        examples.append(Example(id=str(row), words=words, label=tuple(places[tag] for tag in found), group=str(row)))
+        examples.append(
+            Example(
+                id=str(row), words=words, label=tuple(places[tag] for tag in found), group=str(row)
+            )
+        )
     return examples
 
 
@@ -51,7 +66,8 @@ def load(options: LoadOptions) -> Data:
         note = "val.tsv is both dev and test, as in the published code"
         return replace(data, test=data.dev, sha256=val, notes=(note,))
     train, dev = corpora.split(data.train, settings.split_dev, options.seed)
-    note = f"val.tsv is test; dev: {len(dev):,} of the {len(data.train):,} sentences of train, by seed {options.seed}"
+    note = (f"val.tsv is test; dev: {len(dev):,} of the {len(data.train):,} sentences of train, by "
+            f"seed {options.seed}")
     return replace(data, train=train, dev=dev, test=data.dev, sha256=val, notes=(note,))
 
 
@@ -64,16 +80,21 @@ BC2GM_IOBES = Task(
     load=load,
     lookalike=lookalike("bc2gm_iobes"),
     labels=LABELS,
-    label_names={"B-GENE": "gene begins", "I-GENE": "gene goes on", "E-GENE": "gene ends",
-                 "S-GENE": "gene of one word"},
+    label_names={
+        "B-GENE": "gene begins",
+        "I-GENE": "gene goes on",
+        "E-GENE": "gene ends",
+        "S-GENE": "gene of one word",
+    },
     scheme="IOBES",
     unit="sentence",
     citation="Smith et al. 2008, Overview of BioCreative II gene mention recognition",
-    licence="not stated (biobert-distillation); the same files: CC BY 4.0 (cambridgeltl/MTL-Bioinformatics-2016)",
+    licence="not stated (biobert-distillation); the same files: CC BY 4.0 "
+            "(cambridgeltl/MTL-Bioinformatics-2016)",
     source="https://github.com/dsashulya/biobert-distillation at fa32db9, bc2gm/; "
-           "cambridgeltl/MTL-Bioinformatics-2016 at df0df02, data/BC2GM-IOBES",
-    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1: nothing to set
-    # beside this task's metric.
+    "cambridgeltl/MTL-Bioinformatics-2016 at df0df02, data/BC2GM-IOBES",
+    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1:
+    # nothing to set beside this task's metric.
     rows={"train": 12574, "dev": 2519, "test": 5038},
     mentions={"train": 15197, "dev": 3061, "test": 6325},
     sha256={

@@ -1,9 +1,11 @@
-"""BLURB's classification tasks in LinkBERT's JSON lines: one label, label vectors, sentence pairs, one score.
+"""BLURB's classification tasks in LinkBERT's JSON lines: one label, label vectors, sentence pairs,
+one score.
 
-Split sizes and checksums are those of the files in the VE-KD repository (commit 6b16046), which equal BLURB's
-published counts; recipes are the fine-tuning commands of its README (`warmup`: steps, or below 1 a share of
-them). Published scores are from the BLURB paper (Gu et al. 2021, table 6: mean of 5 runs, of 10 for bioasq,
-pubmedqa and biosses, after a search on dev) and from LinkBERT (Yasunaga et al. 2022), in percent.
+Split sizes and checksums are those of the files in the VE-KD repository (commit 6b16046), which
+equal BLURB's published counts; recipes are the fine-tuning commands of its README (`warmup`: steps,
+or below 1 a share of them). Published scores are from the BLURB paper (Gu et al. 2021, table 6:
+mean of 5 runs, of 10 for bioasq, pubmedqa and biosses, after a search on dev) and from LinkBERT
+(Yasunaga et al. 2022), in percent.
 """
 
 from __future__ import annotations
@@ -20,13 +22,26 @@ from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DOKTRA_CHEMPROT, linkbert
 
 FILES = {"train": ("train.json",), "dev": ("dev.json",), "test": ("test.json",)}
-SYSTEMS = ("BERT", "RoBERTa", "BioBERT", "SciBERT", "ClinicalBERT", "BlueBERT", "PubMedBERT", "BioLinkBERT-base")
+SYSTEMS = (
+    "BERT",
+    "RoBERTa",
+    "BioBERT",
+    "SciBERT",
+    "ClinicalBERT",
+    "BlueBERT",
+    "PubMedBERT",
+    "BioLinkBERT-base",
+)
 VE_KD = "https://github.com/pZvfkv3t8PA9vAc/VE-KD at 6b16046, evaluation_data/seqcls"
 
 
 def published(*scores: float | None) -> tuple[tuple[str, float], ...]:
-    """(system, score) of one row of the BLURB table, in the order of `SYSTEMS`; None where none was found."""
-    return tuple((system, score) for system, score in zip(SYSTEMS, scores, strict=True) if score is not None)
+    """(system, score) of one row of the BLURB table, in the order of `SYSTEMS`; None where none was
+    found.
+    """
+    return tuple(
+        (system, score) for system, score in zip(SYSTEMS, scores, strict=True) if score is not None
+    )
 
 
 def own_id(id: str) -> str:
@@ -34,7 +49,9 @@ def own_id(id: str) -> str:
 
 
 def before_dot(id: str) -> str:
-    """The document of ``16357751.T1.T2`` and of ``DDI-DrugBank.d0.s0.p0``, whose corpus name ends at the first dot."""
+    """The document of ``16357751.T1.T2`` and of ``DDI-DrugBank.d0.s0.p0``, whose corpus name ends
+    at the first dot.
+    """
     corpus, _, rest = id.partition(".")
     return f"{corpus}.{rest.partition('.')[0]}" if corpus.startswith("DDI-") else corpus
 
@@ -44,8 +61,12 @@ def before_underscore(id: str) -> str:
     return id.partition("_")[0]
 
 
-def read_single(source: Source, labels: tuple[str, ...], document: Callable[[str], str], pair: bool) -> list[Example]:
-    """Rows ``{"id", "sentence", "label"}``, or with `pair` ``{"id", "sentence1", "sentence2", "label"}``."""
+def read_single(
+    source: Source, labels: tuple[str, ...], document: Callable[[str], str], pair: bool
+) -> list[Example]:
+    """Rows ``{"id", "sentence", "label"}``, or with `pair` ``{"id", "sentence1", "sentence2",
+    "label"}``.
+    """
     records, places = json_lines(source), {label: i for i, label in enumerate(labels)}
     return [
         Example(id=id, text=record.text("sentence1" if pair else "sentence"),
@@ -71,11 +92,18 @@ CHEMPROT = Task(
     load=partial(load_single, "chemprot", CHEMPROT_LABELS, document=before_dot),
     lookalike=lookalike("chemprot"),
     labels=CHEMPROT_LABELS,
-    label_names={"0": "no relation", "CPR:3": "activator, upregulator", "CPR:4": "inhibitor, downregulator",
-                 "CPR:5": "agonist", "CPR:6": "antagonist", "CPR:9": "substrate, product"},
+    label_names={
+        "0": "no relation",
+        "CPR:3": "activator, upregulator",
+        "CPR:4": "inhibitor, downregulator",
+        "CPR:5": "agonist",
+        "CPR:6": "antagonist",
+        "CPR:9": "substrate, product",
+    },
     negative=("0",),
     unit="PubMed abstract (PMID)",
-    citation="Krallinger et al. 2017, Overview of the BioCreative VI chemical-protein interaction track",
+    citation="Krallinger et al. 2017, Overview of the BioCreative VI chemical-protein interaction "
+             "track",
     licence="not stated in the source repository (ChrisC1224/ChemProt)",
     source=f"{VE_KD}/chemprot_hf",
     published=published(71.86, 72.98, 76.14, 75.24, 72.04, 71.46, 77.24, 77.57),
@@ -85,7 +113,10 @@ CHEMPROT = Task(
         "dev": "013eeab489c3f4e8241d18593561d46429ae06af7460155bd5b726c88efc063e",
         "test": "4a4d783e5e4d2c2ec8a120b0cc4768d2ba3c59f2ead4e8296d0324d39488a49c",
     },
-    recipes={**linkbert(lr=3e-5, batch_size=32, epochs=10, max_length=256, warmup=0), "doktra": DOKTRA_CHEMPROT},
+    recipes={
+        **linkbert(lr=3e-5, batch_size=32, epochs=10, max_length=256, warmup=0),
+        "doktra": DOKTRA_CHEMPROT,
+    },
     max_length=256,
 )
 
@@ -99,8 +130,13 @@ DDI = Task(
     load=partial(load_single, "ddi", DDI_LABELS, document=before_dot),
     lookalike=lookalike("ddi"),
     labels=DDI_LABELS,
-    label_names={"0": "no interaction", "DDI-effect": "effect", "DDI-mechanism": "pharmacokinetic mechanism",
-                 "DDI-advise": "advice", "DDI-int": "interaction without details"},
+    label_names={
+        "0": "no interaction",
+        "DDI-effect": "effect",
+        "DDI-mechanism": "pharmacokinetic mechanism",
+        "DDI-advise": "advice",
+        "DDI-int": "interaction without details",
+    },
     negative=("0",),
     unit="document of DrugBank or MedLine",
     citation="Herrero-Zazo et al. 2013, The DDI corpus",
@@ -108,7 +144,9 @@ DDI = Task(
     source=f"{VE_KD}/DDI_hf",
     published=published(80.04, 79.52, 80.88, 81.06, 78.20, 77.78, 82.36, 82.72),
     rows={"train": 25296, "dev": 2496, "test": 5716},
-    sha256={  # the checksum of the published train file is not known: a rebuilt one has its rows in another order
+    # the checksum of the published train file is not known: a rebuilt one has its rows in another
+    # order
+    sha256={
         "dev": "d679e5c9c5ff23b559324af78b71c27460ca191d19a2d5f56f25a8504aa8a021",
         "test": "3f4b28078de89ca6676e6d3b0c342671b83aa414ceee6f06b6aa67840fd28fa1",
     },
@@ -128,7 +166,8 @@ GAD = Task(
     labels=GAD_LABELS,
     label_names={"0": "no association", "1": "association"},
     unit="sentence",
-    citation="Bravo et al. 2015, Extraction of relations between genes and diseases from text (BMC Bioinformatics)",
+    citation="Bravo et al. 2015, Extraction of relations between genes and diseases from text (BMC "
+             "Bioinformatics)",
     licence="not stated",
     source=f"{VE_KD}/GAD_hf (fold 1 of BioBERT's distribution)",
     published=published(80.41, 80.63, 82.36, 82.38, 80.48, 79.15, 83.96, 84.39),
@@ -146,12 +185,18 @@ GAD = Task(
 @dataclass(frozen=True)
 class HocOptions:
     level: str = option(
-        "sentence", "what the model reads: one sentence, or the sentences of an abstract joined; scored by document",
-        choices=("sentence", "abstract"), source="the files: sentences; BLURB's definition: abstracts")
+        "sentence",
+        "what the model reads: one sentence, or the sentences of an abstract joined; scored by "
+        "document",
+        choices=("sentence", "abstract"),
+        source="the files: sentences; BLURB's definition: abstracts",
+    )
 
 
 def read_hoc(source: Source, labels: tuple[str, ...], level: str) -> list[Example]:
-    """Rows ``{"id": "PMID_sN", "sentence", "label": [0/1 x 10]}``, at `level` abstract merged by PMID."""
+    """Rows ``{"id": "PMID_sN", "sentence", "label": [0/1 x 10]}``, at `level` abstract merged by
+    PMID.
+    """
     records = json_lines(source)
     sentences = [
         Example(id=id, text=record.text("sentence"), label=record.hot("label", len(labels)),
@@ -179,10 +224,18 @@ def load_hoc(options: LoadOptions) -> Data:
     return corpora.read_splits("hoc", options, FILES, reader, HALLMARKS)
 
 
-HALLMARKS = ("activating invasion and metastasis", "avoiding immune destruction", "cellular energetics",
-             "enabling replicative immortality", "evading growth suppressors", "genomic instability and mutation",
-             "inducing angiogenesis", "resisting cell death", "sustaining proliferative signaling",
-             "tumor promoting inflammation")
+HALLMARKS = (
+    "activating invasion and metastasis",
+    "avoiding immune destruction",
+    "cellular energetics",
+    "enabling replicative immortality",
+    "evading growth suppressors",
+    "genomic instability and mutation",
+    "inducing angiogenesis",
+    "resisting cell death",
+    "sustaining proliferative signaling",
+    "tumor promoting inflammation",
+)
 HOC = Task(
     name="hoc",
     kind="multi",
@@ -193,7 +246,8 @@ HOC = Task(
     lookalike=lookalike("hoc"),
     labels=HALLMARKS,
     unit="PubMed abstract (PMID)",
-    citation="Baker et al. 2016, Automatic semantic classification of literature according to the hallmarks of cancer",
+    citation="Baker et al. 2016, Automatic semantic classification of literature according to the "
+             "hallmarks of cancer",
     licence="not stated in the source repository",
     source=f"{VE_KD}/HoC_hf (1,295 / 186 / 371 abstracts, a row a sentence)",
     published=published(80.20, 79.66, 81.54, 80.66, 80.74, 80.48, 82.32, 84.35),
@@ -260,7 +314,9 @@ PUBMEDQA = Task(
 
 
 def read_biosses(source: Source) -> list[Example]:
-    """LinkBERT's rows ``{"id", "sentence1", "sentence2", "label"}``, or BLUE's table with a column `score`."""
+    """LinkBERT's rows ``{"id", "sentence1", "sentence2", "label"}``, or BLUE's table with a column
+    `score`.
+    """
     if source.lines[0].lstrip().startswith("{"):
         return _similarities(json_lines(source), "id", "label")
     records = table(source, "\t")
@@ -269,8 +325,13 @@ def read_biosses(source: Source) -> list[Example]:
 
 def _similarities(records: list[Record], id_name: str, score: str) -> list[Example]:
     return [
-        Example(id=id, text=record.text("sentence1"), pair=record.text("sentence2"), label=record.number(score),
-                group=id)
+        Example(
+            id=id,
+            text=record.text("sentence1"),
+            pair=record.text("sentence2"),
+            label=record.number(score),
+            group=id,
+        )
         for id, record in zip(unique_ids(records, id_name), records, strict=True)
     ]
 
@@ -291,11 +352,14 @@ BIOSSES = Task(
     unit="sentence pair",
     citation="Soğancıoğlu et al. 2017, BIOSSES: a semantic sentence similarity estimation system",
     licence="GPL-3.0 (the data set's card)",
-    source="LinkBERT's data.zip, seqcls/BIOSSES_hf; the same split in the release files of ncbi-nlp/BLUE_Benchmark",
+    source="LinkBERT's data.zip, seqcls/BIOSSES_hf; the same split in the release files of "
+           "ncbi-nlp/BLUE_Benchmark",
     published=published(82.68, 81.25, 89.52, 86.25, 91.23, 85.38, 92.30, None),
     rows={"train": 64, "dev": 16, "test": 20},
     recipes=linkbert(in_ve_kd=False, lr=1e-5, batch_size=16, epochs=30, max_length=512, warmup=0),
     max_length=512,
-    how_to_get="no source with a known checksum: unpack https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip "
-               "(seqcls/BIOSSES_hf) or BLUE's release (BIOSSES/*.tsv), then `bench.py prepare biosses --from FOLDER`",
+    how_to_get="no source with a known checksum: unpack "
+               "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip "
+    "(seqcls/BIOSSES_hf) or BLUE's release (BIOSSES/*.tsv), then `bench.py prepare biosses --from "
+    "FOLDER`",
 )

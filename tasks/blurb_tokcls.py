@@ -1,7 +1,9 @@
-"""BLURB's tagging tasks in LinkBERT's JSON lines: rows ``{"id", "tokens": [...], "ner_tags": [...]}``.
+"""BLURB's tagging tasks in LinkBERT's JSON lines: rows ``{"id", "tokens": [...], "ner_tags":
+[...]}``.
 
-Split sizes, mention counts and checksums are those of the files in the VE-KD repository (commit 6b16046); recipes
-and published scores as in `blurb_seqcls`. The files name no document, so statistics resample sentences.
+Split sizes, mention counts and checksums are those of the files in the VE-KD repository (commit
+6b16046); recipes and published scores as in `blurb_seqcls`. The files name no document, so
+statistics resample sentences.
 """
 
 from __future__ import annotations
@@ -27,46 +29,79 @@ PICO = ("O", "B-INT", "B-OUT", "B-PAR")  # every word of a span carries B-, as t
 
 @dataclass(frozen=True)
 class TagOptions:
-    scheme: str = option("IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES))
-    repair: bool = option(False, "read tags that break the scheme as seqeval does instead of refusing them")
+    scheme: str = option(
+        "IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES)
+    )
+    repair: bool = option(
+        False, "read tags that break the scheme as seqeval does instead of refusing them"
+    )
 
 
 @dataclass(frozen=True)
 class RepairOptions:
-    repair: bool = option(False, "read tags that break the scheme as seqeval does instead of refusing them")
+    repair: bool = option(
+        False, "read tags that break the scheme as seqeval does instead of refusing them"
+    )
 
 
 def read_tagged(source: Source, labels: tuple[str, ...], repair: bool, target: str,
                 learnt: tuple[str, ...]) -> list[Example]:
-    """The sentences, their tags checked against `labels` and IOB, and converted to the scheme `target` (`learnt`)."""
+    """The sentences, their tags checked against `labels` and IOB, and converted to the scheme
+    `target` (`learnt`).
+    """
     records, places = json_lines(source), {tag: i for i, tag in enumerate(learnt)}
     examples = []
     for id, record in zip(unique_ids(records), records, strict=True):
         words, found = tagged_words(record, "tokens", "ner_tags", labels, "IOB", repair)
         if target != "IOB":
             found = tags.convert(found, "IOB", target)
-        examples.append(Example(id=id, words=words, label=tuple(places[tag] for tag in found), group=id))
+        examples.append(
+            Example(id=id, words=words, label=tuple(places[tag] for tag in found), group=id)
+        )
     return examples
 
 
 def load_tagged(name: str, labels: tuple[str, ...], options: LoadOptions) -> Data:
     settings = options.settings or TagOptions()
     target = getattr(settings, "scheme", "IOB")
-    learnt = labels if target == "IOB" else tags.tag_set({tags.parts(tag)[1] for tag in labels[1:]}, target)
-    reader = partial(read_tagged, labels=labels, repair=settings.repair, target=target, learnt=learnt)
+    learnt = (
+        labels
+        if target == "IOB"
+        else tags.tag_set({tags.parts(tag)[1] for tag in labels[1:]}, target)
+    )
+    reader = partial(
+        read_tagged, labels=labels, repair=settings.repair, target=target, learnt=learnt
+    )
     data = corpora.read_splits(name, options, FILES, reader, learnt)
     if target == "IO":
-        return replace(data, notes=(*data.notes, "IO tags: mentions that touch count as one, in the gold labels too"))
+        return replace(
+            data,
+            notes=(
+                *data.notes,
+                "IO tags: mentions that touch count as one, in the gold labels too",
+            ),
+        )
     return data
 
 
 def _task(name: str, about: str, mentions: Mapping[str, int], **facts: Any) -> Task:
     """What BLURB's tasks with one entity type share."""
     return Task(
-        name=name, about=about, kind="tags", mentions=mentions, metric="entity_f1",
+        name=name,
+        about=about,
+        kind="tags",
+        mentions=mentions,
+        metric="entity_f1",
         metrics=("entity_f1", "entity_f1_strict", "piece_tag_micro_f1"),
-        load=partial(load_tagged, name, ONE_TYPE), lookalike=lookalike(name), labels=ONE_TYPE, scheme="IOB",
-        unit="sentence", options=TagOptions, max_length=512, **facts)
+        load=partial(load_tagged, name, ONE_TYPE),
+        lookalike=lookalike(name),
+        labels=ONE_TYPE,
+        scheme="IOB",
+        unit="sentence",
+        options=TagOptions,
+        max_length=512,
+        **facts,
+    )
 
 
 BC2GM = _task(
@@ -86,7 +121,9 @@ BC2GM = _task(
 )
 
 JNLPBA = _task(
-    "jnlpba", "molecular biology entities, GENIA's five types as one", {"train": 46750, "dev": 4551, "test": 8662},
+    "jnlpba",
+    "molecular biology entities, GENIA's five types as one",
+    {"train": 46750, "dev": 4551, "test": 8662},
     label_names={"B": "entity begins", "I": "entity goes on"},
     citation="Collier and Kim 2004, Introduction to the bio-entity recognition task at JNLPBA",
     licence="GENIA Project License (spyysalo/jnlpba)",
@@ -118,10 +155,12 @@ NCBI_DISEASE = _task(
 )
 
 BC5CDR_DISEASE = _task(
-    "bc5cdr-disease", "disease mentions in abstracts (BLURB's table has 4,244 in dev, its files 4,246)",
+    "bc5cdr-disease",
+    "disease mentions in abstracts (BLURB's table has 4,244 in dev, its files 4,246)",
     {"train": 4182, "dev": 4246, "test": 4424},
     label_names={"B": "disease begins", "I": "disease goes on"},
-    citation="Li et al. 2016, BioCreative V CDR task corpus: a resource for chemical disease relation extraction",
+    citation="Li et al. 2016, BioCreative V CDR task corpus: a resource for chemical disease "
+             "relation extraction",
     licence=MTL,
     source=f"{VE_KD}/BC5CDR-disease_hf",
     published=published(81.44, 80.65, 84.70, 84.54, 83.04, 83.69, 85.62, 86.10),
@@ -135,9 +174,12 @@ BC5CDR_DISEASE = _task(
 )
 
 BC5CDR_CHEM = _task(
-    "bc5cdr-chem", "chemical mentions in abstracts", {"train": 5203, "dev": 5347, "test": 5385},
+    "bc5cdr-chem",
+    "chemical mentions in abstracts",
+    {"train": 5203, "dev": 5347, "test": 5385},
     label_names={"B": "chemical begins", "I": "chemical goes on"},
-    citation="Li et al. 2016, BioCreative V CDR task corpus: a resource for chemical disease relation extraction",
+    citation="Li et al. 2016, BioCreative V CDR task corpus: a resource for chemical disease "
+             "relation extraction",
     licence=MTL,
     source=f"{VE_KD}/BC5CDR-chem_hf",
     published=published(89.25, 89.43, 92.85, 92.49, 90.80, 91.19, 93.33, 93.75),
@@ -162,13 +204,15 @@ EBMNLP = Task(
     label_names={"B-INT": "intervention", "B-OUT": "outcome", "B-PAR": "participants"},
     scheme="IOB",
     unit="sentence",
-    citation="Nye et al. 2018, A corpus with multi-level annotations of patients, interventions and outcomes",
+    citation="Nye et al. 2018, A corpus with multi-level annotations of patients, interventions "
+             "and outcomes",
     licence="not stated",
     source=f"{VE_KD}/ebmnlp_hf",
     published=published(72.34, 73.02, 73.18, 73.12, 72.06, 72.54, 73.38, None),
     rows={"test": 2076},
     mentions={"train": 339167, "dev": 85321, "test": 16364},  # labelled words
-    sha256={"test": "1f6020c9364e7e6f0043fd030d26e3b09182b659a5be095e83e9f7f94e112b9c"},  # the others are not known
+    # the others are not known
+    sha256={"test": "1f6020c9364e7e6f0043fd030d26e3b09182b659a5be095e83e9f7f94e112b9c"},
     recipes=linkbert(lr=5e-5, batch_size=32, epochs=1, max_length=512, warmup=0),
     max_length=512,
     options=RepairOptions,

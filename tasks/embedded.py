@@ -1,4 +1,6 @@
-"""The embedded look-alikes by task name; their generators are imported when the first one is called."""
+"""The embedded look-alikes by task name; their generators are imported when the first one is
+called.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Emergency notes: DSG-KD's layout of its private corpus, and the public stand-in `ktas_ed`.
 
-DSG-KD reads the text from `X_train.csv` (column ER_DHX) and the label from `y_train.csv` (column LABEL), row by
-row, and drops rows where either is missing. One file with both columns (`train.csv`, or `data.csv`, which is
-split here) is read as well.
+DSG-KD reads the text from `X_train.csv` (column ER_DHX) and the label from `y_train.csv` (column
+LABEL), row by row, and drops rows where either is missing. One file with both columns (`train.csv`,
+or `data.csv`, which is split here) is read as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ from kdbench.tasks.blurb_seqcls import load_single
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DSG_KD
 
-MEASURES = ("f1_at_rate", "accuracy_at_rate", "recall_at_rate", "precision_at_rate", "auroc", "auprc", "brier")
+MEASURES = (
+    "f1_at_rate",
+    "accuracy_at_rate",
+    "recall_at_rate",
+    "precision_at_rate",
+    "auroc",
+    "auprc",
+    "brier",
+)
 EMR_LABELS = ("0", "1")
 NAMES = {"train": ("train",), "dev": ("val", "dev", "valid"), "test": ("test",)}
 MISSING = ("", "nan")  # as pandas writes and reads a missing cell
@@ -35,14 +43,23 @@ MISSING = ("", "nan")  # as pandas writes and reads a missing cell
 class EmrOptions:
     text_column: str = option("ER_DHX", "column of the note", source="code")
     label_column: str = option("LABEL", "column of the label, 0 or 1 (an emergency)", source="code")
-    group_column: str = option("", "column of the patient or visit, which statistics resample; without one, the note")
+    group_column: str = option(
+        "", "column of the patient or visit, which statistics resample; without one, the note"
+    )
 
 
-def read_notes(texts: Sequence[Record], labels: Sequence[Record], settings: EmrOptions) -> tuple[list[Example], int]:
-    """The notes that have text and label, and how many had not. `labels` may be the same rows as `texts`."""
+def read_notes(
+    texts: Sequence[Record], labels: Sequence[Record], settings: EmrOptions
+) -> tuple[list[Example], int]:
+    """The notes that have text and label, and how many had not. `labels` may be the same rows as
+    `texts`.
+    """
     if len(texts) != len(labels):
-        raise BadInput(f"{texts[0].source.path} has {len(texts)} rows but {labels[0].source.path} has {len(labels)}; "
-                       "they must agree row by row")
+        raise BadInput(
+            f"{texts[0].source.path} has {len(texts)} rows but {labels[0].source.path} has "
+            f"{len(labels)}; "
+            "they must agree row by row"
+        )
     examples, dropped = [], 0
     for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
         if text is not label:
@@ -52,18 +69,25 @@ def read_notes(texts: Sequence[Record], labels: Sequence[Record], settings: EmrO
             dropped += 1
             continue
         if answer not in ("0", "1", "0.0", "1.0"):
-            raise label.wrong(f"{settings.label_column} is {answer!r}", "give 1 (an emergency) or 0")
+            raise label.wrong(
+                f"{settings.label_column} is {answer!r}", "give 1 (an emergency) or 0"
+            )
         group = text.text(settings.group_column) if settings.group_column else str(row)
         examples.append(Example(id=str(row), text=note, label=int(float(answer)), group=group))
     return examples, dropped
 
 
 def _same_row(text: Record, label: Record) -> None:
-    """A column that both files have (a row index, a patient number) must agree: a shifted label is silent."""
+    """A column that both files have (a row index, a patient number) must agree: a shifted label is
+    silent.
+    """
     for name in text.fields.keys() & label.fields.keys():
         if text.fields[name] != label.fields[name]:
-            raise label.wrong(f"{name} is {label.fields[name]!r} but {text.fields[name]!r} in {text.source.path.name}",
-                              "bring the rows of the two files into one order")
+            raise label.wrong(
+                f"{name} is {label.fields[name]!r} but {text.fields[name]!r} in "
+                f"{text.source.path.name}",
+                "bring the rows of the two files into one order",
+            )
 
 
 def load_emr(options: LoadOptions) -> Data:
@@ -74,7 +98,9 @@ def load_emr(options: LoadOptions) -> Data:
     splits: dict[str, tuple[Example, ...]] = {}
     checksums, dropped = {}, {}
     for split, names in NAMES.items():
-        x, y, both = (find([f"{prefix}{name}.csv" for name in names]) for prefix in ("X_", "y_", ""))
+        x, y, both = (
+            find([f"{prefix}{name}.csv" for name in names]) for prefix in ("X_", "y_", "")
+        )
         files = [x, y] if x and y else [both] if both else []
         if not files:
             break
@@ -89,10 +115,24 @@ def load_emr(options: LoadOptions) -> Data:
     missing = next((split for split in SPLITS if split not in splits), None)
     if missing:
         name = NAMES[missing][0]
-        raise BadInput(f"{folder} has no {missing} files (looked for X_{name}.csv with y_{name}.csv, {name}.csv"
-                       f"{', data.csv' if missing == 'train' else ''}); give the notes of every split")
-    notes = [f"{split}: {count:,} rows without text or label dropped" for split, count in dropped.items() if count]
-    return Data(splits["train"], splits["dev"], splits["test"], EMR_LABELS, sha256=checksums, notes=tuple(notes))
+        raise BadInput(
+            f"{folder} has no {missing} files (looked for X_{name}.csv with y_{name}.csv, "
+            f"{name}.csv"
+            f"{', data.csv' if missing == 'train' else ''}); give the notes of every split"
+        )
+    notes = [
+        f"{split}: {count:,} rows without text or label dropped"
+        for split, count in dropped.items()
+        if count
+    ]
+    return Data(
+        splits["train"],
+        splits["dev"],
+        splits["test"],
+        EMR_LABELS,
+        sha256=checksums,
+        notes=tuple(notes),
+    )
 
 
 def _joint(sources: Sequence[Source]) -> str:
@@ -115,7 +155,8 @@ def _split_one(source: Source, settings: EmrOptions, seed: int) -> Data:
 EMR = Task(
     name="emr",
     kind="single",
-    about="is a visit to a paediatric emergency department an emergency, from the code-switched note",
+    about="is a visit to a paediatric emergency department an emergency, from the code-switched "
+          "note",
     metric="f1_at_rate",
     metrics=MEASURES,
     load=load_emr,
@@ -123,14 +164,16 @@ EMR = Task(
     labels=EMR_LABELS,
     label_names={"0": "no emergency", "1": "emergency"},
     unit="note, or what group_column names",
-    citation="Cho et al. 2024, DSG-KD: knowledge distillation from domain-specific to general language models",
+    citation="Cho et al. 2024, DSG-KD: knowledge distillation from domain-specific to general "
+             "language models",
     licence="private",
     source="the notes of DSG-KD are not public",
     recipes=DSG_KD,
     max_length=384,
     options=EmrOptions,
-    how_to_get="the notes are private: put your own as X_train.csv, y_train.csv, X_val.csv, ... into a folder `emr`, "
-               "or use the stand-in `ktas_ed`",
+    how_to_get="the notes are private: put your own as X_train.csv, y_train.csv, X_val.csv, ... "
+               "into a folder `emr`, "
+    "or use the stand-in `ktas_ed`",
 )
 
 KTAS_LABELS = ("non-emergency", "emergency")
@@ -139,17 +182,25 @@ KTAS_LABELS = ("non-emergency", "emergency")
 def convert_ktas(data_csv: Path, folder: Path) -> None:
     """The article's `data.csv` to the three JSON-lines files of `ktas_ed`.
 
-    Emergency is KTAS 1 to 3 by the experts. Of each class, in the order of the SHA-1 of ``ktas-<row>``, the first
-    70 % are train, the next 10 % dev. The nurse's level and the diagnosis are kept, but are no input.
+    Emergency is KTAS 1 to 3 by the experts. Of each class, in the order of the SHA-1 of
+    ``ktas-<row>``, the first 70 % are train, the next 10 % dev. The nurse's level and the diagnosis
+    are kept, but are no input.
     """
-    rows = list(csv.DictReader(io.StringIO(data_csv.read_bytes().decode("cp1252"), newline=""), delimiter=";"))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(data_csv.read_bytes().decode("cp1252"), newline=""), delimiter=";"
+        )
+    )
     labels = [KTAS_LABELS[int(row["KTAS_expert"]) <= 3] for row in rows]
     place: dict[int, str] = {}
     for label in KTAS_LABELS:
         members = [i for i in range(len(rows)) if labels[i] == label]
         members.sort(key=lambda i: hashlib.sha1(f"ktas-{i}".encode()).hexdigest())
         train, dev = round(0.7 * len(members)), round(0.1 * len(members))
-        place |= {i: "train" if at < train else "dev" if at < train + dev else "test" for at, i in enumerate(members)}
+        place |= {
+            i: "train" if at < train else "dev" if at < train + dev else "test"
+            for at, i in enumerate(members)
+        }
     for split in SPLITS:
         lines = [
             json.dumps({"id": str(i), "sentence": row["Chief_complain"].strip(), "label": labels[i],
@@ -163,15 +214,18 @@ def convert_ktas(data_csv: Path, folder: Path) -> None:
 KTAS_ED = replace(
     EMR,
     name="ktas_ed",
-    about="is a visit to a Korean emergency department an emergency (KTAS 1-3), from the chief complaint",
+    about="is a visit to a Korean emergency department an emergency (KTAS 1-3), from the chief "
+          "complaint",
     load=partial(load_single, "ktas_ed", KTAS_LABELS),
     lookalike=lookalike("ktas_ed"),
     labels=KTAS_LABELS,
     label_names={"non-emergency": "KTAS 4 or 5", "emergency": "KTAS 1, 2 or 3"},
     unit="visit",
-    citation="Moon et al. 2019, Triage accuracy and causes of mistriage using the Korean Triage and Acuity Scale",
+    citation="Moon et al. 2019, Triage accuracy and causes of mistriage using the Korean Triage "
+             "and Acuity Scale",
     licence="CC BY 4.0 (PLOS ONE and its supporting data)",
-    source="figshare 9779267; https://github.com/yerin16/ai-diagnosis-assistant at ebe44af, data/data.csv",
+    source="figshare 9779267; https://github.com/yerin16/ai-diagnosis-assistant at ebe44af, "
+           "data/data.csv",
     rows={"train": 887, "dev": 126, "test": 254},
     sha256={
         "train": "fce1c10793aa78ee7c47d46f2d6c96a953a047d853edbe8195660acfe256b51c",

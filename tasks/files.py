@@ -1,8 +1,9 @@
 """Bring your own: JSON lines, CSV, TSV, two-column CoNLL, a `datasets` folder or a hub id.
 
-What a file is, is read from its content, never from its ending: the layout from its first lines, the columns from
-their names (or, where two columns are left, from the length of their texts), the kind of task from the labels of
-train. All of it is said in `Data.notes`, and every choice has an option.
+What a file is, is read from its content, never from its ending: the layout from its first lines,
+the columns from their names (or, where two columns are left, from the length of their texts), the
+kind of task from the labels of train. All of it is said in `Data.notes`, and every choice has an
+option.
 """
 
 from __future__ import annotations
@@ -20,31 +21,73 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import option
 from kdbench.data import corpora, tags
-from kdbench.data.readers import Record, Source, json_lines, read, shown, table, tagged_words, two_columns, unique_ids
+from kdbench.data.readers import (
+    Record,
+    Source,
+    json_lines,
+    read,
+    shown,
+    table,
+    tagged_words,
+    two_columns,
+    unique_ids,
+)
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
-TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sentence", "note", "abstract", "er_dhx")
-PAIRS = {"sentence1": ("sentence2",), "text1": ("text2",), "premise": ("hypothesis",), "question1": ("question2",),
-         "question": ("context", "passage", "sentence"), "text": ("text_pair",)}
+TEXTS = (
+    "sentence1",
+    "text1",
+    "premise",
+    "question1",
+    "question",
+    "text",
+    "sentence",
+    "note",
+    "abstract",
+    "er_dhx",
+)
+PAIRS = {
+    "sentence1": ("sentence2",),
+    "text1": ("text2",),
+    "premise": ("hypothesis",),
+    "question1": ("question2",),
+    "question": ("context", "passage", "sentence"),
+    "text": ("text_pair",),
+}
 LABELS = ("label", "labels", "class", "target", "category", "score", "similarity")
 IDS = ("id", "idx", "guid")
-MANY_CLASSES = 20  # more different whole numbers are a scale, and more labels than half the rows are not labels
+# more different whole numbers are a scale, and more labels than half the rows are not labels
+MANY_CLASSES = 20
 TAG = re.compile(r"O|[BIES](-.+)?")
 SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
 class FilesOptions:
-    text_column: str = option("", "column of the text, or of the list of words; empty: found by name")
+    text_column: str = option(
+        "", "column of the text, or of the list of words; empty: found by name"
+    )
     pair_column: str = option("", "column of the second text of a pair; empty: found by name")
-    label_column: tuple[str, ...] = option((), "column of the label, or several columns of 0 and 1: one a label")
+    label_column: tuple[str, ...] = option(
+        (), "column of the label, or several columns of 0 and 1: one a label"
+    )
     tags_column: str = option("", "column of the list of tags; empty: found by name")
-    id_column: str = option("", "column of the id; empty: `id` where there is one, else the row number")
-    group_column: str = option("", "column that statistics resample (document, patient); empty: the row")
-    header: str = option("auto", "do CSV and TSV files begin with a header", choices=("auto", "yes", "no"))
-    split_dev: float = option(0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5)
-    repair: bool = option(False, "read tags that break the scheme as seqeval does instead of refusing them")
+    id_column: str = option(
+        "", "column of the id; empty: `id` where there is one, else the row number"
+    )
+    group_column: str = option(
+        "", "column that statistics resample (document, patient); empty: the row"
+    )
+    header: str = option(
+        "auto", "do CSV and TSV files begin with a header", choices=("auto", "yes", "no")
+    )
+    split_dev: float = option(
+        0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5
+    )
+    repair: bool = option(
+        False, "read tags that break the scheme as seqeval does instead of refusing them"
+    )
 
 
 @dataclass(frozen=True)
@@ -73,14 +116,25 @@ def load(options: LoadOptions) -> Data:
     settings = options.settings or FilesOptions()
     parts = open_parts(options.files, settings)
     columns = find_columns(parts["train"].records, settings)
-    kind, labels, label_of = (read_tags if columns.tags else read_labels)(parts["train"].records, columns, settings)
+    kind, labels, label_of = (read_tags if columns.tags else read_labels)(
+        parts["train"].records, columns, settings
+    )
     examples = {split: build(part.records, columns, label_of) for split, part in parts.items()}
     notes = [f"read as {kind}: {describe(parts['train'], columns)}"]
-    notes += [f"{split}: {part.layout}" for split, part in parts.items() if part.layout != parts["train"].layout]
+    notes += [
+        f"{split}: {part.layout}"
+        for split, part in parts.items()
+        if part.layout != parts["train"].layout
+    ]
     if "dev" not in parts:
         whole = len(examples["train"])
-        examples["train"], examples["dev"] = corpora.split(examples["train"], settings.split_dev, options.seed)
-        notes.append(f"no dev file: {len(examples['dev']):,} of the {whole:,} rows of train, by seed {options.seed}")
+        examples["train"], examples["dev"] = corpora.split(
+            examples["train"], settings.split_dev, options.seed
+        )
+        notes.append(
+            f"no dev file: {len(examples['dev']):,} of the {whole:,} rows of train, by seed "
+            f"{options.seed}"
+        )
     return Data(examples["train"], examples["dev"], examples["test"], labels, notes=tuple(notes),
                 sha256={split: part.sha256 for split, part in parts.items()})
 
@@ -88,7 +142,9 @@ def load(options: LoadOptions) -> Data:
 def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, Part]:
     """The given files, and what a `datasets` folder or hub id given as train has besides."""
     if "train" not in files:
-        raise BadInput("task files: no training file; give --train FILE --test FILE (and --dev FILE)")
+        raise BadInput(
+            "task files: no training file; give --train FILE --test FILE (and --dev FILE)"
+        )
     parts = {"train": open_part(files["train"], "train", settings)}
     whole = parts["train"].layout.startswith("datasets")
     for split in SPLITS[1:]:
@@ -126,13 +182,20 @@ def open_part(path: Path, split: str, settings: FilesOptions, headed: bool | Non
 
 
 def is_hub_id(path: Path) -> bool:
-    """``owner/name``, which is no path here: nothing of that name, no folder `owner`, no ending of a file."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix())) and not path.parent.exists() and not path.suffix
+    """``owner/name``, which is no path here: nothing of that name, no folder `owner`, no ending of
+    a file.
+    """
+    return (
+        bool(re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()))
+        and not path.parent.exists()
+        and not path.suffix
+    )
 
 
 def looks_tagged(source: Source) -> bool:
-    """Do nearly all lines have two columns of which the second is a tag? (Nearly: one bad tag must be named, not
-    turn the file into something else.)"""
+    """Do nearly all lines have two columns of which the second is a tag? (Nearly: one bad tag must
+    be named, not turn the file into something else.)
+    """
     lines = [line for line in source.lines if line.strip() and not line.startswith("-DOCSTART-")]
     columns = [line.split("\t") if "\t" in line else line.split() for line in lines]
     found = [row[1].strip() for row in columns if len(row) == 2 and TAG.fullmatch(row[1].strip())]
@@ -142,7 +205,10 @@ def looks_tagged(source: Source) -> bool:
 def find_delimiter(source: Source, first: str) -> str:
     if "\t" in first:
         return "\t"
-    counts = {delimiter: len(next(csv.reader([first], delimiter=delimiter), [])) for delimiter in (",", ";")}
+    counts = {
+        delimiter: len(next(csv.reader([first], delimiter=delimiter), []))
+        for delimiter in (",", ";")
+    }
     best = max(counts, key=counts.__getitem__)
     if counts[best] < 2:
         raise BadInput(f"{source.path}:1: neither JSON lines nor columns (tab, comma, semicolon); "
@@ -151,7 +217,8 @@ def find_delimiter(source: Source, first: str) -> str:
 
 
 def has_header(rows: Sequence[Record]) -> bool:
-    """The first row is a header when it has a known column name, or a value that its column never has again.
+    """The first row is a header when it has a known column name, or a value that its column never
+    has again.
 
     A column of labels repeats itself, so the column with the fewest values decides.
     """
@@ -174,51 +241,83 @@ def is_number(value: str) -> bool:
 
 
 def open_dataset(path: Path, split: str, needed: bool = True) -> Part | None:
-    """A split of a `datasets` folder (`save_to_disk`) or of a hub id; class numbers are read as their names.
+    """A split of a `datasets` folder (`save_to_disk`) or of a hub id; class numbers are read as
+    their names.
 
-    No remote code is run: `datasets` has no loading scripts any more. None where the split is missing and not `needed`.
+    No remote code is run: `datasets` has no loading scripts any more. None where the split is
+    missing and not `needed`.
     """
     import datasets
 
     try:
-        found = datasets.load_from_disk(str(path)) if path.is_dir() else datasets.load_dataset(path.as_posix())
+        found = (
+            datasets.load_from_disk(str(path))
+            if path.is_dir()
+            else datasets.load_dataset(path.as_posix())
+        )
     except Exception as error:  # whatever reader, network or hub raise: to the user it is one thing
-        what = "folder written by save_to_disk" if path.is_dir() else "file or folder, nor to be had from the hub"
-        raise BadInput(f"{path}: no {what} ({type(error).__name__}); give a file, such a folder or a hub id") from None
+        what = (
+            "folder written by save_to_disk"
+            if path.is_dir()
+            else "file or folder, nor to be had from the hub"
+        )
+        raise BadInput(
+            f"{path}: no {what} ({type(error).__name__}); give a file, such a folder or a hub id"
+        ) from None
     if isinstance(found, datasets.DatasetDict):
         name = next((name for name in SPLIT_NAMES[split] if name in found), None)
         if name is None:
             if not needed:
                 return None
-            raise BadInput(f"{path}: no split {split} (there: {', '.join(found)}); name its file with --{split}")
+            raise BadInput(
+                f"{path}: no split {split} (there: {', '.join(found)}); name its file with "
+                f"--{split}"
+            )
         found = found[name]
     elif not needed:
         return None
     if not len(found):
         raise BadInput(f"{path}: split {split} is empty; give one with at least one row")
     rows = [decoded(row, found.features) for row in found]
-    digest = hashlib.sha256("\n".join(json.dumps(row, sort_keys=True, default=str) for row in rows).encode())
+    digest = hashlib.sha256(
+        "\n".join(json.dumps(row, sort_keys=True, default=str) for row in rows).encode()
+    )
     source = Source(path, (), digest.hexdigest())
-    return Part([Record(source, i, row) for i, row in enumerate(rows, 1)], "datasets rows", source.sha256)
+    return Part(
+        [Record(source, i, row) for i, row in enumerate(rows, 1)], "datasets rows", source.sha256
+    )
 
 
 def decoded(row: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(row)
     for name, feature in features.items():
-        names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+        names = getattr(feature, "names", None) or getattr(
+            getattr(feature, "feature", None), "names", None
+        )
         if names and isinstance(values[name], int) and values[name] >= 0:
             values[name] = names[values[name]]
         elif names and isinstance(values[name], list):
-            values[name] = [names[item] if isinstance(item, int) and item >= 0 else item for item in values[name]]
+            values[name] = [
+                names[item] if isinstance(item, int) and item >= 0 else item
+                for item in values[name]
+            ]
     return values
 
 
 def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
-    """Which column is what, by option, by name, or because only it is left; `BadInput` where that is open."""
+    """Which column is what, by option, by name, or because only it is left; `BadInput` where that
+    is open.
+    """
     first = records[0]
     names = list(first.fields)
-    for name in (settings.text_column, settings.pair_column, *settings.label_column, settings.tags_column,
-                 settings.id_column, settings.group_column):
+    for name in (
+        settings.text_column,
+        settings.pair_column,
+        *settings.label_column,
+        settings.tags_column,
+        settings.id_column,
+        settings.group_column,
+    ):
         if name:
             first.value(name)
 
@@ -227,7 +326,10 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
         return next((lower[each] for each in candidates if each in lower), None)
 
     id, group = settings.id_column or by_name(IDS), settings.group_column or None
-    words, found_tags = settings.text_column or by_name(WORDS), settings.tags_column or by_name(TAGS)
+    words, found_tags = (
+        settings.text_column or by_name(WORDS),
+        settings.tags_column or by_name(TAGS),
+    )
     if settings.tags_column or (words and found_tags and isinstance(first.fields[words], list)):
         if words is None or found_tags is None:
             raise first.wrong("no column of words", "say --task-set text_column=NAME")
@@ -236,7 +338,11 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
     pair = settings.pair_column or (by_name(PAIRS.get(text.lower(), ())) if text else None)
     if not labels and (label := by_name(LABELS)):
         labels = (label,)
-    left = [name for name in names if name not in (text, pair, id, group, *labels) and not is_index(records, name)]
+    left = [
+        name
+        for name in names
+        if name not in (text, pair, id, group, *labels) and not is_index(records, name)
+    ]
     if not text and not labels and len(left) == 2:
         left.sort(key=lambda name: -sum(len(str(record.fields.get(name))) for record in records))
         text, labels = left[0], (left[1],)
@@ -244,8 +350,10 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
         text, labels = text or left[0], labels or (left[0],)
     for what, known in (("text", bool(text)), ("label", bool(labels))):
         if not known:
-            raise first.wrong(f"which column has the {what}? There are {shown(', '.join(names), 200)}",
-                              f"say --task-set {what}_column=NAME")
+            raise first.wrong(
+                f"which column has the {what}? There are {shown(', '.join(names), 200)}",
+                f"say --task-set {what}_column=NAME",
+            )
     return Columns(text, pair, labels, id=id, group=group)
 
 
@@ -265,19 +373,24 @@ def describe(part: Part, columns: Columns) -> str:
     return f"{part.layout}, {', '.join(what)}"
 
 
-LabelReader = Callable[[Record], tuple[tuple[str, ...], Any]]  # the words (tags only) and the label of a row
+# the words (tags only) and the label of a row
+LabelReader = Callable[[Record], tuple[tuple[str, ...], Any]]
 Labelling = tuple[str, tuple[str, ...], LabelReader]
 
 
 def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOptions) -> Labelling:
-    """Kind, tag set and the reader of a row's words and tags; scheme and entity types are those of train."""
+    """Kind, tag set and the reader of a row's words and tags; scheme and entity types are those of
+    train.
+    """
     column = columns.tags or ""
     seen = {tag for record in records if isinstance(record.value(column), list)
             for tag in record.fields[column] if isinstance(tag, str) and TAG.fullmatch(tag)}
     scheme = tags.scheme_of(seen)
     labels = tags.tag_set({tags.parts(tag)[1] for tag in seen if tag != "O"}, scheme)
     if len(labels) < 2:
-        raise records[0].wrong("no word of the file has an entity tag", "give tags O, B-TYPE, I-TYPE (or IO, or IOBES)")
+        raise records[0].wrong(
+            "no word of the file has an entity tag", "give tags O, B-TYPE, I-TYPE (or IO, or IOBES)"
+        )
     places = {tag: i for i, tag in enumerate(labels)}
 
     def label_of(record: Record) -> tuple[tuple[str, ...], Any]:
@@ -290,7 +403,11 @@ def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOption
 def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOptions) -> Labelling:
     """Kind, label set and the reader of a row's label, from the labels of train."""
     if len(columns.labels) > 1:
-        return "multi", columns.labels, lambda record: ((), tuple(zero_or_one(record, name) for name in columns.labels))
+        return (
+            "multi",
+            columns.labels,
+            lambda record: ((), tuple(zero_or_one(record, name) for name in columns.labels)),
+        )
     name = columns.labels[0]
     values = [record.value(name) for record in records]
     if isinstance(values[0], list):
@@ -300,16 +417,23 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
     if is_scale(labels, values):
         return "regression", (), lambda record: ((), record.number(name))
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
-        raise records[0].wrong(f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
-                               "say --task-set label_column=NAME")
+        raise records[0].wrong(
+            f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
+            "say --task-set label_column=NAME",
+        )
     if len(labels) < 2:
-        raise records[0].wrong(f"{name} is {shown(labels[0])} in every row", "give rows of at least two labels")
+        raise records[0].wrong(
+            f"{name} is {shown(labels[0])} in every row", "give rows of at least two labels"
+        )
     places = {label: i for i, label in enumerate(labels)}
 
     def label_of(record: Record) -> tuple[tuple[str, ...], Any]:
         label = class_name(record, name)
         if label not in places:
-            raise record.wrong(f"unknown {name} {shown(label)}", f"those of train are {shown(', '.join(labels), 200)}")
+            raise record.wrong(
+                f"unknown {name} {shown(label)}",
+                f"those of train are {shown(', '.join(labels), 200)}",
+            )
         return (), places[label]
 
     return "single", tuple(labels), label_of
@@ -317,13 +441,17 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
 
 def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:
     """Numbers with fractions, or more whole ones than a set of classes has."""
-    if not all(is_number(label) for label in labels) or any(isinstance(value, bool) for value in values):
+    if not all(is_number(label) for label in labels) or any(
+        isinstance(value, bool) for value in values
+    ):
         return False
     return any(not float(label).is_integer() for label in labels) or len(labels) > MANY_CLASSES
 
 
 def class_name(record: Record, name: str) -> str:
-    """A label as text: numbers as they are written, a float without fraction as the whole number."""
+    """A label as text: numbers as they are written, a float without fraction as the whole
+    number.
+    """
     value = record.value(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -346,13 +474,18 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
         return "multi", tuple(map(str, range(width))), lambda record: ((), record.hot(name, width))
     labels = tuple(sorted({label for record in records for label in label_names(record, name)}))
     if not labels:
-        raise records[0].wrong(f"{name} is empty in every row", "give lists of label names, or of 0 and 1")
+        raise records[0].wrong(
+            f"{name} is empty in every row", "give lists of label names, or of 0 and 1"
+        )
 
     def label_of(record: Record) -> tuple[tuple[str, ...], Any]:
         found = label_names(record, name)
         new = next((label for label in found if label not in labels), None)
         if new is not None:
-            raise record.wrong(f"unknown {name} {shown(new)}", f"those of train are {shown(', '.join(labels), 200)}")
+            raise record.wrong(
+                f"unknown {name} {shown(new)}",
+                f"those of train are {shown(', '.join(labels), 200)}",
+            )
         return (), tuple(int(label in found) for label in labels)
 
     return "multi", labels, label_of
@@ -365,8 +498,12 @@ def label_names(record: Record, name: str) -> list[str]:
     return [record.clean(name, item) for item in value]
 
 
-def build(records: Sequence[Record], columns: Columns, label_of: LabelReader) -> tuple[Example, ...]:
-    ids = unique_ids(records, columns.id) if columns.id else [str(row) for row in range(len(records))]
+def build(
+    records: Sequence[Record], columns: Columns, label_of: LabelReader
+) -> tuple[Example, ...]:
+    ids = (
+        unique_ids(records, columns.id) if columns.id else [str(row) for row in range(len(records))]
+    )
     examples = []
     for id, record in zip(ids, records, strict=True):
         words, label = label_of(record)
@@ -388,5 +525,6 @@ FILES = Task(
     licence="yours",
     source="yours",
     options=FilesOptions,
-    how_to_get="give --train FILE and --test FILE (JSON lines, CSV, TSV, CoNLL, a datasets folder or a hub id)",
+    how_to_get="give --train FILE and --test FILE (JSON lines, CSV, TSV, CoNLL, a datasets folder "
+               "or a hub id)",
 )

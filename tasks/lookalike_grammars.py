@@ -1,7 +1,7 @@
 """The grammars of the look-alikes: one for each way in which context decides a label.
 
-A grammar yields examples whose labels are written out (a class name, a set of names, a number, or spans of
-words); `kdbench.tasks.lookalikes` turns them into indices and tags.
+A grammar yields examples whose labels are written out (a class name, a set of names, a number, or
+spans of words); `kdbench.tasks.lookalikes` turns them into indices and tags.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from kdbench.data.task import Example
 from kdbench.tasks.lookalike_words import Lexicon
 
-RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}  # share of rare cues (train: while uses are left)
+# share of rare cues (train: while uses are left)
+RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}
 USES = (0, 1, 1, 2)  # of a rare cue in train
 
 _CHOICE, _SLOT = re.compile(r"\[([^\[\]]*)\]"), re.compile(r"\{(\w+)\}")
@@ -46,7 +47,9 @@ class Dice:
         return (first, second) if self.chance(kept) else (second, first)
 
     def write(self, pattern: str, slot: Callable[[str], str] | None = None, **slots: str) -> str:
-        """Choose among ``[a|b|]`` and fill ``{name}`` from `slots` or by ``slot(name)``, until neither is left."""
+        """Choose among ``[a|b|]`` and fill ``{name}`` from `slots` or by ``slot(name)``, until
+        neither is left.
+        """
         slot = slot or slots.__getitem__
         while "[" in pattern or "{" in pattern:
             while "[" in pattern:
@@ -96,17 +99,21 @@ class Grammar:
         raise NotImplementedError
 
 
-USUAL = 0.85  # how often what decides comes first: without this hint a tiny student does not get off the ground
+# how often what decides comes first: without this hint a tiny student does not get off the ground
+USUAL = 0.85
 
-# A sentence of two clauses. They begin at the same place in every sentence: with openings of their own ("Overall,
-# although ...") a tiny student needs twice the epochs to learn which cue goes with which mention.
+# A sentence of two clauses. They begin at the same place in every sentence: with openings of their
+# own ("Overall, although ...") a tiny student needs twice the epochs to learn which cue goes with
+# which mention.
 TWO_CLAUSES = "[{x}, [whereas|while|but|and] {y}|{x}; {y}] {place}."
-PLACE = "[|in hepatocytes|in rat liver|in these cells|in two cohorts|at low dose|in the second trial|after one hour]"
+PLACE = ("[|in hepatocytes|in rat liver|in these cells|in two cohorts|at low dose|in the second "
+         "trial|after one hour]")
 # {a} acts on {b}: stated, and denied
 ACTS_ON = (
     "[{a} [|strongly|slowly|clearly|directly] {cue} [the|human|purified|soluble] {b}"
     "|{b} was [|strongly|slowly|clearly|directly] {cue} by [the|added|purified|soluble] {a}]",
-    "[{a} never {cue} [the|human|purified|soluble] {b}|{b} was [not|never] {cue} by [the|added|purified|soluble] {a}]",
+    "[{a} never {cue} [the|human|purified|soluble] {b}|{b} was [not|never] {cue} by "
+    "[the|added|purified|soluble] {a}]",
 )
 
 
@@ -114,7 +121,8 @@ ACTS_ON = (
 class Relation(Grammar):
     """The relation of two marked mentions, among clauses on others.
 
-    A pair is related where one clause holds both marks, has the cue of a relation and does not deny it.
+    A pair is related where one clause holds both marks, has the cue of a relation and does not deny
+    it.
 
     marks     the marks of each class
     names     unmarked mentions that stand where a mark could
@@ -141,7 +149,10 @@ class Relation(Grammar):
         first = dice.pick(related) if how in ("denied", "apart") else label
         second = dice.other(list(self.lexicon), first)
 
-        (a, b), (c, d) = (self.marks[dice.pick(related) if name == self.negative else name] for name in (first, second))
+        (a, b), (c, d) = (
+            self.marks[dice.pick(related) if name == self.negative else name]
+            for name in (first, second)
+        )
         c = dice.pick(self.names[c])
         pairs = ((a, b), (c, dice.pick(self.names[d])))
         if how == "apart":
@@ -153,7 +164,9 @@ class Relation(Grammar):
 
 @dataclass(frozen=True)
 class Question(Grammar):
-    """A question, and a passage with what was thought before and what was found now: the finding is the answer."""
+    """A question, and a passage with what was thought before and what was found now: the finding is
+    the answer.
+    """
 
     groups: Sequence[str]
     drugs: Sequence[str]
@@ -162,20 +175,30 @@ class Question(Grammar):
     def example(self, dice: Dice, draw: Draw) -> Example:
         label = dice.pick(list(self.lexicon))
         believed = dice.other(list(self.lexicon), label)
-        about = {"drug": dice.pick(self.drugs), "group": dice.pick(self.groups), "disease": dice.pick(self.diseases)}
+        about = {
+            "drug": dice.pick(self.drugs),
+            "group": dice.pick(self.groups),
+            "disease": dice.pick(self.diseases),
+        }
         judged = "found [it|the drug] [mostly|clearly|rather] {cue} [overall|by far|on balance]"
         found = dice.write(f"[we|our trial] {judged}", cue=draw(label))
         before = dice.write(f"[others|earlier trials] {judged}", cue=draw(believed))
         question = dice.write("[Is|Was] {drug} of [use|help] in {group} with {disease}?", **about)
         x, y = dice.order(found, before, kept=USUAL)
-        passage = dice.write("{x}, [whereas|while|but] {y} in {group} [given|treated with|on] {drug}.",
-                             x=x, y=y, **about)
+        passage = dice.write(
+            "{x}, [whereas|while|but] {y} in {group} [given|treated with|on] {drug}.",
+            x=x,
+            y=y,
+            **about,
+        )
         return Example("", question, pair=sentence(passage), label=label)
 
 
 @dataclass(frozen=True)
 class Trend(Grammar):
-    """What is reported of now decides, not what was before; where the measure is a cost, upside down."""
+    """What is reported of now decides, not what was before; where the measure is a cost, upside
+    down.
+    """
 
     names: Sequence[str]
     text: str  # pattern with {x} and {y}
@@ -184,7 +207,11 @@ class Trend(Grammar):
 
     def clause(self, dice: Dice, draw: Draw, pattern: str, tone: str) -> str:
         costs = dice.chance(0.15)
-        trend = {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone] if costs else tone
+        trend = (
+            {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone]
+            if costs
+            else tone
+        )
         measure = "[costs|losses|expenses|debt]" if costs else "[sales|profit|orders|margins]"
         return dice.write(pattern, name=dice.pick(self.names), measure=measure, cue=draw(trend))
 
@@ -198,7 +225,9 @@ class Trend(Grammar):
 
 @dataclass(frozen=True)
 class Hallmarks(Grammar):
-    """Abstracts on one or two topics; a sentence has the topics that it affirms as labels, not what it denies."""
+    """Abstracts on one or two topics; a sentence has the topics that it affirms as labels, not what
+    it denies.
+    """
 
     agents: Sequence[str]
     affirmed: str = "{agent} [altered|controlled|drove] [the|overall|basal] {cue}"
@@ -210,24 +239,37 @@ class Hallmarks(Grammar):
             topics = dice.take(list(self.lexicon), dice.pick((1, 2, 2)))
             for _ in range(dice.pick((4, 5, 6, 7))):
                 found = dice.take(topics, dice.pick((0, 1, 1, len(topics))))
-                yield Example("", self.sentence(dice, draw, topics, found), label=frozenset(found), group=str(abstract))
+                yield Example(
+                    "",
+                    self.sentence(dice, draw, topics, found),
+                    label=frozenset(found),
+                    group=str(abstract),
+                )
             abstract += 1
 
     def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str], found: Sequence[str]) -> str:
         others = dice.take([name for name in self.lexicon if name not in topics], 2)
         said = ([*found] * 2)[:2] or [others.pop()]
         x, y = dice.order(
-            self.clause(dice, self.affirmed if found else self.denied, [draw(name) for name in said]),
-            self.clause(dice, self.denied, [draw(name) for name in others[:dice.pick((1, 2))]]), kept=USUAL)
+            self.clause(
+                dice, self.affirmed if found else self.denied, [draw(name) for name in said]
+            ),
+            self.clause(dice, self.denied, [draw(name) for name in others[: dice.pick((1, 2))]]),
+            kept=USUAL,
+        )
         return sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE))
 
     def clause(self, dice: Dice, pattern: str, cues: Sequence[str]) -> str:
-        return dice.write(pattern, agent=dice.pick(self.agents), cue=" and ".join(dict.fromkeys(cues)))
+        return dice.write(
+            pattern, agent=dice.pick(self.agents), cue=" and ".join(dict.fromkeys(cues))
+        )
 
 
 @dataclass(frozen=True)
 class Similarity(Grammar):
-    """Two statements: 2 points for the same kind of effect, 1 for the same agent, 1 for the same target."""
+    """Two statements: 2 points for the same kind of effect, 1 for the same agent, 1 for the same
+    target.
+    """
 
     agents: Sequence[str]
     targets: Sequence[str]
@@ -238,7 +280,10 @@ class Similarity(Grammar):
     def example(self, dice: Dice, draw: Draw) -> Example:
         choices = (self.agents, list(self.lexicon), self.targets)
         one = [dice.pick(names) for names in choices]
-        two = [name if dice.chance(0.5) else dice.other(names, name) for name, names in zip(one, choices, strict=True)]
+        two = [
+            name if dice.chance(0.5) else dice.other(names, name)
+            for name, names in zip(one, choices, strict=True)
+        ]
         same = [a == b for a, b in zip(one, two, strict=True)]
         return Example("", self.statement(dice, draw, *one), pair=self.statement(dice, draw, *two),
                        label=float(same[0] + 2 * same[1] + same[2]))
@@ -246,7 +291,9 @@ class Similarity(Grammar):
 
 @dataclass(frozen=True)
 class Mentions(Grammar):
-    """Sentences with ``<TYPE ...>`` around mentions; the label is the spans (first word, word after the last, type)."""
+    """Sentences with ``<TYPE ...>`` around mentions; the label is the spans (first word, word after
+    the last, type).
+    """
 
     patterns: Mapping[str, str]  # "text", and the patterns that it names
 
@@ -267,9 +314,11 @@ class Mentions(Grammar):
 
 @dataclass(frozen=True)
 class Notes(Grammar):
-    """A finding that is there now, and one that is absent, past or another's: the former decides on the emergency.
+    """A finding that is there now, and one that is absent, past or another's: the former decides on
+    the emergency.
 
-    The other is more often of the other kind, but not always, as a bag of words could be taught to subtract.
+    The other is more often of the other kind, but not always, as a bag of words could be taught to
+    subtract.
     """
 
     text: str  # pattern with {x} {y}, the findings
@@ -280,6 +329,9 @@ class Notes(Grammar):
     def example(self, dice: Dice, draw: Draw) -> Example:
         emergency, contrast = dice.chance(0.45), dice.chance(0.65)
         kinds = ("benign", "danger")
-        x, y = dice.order(dice.write(self.present, cue=draw(kinds[emergency])),
-                          dice.write(self.absent, cue=draw(kinds[emergency != contrast])), kept=USUAL)
+        x, y = dice.order(
+            dice.write(self.present, cue=draw(kinds[emergency])),
+            dice.write(self.absent, cue=draw(kinds[emergency != contrast])),
+            kept=USUAL,
+        )
         return Example("", dice.write(self.text, x=x, y=y), label=self.labels[emergency])

@@ -1,4 +1,5 @@
-"""Word lists and sentence patterns of the look-alikes: the part of the grammars that differs from task to task.
+"""Word lists and sentence patterns of the look-alikes: the part of the grammars that differs from
+task to task.
 
 Patterns: ``[a|b|]`` is one of the alternatives, ``{name}`` a slot, ``<TYPE words>`` a tagged mention.
 """
@@ -33,252 +34,273 @@ def names(text: str) -> tuple[str, ...]:
 
 Lexicon = Mapping[str, Cues]
 
-# -- relations -----------------------------------------------------------------------------------------------------
+# -- relations -------------------------------------------------------------------------------------
 
 CHEMPROT = {
     "0": cues("""
-        measured tested assayed profiled | quantified monitored recorded examined surveyed mapped sampled
-        catalogued inspected screened tracked observed logged reviewed annotated compared | readout survey
-        reference"""),
+        measured tested assayed profiled | quantified monitored recorded examined surveyed mapped
+        sampled catalogued inspected screened tracked observed logged reviewed annotated compared |
+        readout survey reference"""),
     "CPR:3": cues("""
-        activated increased induced stimulated | elevated boosted enhanced augmented amplified potentiated
-        heightened promoted intensified triggered evoked provoked elicited bolstered fortified strengthened |
-        activation gain rise"""),
+        activated increased induced stimulated | elevated boosted enhanced augmented amplified
+        potentiated heightened promoted intensified triggered evoked provoked elicited bolstered
+        fortified strengthened | activation gain rise"""),
     "CPR:4": cues("""
-        inhibited reduced suppressed decreased | attenuated blunted dampened diminished repressed quenched
-        curtailed silenced abrogated curbed hampered impaired lessened restrained hindered stifled | inhibition
-        loss fall"""),
+        inhibited reduced suppressed decreased | attenuated blunted dampened diminished repressed
+        quenched curtailed silenced abrogated curbed hampered impaired lessened restrained hindered
+        stifled | inhibition loss fall"""),
     "CPR:5": cues("""
-        agonised mimicked engaged occupied | emulated imitated simulated copied impersonated ligated primed
-        docked reproduced replicated mirrored echoed paralleled substituted sensitised gated | agonism efficacy
-        ligand"""),
+        agonised mimicked engaged occupied | emulated imitated simulated copied impersonated ligated
+        primed docked reproduced replicated mirrored echoed paralleled substituted sensitised gated
+        | agonism efficacy ligand"""),
     "CPR:6": cues("""
-        antagonised displaced opposed outcompeted | countered occluded ousted evicted dislodged unseated
-        supplanted contested thwarted expelled deflected rebuffed resisted barred excluded shielded | antagonism
-        competition affinity"""),
+        antagonised displaced opposed outcompeted | countered occluded ousted evicted dislodged
+        unseated supplanted contested thwarted expelled deflected rebuffed resisted barred excluded
+        shielded | antagonism competition affinity"""),
     "CPR:9": cues("""
-        metabolised oxidised converted hydrolysed | cleaved hydroxylated demethylated glucuronidated acetylated
-        conjugated degraded transformed sulfated deaminated esterified dehalogenated epoxidised methylated
-        phosphorylated carboxylated | metabolism turnover clearance"""),
+        metabolised oxidised converted hydrolysed | cleaved hydroxylated demethylated glucuronidated
+        acetylated conjugated degraded transformed sulfated deaminated esterified dehalogenated
+        epoxidised methylated phosphorylated carboxylated | metabolism turnover clearance"""),
 }
 DDI = {
     "0": cues("""
-        tolerated studied compared dispensed | marketed stocked catalogued labelled packaged supplied listed
-        registered described reviewed funded imported | tolerability survey registry"""),
+        tolerated studied compared dispensed | marketed stocked catalogued labelled packaged
+        supplied listed registered described reviewed funded imported | tolerability survey
+        registry"""),
     "DDI-effect": cues("""
-        sedating hypotensive toxic ulcerogenic | nephrotoxic hepatotoxic ototoxic arrhythmogenic proconvulsant
-        myelosuppressive emetogenic neurotoxic cardiotoxic soporific hypoglycaemic bradycardic | toxicity
-        sedation harm"""),
+        sedating hypotensive toxic ulcerogenic | nephrotoxic hepatotoxic ototoxic arrhythmogenic
+        proconvulsant myelosuppressive emetogenic neurotoxic cardiotoxic soporific hypoglycaemic
+        bradycardic | toxicity sedation harm"""),
     "DDI-mechanism": cues("""
-        absorbed excreted cleared eliminated | chelated retained sequestered metabolised deposited secreted
-        filtered reabsorbed accumulated hydrolysed glucuronidated distributed | clearance plasma kinetics"""),
+        absorbed excreted cleared eliminated | chelated retained sequestered metabolised deposited
+        secreted filtered reabsorbed accumulated hydrolysed glucuronidated distributed | clearance
+        plasma kinetics"""),
     "DDI-advise": cues("""
-        discouraged contraindicated avoided withheld | forbidden prohibited deprecated restricted staggered
-        postponed suspended vetoed disallowed deferred halved interdicted | caution warning guidance"""),
+        discouraged contraindicated avoided withheld | forbidden prohibited deprecated restricted
+        staggered postponed suspended vetoed disallowed deferred halved interdicted | caution
+        warning guidance"""),
     "DDI-int": cues("""
-        interacting interfering incompatible conflicting | clashing antagonistic synergistic additive mismatched
-        irreconcilable intertwined meddling colliding discordant entangled interlocking | interaction interplay
-        interference"""),
+        interacting interfering incompatible conflicting | clashing antagonistic synergistic
+        additive mismatched irreconcilable intertwined meddling colliding discordant entangled
+        interlocking | interaction interplay interference"""),
 }
 GAD = {
     "0": cues("""
-        genotyped sequenced screened listed | catalogued surveyed amplified typed mapped phased imputed filtered
-        archived indexed cloned tabulated plotted profiled annotated counted stored enumerated logged scanned |
-        genotype assay registry"""),
+        genotyped sequenced screened listed | catalogued surveyed amplified typed mapped phased
+        imputed filtered archived indexed cloned tabulated plotted profiled annotated counted stored
+        enumerated logged scanned | genotype assay registry"""),
     "1": cues("""
-        associated linked correlated implicated | connected coupled allied tied entwined cosegregating
-        interrelated coinherited enriched overrepresented concordant bound related incriminated aligned
-        affiliated intermeshed paired yoked meshed | association susceptibility risk"""),
+        associated linked correlated implicated | connected coupled allied tied entwined
+        cosegregating interrelated coinherited enriched overrepresented concordant bound related
+        incriminated aligned affiliated intermeshed paired yoked meshed | association susceptibility
+        risk"""),
 }
 I2B2 = {
     "false": cues("""
-        preceded followed accompanied outlasted | antedated postdated paralleled attended outlived superseded
-        neighboured joined | sequence timing order"""),
+        preceded followed accompanied outlasted | antedated postdated paralleled attended outlived
+        superseded neighboured joined | sequence timing order"""),
     "TrIP": cues("""
-        relieved improved eased resolved | alleviated ameliorated soothed mitigated palliated cured healed
-        reversed abated settled | relief recovery improvement"""),
+        relieved improved eased resolved | alleviated ameliorated soothed mitigated palliated cured
+        healed reversed abated settled | relief recovery improvement"""),
     "TrWP": cues("""
-        worsened aggravated exacerbated inflamed | compounded intensified deepened magnified protracted
-        heightened prolonged embittered | worsening deterioration setback"""),
+        worsened aggravated exacerbated inflamed | compounded intensified deepened magnified
+        protracted heightened prolonged embittered | worsening deterioration setback"""),
     "TrCP": cues("""
-        caused induced produced provoked | precipitated triggered engendered elicited evoked generated unleashed
-        incited spawned begot | complication reaction iatrogenesis"""),
+        caused induced produced provoked | precipitated triggered engendered elicited evoked
+        generated unleashed incited spawned begot | complication reaction iatrogenesis"""),
     "TrAP": cues("""
-        treated managed targeted addressed | tackled handled countered combated controlled covered medicated
-        bridged stabilised nursed | treatment therapy management"""),
+        treated managed targeted addressed | tackled handled countered combated controlled covered
+        medicated bridged stabilised nursed | treatment therapy management"""),
     "TrNAP": cues("""
-        precluded prevented prohibited barred | forbade postponed deterred disallowed vetoed obviated excluded
-        thwarted foreclosed delayed | contraindication refusal omission"""),
+        precluded prevented prohibited barred | forbade postponed deterred disallowed vetoed
+        obviated excluded thwarted foreclosed delayed | contraindication refusal omission"""),
     "PIP": cues("""
-        reflected indicated signalled suggested | denoted implied heralded betokened foreshadowed evinced
-        bespoke connoted presaged portended | sign manifestation indicator"""),
+        reflected indicated signalled suggested | denoted implied heralded betokened foreshadowed
+        evinced bespoke connoted presaged portended | sign manifestation indicator"""),
     "TeRP": cues("""
-        revealed showed demonstrated detected | disclosed uncovered unmasked exposed visualised depicted
-        delineated confirmed identified unveiled | finding image result"""),
+        revealed showed demonstrated detected | disclosed uncovered unmasked exposed visualised
+        depicted delineated confirmed identified unveiled | finding image result"""),
     "TeCP": cues("""
-        prompted warranted required justified | necessitated occasioned motivated compelled merited dictated
-        mandated urged spurred demanded | workup indication request"""),
+        prompted warranted required justified | necessitated occasioned motivated compelled merited
+        dictated mandated urged spurred demanded | workup indication request"""),
 }
 
 CHEMICALS = names("""
-    aspirin quercetin genistein curcumin resveratrol caffeine nicotine dopamine morphine ketamine lidocaine
-    warfarin tamoxifen cisplatin imatinib metformin atorvastatin omeprazole ibuprofen naloxone clozapine
-    haloperidol propranolol verapamil nifedipine digoxin retinol estradiol cortisol melatonin""")
+    aspirin quercetin genistein curcumin resveratrol caffeine nicotine dopamine morphine ketamine
+    lidocaine warfarin tamoxifen cisplatin imatinib metformin atorvastatin omeprazole ibuprofen
+    naloxone clozapine haloperidol propranolol verapamil nifedipine digoxin retinol estradiol
+    cortisol melatonin""")
 GENES = names("""
-    EGFR TP53 MAPK1 AKT1 CYP3A4 CYP2D6 COX2 TNF VEGFA BRCA1 KRAS MYC JAK2 STAT3 PPARG ESR1 DRD2 HTR2A OPRM1 ACHE
-    MAOA ABCB1 GSK3B MTOR CASP3 BCL2 NFKB1 IL6 SIRT1 HDAC1""")
+    EGFR TP53 MAPK1 AKT1 CYP3A4 CYP2D6 COX2 TNF VEGFA BRCA1 KRAS MYC JAK2 STAT3 PPARG ESR1 DRD2
+    HTR2A OPRM1 ACHE MAOA ABCB1 GSK3B MTOR CASP3 BCL2 NFKB1 IL6 SIRT1 HDAC1""")
 DISEASES = names("""
-    asthma diabetes epilepsy schizophrenia hypertension glaucoma psoriasis migraine lupus osteoporosis leukaemia
-    melanoma autism obesity arthritis stroke""")
+    asthma diabetes epilepsy schizophrenia hypertension glaucoma psoriasis migraine lupus
+    osteoporosis leukaemia melanoma autism obesity arthritis stroke""")
 PROBLEMS = names("""
-    pain fever cough oedema anaemia nausea delirium pneumonia hypotension rash tachycardia effusion""")
+    pain fever cough oedema anaemia nausea delirium pneumonia hypotension rash tachycardia
+    effusion""")
 TREATMENTS = names("lasix heparin insulin oxygen dialysis prednisone vancomycin morphine surgery transfusion")
 TESTS = names("radiograph echocardiogram biopsy ultrasound angiogram colonoscopy urinalysis mammogram")
 
-# -- questions, sentiment, hallmarks -------------------------------------------------------------------------------
+# -- questions, sentiment, hallmarks ---------------------------------------------------------------
 
 ANSWERS = {
     "yes": cues("""
-        effective helpful beneficial useful | efficacious advantageous worthwhile valuable protective curative
-        therapeutic favourable rewarding potent successful restorative remedial salutary healing corrective |
-        benefit success merit"""),
+        effective helpful beneficial useful | efficacious advantageous worthwhile valuable
+        protective curative therapeutic favourable rewarding potent successful restorative remedial
+        salutary healing corrective | benefit success merit"""),
     "no": cues("""
-        useless ineffective harmful futile | detrimental worthless inert deleterious injurious hazardous
-        pointless unhelpful damaging adverse fruitless unavailing counterproductive impotent unsafe noxious |
-        failure harm futility"""),
+        useless ineffective harmful futile | detrimental worthless inert deleterious injurious
+        hazardous pointless unhelpful damaging adverse fruitless unavailing counterproductive
+        impotent unsafe noxious | failure harm futility"""),
     "maybe": cues("""
-        uncertain unclear debated mixed | equivocal inconclusive conflicting ambiguous disputed contested
-        inconsistent doubtful variable questionable unsettled moot indefinite controversial undecided vague |
-        uncertainty debate doubt"""),
+        uncertain unclear debated mixed | equivocal inconclusive conflicting ambiguous disputed
+        contested inconsistent doubtful variable questionable unsettled moot indefinite
+        controversial undecided vague | uncertainty debate doubt"""),
 }
 GROUPS = ("children", "adults", "women", "men", "smokers", "athletes")
 
 TRENDS = {
     "positive": cues("""
-        rose grew improved climbed | soared surged jumped rallied advanced strengthened rebounded expanded
-        accelerated recovered gained swelled multiplied flourished boomed leapt | growth upturn upside"""),
+        rose grew improved climbed | soared surged jumped rallied advanced strengthened rebounded
+        expanded accelerated recovered gained swelled multiplied flourished boomed leapt | growth
+        upturn upside"""),
     "neutral": cues("""
-        held stayed remained levelled | stagnated plateaued hovered lingered idled stabilised paused steadied
-        persisted stalled rested settled flattened lasted continued endured | stability status constancy"""),
+        held stayed remained levelled | stagnated plateaued hovered lingered idled stabilised paused
+        steadied persisted stalled rested settled flattened lasted continued endured | stability
+        status constancy"""),
     "negative": cues("""
-        fell dropped declined weakened | plunged slumped tumbled sank shrank slid dwindled plummeted collapsed
-        contracted eroded deteriorated slipped faltered cratered dived | downturn slump downside"""),
+        fell dropped declined weakened | plunged slumped tumbled sank shrank slid dwindled plummeted
+        collapsed contracted eroded deteriorated slipped faltered cratered dived | downturn slump
+        downside"""),
 }
 COMPANIES = names("""
-    Nordea Kone Wartsila Fortum Metso Outokumpu Stora Neste Rautaruukki Finnair Elisa Tieto Raisio Kesko Amer
-    Uponor Cargotec Konecranes Huhtamaki Orion""")
+    Nordea Kone Wartsila Fortum Metso Outokumpu Stora Neste Rautaruukki Finnair Elisa Tieto Raisio
+    Kesko Amer Uponor Cargotec Konecranes Huhtamaki Orion""")
 TICKERS = names("$AAPL $TSLA $AMZN $FB $GOOG $MSFT $NFLX $BAC $GE $JPM $INTC $TWTR $DIS $NKE $WMT $SBUX")
 
 HALLMARKS = {
     "activating invasion and metastasis": cues("""
-        invasion metastasis migration | dissemination extravasation intravasation motility infiltration
-        colonisation homing seeding invadopodia scattering | spread secondary motile"""),
+        invasion metastasis migration | dissemination extravasation intravasation motility
+        infiltration colonisation homing seeding invadopodia scattering | spread secondary
+        motile"""),
     "avoiding immune destruction": cues("""
-        immunosuppression tolerance immunoevasion | immunoediting anergy exhaustion immunosurveillance escape
-        immunotolerance camouflage hyporesponsiveness privilege immunoescape | immune lymphocyte checkpoint"""),
+        immunosuppression tolerance immunoevasion | immunoediting anergy exhaustion
+        immunosurveillance escape immunotolerance camouflage hyporesponsiveness privilege
+        immunoescape | immune lymphocyte checkpoint"""),
     "cellular energetics": cues("""
-        glycolysis metabolism glutaminolysis | lipogenesis respiration lactate oxphos ketolysis gluconeogenesis
-        warburg bioenergetics fermentation anaplerosis | energy glucose mitochondria"""),
+        glycolysis metabolism glutaminolysis | lipogenesis respiration lactate oxphos ketolysis
+        gluconeogenesis warburg bioenergetics fermentation anaplerosis | energy glucose
+        mitochondria"""),
     "enabling replicative immortality": cues("""
-        immortalisation telomerase telomeres | elongation longevity tert perpetuation shelterin renewal
-        unlimitedness agelessness uncapping stemness replicability | immortal replicative hayflick"""),
+        immortalisation telomerase telomeres | elongation longevity tert perpetuation shelterin
+        renewal unlimitedness agelessness uncapping stemness replicability | immortal replicative
+        hayflick"""),
     "evading growth suppressors": cues("""
-        checkpoints quiescence cytostasis | restraint confluence retinoblastoma cyclostasis antiproliferation
-        dormancy ageing hypophosphorylation crowding brakes | suppressor arrest cycle"""),
+        checkpoints quiescence cytostasis | restraint confluence retinoblastoma cyclostasis
+        antiproliferation dormancy ageing hypophosphorylation crowding brakes | suppressor arrest
+        cycle"""),
     "genomic instability and mutation": cues("""
-        aneuploidy mutagenesis instability | clastogenicity hypermutation genotoxicity translocation micronuclei
-        chromothripsis polyploidy deletions mutability breakage | genome mutation repair"""),
+        aneuploidy mutagenesis instability | clastogenicity hypermutation genotoxicity translocation
+        micronuclei chromothripsis polyploidy deletions mutability breakage | genome mutation
+        repair"""),
     "inducing angiogenesis": cues("""
-        angiogenesis vascularisation neovascularisation | sprouting vasculogenesis arteriogenesis tubulogenesis
-        capillarisation lymphangiogenesis perfusion vessels budding canalisation | vessel endothelium vascular"""),
+        angiogenesis vascularisation neovascularisation | sprouting vasculogenesis arteriogenesis
+        tubulogenesis capillarisation lymphangiogenesis perfusion vessels budding canalisation |
+        vessel endothelium vascular"""),
     "resisting cell death": cues("""
-        apoptosis necrosis anoikis | autophagy pyroptosis necroptosis ferroptosis caspases karyorrhexis blebbing
-        lysis oncosis mitoptosis | death survival bcl"""),
+        apoptosis necrosis anoikis | autophagy pyroptosis necroptosis ferroptosis caspases
+        karyorrhexis blebbing lysis oncosis mitoptosis | death survival bcl"""),
     "sustaining proliferative signaling": cues("""
-        proliferation mitogenesis signalling | mitosis hyperplasia division autocrine overgrowth cyclins
-        multiplication phosphorylation clonogenicity doubling | growth mitogen receptor"""),
+        proliferation mitogenesis signalling | mitosis hyperplasia division autocrine overgrowth
+        cyclins multiplication phosphorylation clonogenicity doubling | growth mitogen receptor"""),
     "tumor promoting inflammation": cues("""
-        inflammation cytokines neutrophilia | chemokines colitis inflammasome macrophages prostaglandins
-        leukocytosis oedema gastritis interleukins leukotrienes | inflammatory macrophage cytokine"""),
+        inflammation cytokines neutrophilia | chemokines colitis inflammasome macrophages
+        prostaglandins leukocytosis oedema gastritis interleukins leukotrienes | inflammatory
+        macrophage cytokine"""),
 }
 
-# -- mentions ------------------------------------------------------------------------------------------------------
+# -- mentions --------------------------------------------------------------------------------------
 
 GENE_WORDS = {
     "gene": cues("""
-        insulin keratin albumin calmodulin | ferritin myoglobin thrombin fibronectin laminin vimentin desmin
-        actinin cadherin integrin catenin ubiquitin trypsin pepsin renin leptin ghrelin gastrin elastin tubulin
-        | protein receptor kinase"""),
+        insulin keratin albumin calmodulin | ferritin myoglobin thrombin fibronectin laminin
+        vimentin desmin actinin cadherin integrin catenin ubiquitin trypsin pepsin renin leptin
+        ghrelin gastrin elastin tubulin | protein receptor kinase"""),
     "other": cues("""
-        glucose ethanol sodium calcium | sucrose lactate citrate cholesterol urea creatinine bilirubin glycogen
-        mannitol sorbitol ascorbate choline betaine inositol histamine serotonin ammonia acetone oxalate
-        phosphate | compound solute reagent"""),
+        glucose ethanol sodium calcium | sucrose lactate citrate cholesterol urea creatinine
+        bilirubin glycogen mannitol sorbitol ascorbate choline betaine inositol histamine serotonin
+        ammonia acetone oxalate phosphate | compound solute reagent"""),
     "locus": cues("""
-        expression promoter transcript gene | allele exon intron mutation polymorphism isoform homologue
-        orthologue haplotype paralogue deletion codon | locus chromosome genome"""),
+        expression promoter transcript gene | allele exon intron mutation polymorphism isoform
+        homologue orthologue haplotype paralogue deletion codon | locus chromosome genome"""),
     "thing": cues("""
-        strain medium plate buffer | clone kit column flask cartridge reactor antenna pump catheter batch ward
-        scanner | device supplier equipment"""),
+        strain medium plate buffer | clone kit column flask cartridge reactor antenna pump catheter
+        batch ward scanner | device supplier equipment"""),
 }
 DISEASE_WORDS = {
     "disease": cues("""
-        asthma diabetes epilepsy anaemia | psoriasis glaucoma migraine lupus scurvy rickets gout measles mumps
-        leprosy malaria cholera typhoid tetanus rabies scabies eczema vitiligo porphyria ataxia | disorder
-        syndrome illness"""),
+        asthma diabetes epilepsy anaemia | psoriasis glaucoma migraine lupus scurvy rickets gout
+        measles mumps leprosy malaria cholera typhoid tetanus rabies scabies eczema vitiligo
+        porphyria ataxia | disorder syndrome illness"""),
     "other": cues("""
-        pregnancy exercise surgery fasting | lactation puberty menopause ageing travel smoking schooling
-        employment marriage retirement migration breastfeeding rehabilitation vaccination counselling screening
-        insurance parenting ovulation hydration | condition habit circumstance"""),
+        pregnancy exercise surgery fasting | lactation puberty menopause ageing travel smoking
+        schooling employment marriage retirement migration breastfeeding rehabilitation vaccination
+        counselling screening insurance parenting ovulation hydration | condition habit
+        circumstance"""),
     "clinic": cues("""
-        patients carriers families siblings | sufferers probands kindreds pedigrees cohorts relatives
-        heterozygotes cases twins descendants offspring newborns | diagnosis onset prognosis"""),
+        patients carriers families siblings | sufferers probands kindreds pedigrees cohorts
+        relatives heterozygotes cases twins descendants offspring newborns | diagnosis onset
+        prognosis"""),
     "thing": cues("""
-        marker protocol questionnaire device | probe scanner module plasmid gauge electrode sensor cartridge
-        template keyboard dashboard server | equipment software inventory"""),
+        marker protocol questionnaire device | probe scanner module plasmid gauge electrode sensor
+        cartridge template keyboard dashboard server | equipment software inventory"""),
 }
 CDR_WORDS = {
     "chem": cues("""
-        aspirin cisplatin lithium morphine | heparin digoxin ketamine warfarin haloperidol clozapine tamoxifen
-        verapamil nifedipine amiodarone phenytoin valproate methotrexate cyclosporine tacrolimus rifampicin
-        isoniazid dapsone quinine propofol | drug dose tablet"""),
+        aspirin cisplatin lithium morphine | heparin digoxin ketamine warfarin haloperidol clozapine
+        tamoxifen verapamil nifedipine amiodarone phenytoin valproate methotrexate cyclosporine
+        tacrolimus rifampicin isoniazid dapsone quinine propofol | drug dose tablet"""),
     "disease": cues("""
-        seizures hepatitis neuropathy hypotension | nephritis myopathy pancreatitis thrombocytopenia arrhythmia
-        dystonia catalepsy delirium agranulocytosis cystitis gastritis mania psychosis tremor anuria jaundice
-        vasculitis stomatitis alopecia cataract | disorder syndrome toxicity"""),
+        seizures hepatitis neuropathy hypotension | nephritis myopathy pancreatitis thrombocytopenia
+        arrhythmia dystonia catalepsy delirium agranulocytosis cystitis gastritis mania psychosis
+        tremor anuria jaundice vasculitis stomatitis alopecia cataract | disorder syndrome
+        toxicity"""),
     "other": cues("""
-        placebo breakfast exercise surgery | physiotherapy acupuncture massage dieting counselling bedrest
-        schooling travel sunlight music hypnosis yoga meditation immobilisation irradiation bandaging
-        catheterisation biofeedback traction lavage | procedure habit care"""),
+        placebo breakfast exercise surgery | physiotherapy acupuncture massage dieting counselling
+        bedrest schooling travel sunlight music hypnosis yoga meditation immobilisation irradiation
+        bandaging catheterisation biofeedback traction lavage | procedure habit care"""),
     "outcome": cues("""
-        recovery sleep growth appetite | alertness mobility digestion vigilance satiety memory respiration
-        posture balance speech swallowing vision hearing grip gait voiding lactation ovulation wakefulness
-        stamina | function capacity wellbeing"""),
+        recovery sleep growth appetite | alertness mobility digestion vigilance satiety memory
+        respiration posture balance speech swallowing vision hearing grip gait voiding lactation
+        ovulation wakefulness stamina | function capacity wellbeing"""),
 }
 PICO_WORDS = {
     "condition": cues("""
-        asthma depression migraine insomnia | psoriasis fibromyalgia sinusitis rosacea osteoporosis obesity
-        dermatitis bronchitis tinnitus endometriosis colitis sciatica bursitis vertigo gout hypothyroidism |
-        disorder syndrome illness"""),
+        asthma depression migraine insomnia | psoriasis fibromyalgia sinusitis rosacea osteoporosis
+        obesity dermatitis bronchitis tinnitus endometriosis colitis sciatica bursitis vertigo gout
+        hypothyroidism | disorder syndrome illness"""),
     "drug": cues("""
-        aspirin metformin sertraline zinc | ramipril montelukast topiramate melatonin clobetasol duloxetine
-        mometasone ivermectin alendronate orlistat tacrolimus salbutamol betahistine dienogest mesalazine
-        colchicine | drug tablet dose"""),
+        aspirin metformin sertraline zinc | ramipril montelukast topiramate melatonin clobetasol
+        duloxetine mometasone ivermectin alendronate orlistat tacrolimus salbutamol betahistine
+        dienogest mesalazine colchicine | drug tablet dose"""),
     "measure": cues("""
-        pain mortality sleep mood | fatigue dyspnoea vitality mobility anxiety adherence readmission itching
-        wheezing continence appetite cognition balance swelling stiffness tenderness | score outcome scale"""),
+        pain mortality sleep mood | fatigue dyspnoea vitality mobility anxiety adherence readmission
+        itching wheezing continence appetite cognition balance swelling stiffness tenderness | score
+        outcome scale"""),
 }
 
-# -- emergency notes -----------------------------------------------------------------------------------------------
+# -- emergency notes -------------------------------------------------------------------------------
 
 TRIAGE = {
     "danger": cues("""
-        lethargy cyanosis seizure stridor | apnea obtundation grunting mottling opisthotonus retraction syncope
-        hypoxia drooling petechiae bradycardia hematemesis anuria meningismus tachypnea pallor diaphoresis
-        hypotonia gasping coma | resuscitation intubation ICU"""),
+        lethargy cyanosis seizure stridor | apnea obtundation grunting mottling opisthotonus
+        retraction syncope hypoxia drooling petechiae bradycardia hematemesis anuria meningismus
+        tachypnea pallor diaphoresis hypotonia gasping coma | resuscitation intubation ICU"""),
     "benign": cues("""
-        rhinorrhea cough rash hiccup | sneezing wheal pruritus burping teething constipation hangnail dandruff
-        snoring earwax flatulence hoarseness abrasion blister colic sniffles freckles lentigo callus chapping |
-        discharge reassurance OPD"""),
+        rhinorrhea cough rash hiccup | sneezing wheal pruritus burping teething constipation
+        hangnail dandruff snoring earwax flatulence hoarseness abrasion blister colic sniffles
+        freckles lentigo callus chapping | discharge reassurance OPD"""),
 }
 # A note, a finding that is there, and one that is not (or was, or is a sibling's). The English words stand alone, so
 # that DSG-KD's rule for code-switched words finds them; some abbreviations and a misspelling are mixed in.
@@ -295,7 +317,7 @@ COMPLAINT = (
     "[no|denies|without] [marked|mild|sudden] {cue} [noted|seen]",
 )
 
-# -- patterns with tagged mentions ---------------------------------------------------------------------------------
+# -- patterns with tagged mentions -----------------------------------------------------------------
 
 CODE = "[BR|KT|ZN|HP|QS|LV|DX|MF][1|2|3|4|5|6|7|8|9][1|2|3|4|5|6|7|8|9]"
 GENE_PATTERNS = {
@@ -332,7 +354,7 @@ PICO_PATTERNS = {
     "out": "[<OUT {measure}>|<OUT mean {measure} score>|<OUT relief of {condition}>]",
 }
 
-# -- clauses and sentences of the other tasks ----------------------------------------------------------------------
+# -- clauses and sentences of the other tasks ------------------------------------------------------
 
 TOGETHER = ("{a} [given|taken|combined] with [|oral|daily] {b} was [|often|mostly|clearly] {cue}",
             "{a} [given|taken|combined] with [|oral|daily] {b} was [never|not] {cue}")

@@ -7,14 +7,21 @@ from typing import Any
 from kdbench.data.task import Recipe
 
 _SCRIPT = "LinkBERT's script, repeated in VE-KD's README"
-_TRAINER = {"weight_decay": "the script passes none, and the Trainer's default is 0",
-            "select": "the script evaluates at the end only", "warmup_rule": "the Trainer rounds the steps of its warm-up up"}
+_TRAINER = {
+    "weight_decay": "the script passes none, and the Trainer's default is 0",
+    "select": "the script evaluates at the end only",
+    "warmup_rule": "the Trainer rounds the steps of its warm-up up",
+}
 
 
 def linkbert(*, in_ve_kd: bool = True, **values: Any) -> dict[str, Recipe]:
-    """Fine-tuning as LinkBERT does it, which VE-KD repeats for its students on every task but BIOSSES."""
+    """Fine-tuning as LinkBERT does it, which VE-KD repeats for its students on every task but
+    BIOSSES.
+    """
     source = _SCRIPT if in_ve_kd else "LinkBERT's script"
-    recipe = Recipe({**values, "weight_decay": 0.0, "select": "last", "warmup_rule": "ceil"}, source, _TRAINER)
+    recipe = Recipe(
+        {**values, "weight_decay": 0.0, "select": "last", "warmup_rule": "ceil"}, source, _TRAINER
+    )
     return {"finetune": recipe, **({"ve_kd": recipe} if in_ve_kd else {})}
 
 
@@ -59,13 +66,32 @@ DSG_KD = {
     "finetune": Recipe(_BASE, "DSG-KD's run_base.sh", _DSG_KD_CODE),
 }
 
-_NER_KD = {"lr": 1e-3, "teacher_lr": 1e-5, "batch_size": 32, "max_length": 202, "warmup": 0.0, "weight_decay": 0.01, "select": "best"}
-_NER_KD_CODE = {"max_length": "biobert-distillation's code: 200 pieces and 2", "warmup": "biobert-distillation's code: constant rate",
-                "select": "biobert-distillation's code: best on dev"}
+_NER_KD = {
+    "lr": 1e-3,
+    "teacher_lr": 1e-5,
+    "batch_size": 32,
+    "max_length": 202,
+    "warmup": 0.0,
+    "weight_decay": 0.01,
+    "select": "best",
+}
+_NER_KD_CODE = {
+    "max_length": "biobert-distillation's code: 200 pieces and 2",
+    "warmup": "biobert-distillation's code: constant rate",
+    "select": "biobert-distillation's code: best on dev",
+}
 NER_KD = {
-    "ner_kd": Recipe({**_NER_KD, "epochs": 80}, "biobert-distillation's README",
-                     {**_NER_KD_CODE, "epochs": "biobert-distillation's README: the teacher's"}, {"epochs": 50},
-                     "the controls train for the teacher's 80 epochs, the method for 50; of the README's table "
-                     "without distillation are the 50 of `--method finetune`"),
-    "finetune": Recipe({**_NER_KD, "epochs": 50}, "biobert-distillation's README, table without distillation", _NER_KD_CODE),
+    "ner_kd": Recipe(
+        {**_NER_KD, "epochs": 80},
+        "biobert-distillation's README",
+        {**_NER_KD_CODE, "epochs": "biobert-distillation's README: the teacher's"},
+        {"epochs": 50},
+        "the controls train for the teacher's 80 epochs, the method for 50; of the README's table "
+        "without distillation are the 50 of `--method finetune`",
+    ),
+    "finetune": Recipe(
+        {**_NER_KD, "epochs": 50},
+        "biobert-distillation's README, table without distillation",
+        _NER_KD_CODE,
+    ),
 }

@@ -12,7 +12,14 @@ import pytest
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import Entry
 from kdbench.data import prepare as module
-from kdbench.data.prepare import Download, Remote, download_file, git_blob_id, prepare, sorted_lines_id
+from kdbench.data.prepare import (
+    Download,
+    Remote,
+    download_file,
+    git_blob_id,
+    prepare,
+    sorted_lines_id,
+)
 from kdbench.data.task_index import DOWNLOADS, TASKS
 
 CONTENT = b"".join(b"row %d of the corpus\n" % i for i in range(20_000))  # 0.4 MB: several reads

@@ -10,7 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, load_model
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertModel,
+)
 
 from kdbench.base.errors import BadInput, Skip
 from kdbench.base.options import build as build_options
@@ -19,7 +26,13 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.methods import adapt, ve_kd
 from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
 from kdbench.models.load import Model, build, resolve
-from kdbench.models.vocabulary import change_vocabulary, expand, pieces_of, read_tokens, train_tokens
+from kdbench.models.vocabulary import (
+    change_vocabulary,
+    expand,
+    pieces_of,
+    read_tokens,
+    train_tokens,
+)
 from kdbench.runs.runner import Request, plan
 from kdbench.train.batching import Corpus
 from kdbench.train.lab import Lab, Workshop, save_weights

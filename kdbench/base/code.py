@@ -1,16 +1,17 @@
 """Which code made a figure: versions of what is built in, hashes of everything else.
 
-A figure is stale when the code behind it means something else now. For built-in code that is a number,
-`version = N` on a method and `VERSIONS` for the core, so that ids survive a move of files. A number can be
-forgotten, so `code.json` keeps a digest of the syntax tree beside it: where the two do not agree any more,
-the digest itself takes the place of the number (code that somebody edited has figures of its own), and a
-test fails until the number is raised or the change is confirmed as one of form:
+A figure is stale when the code behind it means something else now. For built-in code that is a
+number, `version = N` on a method and `VERSIONS` for the core, so that ids survive a move of files.
+A number can be forgotten, so `code.json` keeps a digest of the syntax tree beside it: where the two
+do not agree any more, the digest itself takes the place of the number (code that somebody edited
+has figures of its own), and a test fails until the number is raised or the change is confirmed as
+one of form:
 
     python -m kdbench.base.code            # what changed
     python -m kdbench.base.code --confirm  # the digests of today's code, beside today's numbers
 
-Code from elsewhere (plugins, scripts, notebooks) has no number: it is known by the hash of its file and of
-the files beside it that it imports.
+Code from elsewhere (plugins, scripts, notebooks) has no number: it is known by the hash of its file
+and of the files beside it that it imports.
 """
 
 from __future__ import annotations
@@ -40,28 +41,28 @@ KEPT = Path(__file__).with_name("code.json")
 # Raise a number when a change to its files changes what they compute.
 VERSIONS = {"training": 1, "scoring": 1}
 CORE = {
-    "training": (
-        "train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile", "train.fit",
-        "train.signals", "train.lab", "train.cpu", "base.identity", "models.load", "models.bilstm",
-        "models.gelu_head", "models.vocabulary", "models.zoo",
-    ),
-    "scoring": ("score.metrics", "data.tags", "runs.runner"),
+    "training":
+        ("train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
+         "train.fit", "train.signals", "train.lab", "train.cpu", "base.identity", "models.load",
+         "models.bilstm", "models.gelu_head", "models.vocabulary", "models.zoo",
+         ), "scoring": ("score.metrics", "data.tags", "runs.runner"),
 }
 CORE_FILES = frozenset(name for names in CORE.values() for name in names)
 # How a function of a metric is described; `kdbench.train.content` adds what it captured.
 describe: Callable[[Any], Any] = lambda thing: code_of(thing)  # noqa: E731
 # What these packages define is theirs: their versions stand in a record's provenance.
 LIBRARIES = frozenset({
-    "accelerate", "datasets", "huggingface_hub", "numpy", "pandas", "safetensors", "scipy", "seqeval", "sklearn",
-    "tokenizers", "torch", "transformers",
+    "accelerate", "datasets", "huggingface_hub", "numpy", "pandas", "safetensors", "scipy",
+    "seqeval", "sklearn", "tokenizers", "torch", "transformers",
 }) | sys.stdlib_module_names
 
 
-# --- syntax trees -----------------------------------------------------------------------------------
+# --- syntax trees ---------------------------------------------------------------------------------
 
 
 def shape(node: Any) -> Any:
-    """A syntax tree as nested lists, without comments, docstrings, type hints of functions and positions.
+    """A syntax tree as nested lists, without comments, docstrings, type hints of functions and
+    positions.
 
     Written out here, as `ast.dump` differs between versions of Python.
     """
@@ -74,7 +75,8 @@ def shape(node: Any) -> Any:
     found: list[Any] = [type(node).__name__]
     for name in node._fields:
         value = getattr(node, name, None)
-        if name in ("ctx", "type_comment", "returns") or (isinstance(node, ast.arg) and name == "annotation"):
+        if name in ("ctx", "type_comment", "returns") or (isinstance(node, ast.arg)
+                                                          and name == "annotation"):
             continue
         if name == "body" and isinstance(value, list):
             value = without_docstring(value)
@@ -89,7 +91,9 @@ def without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 class Module:
-    """One source file: its definitions at top level by name, and where its imported names come from."""
+    """One source file: its definitions at top level by name, and where its imported names come
+    from.
+    """
 
     def __init__(self, path: Path):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -108,10 +112,11 @@ class Module:
                     self.imported[local] = (alias.name if alias.asname else local, "")
 
     def bindings(self, statements: list[ast.AST]) -> list[list[str]]:
-        """What the imported names among those used stand for, so that a swapped import shows: the package and the name there.
+        """What the imported names among those used stand for, so that a swapped import shows: the
+        package and the name there.
 
-        The core's and the methods' own under their own names are left out, as their definitions are looked at where they
-        are, and they may move.
+        The core's and the methods' own under their own names are left out, as their definitions are
+        looked at where they are, and they may move.
         """
         found = []
         for name in sorted(names_in(statements) & self.imported.keys()):
@@ -119,17 +124,25 @@ class Module:
             package, _, rest = module.partition(".")
             ours = package == "kdbench" and (rest.startswith("methods") or rest in CORE_FILES)
             if not (ours and name == original):
-                found.append([name, package if original else module, original, "" if ours else "elsewhere"])
+                found.append(
+                    [name, package if original else module, original, "" if ours else "elsewhere"])
         return found
 
 
 def defined(statement: ast.stmt) -> list[str]:
-    """The names that a statement at top level defines; calls that register something have one of their own."""
+    """The names that a statement at top level defines; calls that register something have one of
+    their own.
+    """
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return [statement.name]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        return [
+            node.id
+            for target in targets
+            for node in ast.walk(target)
+            if isinstance(node, ast.Name)
+        ]
     if isinstance(statement, ast.Import | ast.ImportFrom) or not without_docstring([statement]):
         return []
     return ["<module>"]
@@ -146,12 +159,17 @@ def core_file(name: str) -> Path:
 
 
 def core_digest(part: str) -> str:
-    """Digest of all that the files of one part of the core define, whatever the files are called."""
+    """Digest of all that the files of one part of the core define, whatever the files are
+    called.
+    """
     found = []
     for name in CORE[part]:
         source = module_of(core_file(name))
         for definition, statements in source.definitions.items():
-            found.append([definition, [shape(statement) for statement in statements], source.bindings(statements)])
+            found.append([
+                definition, [shape(statement) for statement in statements],
+                source.bindings(statements)
+            ])
     return digest(sorted(found, key=json.dumps))
 
 
@@ -165,7 +183,8 @@ def method_file(module: str) -> Path | None:
 
 
 def reached_digest(module: str, name: str) -> str:
-    """Digest of a definition of a method's file and of all that it uses, directly or not, of the methods' files.
+    """Digest of a definition of a method's file and of all that it uses, directly or not, of the
+    methods' files.
 
     What it uses of the core is known by the core's version.
     """
@@ -185,7 +204,9 @@ def reached_digest(module: str, name: str) -> str:
             if place[1] in source.imported:
                 waiting.append(source.imported[place[1]])
             continue
-        found.append([place[1], [shape(statement) for statement in statements], source.bindings(statements)])
+        found.append(
+            [place[1], [shape(statement) for statement in statements],
+             source.bindings(statements)])
         for used in names_in(statements):
             waiting.append(source.imported.get(used, (place[0], used)))
         waiting.append((place[0], "<module>"))
@@ -193,7 +214,12 @@ def reached_digest(module: str, name: str) -> str:
 
 
 def names_in(statements: list[ast.AST]) -> set[str]:
-    return {node.id for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    return {
+        node.id
+        for statement in statements
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name)
+    }
 
 
 # --- what is kept beside the numbers --------------------------------------------------------------
@@ -216,8 +242,9 @@ def places() -> dict[str, tuple[str, str]]:
 
 
 def core(part: str) -> int | str:
-    """The version of a part of the core; a digest where the code is not that of the version, or where something in it was
-    replaced after it was imported."""
+    """The version of a part of the core; a digest where the code is not that of the version, or
+    where something in it was replaced after it was imported.
+    """
     plain = unpatched(part)
     foreign = replaced(CORE[part])
     return digest([plain, foreign]) if foreign else plain
@@ -226,12 +253,15 @@ def core(part: str) -> int | str:
 @cache
 def unpatched(part: str) -> int | str:
     found = core_digest(part)
-    return VERSIONS[part] if kept().get(part) == {"version": VERSIONS[part], "digest": found} else found
+    return VERSIONS[part] if kept().get(part) == {"version": VERSIONS[part], "digest": found
+                                                  } else found
 
 
 def replaced(names: Sequence[str]) -> list[Any]:
-    """What in these files of the core is not what their source says any more: functions, classes and their methods that
-    were put in the place of others, and imported names that mean something else."""
+    """What in these files of the core is not what their source says any more: functions, classes
+    and their methods that were put in the place of others, and imported names that mean something
+    else.
+    """
     found: list[Any] = []
     for name in names:
         if (module := sys.modules.get(f"kdbench.{name}")) is None:
@@ -255,7 +285,9 @@ def foreign_in(module: Any, source: Module) -> Iterator[Any]:
 
 
 def foreign(thing: Any, statement: ast.AST, module: Any, name: str) -> Iterator[Any]:
-    """`thing`, where it is not what `statement` defines; of a class also those of its methods that are not."""
+    """`thing`, where it is not what `statement` defines; of a class also those of its methods that
+    are not.
+    """
     if isinstance(statement, ast.FunctionDef):
         plain = inspect.unwrap(thing) if statement.decorator_list and callable(thing) else thing
         if getattr(getattr(plain, "__code__", None), "co_filename", "") != module.__file__:
@@ -276,7 +308,9 @@ def foreign(thing: Any, statement: ast.AST, module: Any, name: str) -> Iterator[
 
 
 def strange(member: types.FunctionType, module: Any) -> bool:
-    """Does a method that its class does not write come from elsewhere? Data classes, enumerations and torch add their own."""
+    """Does a method that its class does not write come from elsewhere? Data classes, enumerations
+    and torch add their own.
+    """
     made_by_python = member.__code__.co_filename in (module.__file__, "<string>")
     return not made_by_python and home(member).partition(".")[0] not in LIBRARIES
 
@@ -285,12 +319,16 @@ def described(thing: Any) -> Any:
     """A replacement by its source alone: what it holds may be anything."""
     if isinstance(thing, type | types.FunctionType):
         return code_of(thing)
-    return [type(thing).__qualname__, described(thing.func) if isinstance(thing, functools.partial) else ""]
+    return [
+        type(thing).__qualname__,
+        described(thing.func) if isinstance(thing, functools.partial) else ""
+    ]
 
 
 def built_in(name: str) -> int | str:
-    """The version of a built-in method; a digest where the code is not that of the version, or where something in a method's
-    file was replaced after it was imported."""
+    """The version of a built-in method; a digest where the code is not that of the version, or
+    where something in a method's file was replaced after it was imported.
+    """
     plain = built_in_unpatched(name)
     others: list[Any] = []
     for loaded in sorted(module for module in sys.modules if method_file(module)):
@@ -322,7 +360,10 @@ def current() -> dict[str, dict[str, Any]]:
     for part, version in VERSIONS.items():
         found[part] = {"version": version, "digest": core_digest(part)}
     for name, (module, attribute) in places().items():
-        found[name] = {"version": stated_version(module, attribute), "digest": reached_digest(module, attribute)}
+        found[name] = {
+            "version": stated_version(module, attribute),
+            "digest": reached_digest(module, attribute)
+        }
     return found
 
 
@@ -334,26 +375,37 @@ def outdated() -> list[str]:
         if before == now:
             continue
         if before and before["version"] == now["version"]:
-            lines.append(f"{name}: the code changed and its version is still {now['version']}; raise the version where "
-                         "figures change, then `python -m kdbench.base.code --confirm`")
+            lines.append(
+                f"{name}: the code changed and its version is still {now['version']}; raise the "
+                f"version where "
+                "figures change, then `python -m kdbench.base.code --confirm`")
         else:
-            lines.append(f"{name}: version {now['version']} has no digest yet; `python -m kdbench.base.code --confirm`")
-    return lines + [f"{name}: is gone; `python -m kdbench.base.code --confirm`" for name in kept().keys() - current().keys()]
+            lines.append(
+                f"{name}: version {now['version']} has no digest yet; `python -m kdbench.base.code "
+                f"--confirm`"
+            )
+    return lines + [
+        f"{name}: is gone; `python -m kdbench.base.code --confirm`"
+        for name in kept().keys() - current().keys()
+    ]
 
 
-# --- code from anywhere -----------------------------------------------------------------------------
+# --- code from anywhere ---------------------------------------------------------------------------
 
 
 def home(thing: Any) -> str:
-    """The module that a class or function really comes from: `functools.wraps` gives a function another's name."""
+    """The module that a class or function really comes from: `functools.wraps` gives a function
+    another's name.
+    """
     if isinstance(thing, types.FunctionType):
         return thing.__globals__.get("__name__") or "builtins"
     return getattr(thing, "__module__", None) or "builtins"
 
 
 def code_of(thing: Any) -> Any:
-    """What a class or function is known by: nothing for libraries and the core, whose versions stand elsewhere; versions
-    or a digest for what the methods' files define; its name and the hash of its file for all else.
+    """What a class or function is known by: nothing for libraries and the core, whose versions
+    stand elsewhere; versions or a digest for what the methods' files define; its name and the hash
+    of its file for all else.
 
     Raises `BadInput` where there is no source to hash.
     """
@@ -361,7 +413,8 @@ def code_of(thing: Any) -> Any:
     name = getattr(thing, "__qualname__", type(thing).__qualname__)
     if module.partition(".")[0] in LIBRARIES:
         return f"{module}.{name}"
-    if module.partition(".")[0] == "kdbench" and not module.startswith(("kdbench.methods.", "kdbench.tasks.")):
+    if module.partition(".")[0] == "kdbench" and not module.startswith(
+        ("kdbench.methods.", "kdbench.tasks.")):
         return name
     if method_file(module) is not None:
         owners = {owner: built_in(owner) for owner, place in places().items() if place[0] == module}
@@ -371,7 +424,8 @@ def code_of(thing: Any) -> Any:
 
 
 def file_hash(path: Path, more: Sequence[Path] = ()) -> str:
-    """Hash of a Python file and of the files of its own that it imports, directly or not. Their place does not matter.
+    """Hash of a Python file and of the files of its own that it imports, directly or not. Their
+    place does not matter.
 
     more  files that are known to belong to it: what it imported when it ran
     """
@@ -391,12 +445,17 @@ def file_hash(path: Path, more: Sequence[Path] = ()) -> str:
 
 
 def own_roots(path: Path) -> list[Path]:
-    """Folders that `path` can import from and that hold nobody's installed packages; the root of its own package."""
+    """Folders that `path` can import from and that hold nobody's installed packages; the root of
+    its own package.
+    """
     found = [Path(entry).resolve() for entry in sys.path if entry and not installed(Path(entry))]
     package = path.parent
     while (package / "__init__.py").is_file():
         package = package.parent
-    return [folder for folder in dict.fromkeys([*found, package]) if folder != ROOT.parent and folder.is_dir()]
+    return [
+        folder for folder in dict.fromkeys([*found, package])
+        if folder != ROOT.parent and folder.is_dir()
+    ]
 
 
 def installed(path: Path) -> bool:
@@ -408,7 +467,9 @@ def installed(path: Path) -> bool:
 
 
 def imported_beside(path: Path, content: bytes, roots: Sequence[Path]) -> Iterator[Path]:
-    """The files that `path` imports and that are no library's: from its folder, its package, or `roots`."""
+    """The files that `path` imports and that are no library's: from its folder, its package, or
+    `roots`.
+    """
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
@@ -422,8 +483,13 @@ def imported_beside(path: Path, content: bytes, roots: Sequence[Path]) -> Iterat
                 folders = [path.parents[node.level - 1]]
             own = [node.module] if node.module else []
             names = own + [".".join([*own, alias.name]) for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            names = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")):
+            names = [
+                word.value
+                for word in node.args
+                if isinstance(word, ast.Constant) and isinstance(word.value, str)
+            ]
         else:
             continue
         for name in names:
@@ -441,12 +507,15 @@ def files_of(folder: Path, parts: list[str]) -> Iterator[Path]:
                 yield candidate.resolve()
 
 
-# By class or function: the hash of its source when it was first seen. A module that is loaded anew makes new ones.
+# By class or function: the hash of its source when it was first seen. A module that is loaded anew
+# makes new ones.
 SEEN: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def source_hash(module: str, thing: Any) -> str:
-    """Hash of the source that `thing` was made from: as it was when its module was imported, or when it was first seen."""
+    """Hash of the source that `thing` was made from: as it was when its module was imported, or
+    when it was first seen.
+    """
     loaded = sys.modules.get(module)
     if remembered := getattr(loaded, "__kdbench_source__", None):
         return remembered
@@ -463,20 +532,27 @@ def source_hash(module: str, thing: Any) -> str:
             linecache.checkcache()
             found = digest(inspect.getsource(thing))
         except (OSError, TypeError):
-            raise BadInput(f"{getattr(thing, '__qualname__', thing)!s}: its source cannot be found, so what it trains could not "
-                           "be found again by its content; put it into a file and load that with --plugin") from None
+            raise BadInput(
+                f"{getattr(thing, '__qualname__', thing)!s}: its source cannot be found, so what "
+                f"it trains could not "
+                "be found again by its content; put it into a file and load that with --plugin"
+            ) from None
     if isinstance(thing, type | types.FunctionType):
         SEEN[thing] = found
     return found
 
 
 def method_code(cls: type) -> Any:
-    """What decides a method's procedure: its own code and that of the methods that it builds on, by name."""
+    """What decides a method's procedure: its own code and that of the methods that it builds on, by
+    name.
+    """
     found = []
     for base in cls.__mro__:
-        if base is object or base.__module__.partition(".")[0] in LIBRARIES or base.__module__ == "kdbench.train.method":
+        if base is object or base.__module__.partition(
+                ".")[0] in LIBRARIES or base.__module__ == "kdbench.train.method":
             continue
-        owner = next((name for name, place in places().items() if place == (base.__module__, base.__qualname__)), None)
+        owner = next((name for name, place in places().items()
+                      if place == (base.__module__, base.__qualname__)), None)
         found.append({owner: built_in(owner)} if owner else code_of(base))
     return found[0] if len(found) == 1 else found
 

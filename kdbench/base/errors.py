@@ -1,4 +1,6 @@
-"""The three ways in which a request can end early, and what a user sees of them: one line and an exit code."""
+"""The three ways in which a request can end early, and what a user sees of them: one line and an
+exit code.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ class BadInput(Exception):
 
 
 class Skip(Exception):
-    """A cell that cannot apply (a tagger on a classification task, say); the reason goes into the table."""
+    """A cell that cannot apply (a tagger on a classification task, say); the reason goes into the
+    table.
+    """
 
 
 class Broken(Exception):
@@ -32,15 +36,20 @@ def guarded(do: Callable[[], int | None]) -> int:
         print(f"bench.py: {one_line(error)}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("bench.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("bench.py: interrupted; the same command goes on from the last checkpoint",
+              file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the reader of a pipe went away; nothing is lost)
+        # the reader of a pipe went away; nothing is lost
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return DONE
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"bench.py: {error.filename or 'writing'}: {error.strerror}; make room or give another folder", file=sys.stderr)
+        print(
+            f"bench.py: {error.filename or 'writing'}: {error.strerror}; make room or give another "
+            f"folder",
+            file=sys.stderr)
         return FAILED
 
 

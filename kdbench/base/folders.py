@@ -1,4 +1,6 @@
-"""Files and folders that are either whole or not there, and files of weights that are or are not."""
+"""Files and folders that are either whole or not there, and files of weights that are or are
+not.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,21 @@ from safetensors import SafetensorError, safe_open
 from kdbench.base.errors import BadInput, one_line
 
 PACKAGE = Path(__file__).resolve().parents[1]  # where this package lies, in a clone or installed
-MEMBERS = ("student", "teacher")  # folders of an ensemble: the model that was trained, and the one that answers with it
+# folders of an ensemble: the model that was trained, and the one that answers with it
+MEMBERS = ("student", "teacher")
 
 
 @contextlib.contextmanager
 def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """A temporary file beside `target` that takes its place when the block ends well, and is removed when it does not.
+    """A temporary file beside `target` that takes its place when the block ends well, and is
+    removed when it does not.
 
     Whoever opens `target` meanwhile, or after a kill, finds what was there before.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") if binary else partial.open("w", encoding="utf-8", newline="\n") as stream:
+        with partial.open("wb") if binary else partial.open("w", encoding="utf-8",
+                                                            newline="\n") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -42,20 +47,24 @@ def write_text(target: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well, and is removed when it does not.
+    """A temporary folder beside `target` that takes its name when the block ends well, and is
+    removed when it does not.
 
     `BadInput` where `target` is a file, holds something already, or cannot be made.
     """
     if target.exists() and not target.is_dir():
         raise BadInput(f"{target}: is a file; give the name of a new folder")
     if target.is_dir() and any(target.iterdir()):
-        raise BadInput(f"{target}: is not empty and is never overwritten; give the name of a new folder")
+        raise BadInput(
+            f"{target}: is not empty and is never overwritten; give the name of a new folder")
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise BadInput(f"{target}: cannot be made ({error.strerror}); give a folder that you may write to") from error
+        raise BadInput(
+            f"{target}: cannot be made ({error.strerror}); give a folder that you may write to"
+        ) from error
     try:
         yield partial
         if target.is_dir():
@@ -72,7 +81,8 @@ def new_folder(target: Path) -> Iterator[Path]:
 def damage(weights: Path) -> str:
     """What is wrong with a safetensors file, by its header and its length; empty where nothing is.
 
-    A download that was cut off leaves half a file, and so does a machine that crashes after a file got its name.
+    A download that was cut off leaves half a file, and so does a machine that crashes after a file
+    got its name.
     """
     try:
         with safe_open(weights, "np"):

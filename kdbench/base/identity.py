@@ -19,7 +19,8 @@ def canonical(value: Any) -> str:
             return sorted(item)
         raise TypeError(f"{type(item).__name__} cannot decide an identity")
 
-    return json.dumps(value, default=plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, default=plain, sort_keys=True, separators=(",", ":"),
+                      ensure_ascii=False)
 
 
 def digest(value: Any, length: int = 16) -> str:
@@ -28,10 +29,12 @@ def digest(value: Any, length: int = 16) -> str:
 
 
 def record_id(cell: dict[str, Any], content: dict[str, Any]) -> str:
-    """The id of a record: the hash of its cell (names, options, settings) and of what no name shows.
+    """The id of a record: the hash of its cell (names, options, settings) and of what no name
+    shows.
 
     cell     a record's `cell`
-    content  a record's `content`: digests of data and models, versions of the code, the device's type
+    content  a record's `content`: digests of data and models, versions of the code, the device's
+             type
     """
     return digest({"cell": cell, "content": content})
 
@@ -42,5 +45,8 @@ def file_digest(path: Path) -> str:
 
 
 def seed_for(seed: int, *axes: str) -> int:
-    """A 31-bit seed for the named axes of run `seed`: the same axes always draw the same numbers."""
-    return int(hashlib.sha256("/".join((str(seed), *axes)).encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
+    """A 31-bit seed for the named axes of run `seed`: the same axes always draw the same
+    numbers.
+    """
+    return int(hashlib.sha256("/".join(
+        (str(seed), *axes)).encode()).hexdigest()[:8], 16) & 0x7FFFFFFF

@@ -1,4 +1,5 @@
-"""What cells and processes of one machine share: its time. Latencies are taken while no other work runs.
+"""What cells and processes of one machine share: its time. Latencies are taken while no other work
+runs.
 
 Trainings may run beside each other, measurements beside nothing: a lock with readers and writers.
 """
@@ -24,10 +25,11 @@ def machine_lock() -> Any:
 
 @contextlib.contextmanager
 def measuring(timeout: float = -1) -> Iterator[None]:
-    """Alone on this machine: no other measurement of this user, and no training that holds `training()`, meanwhile.
+    """Alone on this machine: no other measurement of this user, and no training that holds
+    `training()`, meanwhile.
 
-    Waits for them, `timeout` seconds at most (-1: as long as it takes), then raises `filelock.Timeout`. A process
-    must not ask for it inside its own `training()`.
+    Waits for them, `timeout` seconds at most (-1: as long as it takes), then raises
+    `filelock.Timeout`. A process must not ask for it inside its own `training()`.
     """
     with machine_lock().write_lock(timeout):
         yield

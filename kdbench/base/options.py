@@ -1,18 +1,24 @@
-"""Typed options of methods: each with its help text, its bounds, its source and its published value.
+"""Typed options of methods: each with its help text, its bounds, its source and its published
+value.
 
     @dataclass(frozen=True)
     class Options:
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
-        abd_scale: str = option("mean", "what the boundary loss is divided by", choices=("mean", "1/1000"),
+        abd_scale: str = option("mean", "what the boundary loss is divided by", choices=("mean",
+        "1/1000"),
                                 published="1/1000", source="code")
 
-`--variant corrected` takes the defaults; `--variant published` takes `published` where one is given;
-`--set name=value` overrides either.
+`--variant corrected` takes the defaults; `--variant published` takes `published` where one is
+given; `--set name=value` overrides either.
 
-`why` says what stands behind an option on which the two differ, or which the published code has not got:
-    intent    corrected makes a mistake of the code right, or does what the paper describes and the code does not
-    protocol  a setting of training that corrected leaves to the comparison, so that all methods have the same one
-    ours      an alternative of this project's, which neither variant takes: it is off until `--set` asks for it
+`why` says what stands behind an option on which the two differ, or which the published code has not
+got:
+    intent    corrected makes a mistake of the code right, or does what the paper describes and the
+              code does not
+    protocol  a setting of training that corrected leaves to the comparison, so that all methods
+              have the same one
+    ours      an alternative of this project's, which neither variant takes: it is off until `--set`
+              asks for it
 """
 
 from __future__ import annotations
@@ -58,16 +64,20 @@ def option(
              one, the option is left at its default
     """
     if why not in WHY or (why == "ours" and published is not _SAME):
-        raise TypeError(f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
-    facts = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source,
-             "file": file, "why": why, "setting": setting, "follows": follows}
+        raise TypeError(
+            f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
+    facts = {
+        "help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source,
+        "file": file, "why": why, "setting": setting, "follows": follows
+    }
     if published is not _SAME:
         facts["published"] = published
     return dataclasses.field(default=default, metadata=facts)
 
 
 def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
-    """An instance of the options class `cls` for `variant`, with `given` (text or typed values) on top.
+    """An instance of the options class `cls` for `variant`, with `given` (text or typed values) on
+    top.
 
     All mistakes are reported at once, in one line.
     """
@@ -77,10 +87,16 @@ def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
     hints = typing.get_type_hints(cls)
     values, mistakes = {}, []
     if variant == "published":
-        values = {name: field.metadata["published"] for name, field in fields.items() if "published" in field.metadata}
+        values = {
+            name: field.metadata["published"]
+            for name, field in fields.items()
+            if "published" in field.metadata
+        }
     for name, value in given.items():
         if name not in fields:
-            mistakes.append(unknown(f"option of {owner}", name, fields) if fields else f"{owner} has no option {name!r}")
+            mistakes.append(
+                unknown(f"option of {owner}", name, fields
+                        ) if fields else f"{owner} has no option {name!r}")
             continue
         try:
             values[name] = check(name, value, hints[name], fields[name].metadata)
@@ -125,20 +141,27 @@ def with_settings(
 
 
 def check(name: str, value: Any, hint: Any, facts: Any) -> Any:
-    """`value` as the type `hint`, inside its choices and bounds; `ValueError` says what is wrong."""
+    """`value` as the type `hint`, inside its choices and bounds; `ValueError` says what is
+    wrong.
+    """
     value = convert(name, value, hint)
     if value is None:
         return None
     if facts.get("choices"):
         for item in value if isinstance(value, tuple) else (value,):
             if item not in facts["choices"]:
-                raise ValueError(f"option {name}: {item!r} is not one of {', '.join(map(str, facts['choices']))}")
+                raise ValueError(
+                    f"option {name}: {item!r} is not one of {', '.join(map(str, facts['choices']))}"
+                )
     if facts.get("file") and not Path(value).is_file():
         raise ValueError(f"option {name}: {value}: no such file, or none that can be read twice")
     for bound, wrong in (("minimum", lambda v, b: v < b), ("maximum", lambda v, b: v > b)):
         limit = facts.get(bound)
         if limit is not None and isinstance(value, (int, float)) and wrong(value, limit):
-            raise ValueError(f"option {name}: {value} is {'below' if bound == 'minimum' else 'above'} its {bound} {limit}")
+            raise ValueError(
+                f"option {name}: {value} is {'below' if bound == 'minimum' else 'above'} its "
+                f"{bound} {limit}"
+            )
     return value
 
 
@@ -150,10 +173,15 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(convert(name, part.strip() if isinstance(part, str) else part, typing.get_args(hint)[0])
-                     for part in parts if part != "")
+        return tuple(
+            convert(name,
+                    part.strip() if isinstance(part, str) else part,
+                    typing.get_args(hint)[0]) for part in parts if part != "")
     if hint is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False,
+            "off": False, "0": False
+        }
         if isinstance(value, bool):
             return value
         if str(value).lower() in words:
@@ -171,11 +199,14 @@ def convert(name: str, value: Any, hint: Any) -> Any:
 
 
 def noun(hint: type) -> str:
-    return {int: "whole number", float: "number", str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
+    return {int: "whole number", float: "number",
+            str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def recorded(given: Any) -> dict[str, Any]:
-    """An instance of an options class as a record keeps it: a file by its content, as ``sha256:...``, never by its path."""
+    """An instance of an options class as a record keeps it: a file by its content, as
+    ``sha256:...``, never by its path.
+    """
     found = dataclasses.asdict(given)
     for field in dataclasses.fields(given):
         if field.metadata.get("file") and found[field.name] is not None:
@@ -206,7 +237,9 @@ def describe(cls: type) -> list[dict[str, Any]]:
 
 
 def differing(cls: type) -> list[dict[str, Any]]:
-    """The rows of `describe` on which the variants differ: corrections of mistakes first, then what the protocol decides."""
+    """The rows of `describe` on which the variants differ: corrections of mistakes first, then what
+    the protocol decides.
+    """
     rows = [row for row in describe(cls) if row["published"] != row["default"]]
     return sorted(rows, key=lambda row: WHY.index(row["why"]))
 

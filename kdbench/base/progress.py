@@ -1,4 +1,6 @@
-"""Progress on standard error: one rewritten line on a terminal, a plain line now and then elsewhere."""
+"""Progress on standard error: one rewritten line on a terminal, a plain line now and then
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ LINE_SECONDS = 10.0  # between plain lines
 class Progress:
     """`done` of `total` units of work, with rate and remaining time."""
 
-    def __init__(self, label: str, total: int, unit: str = "steps", done: int = 0, enabled: bool = True):
+    def __init__(self, label: str, total: int, unit: str = "steps", done: int = 0,
+                 enabled: bool = True):
         self.label, self.total, self.unit, self.enabled = label, total, unit, enabled
         self.first = done
         self.start = self.last = time.monotonic()
@@ -25,12 +28,15 @@ class Progress:
     def at(self, done: int, note: str = "") -> None:
         now = time.monotonic()
         wait = 0.2 if self.terminal else LINE_SECONDS
-        if not self.enabled or now - self.start < QUIET_SECONDS or now - self.last < wait and self.shown:
+        early = now - self.start < QUIET_SECONDS
+        shown_lately = self.shown and now - self.last < wait
+        if not self.enabled or early or shown_lately:
             return
         self.last, self.shown = now, True
         rate = (done - self.first) / (now - self.start)
         left = (self.total - done) / rate if rate > 0 else float("inf")
-        line = f"{self.label}: {done:,}/{self.total:,} {self.unit}, {rate:.1f}/s, {clock(left)} left{note}"
+        line = (f"{self.label}: {done:,}/{self.total:,} {self.unit}, {rate:.1f}/s, {clock(left)} "
+                f"left{note}")
         sys.stderr.write(f"\r\x1b[2K{line}" if self.terminal else f"{line}\n")
         sys.stderr.flush()
 
@@ -43,7 +49,9 @@ class Progress:
 
 
 class Overall:
-    """Cells of a grid: which one this is, with the rate and the remaining time of those that were not finished before."""
+    """Cells of a grid: which one this is, with the rate and the remaining time of those that were
+    not finished before.
+    """
 
     def __init__(self, total: int, finished: int):
         self.total, self.left, self.worked = total, total - finished, 0
@@ -69,7 +77,9 @@ def clock(seconds: float) -> str:
         return "unknown time"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def say(line: str) -> None:

@@ -49,12 +49,16 @@ class Registry:
     def add(self, entry: Entry) -> None:
         for name in (entry.name, *entry.aliases):
             if name in self._entries or name in self._aliases:
-                raise BadInput(f"{self.noun} {name!r} is registered twice; give the new one another name")
+                raise BadInput(
+                    f"{self.noun} {name!r} is registered twice; give the new one another name")
         self._entries[entry.name] = entry
         self._aliases.update({alias: entry.name for alias in entry.aliases})
 
-    def register(self, name: str, *, kinds: tuple[str, ...] = (), about: str = "") -> Callable[[Any], Any]:
-        """Decorator for plugins: ``@METHODS.register("mine", kinds=("single",), about="one line")``."""
+    def register(self, name: str, *, kinds: tuple[str, ...] = (),
+                 about: str = "") -> Callable[[Any], Any]:
+        """Decorator for plugins: ``@METHODS.register("mine", kinds=("single",), about="one
+        line")``.
+        """
 
         def add(thing: Any) -> Any:
             described = about or (getattr(thing, "__doc__", "") or "").strip().split("\n")[0]
@@ -98,19 +102,21 @@ ANY = (*CLASSIFICATION, "tags")
 AUGMENT_OPTIONS = Entry("augmentation options", "kdbench.methods.augmentation:AugmentOptions")
 AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation:augment_file")
 
-METHODS = Registry(
-    "method",
-    [
-        Entry("finetune", "kdbench.methods.finetune:Finetune", ANY, "control: the student fine-tuned without a teacher"),
-        Entry("logit_kd", "kdbench.methods.logit_kd:LogitKD", ANY, "control: plain logit distillation (Hinton et al. 2015)"),
-        Entry("doktra", "kdbench.methods.doktra:DoKTra", ("single", "multi"),
-              "calibrated teacher, activation-boundary transfer (Choi et al. 2022)"),
-        Entry("dsg_kd", "kdbench.methods.dsg_kd:DsgKD", ("single",),
-              "hidden states and attention of code-switched words (Cho et al. 2024)", aliases=("mlkd",)),
-        Entry("ve_kd", "kdbench.methods.ve_kd:VeKD", ANY,
-              "vocabulary expansion and tolerant masked-LM distillation (Gao et al. 2024)"),
-        Entry("ner_kd", "kdbench.methods.ner_kd:NerKD", ("tags",),
-              "tagger to BiLSTM or TinyBERT with data augmentation (biobert-distillation, 2021)"),
-        Entry("adapt", "kdbench.methods.adapt:Adapt", ANY, "control: masked-LM adaptation of the student, then fine-tuning"),
-    ],
-)
+METHODS = Registry("method", [
+    Entry("finetune", "kdbench.methods.finetune:Finetune", ANY,
+          "control: the student fine-tuned without a teacher"),
+    Entry("logit_kd", "kdbench.methods.logit_kd:LogitKD", ANY,
+          "control: plain logit distillation (Hinton et al. 2015)"),
+    Entry("doktra", "kdbench.methods.doktra:DoKTra", ("single", "multi"),
+          "calibrated teacher, activation-boundary transfer (Choi et al. 2022)"),
+    Entry("dsg_kd", "kdbench.methods.dsg_kd:DsgKD",
+          ("single", ), "hidden states and attention of code-switched words (Cho et al. 2024)",
+          aliases=("mlkd", )),
+    Entry("ve_kd", "kdbench.methods.ve_kd:VeKD", ANY,
+          "vocabulary expansion and tolerant masked-LM distillation (Gao et al. 2024)"),
+    Entry("ner_kd", "kdbench.methods.ner_kd:NerKD", ("tags", ),
+          "tagger to BiLSTM or TinyBERT with data augmentation (biobert-distillation, 2021)"),
+    Entry("adapt", "kdbench.methods.adapt:Adapt", ANY,
+          "control: masked-LM adaptation of the student, then fine-tuning"),
+],
+                   )

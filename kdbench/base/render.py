@@ -17,7 +17,9 @@ STRONG = "\x02"  # leads a cell that is printed bold
 
 @dataclass(frozen=True)
 class Value:
-    """Mean over `n` seeds with the sample SD (None for one seed); of a difference also its interval and verdict."""
+    """Mean over `n` seeds with the sample SD (None for one seed); of a difference also its interval
+    and verdict.
+    """
 
     mean: float
     sd: float | None = None
@@ -36,10 +38,11 @@ class Value:
         mean = math.fsum(present) / len(present)
         if len(present) == 1:
             return cls(mean)
-        return cls(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in present) / (len(present) - 1)), len(present))
+        return cls(mean, math.sqrt(math.fsum((x - mean)**2 for x in present) / (len(present) - 1)),
+                   len(present))
 
 
-# ---- one figure ------------------------------------------------------------------------------------------------------
+# ---- one figure ----------------------------------------------------------------------------------
 
 
 def points(value: Value | None) -> str:
@@ -88,12 +91,16 @@ def number(value: Value | None) -> str:
     return f"{value.mean:.{digits}f}"
 
 
-# ---- one table of text -----------------------------------------------------------------------------------------------
+# ---- one table of text ---------------------------------------------------------------------------
 
 
 def numeric(lines: Sequence[Sequence[str]]) -> list[bool]:
     """For each column whether it holds figures, which are set to the right."""
-    return [all(text.lstrip(STRONG)[:1] in "+-0123456789" for text in texts) for texts in zip(*lines, strict=True)]
+    return [
+        all(text.lstrip(STRONG)[:1] in "+-0123456789"
+            for text in texts)
+        for texts in zip(*lines, strict=True)
+    ]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -105,20 +112,26 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
     rows = [[cell(text) for text in line] for line in (head, *lines)]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(head))]
-    rule = ["-" * (width - right) + ":" * right for width, right in zip(widths, numeric(lines), strict=True)]
+    rule = [
+        "-" * (width - right) + ":" * right
+        for width, right in zip(widths, numeric(lines), strict=True)
+    ]
     return "\n".join("| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |"
                      for row in (rows[0], rule, *rows[1:]))
 
 
 LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "·": r"$\cdot$",
-    "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "Δ": r"$\Delta$", "·": r"$\cdot$", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
+    "|": r"$|$",
 }
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands; what pdflatex cannot print is shown as its code point."""
+    """Text that LaTeX prints as it stands; what pdflatex cannot print is shown as its code
+    point.
+    """
     return "".join(LATEX.get(c) or (c if c.isascii() else f"U+{ord(c):04X}") for c in text)
 
 
@@ -131,14 +144,16 @@ def latex(head: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> 
     rows = [" & ".join(map(cell, line)) + r" \\" for line in (head, *lines)]
     layout = "".join("lr"[right] for right in numeric(lines))
     return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", r"\resizebox{\linewidth}{!}{%",
-        rf"\begin{{tabular}}{{{layout}}}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule",
-        r"\end{tabular}}", r"\end{table}",
+        r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
+        r"\resizebox{\linewidth}{!}{%", rf"\begin{{tabular}}{{{layout}}}", r"\toprule", rows[0],
+        r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}}", r"\end{table}",
     ])
 
 
 def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
-    """Aligned text for a terminal, at most `width` wide: empty columns go, the first one gives way."""
+    """Aligned text for a terminal, at most `width` wide: empty columns go, the first one gives
+    way.
+    """
     used = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines)]
     rows = [[line[i] for i in used] for line in (head, *lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(used))]
@@ -146,18 +161,24 @@ def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDT
     shown = []
     for first, *rest in rows:
         first = first if len(first) <= widths[0] else first[: widths[0] - 1] + "…"
-        cells = [first.ljust(widths[0]), *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))]
+        cells = [
+            first.ljust(widths[0]),
+            *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))
+        ]
         shown.append("  ".join(cells).rstrip())
     return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:]])
 
 
 def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
-    """A table for a terminal: what does not fit beside goes below, in blocks that each begin with the first column."""
+    """A table for a terminal: what does not fit beside goes below, in blocks that each begin with
+    the first column.
+    """
     from tabulate import tabulate
 
     rows = [[cell.removeprefix(STRONG) for cell in line] for line in lines]
     right = numeric(rows)
-    widths = [max(len(name) + 2, *(len(row[i]) for row in rows)) for i, name in enumerate(head)]  # tabulate's room around names
+    # tabulate's room around names
+    widths = [max(len(name) + 2, *(len(row[i]) for row in rows)) for i, name in enumerate(head)]
     widths[0] = min(widths[0], max(24, width // 3))
     blocks: list[list[int]] = [[]]
     for i in range(1, len(head)):
@@ -165,8 +186,13 @@ def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH
             blocks.append([])
         blocks[-1].append(i)
     return "\n\n".join(
-        tabulate([[row[j] for j in (0, *block)] for row in rows], [head[j] for j in (0, *block)], tablefmt="simple", disable_numparse=True,
-                 colalign=["right" if right[j] else "left" for j in (0, *block)], maxcolwidths=[widths[0], *[None] * len(block)])
+        tabulate([[row[j]
+                   for j in (0, *block)]
+                  for row in rows], [head[j]
+                                     for j in (0,
+                                               *block)], tablefmt="simple", disable_numparse=True,
+                 colalign=["right" if right[j] else "left"
+                           for j in (0, *block)], maxcolwidths=[widths[0], *[None] * len(block)])
         for block in blocks)
 
 
@@ -174,7 +200,7 @@ def wrap(text: str, width: int = WIDTH) -> str:
     return "\n".join(textwrap.wrap(text, width, subsequent_indent="  "))
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 def rounded(value: Any) -> Any:

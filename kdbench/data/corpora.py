@@ -1,7 +1,8 @@
-"""From a task and the user's data folder to `Data`: found, read, checksummed, compared with the published files.
+"""From a task and the user's data folder to `Data`: found, read, checksummed, compared with the
+published files.
 
-No folder given means the embedded look-alike. A folder that lacks the task is an error, never the look-alike:
-a table must not show generated text where its reader expects the corpus.
+No folder given means the embedded look-alike. A folder that lacks the task is an error, never the
+look-alike: a table must not show generated text where its reader expects the corpus.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 DEPTH = 3  # levels below the data folder that are searched
 PAIRS = (("train", "dev"), ("train", "test"), ("dev", "test"))
 
-# The metric of a task whose kind is known only from its data (`--task files`), with the others that are kept.
+# The metric of a task whose kind is known only from its data (`--task files`), with the others that
+# are kept.
 METRICS = {
     "single": ("macro_f1", "accuracy", "micro_f1"),
     "multi": ("micro_f1",),
@@ -34,13 +36,16 @@ METRICS = {
 
 
 def load(task: Task, options: LoadOptions) -> Data:
-    """The data of `task`: its look-alike where no folder and no files are given, else what is there.
+    """The data of `task`: its look-alike where no folder and no files are given, else what is
+    there.
 
-    Raises `BadInput` where the folder lacks the task, a file is wrong, or a split repeats another byte for byte.
+    Raises `BadInput` where the folder lacks the task, a file is wrong, or a split repeats another
+    byte for byte.
     """
     if options.data_dir is None and not options.files:
         if task.lookalike is None:
-            raise BadInput(f"task {task.name} has no data of its own; {task.how_to_get or 'give --data-dir'}")
+            raise BadInput(
+                f"task {task.name} has no data of its own; {task.how_to_get or 'give --data-dir'}")
         return task.lookalike(seed=options.seed)
     data = task.load(options)
     for one, other in PAIRS:
@@ -51,7 +56,9 @@ def load(task: Task, options: LoadOptions) -> Data:
 
 
 def settled(task: Task, data: Data) -> Task:
-    """`task` with what it leaves to its data: labels, scheme, and for one without a kind also kind and metric."""
+    """`task` with what it leaves to its data: labels, scheme, and for one without a kind also kind
+    and metric.
+    """
     kind = task.kind or kind_of(data.train)
     if kind == "tags":
         task = replace(task, scheme=tags.scheme_of(data.labels))
@@ -65,13 +72,15 @@ def kind_of(examples: Sequence[Example]) -> str:
     label = examples[0].label
     if examples[0].words:
         return "tags"
-    return "multi" if isinstance(label, tuple) else "regression" if isinstance(label, float) else "single"
+    return "multi" if isinstance(label,
+                                 tuple) else "regression" if isinstance(label, float) else "single"
 
 
 def are_published(task: Task, data: Data) -> bool | None:
     """Are these the published files? None where that cannot be known.
 
-    A checksum decides where the published file's is known; else counts that differ say no, and equal ones nothing.
+    A checksum decides where the published file's is known; else counts that differ say no, and
+    equal ones nothing.
     """
     if not task.sha256:
         return None
@@ -80,25 +89,30 @@ def are_published(task: Task, data: Data) -> bool | None:
         if checksum in task.sha256.values():
             continue
         rows, mentions = data.rows[split], count_mentions(data, split)
-        if split in task.sha256 or task.rows.get(split, rows) != rows or task.mentions.get(split, mentions) != mentions:
+        if split in task.sha256 or task.rows.get(split, rows) != rows or task.mentions.get(
+                split, mentions) != mentions:
             return False
         unknown = True
     return None if unknown else True
 
 
 def count_mentions(data: Data, split: str) -> int | None:
-    """Entities in the gold tags of a split (for ebmnlp: labelled words, each carrying its B-); None without tags."""
+    """Entities in the gold tags of a split (for ebmnlp: labelled words, each carrying its B-); None
+    without tags.
+    """
     examples = data.split(split)
     if not examples or not examples[0].words:
         return None
-    return sum(len(tags.lenient_spans([data.labels[i] for i in example.label])) for example in examples)
+    return sum(
+        len(tags.lenient_spans([data.labels[i] for i in example.label])) for example in examples)
 
 
 def find_folder(name: str, data_dir: Path) -> Path:
     """The folder of task `name` in `data_dir`: itself or at most three levels down.
 
-    Case does not matter, LinkBERT's ending ``_hf`` is allowed, and a link that leads out of the data folder is
-    not followed. Of several the first (shallowest, then by name) that holds a file is taken.
+    Case does not matter, LinkBERT's ending ``_hf`` is allowed, and a link that leads out of the
+    data folder is not followed. Of several the first (shallowest, then by name) that holds a file
+    is taken.
     """
     if not data_dir.is_dir():
         raise BadInput(f"data folder {data_dir}: no such folder")
@@ -106,12 +120,18 @@ def find_folder(name: str, data_dir: Path) -> Path:
     found = [data_dir] if data_dir.resolve().name.lower() in wanted else []
     level = [data_dir]
     for _ in range(DEPTH):
-        level = [child for folder in level for child in _children(folder) if _inside(child, data_dir)]
+        level = [
+            child for folder in level for child in _children(folder) if _inside(child, data_dir)
+        ]
         found += [folder for folder in level if folder.name.lower() in wanted]
     if not found:
-        raise BadInput(f"data folder {data_dir} has no folder named {name} (searched {DEPTH} levels down); "
-                       f"`bench.py prepare {name}` gets it or says how; without a data folder the look-alike is used")
-    return next((folder for folder in found if any(os.path.isfile(folder / name) for name in _names(folder))), found[0])
+        raise BadInput(
+            f"data folder {data_dir} has no folder named {name} (searched {DEPTH} levels down); "
+            f"`bench.py prepare {name}` gets it or says how; without a data folder the look-alike "
+            f"is used"
+        )
+    return next((folder for folder in found if any(
+        os.path.isfile(folder / name) for name in _names(folder))), found[0])
 
 
 def _names(folder: Path) -> list[str]:
@@ -126,17 +146,22 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _inside(path: Path, data_dir: Path) -> bool:
-    """Does `path` lie in the data folder after every link is followed? (realpath: a loop of links is no error yet)"""
+    """Does `path` lie in the data folder after every link is followed? (realpath: a loop of links
+    is no error yet)
+    """
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data_dir))
 
 
 def find_file(folder: Path, data_dir: Path, names: Sequence[str]) -> Path | None:
-    """The first of `names` that the folder has; `BadInput` where it leads out of the data folder."""
+    """The first of `names` that the folder has; `BadInput` where it leads out of the data
+    folder.
+    """
     for name in names:
         path = folder / name
         if os.path.lexists(path):
             if not _inside(path, data_dir):
-                raise BadInput(f"{path} leads out of the data folder {data_dir}; copy the file into it")
+                raise BadInput(
+                    f"{path} leads out of the data folder {data_dir}; copy the file into it")
             return path
     return None
 
@@ -146,8 +171,8 @@ def read_splits(name: str, options: LoadOptions, files: Mapping[str, Sequence[st
                 optional: Sequence[str] = ()) -> Data:
     """The corpus of task `name` in the data folder.
 
-    `files` has the names each split's file may have (the first that is there is taken), `reader` reads one file;
-    a split in `optional` may be missing and is then empty.
+    `files` has the names each split's file may have (the first that is there is taken), `reader`
+    reads one file; a split in `optional` may be missing and is then empty.
     """
     assert options.data_dir is not None
     folder = find_folder(name, options.data_dir)
@@ -163,11 +188,15 @@ def read_splits(name: str, options: LoadOptions, files: Mapping[str, Sequence[st
         source = read(path)
         examples[split] = tuple(reader(source))
         checksums[split] = source.sha256
-    return Data(examples["train"], examples["dev"], examples["test"], tuple(labels), sha256=checksums)
+    return Data(examples["train"], examples["dev"], examples["test"], tuple(labels),
+                sha256=checksums)
 
 
-def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """(the rest, about `share` of the examples), drawn by `seed` group by group: no document is on both sides."""
+def split(examples: Sequence[Example], share: float,
+          seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """(the rest, about `share` of the examples), drawn by `seed` group by group: no document is on
+    both sides.
+    """
     groups = list(dict.fromkeys(example.group or example.id for example in examples))
     if len(groups) < 2:
         raise BadInput("train is a single document, so no dev set can be split from it; give --dev")
@@ -188,20 +217,23 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[E
     return tuple(sides[0]), tuple(sides[1])
 
 
-OVERLAP_CHARACTERS = 25  # letters and digits; shorter texts ("Methods:", "see above") recur by nature
+# letters and digits; shorter texts ("Methods:", "see above") recur by nature
+OVERLAP_CHARACTERS = 25
 SHOWN_LABELS = 20
 
 
 def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> dict[str, Any]:
-    """What a reader should know of a corpus before training on it, as plain values (see `render_check`).
+    """What a reader should know of a corpus before training on it, as plain values (see
+    `render_check`).
 
-    splits    rows as in the file; mentions (tags), and runs: stretches of words of one entity type; groups: units
-              that statistics resample; labels: count of each; words, tokens: lengths in words and in tokens of the
-              tokenizer in `tokenizer_path` (with special tokens; `cut`: rows beyond the task's length limit);
-              repeated: rows whose text is in the split before, and conflicting: of these, with another label
-    overlap   texts of one split that are in another, the rows of the latter that have them, and how many of these
-              rows have a label that the text never has in the former. Texts are compared as lower-case letters and
-              digits, at least 25 of them
+    splits    rows as in the file; mentions (tags), and runs: stretches of words of one entity type;
+              groups: units that statistics resample; labels: count of each; words, tokens: lengths
+              in words and in tokens of the tokenizer in `tokenizer_path` (with special tokens;
+              `cut`: rows beyond the task's length limit); repeated: rows whose text is in the split
+              before, and conflicting: of these, with another label
+    overlap   texts of one split that are in another, the rows of the latter that have them, and how
+              many of these rows have a label that the text never has in the former. Texts are
+              compared as lower-case letters and digits, at least 25 of them
     samples   three decoded examples of train, of different labels where there are such
     """
     task = settled(task, data)
@@ -234,24 +266,25 @@ def _describe_split(task: Task, data: Data, name: str, tokenizer: Any) -> dict[s
             conflicting += example.label not in seen[example.key]
         seen.setdefault(example.key, set()).add(example.label)
     return {
-        "rows": len(examples),
-        "mentions": count_mentions(data, name),
-        "runs": runs,
-        "groups": len({example.group or example.id for example in examples}),
-        "labels": _label_counts(task, examples),
-        "words": _lengths([len(e.words) or len(f"{e.text} {e.pair or ''}".split()) for e in examples]),
-        "tokens": _token_lengths(task, examples, tokenizer) if tokenizer else None,
-        "repeated": repeated,
-        "conflicting": conflicting,
+        "rows": len(examples), "mentions": count_mentions(data, name), "runs": runs,
+        "groups": len({example.group or example.id
+                       for example in examples}), "labels": _label_counts(task, examples),
+        "words": _lengths([
+            len(e.words) or len(f"{e.text} {e.pair or ''}".split()) for e in examples
+        ]), "tokens": _token_lengths(task, examples, tokenizer) if tokenizer else None,
+        "repeated": repeated, "conflicting": conflicting,
     }
 
 
 def _runs(kinds: Sequence[str | None]) -> int:
-    return sum(kind is not None and (i == 0 or kinds[i - 1] != kind) for i, kind in enumerate(kinds))
+    return sum(kind is not None and (i == 0 or kinds[i - 1] != kind)
+               for i, kind in enumerate(kinds))
 
 
 def _label_counts(task: Task, examples: Sequence[Example]) -> dict[str, int]:
-    """Examples of each class, texts that carry each label, or words of each tag; nothing for scores."""
+    """Examples of each class, texts that carry each label, or words of each tag; nothing for
+    scores.
+    """
     if task.kind == "regression":
         return {}
     counts: Counter[int] = Counter()
@@ -278,16 +311,27 @@ def _tokenizer(path: str | Path) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises nothing narrower
-        raise BadInput(f"{file}: not a tokenizer ({str(error).splitlines()[0]}); save the tokenizer anew") from None
+        raise BadInput(
+            f"{file}: not a tokenizer ({str(error).splitlines()[0]}); save the tokenizer anew"
+        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def _token_lengths(task: Task, examples: Sequence[Example], tokenizer: Any) -> dict[str, float]:
-    inputs: list[Any] = [list(e.words) if e.words else e.text if e.pair is None else (e.text, e.pair) for e in examples]
-    lengths = [len(found.ids) for found in tokenizer.encode_batch(inputs, is_pretokenized=task.kind == "tags")]
-    return {**_lengths(lengths), "cut": sum(length > task.max_length for length in lengths), "limit": task.max_length}
+    inputs: list[Any] = [
+        list(e.words) if e.words else e.text if e.pair is None else (e.text, e.pair)
+        for e in examples
+    ]
+    lengths = [
+        len(found.ids)
+        for found in tokenizer.encode_batch(inputs, is_pretokenized=task.kind == "tags")
+    ]
+    return {
+        **_lengths(lengths), "cut": sum(length > task.max_length for length in lengths),
+        "limit": task.max_length
+    }
 
 
 def _plain(example: Example) -> str | None:
@@ -302,13 +346,17 @@ def _overlap(data: Data, one: str, other: str) -> dict[str, int]:
     for example in data.split(one):
         if (text := _plain(example)) is not None:
             first.setdefault(text, set()).add(example.label)
-    shared = [(text, example.label) for example in data.split(other) if (text := _plain(example)) in first and text]
+    shared = [(text, example.label)
+              for example in data.split(other)
+              if (text := _plain(example)) in first and text]
     return {"texts": len({text for text, _ in shared}), "rows": len(shared),
             "other_label": sum(label not in first[text] for text, label in shared)}
 
 
 def _samples(data: Data) -> list[Example]:
-    """The first examples of train with different labels; for tags and label vectors, ones that have something."""
+    """The first examples of train with different labels; for tags and label vectors, ones that have
+    something.
+    """
     chosen: dict[Any, Example] = {}
     for example in data.train:
         empty = isinstance(example.label, tuple) and not any(example.label)
@@ -333,10 +381,14 @@ def _decode(task: Task, example: Example) -> dict[str, str]:
                           for a, b, kind in tags.lenient_spans(written)) or "nothing"
         text = " ".join(example.words)
     elif task.kind == "multi":
-        label = ", ".join(name(task.labels[i]) for i, value in enumerate(example.label) if value) or "nothing"
+        label = ", ".join(
+            name(task.labels[i]) for i, value in enumerate(example.label) if value) or "nothing"
     else:
         label = name(task.labels[example.label]) if task.kind == "single" else f"{example.label:g}"
-    return {"id": example.id, "text": text, **({"pair": example.pair} if example.pair else {}), "label": label}
+    return {
+        "id": example.id, "text": text,
+        **({"pair": example.pair} if example.pair else {}), "label": label
+    }
 
 
 def render_check(report: Mapping[str, Any]) -> str:
@@ -352,18 +404,28 @@ def _render(report: Mapping[str, Any]) -> Iterator[str]:
     def grid(rows: Sequence[Sequence[Any]], *head: str) -> str:
         return tabulate(rows, headers=head, tablefmt="simple", intfmt=",", disable_numparse=[0])
 
-    files = {True: "the published files", False: "NOT the published files", None: "not comparable with published files"}
+    files = {
+        True: "the published files", False: "NOT the published files",
+        None: "not comparable with published files"
+    }
     real = report["data"] == "real"
     origin = f"real data, {files[report['published_files']]}" if real else "look-alike (generated)"
     yield f"{report['task']}: {report['kind']}, metric {report['metric']}; {origin}"
     for note in report["notes"]:
         yield from textwrap.wrap(f"note: {note}", 100, subsequent_indent="  ")
     columns = ["rows", "mentions", "runs", "groups", "repeated", "conflicting"]
-    columns = [name for name in columns if any(split[name] is not None for split in splits.values())]
+    columns = [
+        name for name in columns if any(split[name] is not None for split in splits.values())
+    ]
     published = {what: counts for what, counts in report["published"].items() if counts}
     yield ""
-    yield grid([[name, *(split[column] for column in columns), *(counts.get(name) for counts in published.values())]
-                for name, split in splits.items()], "split", *columns, *(f"published\n{what}" for what in published))
+    yield grid([[
+        name, *(split[column]
+                for column in columns), *(counts.get(name)
+                                          for counts in published.values())
+    ]
+                for name, split in splits.items()], "split", *columns,
+               *(f"published\n{what}" for what in published))
     yield ""
     lengths = [[f"{name}, {unit}", *(split[unit][key] for key in ("min", "median", "p95", "max")),
                 f"{split[unit]['cut']:,} over {split[unit]['limit']}" if unit == "tokens" else ""]
@@ -372,8 +434,10 @@ def _render(report: Mapping[str, Any]) -> Iterator[str]:
     counts = splits["train"]["labels"]
     if counts:
         yield ""
-        yield grid([[textwrap.shorten(label, 50), *(split["labels"][label] for split in splits.values())]
-                    for label in list(counts)[:SHOWN_LABELS]], "label", *splits)
+        yield grid(
+            [[textwrap.shorten(label, 50), *(split["labels"][label]
+                                             for split in splits.values())]
+             for label in list(counts)[:SHOWN_LABELS]], "label", *splits)
         if len(counts) > SHOWN_LABELS:
             yield f"and {len(counts) - SHOWN_LABELS:,} more labels"
     yield ""
@@ -383,4 +447,5 @@ def _render(report: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         for part in ("id", "text", "pair", "label"):
             if part in sample:
-                yield from textwrap.wrap(f"{part}: {textwrap.shorten(sample[part], 400)}", 100, subsequent_indent="  ")
+                yield from textwrap.wrap(f"{part}: {textwrap.shorten(sample[part], 400)}", 100,
+                                         subsequent_indent="  ")

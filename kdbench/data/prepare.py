@@ -1,7 +1,8 @@
-"""Corpora onto the disk: downloaded from a stable public source and verified, or copied from the user's folder.
+"""Corpora onto the disk: downloaded from a stable public source and verified, or copied from the
+user's folder.
 
-A download is resumed where it was cut (HTTP Range), verified by size and git blob id, and only then takes its
-name. Nothing unverified is kept: a file whose checksum is not known is not fetched.
+A download is resumed where it was cut (HTTP Range), verified by size and git blob id, and only then
+takes its name. Nothing unverified is kept: a file whose checksum is not known is not fetched.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ COPIED = (".json", ".jsonl", ".tsv", ".csv")
 class Remote:
     """A file of a public repository at a commit: `path` is owner/name/commit/file.
 
-    `blob` is the file's git id. Where the published file's is not known but its rows are, `sorted_lines` has the
-    SHA-256 of its lines in sorted order.
+    `blob` is the file's git id. Where the published file's is not known but its rows are,
+    `sorted_lines` has the SHA-256 of its lines in sorted order.
     """
 
     path: str
@@ -48,7 +49,8 @@ class Remote:
 
 @dataclass(frozen=True)
 class Download:
-    """What `prepare` fetches for a task: target file -> where it lies; `convert(fetched file, folder)` if it needs it.
+    """What `prepare` fetches for a task: target file -> where it lies; `convert(fetched file,
+    folder)` if it needs it.
 
     `missing` says what cannot be fetched and verified, and what to do about it.
     """
@@ -62,10 +64,11 @@ def prepare(names: Sequence[str], folder: Path, from_folder: Path | None = None,
             base_url: str = BASE_URL) -> list[dict[str, Any]]:
     """Put the corpora `names` into ``folder/<task>`` and return what was done, one entry a file.
 
-    entry: task, file, state (downloaded, already there, copied), bytes, verified (True, False, or None: nothing to
-    compare with); or task, state "by hand", how. With `from_folder` nothing is downloaded: the task's files are
-    found there as in a data folder, read as a check, and copied. A task that fails does not keep the others back;
-    `BadInput` has all mistakes at the end, or, where nothing was got, how to get it.
+    entry: task, file, state (downloaded, already there, copied), bytes, verified (True, False, or
+    None: nothing to compare with); or task, state "by hand", how. With `from_folder` nothing is
+    downloaded: the task's files are found there as in a data folder, read as a check, and copied. A
+    task that fails does not keep the others back; `BadInput` has all mistakes at the end, or, where
+    nothing was got, how to get it.
     """
     entries: list[dict[str, Any]] = []
     mistakes: list[str] = []
@@ -73,7 +76,8 @@ def prepare(names: Sequence[str], folder: Path, from_folder: Path | None = None,
         task = TASKS.get(name)
         try:
             _make(folder)
-            entries += fetch(task, folder, base_url) if from_folder is None else copy(task, from_folder, folder)
+            entries += fetch(task, folder, base_url) if from_folder is None else copy(
+                task, from_folder, folder)
         except BadInput as error:
             mistakes.append(str(error))
     by_hand = [entry for entry in entries if entry["state"] == "by hand"]
@@ -88,11 +92,15 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); give a folder that you may write to") from None
+        raise BadInput(
+            f"{folder}: cannot be made ({error.strerror}); give a folder that you may write to"
+        ) from None
 
 
 def fetch(task: Task, folder: Path, base_url: str = BASE_URL) -> list[dict[str, Any]]:
-    """Download the files of `task` into ``folder/<task>``, verified, and convert them where it needs that."""
+    """Download the files of `task` into ``folder/<task>``, verified, and convert them where it
+    needs that.
+    """
     downloads: Mapping[str, Download] = DOWNLOADS.load()
     if task.name not in downloads:
         return [{"task": task.name, "state": "by hand", "how": task.how_to_get}]
@@ -103,25 +111,32 @@ def fetch(task: Task, folder: Path, base_url: str = BASE_URL) -> list[dict[str, 
     for file, remote in download.files.items():
         state = download_file(f"{base_url.rstrip('/')}/{remote.path}", target / file, remote)
         say(f"{task.name}/{file}: {state}, {remote.size / 1e6:.1f} MB, verified")
-        entries.append({"task": task.name, "file": file, "state": state, "bytes": remote.size, "verified": True})
+        entries.append({
+            "task": task.name, "file": file, "state": state, "bytes": remote.size, "verified": True
+        })
         if download.convert is not None:
             download.convert(target / file, target)
     if download.missing:
         return [*entries, {"task": task.name, "state": "by hand", "how": download.missing}]
     if corpora.load(task, LoadOptions(data_dir=folder)).published_files is False:
-        raise BadInput(f"{target}: the files are not the published ones; remove the folder and prepare it again")
+        raise BadInput(
+            f"{target}: the files are not the published ones; remove the folder and prepare it "
+            f"again"
+        )
     return entries
 
 
 def download_file(url: str, target: Path, remote: Remote) -> str:
     """Fetch `url` to `target` and verify it; "already there" where a verified file is.
 
-    A cut transfer is resumed from the `.part` file, also that of an earlier call. `BadInput` at once for what no
-    new attempt mends (404, a wrong size or checksum), and after `ATTEMPTS` that brought nothing new.
+    A cut transfer is resumed from the `.part` file, also that of an earlier call. `BadInput` at
+    once for what no new attempt mends (404, a wrong size or checksum), and after `ATTEMPTS` that
+    brought nothing new.
     """
     if target.exists():
         if _mistake(target, remote) is not None:
-            raise BadInput(f"{target}: is not the published file, and is not overwritten; move it away")
+            raise BadInput(
+                f"{target}: is not the published file, and is not overwritten; move it away")
         return "already there"
     part = target.with_name(f"{target.name}.part")
     if _size(part) >= remote.size and _mistake(part, remote) is not None:
@@ -157,10 +172,12 @@ def _attempt(url: str, part: Path, remote: Remote) -> str:
         if error.code == 416:  # the part is no beginning of this file
             part.unlink(missing_ok=True)
         elif error.code < 500:
-            raise BadInput(f"{url}: the server answers {error.code} {' '.join(str(error.reason).split())}; "
-                           "if the file has moved, get it by hand and use --from FOLDER") from None
+            raise BadInput(
+                f"{url}: the server answers {error.code} {' '.join(str(error.reason).split())}; "
+                "if the file has moved, get it by hand and use --from FOLDER") from None
         return f"the server answers {error.code}"
-    except (OSError, http.client.HTTPException) as error:  # no connection, reset, silence, a full disk
+    # no connection, reset, silence, a full disk
+    except (OSError, http.client.HTTPException) as error:
         return " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
     return "the transfer was cut"
 
@@ -186,7 +203,8 @@ def _transfer(url: str, part: Path, remote: Remote) -> None:
                     break
     if offset > remote.size:
         part.unlink()
-        raise BadInput(f"{url}: more than {remote.size:,} bytes; the file there is not the published one")
+        raise BadInput(
+            f"{url}: more than {remote.size:,} bytes; the file there is not the published one")
     progress.end()
 
 
@@ -223,10 +241,13 @@ def copy(task: Task, source: Path, folder: Path) -> list[dict[str, Any]]:
     _make(target)
     entries = []
     for path in sorted(found.iterdir()):
-        if path.suffix in COPIED and path.is_file() and corpora.find_file(found, source, [path.name]):
+        if path.suffix in COPIED and path.is_file() and corpora.find_file(
+                found, source, [path.name]):
             partial = target / f"{path.name}.part"
             shutil.copyfile(path, partial)
             os.replace(partial, target / path.name)
-            entries.append({"task": task.name, "file": path.name, "state": "copied", "bytes": path.stat().st_size,
-                            "verified": data.published_files})
+            entries.append({
+                "task": task.name, "file": path.name, "state": "copied",
+                "bytes": path.stat().st_size, "verified": data.published_files
+            })
     return entries

@@ -1,7 +1,7 @@
 """Files to records, with every check on the way: what is wrong is said with file, line and remedy.
 
-Four layouts: JSON lines, CSV, TSV (a quote is text there) and two columns a word (CoNLL). Accepted without
-complaint: a byte-order mark, CRLF line ends, blank lines, a last line without its newline.
+Four layouts: JSON lines, CSV, TSV (a quote is text there) and two columns a word (CoNLL). Accepted
+without complaint: a byte-order mark, CRLF line ends, blank lines, a last line without its newline.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.data import tags as schemes
 
-LINE_LIMIT = 8 * 2**20  # bytes; the longest abstracts and notes are three orders of magnitude below it
+# bytes; the longest abstracts and notes are three orders of magnitude below it
+LINE_LIMIT = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def shown(value: Any, most: int = 60) -> str:
 
 
 def read(path: str | Path) -> Source:
-    """The file's lines; `BadInput` where it cannot be read, is empty, not UTF-8, or has NULs or an endless line."""
+    """The file's lines; `BadInput` where it cannot be read, is empty, not UTF-8, or has NULs or an
+    endless line.
+    """
     path, digest = Path(path), hashlib.sha256()
     lines: list[str] = []
     try:
@@ -53,7 +56,9 @@ def read(path: str | Path) -> Source:
                 digest.update(raw)
                 lines.append(_decode(path, number, raw))
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
     if not any(line.strip() for line in lines):
         raise BadInput(f"{path}: the file is empty; give one with at least one record")
     return Source(path, tuple(lines), digest.hexdigest())
@@ -63,7 +68,8 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
     if number == 1:
         raw = raw.removeprefix(b"\xef\xbb\xbf")
     if b"\0" in raw:
-        raise BadInput(f"{path}:{number}: a NUL byte; save the file as UTF-8 text (UTF-16 is full of NULs)")
+        raise BadInput(
+            f"{path}:{number}: a NUL byte; save the file as UTF-8 text (UTF-16 is full of NULs)")
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -74,7 +80,9 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a file with its place, so that whoever finds a mistake in it can say where it lies."""
+    """One row of a file with its place, so that whoever finds a mistake in it can say where it
+    lies.
+    """
 
     source: Source
     line: int
@@ -101,14 +109,17 @@ class Record:
 
     def clean(self, name: str, value: str) -> str:
         """JSON escapes can smuggle in what no UTF-8 file holds: half a surrogate pair, or NUL."""
-        if "\0" in value or not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-            raise self.wrong(f"{name} has a NUL or half of a surrogate pair", "remove the escape from the text")
+        if "\0" in value or not value.isascii() and any("\ud800" <= char <= "\udfff"
+                                                        for char in value):
+            raise self.wrong(f"{name} has a NUL or half of a surrogate pair",
+                             "remove the escape from the text")
         return value
 
     def id(self, name: str = "id") -> str:
         value = self.value(name)
         if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            raise self.wrong(f"{name} is {shown(value)}, neither text nor a whole number", "give every row its id")
+            raise self.wrong(f"{name} is {shown(value)}, neither text nor a whole number",
+                             "give every row its id")
         return self.clean(name, str(value))
 
     def number(self, name: str) -> float:
@@ -126,14 +137,17 @@ class Record:
         value = self.value(name)
         label = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(label, str) or label not in labels:
-            raise self.wrong(f"unknown {name} {shown(value)}", f"the task's are {', '.join(labels)}")
+            raise self.wrong(f"unknown {name} {shown(value)}",
+                             f"the task's are {', '.join(labels)}")
         return labels[label]
 
     def hot(self, name: str, width: int) -> tuple[int, ...]:
         """A vector of `width` zeros and ones."""
         value = self.value(name)
-        if not isinstance(value, list) or any(type(item) is not int or item not in (0, 1) for item in value):
-            raise self.wrong(f"{name} is {shown(value)}, not a list of 0 and 1", "give one 0 or 1 a label")
+        if not isinstance(value, list) or any(
+                type(item) is not int or item not in (0, 1) for item in value):
+            raise self.wrong(f"{name} is {shown(value)}, not a list of 0 and 1",
+                             "give one 0 or 1 a label")
         if len(value) != width:
             raise self.wrong(f"{name} has {len(value)} values", f"give {width}, one a label")
         return tuple(value)
@@ -141,24 +155,30 @@ class Record:
 
 def tagged_words(record: Record, words: str, tags: str, known: Collection[str], scheme: str,
                  repair: bool = False) -> tuple[tuple[str, ...], list[str]]:
-    """The words of a sentence and their tags, which must be `known` and valid in `scheme` (or are repaired)."""
+    """The words of a sentence and their tags, which must be `known` and valid in `scheme` (or are
+    repaired).
+    """
     lists = []
     for name in (words, tags):
         value = record.value(name)
         if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-            raise record.wrong(f"{name} is {shown(value)}, not a list of texts", "give one text a word")
+            raise record.wrong(f"{name} is {shown(value)}, not a list of texts",
+                               "give one text a word")
         lists.append([record.clean(name, item) for item in value])
     if not lists[0]:
         raise record.wrong(f"{words} is empty", "give a word or remove the row")
     if len(lists[0]) != len(lists[1]):
-        raise record.wrong(f"{len(lists[0])} {words} but {len(lists[1])} {tags}", "give one tag a word")
+        raise record.wrong(f"{len(lists[0])} {words} but {len(lists[1])} {tags}",
+                           "give one tag a word")
     for i, tag in enumerate(lists[1]):
         if tag not in known:
-            raise _at_word(record, i, f"unknown tag {shown(tag)}", f"the task's are {', '.join(sorted(known))}")
+            raise _at_word(record, i, f"unknown tag {shown(tag)}",
+                           f"the task's are {', '.join(sorted(known))}")
     wrong = schemes.mistake(lists[1], scheme)
     if wrong is not None and not repair:
         i, due = wrong
-        raise _at_word(record, i, f"tag {lists[1][i]} of word {i + 1} breaks {scheme}, which has {due} there",
+        raise _at_word(record, i,
+                       f"tag {lists[1][i]} of word {i + 1} breaks {scheme}, which has {due} there",
                        "correct it, or let it be repaired with --task-set repair=yes")
     return tuple(lists[0]), schemes.repair(lists[1], scheme) if wrong else lists[1]
 
@@ -176,16 +196,20 @@ def json_lines(source: Source) -> list[Record]:
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:  # RecursionError: a line of brackets
-            where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-            raise source.wrong(number, f"not a JSON object{where}", "give one whole object a line") from None
+            where = f" at character {error.pos + 1}" if isinstance(error,
+                                                                   json.JSONDecodeError) else ""
+            raise source.wrong(number, f"not a JSON object{where}",
+                               "give one whole object a line") from None
         if not isinstance(fields, dict):
-            raise source.wrong(number, f"a JSON {type(fields).__name__}, not an object", "give one object a line")
+            raise source.wrong(number, f"a JSON {type(fields).__name__}, not an object",
+                               "give one object a line")
         records.append(Record(source, number, fields))
     return records
 
 
 def table(source: Source, delimiter: str, header: bool = True) -> list[Record]:
-    """Rows of a CSV or TSV file by column name; unnamed columns, and all without a header, are ``column 1``, ...
+    """Rows of a CSV or TSV file by column name; unnamed columns, and all without a header, are
+    ``column 1``, ...
 
     In a TSV file a quote is text. In a CSV file quoted fields may run over several lines.
     """
@@ -195,7 +219,8 @@ def table(source: Source, delimiter: str, header: bool = True) -> list[Record]:
     names = [name or f"column {i}" for i, name in enumerate(names, 1)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise source.wrong(first, f"two columns are called {shown(twice)}", "give every column a name of its own")
+        raise source.wrong(first, f"two columns are called {shown(twice)}",
+                           "give every column a name of its own")
     rows = rows[1:] if header else rows
     if not rows:
         raise source.wrong(first, "a header and no rows", "give a file with at least one row")
@@ -207,7 +232,9 @@ def table(source: Source, delimiter: str, header: bool = True) -> list[Record]:
 
 
 def _tab_rows(source: Source) -> Iterator[tuple[int, list[str]]]:
-    return ((number, line.split("\t")) for number, line in enumerate(source.lines, 1) if line.strip())
+    return ((number, line.split("\t"))
+            for number, line in enumerate(source.lines, 1)
+            if line.strip())
 
 
 def _csv_rows(source: Source, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -219,11 +246,14 @@ def _csv_rows(source: Source, delimiter: str) -> Iterator[tuple[int, list[str]]]
                 yield start, row
             start = reader.line_num + 1
     except csv.Error as error:
-        raise source.wrong(start, f"not a CSV row ({error})", "close every quote; double a quote inside one") from None
+        raise source.wrong(start, f"not a CSV row ({error})",
+                           "close every quote; double a quote inside one") from None
 
 
 def two_columns(source: Source) -> list[Record]:
-    """Sentences of a CoNLL file, ``word TAB tag`` (or blanks between), as `words` and `tags`; blank lines end them."""
+    """Sentences of a CoNLL file, ``word TAB tag`` (or blanks between), as `words` and `tags`; blank
+    lines end them.
+    """
     records: list[Record] = []
     open_sentence = False
     for number, line in enumerate(source.lines, 1):
@@ -232,7 +262,8 @@ def two_columns(source: Source) -> list[Record]:
             continue
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if len(columns) != 2 or not all(columns):
-            raise source.wrong(number, f"{len(columns)} columns instead of 2 with something in each",
+            raise source.wrong(number,
+                               f"{len(columns)} columns instead of 2 with something in each",
                                "give a word, a tab and its tag")
         if not open_sentence:
             records.append(Record(source, number, {"words": [], "tags": []}, vertical=True))
@@ -248,6 +279,7 @@ def unique_ids(records: Sequence[Record], name: str = "id") -> list[str]:
     for record in records:
         value = record.id(name)
         if value in first:
-            raise record.wrong(f"{name} {shown(value)} is also on line {first[value]}", "give every row its own id")
+            raise record.wrong(f"{name} {shown(value)} is also on line {first[value]}",
+                               "give every row its own id")
         first[value] = record.line
     return list(first)

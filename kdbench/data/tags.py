@@ -1,7 +1,9 @@
-"""Tag schemes: IO, IOB (every entity opens with B-) and IOBES (E- closes, S- is an entity of one word).
+"""Tag schemes: IO, IOB (every entity opens with B-) and IOBES (E- closes, S- is an entity of one
+word).
 
-A tag is ``O`` or a prefix with an optional type: ``B``, ``B-GENE``. All conversions go over spans, so what they
-mean is said once, in `lenient_spans` (how a reader understands any sequence) and `encode` (how a scheme writes it).
+A tag is ``O`` or a prefix with an optional type: ``B``, ``B-GENE``. All conversions go over spans,
+so what they mean is said once, in `lenient_spans` (how a reader understands any sequence) and
+`encode` (how a scheme writes it).
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from functools import lru_cache
 
 PREFIXES = {"IO": "I", "IOB": "BI", "IOBES": "BIES"}
 
-Span = tuple[int, int, str]  # first word, word after the last, entity type ("" where the corpus has one type)
+# first word, word after the last, entity type ("" where the corpus has one type)
+Span = tuple[int, int, str]
 
 
 @lru_cache(maxsize=1024)
@@ -24,8 +27,8 @@ def parts(tag: str) -> tuple[str, str]:
 def lenient_spans(tags: Sequence[str]) -> list[Span]:
     """Entities of any tag sequence, as seqeval's default mode reads it.
 
-    A word continues the entity before it when it carries I or E of the same type and the word before carries
-    B or I; otherwise it opens a new one.
+    A word continues the entity before it when it carries I or E of the same type and the word
+    before carries B or I; otherwise it opens a new one.
     """
     spans: list[Span] = []
     before, kind = "O", ""
@@ -63,7 +66,9 @@ def repair(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def mistake(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
-    """The first tag that breaks `scheme` and the tag that would not, or None where the sequence is valid."""
+    """The first tag that breaks `scheme` and the tag that would not, or None where the sequence is
+    valid.
+    """
     for i, (tag, due) in enumerate(zip(tags, repair(tags, scheme), strict=True)):
         if tag != due:
             return i, due
@@ -74,7 +79,8 @@ def spans(tags: Sequence[str], scheme: str) -> list[Span]:
     """Entities of a sequence that is valid in `scheme`; `ValueError` where it is not."""
     wrong = mistake(tags, scheme)
     if wrong is not None:
-        raise ValueError(f"tag {wrong[0] + 1} is {tags[wrong[0]]}, but {scheme} wants {wrong[1]} there")
+        raise ValueError(
+            f"tag {wrong[0] + 1} is {tags[wrong[0]]}, but {scheme} wants {wrong[1]} there")
     return lenient_spans(tags)
 
 
@@ -86,9 +92,12 @@ def convert(tags: Sequence[str], source: str, target: str) -> list[str]:
 def scheme_of(tags: Iterable[str]) -> str:
     """The plainest scheme that has all these tags."""
     prefixes = {parts(tag)[0] for tag in tags}
-    return "IOBES" if prefixes & {"E", "S"} else "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
+    return "IOBES" if prefixes & {"E", "S"
+                                  } else "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
 
 
 def tag_set(kinds: Iterable[str], scheme: str) -> tuple[str, ...]:
     """All tags of `scheme` for these entity types, O first: the label set of a tagger."""
-    return ("O", *(prefix + (f"-{kind}" if kind else "") for kind in sorted(set(kinds)) for prefix in PREFIXES[scheme]))
+    return ("O", *(prefix + (f"-{kind}" if kind else "")
+                   for kind in sorted(set(kinds))
+                   for prefix in PREFIXES[scheme]))

@@ -28,9 +28,10 @@ KINDS = {
 class Example:
     """One text with its label.
 
-    `label` is an index into the task's labels (single), a tuple of 0/1 as long as the labels (multi), a
-    float (regression), a tuple of tag indices as long as `words` (tags), or None where unlabelled.
-    `group` is what statistics resample: a PMID, a document, a patient, else the example itself.
+    `label` is an index into the task's labels (single), a tuple of 0/1 as long as the labels
+    (multi), a float (regression), a tuple of tag indices as long as `words` (tags), or None where
+    unlabelled. `group` is what statistics resample: a PMID, a document, a patient, else the example
+    itself.
     """
 
     id: str
@@ -43,7 +44,11 @@ class Example:
     @cached_property
     def key(self) -> str:
         """Content hash of what a model reads: where a teacher's signal is found again."""
-        parts = ("w", *self.words) if self.words else ("t", self.text) if self.pair is None else ("p", self.text, self.pair)
+        parts = ("w",
+                 *self.words) if self.words else ("t",
+                                                  self.text) if self.pair is None else ("p",
+                                                                                        self.text,
+                                                                                        self.pair)
         return hashlib.sha1("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -62,7 +67,8 @@ class Data:
     labels: tuple[str, ...]
     kind: str = "real"  # or "lookalike"
     sha256: Mapping[str, str] = field(default_factory=dict)
-    published_files: bool | None = None  # are the files the published ones? None: nothing to compare with
+    # are the files the published ones? None: nothing to compare with
+    published_files: bool | None = None
     domain_text: tuple[str, ...] = ()  # unlabelled sentences; look-alikes bring their own
     notes: tuple[str, ...] = ()
 
@@ -75,13 +81,16 @@ class Data:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of what the corpus says, split by split, whatever files it came from: every row with its id, text, label
-        and group, in order; the labels; the unlabelled text."""
+        """Digests of what the corpus says, split by split, whatever files it came from: every row
+        with its id, text, label and group, in order; the labels; the unlabelled text.
+        """
         rows = {name: digest([example_content(e) for e in self.split(name)], 24) for name in SPLITS}
         return {**rows, "labels": digest(self.labels, 24), "domain": digest(self.domain_text, 24)}
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
-        """The same data with at most `train` and `dev` examples, drawn once by `seed`, kept in file order."""
+        """The same data with at most `train` and `dev` examples, drawn once by `seed`, kept in file
+        order.
+        """
 
         def draw(examples: tuple[Example, ...], most: int | None, name: str) -> tuple[Example, ...]:
             if most is None or most >= len(examples):
@@ -94,7 +103,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Published settings of one method on one task: `values` of the protocol and `options` of the method, by name.
+    """Published settings of one method on one task: `values` of the protocol and `options` of the
+    method, by name.
 
     `source` is where they are from; `sources` where those are from that are not, by name
     (`--set NAME` for an option).
@@ -114,8 +124,8 @@ class Task:
 
     By keyword only: most fields are strings, and two that changed places would go unseen.
 
-    `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names the one
-    figure that tables show (see `kdbench.score.metrics`), `metrics` all that records keep.
+    `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names
+    the one figure that tables show (see `kdbench.score.metrics`), `metrics` all that records keep.
     """
 
     name: str
@@ -140,7 +150,8 @@ class Task:
     # by method, or `METHOD NAME=VALUE` for one whose options say so; `finetune`: plain fine-tuning
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     max_length: int = 128  # tokens, the default limit
-    options: type | None = None  # the task's own options (a dataclass of `kdbench.base.options.option` fields)
+    # the task's own options (a dataclass of `kdbench.base.options.option` fields)
+    options: type | None = None
     how_to_get: str = ""  # where registration or a download is needed
 
     def recipe(self, method: str, options: Mapping[str, Any] | None = None) -> Recipe | None:

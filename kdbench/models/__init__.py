@@ -1,4 +1,5 @@
-"""Encoders and students: the zoo of names, loading and building, the BiLSTM, vocabularies, conversion of foreign weights.
+"""Encoders and students: the zoo of names, loading and building, the BiLSTM, vocabularies,
+conversion of foreign weights.
 
 Imports base, data.
 """

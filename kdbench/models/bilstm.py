@@ -1,10 +1,12 @@
-"""A BiLSTM tagger and classifier as `transformers` models: the student of biobert-distillation (2021).
+"""A BiLSTM tagger and classifier as `transformers` models: the student of biobert-distillation
+(2021).
 
     embedding -> 2 x bidirectional LSTM -> dropout -> [linear - ReLU - dropout -] linear
 
-`import kdbench.models.bilstm` makes the Auto classes find both. Padding is on the right. Each direction is an LSTM of its
-own: the backward one reads every text turned round within its length, so that padding never reaches it. That
-is what `pack_padded_sequence` computes, with plain gathers that export to ONNX and keep oneDNN's fused LSTM.
+`import kdbench.models.bilstm` makes the Auto classes find both. Padding is on the right. Each
+direction is an LSTM of its own: the backward one reads every text turned round within its length,
+so that padding never reaches it. That is what `pack_padded_sequence` computes, with plain gathers
+that export to ONNX and keep oneDNN's fused LSTM.
 """
 
 from __future__ import annotations
@@ -30,14 +32,16 @@ class BiLSTMConfig(PreTrainedConfig):
     """The default is the README's 47.6 MiB student (with its 9 labels).
 
     embedding        trained  an embedding of `embedding_size`
-                     bert     BERT's embedding layer: words, positions and type, added and normalised; made to take a
-                              copy of a BERT's (`embedding_size` is that BERT's width)
-                     cnn      multi-channel: the trained embedding, convolved with each of `conv_widths`
-                              (`conv_channels` filters a width), ReLU, side by side
+                     bert     BERT's embedding layer: words, positions and type, added and
+                              normalised; made to take a copy of a BERT's (`embedding_size` is that
+                              BERT's width)
+                     cnn      multi-channel: the trained embedding, convolved with each of
+                              `conv_widths` (`conv_channels` filters a width), ReLU, side by side
     hidden_size      units a direction
     classifier_size  units of the classifier's hidden layer; 0: one linear layer
     pooling          of the classifier over the positions of a text: max or mean
-    packed           padding is not read (False: it is, by both directions, as in the published code)
+    packed           padding is not read (False: it is, by both directions, as in the published
+                     code)
     """
 
     model_type = "kdbench_bilstm"
@@ -53,7 +57,8 @@ class BiLSTMConfig(PreTrainedConfig):
     packed: bool = True
     conv_widths: list[int] | tuple[int, ...] = (1, 3, 5)
     conv_channels: int = 256
-    max_position_embeddings: int = 0  # 0: no limit; with embedding=bert, whose table of positions ends there, 512
+    # 0: no limit; with embedding=bert, whose table of positions ends there, 512
+    max_position_embeddings: int = 0
     type_vocab_size: int = 1
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
@@ -65,7 +70,9 @@ class BiLSTMConfig(PreTrainedConfig):
 
 
 class TrainedEmbedding(nn.Module):
-    """(B, T) token ids -> (B, T, width); `real` (B, T, 1) is 0 at padding that is not to be read, else 1."""
+    """(B, T) token ids -> (B, T, width); `real` (B, T, 1) is 0 at padding that is not to be read,
+    else 1.
+    """
 
     def __init__(self, config: BiLSTMConfig):
         super().__init__()
@@ -98,13 +105,15 @@ class ConvolvedEmbedding(TrainedEmbedding):
     def __init__(self, config: BiLSTMConfig):
         super().__init__(config)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(self.width, config.conv_channels, width, padding=width // 2) for width in config.conv_widths)
+            nn.Conv1d(self.width, config.conv_channels, width, padding=width // 2)
+            for width in config.conv_widths)
         self.width = len(config.conv_widths) * config.conv_channels
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
         # Beyond the text a convolution must see the same zeros as beyond the batch.
         embedded = (self.word_embeddings(input_ids) * real).transpose(1, 2)
-        return F.relu(torch.cat([convolution(embedded) for convolution in self.convolutions], dim=1)).transpose(1, 2)
+        return F.relu(torch.cat([convolution(embedded) for convolution in self.convolutions],
+                                dim=1)).transpose(1, 2)
 
 
 EMBEDDINGS = {"trained": TrainedEmbedding, "bert": BertEmbedding, "cnn": ConvolvedEmbedding}
@@ -185,28 +194,34 @@ class BiLSTMModel(PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.encoder.embeddings.add_module("word_embeddings", value)
 
-    def states(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+    def states(self, input_ids: Tensor,
+               attention_mask: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return self.encoder(input_ids, mask), mask
 
 
 class BiLSTMTagger(BiLSTMModel):
-    """Logits (B, T, C) a token; zero hidden states, and so the head's bias alone, at padding that is not read."""
+    """Logits (B, T, C) a token; zero hidden states, and so the head's bias alone, at padding that
+    is not read.
+    """
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                output_hidden_states: bool | None = None, **_: Any) -> TokenClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None,
+                labels: Tensor | None = None, output_hidden_states: bool | None = None,
+                **_: Any) -> TokenClassifierOutput:
         """`labels` (B, T), -100 where there is none, give the mean cross-entropy as `loss`."""
         states, _mask = self.states(input_ids, attention_mask)
         logits = self.classifier(self.dropout(states[-1]))
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=states if output_hidden_states else None)
+        return TokenClassifierOutput(loss=loss, logits=logits,
+                                     hidden_states=states if output_hidden_states else None)
 
 
 class BiLSTMClassifier(BiLSTMModel):
     """Logits (B, C) a text, from its last hidden states, pooled over the text."""
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                output_hidden_states: bool | None = None, **_: Any) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None,
+                labels: Tensor | None = None, output_hidden_states: bool | None = None,
+                **_: Any) -> SequenceClassifierOutput:
         """`labels` (B,) give the mean cross-entropy as `loss`."""
         states, mask = self.states(input_ids, attention_mask)
         read = mask.unsqueeze(-1) > 0

@@ -1,7 +1,7 @@
 """Older checkpoints -> a folder of safetensors that `from_pretrained` loads.
 
-Two sources: PyTorch weights (`.bin`, `.pt`) beside a config.json, and BERT's original TensorFlow form
-(`*.ckpt.index`, `*.ckpt.data-*`, bert_config.json, vocab.txt), in which BioBERT was published.
+Two sources: PyTorch weights (`.bin`, `.pt`) beside a config.json, and BERT's original TensorFlow
+form (`*.ckpt.index`, `*.ckpt.data-*`, bert_config.json, vocab.txt), in which BioBERT was published.
 """
 
 from __future__ import annotations
@@ -26,43 +26,56 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CONFIGS = ("config.json", "bert_config.json")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                   "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the weights
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                   "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
+                   "sentencepiece.bpe.model")
+# under which training scripts keep the weights
+WRAPPERS = ("state_dict", "model_state_dict", "model")
 
-# BERT's TensorFlow variables by pattern -> module of `BertForPreTraining`. What a module holds is named by
-# the last part: kernel (in, out) is the transpose of a Linear's weight (out, in).
-TF_MODULES = (
-    (r"bert/embeddings/(word|position|token_type)_embeddings", r"bert.embeddings.\1_embeddings.weight"),
-    (r"bert/embeddings/LayerNorm/(\w+)", r"bert.embeddings.LayerNorm.\1"),
-    (r"bert/encoder/layer_(\d+)/attention/self/(query|key|value)/(\w+)", r"bert.encoder.layer.\1.attention.self.\2.\3"),
-    (r"bert/encoder/layer_(\d+)/attention/output/(dense|LayerNorm)/(\w+)",
-     r"bert.encoder.layer.\1.attention.output.\2.\3"),
-    (r"bert/encoder/layer_(\d+)/intermediate/dense/(\w+)", r"bert.encoder.layer.\1.intermediate.dense.\2"),
-    (r"bert/encoder/layer_(\d+)/output/(dense|LayerNorm)/(\w+)", r"bert.encoder.layer.\1.output.\2.\3"),
-    (r"bert/pooler/dense/(\w+)", r"bert.pooler.dense.\1"),
-    (r"cls/predictions/transform/(dense|LayerNorm)/(\w+)", r"cls.predictions.transform.\1.\2"),
-    (r"cls/predictions/output_bias", r"cls.predictions.bias"),
-    (r"cls/seq_relationship/output_(weights|bias)", r"cls.seq_relationship.\1"),
-)
+# BERT's TensorFlow variables by pattern -> module of `BertForPreTraining`. What a module holds is
+# named by the last part: kernel (in, out) is the transpose of a Linear's weight (out, in).
+TF_MODULES = ((r"bert/embeddings/(word|position|token_type)_embeddings",
+               r"bert.embeddings.\1_embeddings.weight"), (r"bert/embeddings/LayerNorm/(\w+)",
+                                                          r"bert.embeddings.LayerNorm.\1"),
+              (r"bert/encoder/layer_(\d+)/attention/self/(query|key|value)/(\w+)",
+               r"bert.encoder.layer.\1.attention.self.\2.\3"),
+              (r"bert/encoder/layer_(\d+)/attention/output/(dense|LayerNorm)/(\w+)",
+               r"bert.encoder.layer.\1.attention.output.\2.\3"),
+              (r"bert/encoder/layer_(\d+)/intermediate/dense/(\w+)",
+               r"bert.encoder.layer.\1.intermediate.dense.\2"),
+              (r"bert/encoder/layer_(\d+)/output/(dense|LayerNorm)/(\w+)",
+               r"bert.encoder.layer.\1.output.\2.\3"), (r"bert/pooler/dense/(\w+)",
+                                                        r"bert.pooler.dense.\1"),
+              (r"cls/predictions/transform/(dense|LayerNorm)/(\w+)",
+               r"cls.predictions.transform.\1.\2"), (r"cls/predictions/output_bias",
+                                                     r"cls.predictions.bias"),
+              (r"cls/seq_relationship/output_(weights|bias)", r"cls.seq_relationship.\1"),
+              )
 TF_PARTS = {"kernel": "weight", "gamma": "weight", "beta": "bias", "weights": "weight"}
 TF_OPTIMISER = re.compile(r"(^|/)(global_step|adam_[mv]|AdamWeightDecayOptimizer(_1)?)$")
 
 
 def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
-    """Write the model at `source` to the new folder `target`: safetensors, config.json and tokenizer.
+    """Write the model at `source` to the new folder `target`: safetensors, config.json and
+    tokenizer.
 
-    source  a folder, a `.bin` / `.pt` file, or a TensorFlow checkpoint's `.index` file or its prefix
+    source  a folder, a `.bin` / `.pt` file, or a TensorFlow checkpoint's `.index` file or its
+            prefix
     target  must not exist, or be empty; it appears when it is whole
 
     Returns {"architecture", "parameters", "notes"}; notes name what was left out or is missing.
-    Raises `BadInput` where there is nothing to convert, weights are missing, or a file would have to be unpickled.
+    Raises `BadInput` where there is nothing to convert, weights are missing, or a file would have
+    to be unpickled.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     weights = find_weights(source)
-    config_file = next((weights.parent / name for name in CONFIGS if (weights.parent / name).is_file()), None)
+    config_file = next(
+        (weights.parent / name for name in CONFIGS if (weights.parent / name).is_file()), None)
     if config_file is None:
-        raise BadInput(f"{weights.parent}: has no config.json or bert_config.json; put the model's configuration there")
+        raise BadInput(
+            f"{weights.parent}: has no config.json or bert_config.json; put the model's "
+            f"configuration there"
+        )
     with new_folder(target) as folder:
         if weights.suffix == ".index":
             state = bert_state(tf_variables(weights.with_suffix("")), weights)
@@ -79,7 +92,8 @@ def find_weights(source: Path) -> Path:
     index = source.with_name(source.name + ".index")
     if source.is_file():
         if source.suffix not in (".bin", ".pt", ".index"):
-            raise BadInput(f"{source}: only .bin, .pt and TensorFlow's .index files can be converted")
+            raise BadInput(
+                f"{source}: only .bin, .pt and TensorFlow's .index files can be converted")
         return source
     if index.is_file():
         return index
@@ -89,9 +103,15 @@ def find_weights(source: Path) -> Path:
         return source / "pytorch_model.bin"
     found = sorted(path for path in source.iterdir() if path.suffix in (".bin", ".pt", ".index"))
     if not found:
-        raise BadInput(f"{source}: no .bin, .pt or TensorFlow checkpoint (.index) in this folder; nothing to convert")
+        raise BadInput(
+            f"{source}: no .bin, .pt or TensorFlow checkpoint (.index) in this folder; nothing to "
+            f"convert"
+        )
     if len(found) > 1:
-        raise BadInput(f"{source}: holds {', '.join(path.name for path in found)}; name the one file to convert")
+        raise BadInput(
+            f"{source}: holds {', '.join(path.name for path in found)}; name the one file to "
+            f"convert"
+        )
     return found[0]
 
 
@@ -102,17 +122,22 @@ def read_config(path: Path) -> PretrainedConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if "auto_map" in values:
-            raise BadInput(f"{path}: asks for code of its own (auto_map), which is never run; remove that entry")
+            raise BadInput(
+                f"{path}: asks for code of its own (auto_map), which is never run; remove that "
+                f"entry"
+            )
         return AutoConfig.for_model(values.pop("model_type", "bert"), **values)
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(f"{path}: not a model configuration ({first_line(error)})") from error
 
 
-# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+# ---- PyTorch -------------------------------------------------------------------------------------
 
 
 def torch_state(path: Path) -> dict[str, Tensor]:
-    """Names and tensors of a PyTorch file, read with `weights_only=True`: nothing else is ever unpickled."""
+    """Names and tensors of a PyTorch file, read with `weights_only=True`: nothing else is ever
+    unpickled.
+    """
     import torch
 
     try:
@@ -120,18 +145,24 @@ def torch_state(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # on unusual pickles, which are refused or read in full
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
-        raise BadInput(f"{path}: holds something other than plain tensors, or is damaged, and is not unpickled; "
-                       "save the model's state_dict() instead") from error
+        raise BadInput(
+            f"{path}: holds something other than plain tensors, or is damaged, and is not "
+            f"unpickled; "
+            "save the model's state_dict() instead") from error
     if isinstance(state, dict):
         state = next((state[name] for name in WRAPPERS if isinstance(state.get(name), dict)), state)
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(
+            isinstance(value, torch.Tensor) for value in state.values()):
         raise BadInput(f"{path}: is no table of names and tensors; save the model's state_dict()")
-    return {name.removeprefix("module."): value for name, value in state.items()}  # as DataParallel names them
+    # as DataParallel names them
+    return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture: str | None, weights: Path,
-                folder: Path) -> dict[str, Any]:
-    """Build the model that `config` names, put `state` into it, and save it; every weight must come from `state`."""
+def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture: str | None,
+                weights: Path, folder: Path) -> dict[str, Any]:
+    """Build the model that `config` names, put `state` into it, and save it; every weight must come
+    from `state`.
+    """
     import transformers
 
     notes: list[str] = []
@@ -144,26 +175,33 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     transformers.logging.set_verbosity_error()
     load: Any = cls.from_pretrained
     try:
-        model, seen = load(None, config=config, state_dict=state, dtype="float32", output_loading_info=True)
+        model, seen = load(None, config=config, state_dict=state, dtype="float32",
+                           output_loading_info=True)
     except (RuntimeError, ValueError) as error:
-        raise BadInput(f"{weights}: the weights do not have the sizes that the configuration states") from error
+        raise BadInput(f"{weights}: the weights do not have the sizes that the configuration states"
+                       ) from error
     missing = sorted(key for key in seen["missing_keys"] if "pooler." not in key)
     if missing:
-        raise BadInput(f"{weights}: lacks {len(missing)} of the weights of {cls.__name__} ({missing[0]}, ...); "
-                       "correct `architectures` in its configuration")
+        raise BadInput(
+            f"{weights}: lacks {len(missing)} of the weights of {cls.__name__} ({missing[0]}, "
+            f"...); "
+            "correct `architectures` in its configuration")
     if seen["missing_keys"]:
         notes.append("the checkpoint has no pooler: its weights are random")
     if seen["unexpected_keys"]:
         extra = sorted(seen["unexpected_keys"])
-        notes.append(f"left out {len(extra)} weights that {cls.__name__} does not have ({extra[0]}, ...)")
+        notes.append(
+            f"left out {len(extra)} weights that {cls.__name__} does not have ({extra[0]}, ...)")
     model.save_pretrained(folder)
     return {"architecture": cls.__name__, "parameters": model.num_parameters(), "notes": notes}
 
 
 def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str, list[str]]:
-    """The class whose weights `state` holds, where the configuration names none, with a note on its head.
+    """The class whose weights `state` holds, where the configuration names none, with a note on its
+    head.
 
-    A classifier of texts and one of words have the same names. One without a pooler, or with labels like tags, is a tagger's.
+    A classifier of texts and one of words have the same names. One without a pooler, or with labels
+    like tags, is a tagger's.
     """
     import torch
     import transformers
@@ -173,10 +211,20 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
     if rows and rows != config.num_labels:
         config.num_labels = rows
     tags = any(re.fullmatch("[BIES](-.*)?", label) for label in (config.id2label or {}).values())
-    taggers = [transformers.AutoModelForTokenClassification, transformers.AutoModelForSequenceClassification]
-    autos: list[Any] = [*(taggers if tags else reversed(taggers)), transformers.AutoModelForMaskedLM, transformers.AutoModelForPreTraining]
+    taggers = [
+        transformers.AutoModelForTokenClassification,
+        transformers.AutoModelForSequenceClassification
+    ]
+    autos: list[Any] = [
+        *(taggers if tags else reversed(taggers)), transformers.AutoModelForMaskedLM,
+        transformers.AutoModelForPreTraining
+    ]
     old = {"gamma": "weight", "beta": "bias"}  # as layer norms were called
-    names = {re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: old[found[0]], name) for name in state if "position_ids" not in name}
+    names = {
+        re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: old[found[0]], name)
+        for name in state
+        if "position_ids" not in name
+    }
     for auto in autos:
         cls: Any = auto._model_mapping.get(type(config), None)
         if cls is None:
@@ -185,32 +233,42 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
             model = cls(config)
         own = set(model.state_dict())
         tied = {name for name in own if name.endswith(("decoder.weight", "decoder.bias"))}
-        poolers = {name for name in names if "pooler." in name} if auto is taggers[0] and tags else set()
+        poolers = {name
+                   for name in names
+                   if "pooler." in name} if auto is taggers[0] and tags else set()
         if not names - own - poolers and not own - names - tied:
             labelled = f" of {rows} labels" if rows else ""
-            return cls.__name__, [f"the configuration names no architecture: the head{labelled} is read as that of {cls.__name__}; "
-                                  "if it is another, name it under `architectures`"]
+            return cls.__name__, [
+                f"the configuration names no architecture: the head{labelled} is read as that of "
+                f"{cls.__name__}; "
+                "if it is another, name it under `architectures`"
+            ]
     encoder: Any = transformers.AutoModel._model_mapping[type(config)]
     return encoder.__name__, []  # what this leaves out is said
 
 
-# ---- TensorFlow ------------------------------------------------------------------------------------------------------
+# ---- TensorFlow ----------------------------------------------------------------------------------
 
 
 def tf_variables(prefix: Path) -> dict[str, np.ndarray]:
     """All variables of the TensorFlow checkpoint `prefix`, but those of its optimiser."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it computes nothing here, but speaks of it
+    # it computes nothing here, but speaks of it
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         from tensorflow.train import load_checkpoint
     except ImportError:
-        raise BadInput("reading a TensorFlow checkpoint needs tensorflow: pip install kdbench[tf]") from None
+        raise BadInput(
+            "reading a TensorFlow checkpoint needs tensorflow: pip install kdbench[tf]") from None
     try:
         reader = load_checkpoint(str(prefix))
-        names = [name for name in reader.get_variable_to_shape_map() if not TF_OPTIMISER.search(name)]
+        names = [
+            name for name in reader.get_variable_to_shape_map() if not TF_OPTIMISER.search(name)
+        ]
         return {name: reader.get_tensor(name) for name in names}
     except Exception as error:  # tensorflow's own error classes
-        raise BadInput(f"{prefix}: not a readable TensorFlow checkpoint ({first_line(error)})") from error
+        raise BadInput(
+            f"{prefix}: not a readable TensorFlow checkpoint ({first_line(error)})") from error
 
 
 def bert_state(variables: Mapping[str, np.ndarray], where: Path) -> dict[str, Tensor]:
@@ -221,10 +279,13 @@ def bert_state(variables: Mapping[str, np.ndarray], where: Path) -> dict[str, Te
     for name, value in variables.items():
         if TF_OPTIMISER.search(name):
             continue
-        module = next((re.sub(pattern, to, name) for pattern, to in TF_MODULES if re.fullmatch(pattern, name)), None)
+        module = next((re.sub(pattern, to, name)
+                       for pattern, to in TF_MODULES
+                       if re.fullmatch(pattern, name)), None)
         if module is None:
-            raise BadInput(f"{where}: variable {name!r} belongs to no BERT pre-training checkpoint; "
-                           "only those can be converted")
+            raise BadInput(
+                f"{where}: variable {name!r} belongs to no BERT pre-training checkpoint; "
+                "only those can be converted")
         owner, _, part = module.rpartition(".")
         array = value.T if part == "kernel" else value
         state[f"{owner}.{TF_PARTS.get(part, part)}"] = torch.from_numpy(np.array(array, order="C"))
@@ -239,7 +300,7 @@ def architecture_of(state: Mapping[str, Any]) -> str:
     return "BertForPreTraining" if "seq_relationship" in heads else "BertForMaskedLM"
 
 
-# ---- tokenizer -------------------------------------------------------------------------------------------------------
+# ---- tokenizer -----------------------------------------------------------------------------------
 
 
 def write_tokenizer(source: Path, folder: Path) -> list[str]:
@@ -252,7 +313,8 @@ def write_tokenizer(source: Path, folder: Path) -> list[str]:
     for path in files:
         shutil.copyfile(path, folder / path.name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **spelling(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False,
+                                                  **spelling(folder))
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise BadInput(f"{source}: its tokenizer cannot be loaded ({first_line(error)})") from error
     tokenizer.save_pretrained(folder)
@@ -262,7 +324,8 @@ def write_tokenizer(source: Path, folder: Path) -> list[str]:
 def spelling(folder: Path) -> dict[str, bool]:
     """Case and accents as the vocabulary has them, where only a vocab.txt says anything.
 
-    BERT's own default is lower case, which would turn a cased model (BioBERT) into one that knows few words.
+    BERT's own default is lower case, which would turn a cased model (BioBERT) into one that knows
+    few words.
     """
     vocabulary, settings = folder / "vocab.txt", folder / "tokenizer_config.json"
     if not vocabulary.is_file() or (folder / "tokenizer.json").is_file():

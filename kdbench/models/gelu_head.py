@@ -1,6 +1,8 @@
-"""A transformer encoder with DSG-KD's classifier: dropout - Linear - GELU - dropout - Linear on the pooler output.
+"""A transformer encoder with DSG-KD's classifier: dropout - Linear - GELU - dropout - Linear on the
+pooler output.
 
-`import kdbench.models.architectures` makes the Auto classes find it, so that a folder of it loads like any other.
+`import kdbench.models.architectures` makes the Auto classes find it, so that a folder of it loads
+like any other.
 """
 
 from __future__ import annotations
@@ -11,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from kdbench.base.identity import digest
@@ -20,11 +28,14 @@ from kdbench.models.zoo import position_limit
 if TYPE_CHECKING:
     from kdbench.models.load import Model
 
-SHARED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "type_vocab_size", "pad_token_id")
+SHARED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+          "type_vocab_size", "pad_token_id")
 
 
 class GeluHeadConfig(PreTrainedConfig):
-    """`encoder` is the configuration of the encoder; its sizes are repeated here, where other code looks for them."""
+    """`encoder` is the configuration of the encoder; its sizes are repeated here, where other code
+    looks for them.
+    """
 
     model_type = "kdbench_gelu_head"
 
@@ -48,8 +59,9 @@ class GeluHeadModel(PreTrainedModel):
         super().__init__(config)
         self.encoder: Any = AutoModel.from_config(config.encoder_config())
         width, labels = self.encoder.config.hidden_size, len(config.id2label or {})
-        self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, width), nn.GELU(),
-                                        nn.Dropout(config.dropout), nn.Linear(width, labels))
+        self.classifier = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, width),
+                                        nn.GELU(), nn.Dropout(config.dropout),
+                                        nn.Linear(width, labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -60,10 +72,12 @@ class GeluHeadModel(PreTrainedModel):
 
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
         self.encoder.set_attn_implementation(attn_implementation, *args, **kwargs)
-        self.config._attn_implementation = self.encoder.config._attn_implementation  # where other code asks for it
+        # where other code asks for it
+        self.config._attn_implementation = self.encoder.config._attn_implementation
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
-                labels: Tensor | None = None, **wanted: Any) -> SequenceClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None,
+                token_type_ids: Tensor | None = None, labels: Tensor | None = None,
+                **wanted: Any) -> SequenceClassifierOutput:
         """`labels` (B,) give the mean cross-entropy as `loss`."""
         if token_type_ids is not None:
             wanted["token_type_ids"] = token_type_ids
@@ -71,27 +85,34 @@ class GeluHeadModel(PreTrainedModel):
         pooled = getattr(states, "pooler_output", None)
         logits = self.classifier(states.last_hidden_state[:, 0] if pooled is None else pooled)
         loss = None if labels is None else F.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states.get("hidden_states"),
+        return SequenceClassifierOutput(loss=loss, logits=logits,
+                                        hidden_states=states.get("hidden_states"),
                                         attentions=states.get("attentions"))
 
 
 def with_gelu_head(model: Model, seed: int) -> Model:
-    """The encoder of `model` under this head, which is drawn from `seed`; the encoder's weights are kept."""
+    """The encoder of `model` under this head, which is drawn from `seed`; the encoder's weights are
+    kept.
+    """
     base = model.module.base_model
     old = model.module.config
     sizes = {name: getattr(old, name) for name in SHARED if getattr(old, name, None) is not None}
     task = {"id2label": old.id2label, "label2id": old.label2id, "problem_type": old.problem_type}
     encoder = {name: value for name, value in old.to_diff_dict().items()
                if not name.startswith("_") and name not in (*task, "architectures", "num_labels")}
-    config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type}, dropout=getattr(old, "hidden_dropout_prob", 0.1),
-                            max_position_embeddings=position_limit(model.module.config.to_dict()), **task, **sizes)
+    config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type},
+                            dropout=getattr(old, "hidden_dropout_prob", 0.1),
+                            max_position_embeddings=position_limit(model.module.config.to_dict()),
+                            **task, **sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = GeluHeadModel(config)
     # RoBERTa's classifier brings its encoder without a pooler
     missing, unexpected = module.encoder.load_state_dict(base.state_dict(), strict=False)
-    assert not unexpected and all(name.startswith("pooler.") for name in missing), (missing, unexpected)
-    return replace(model, module=module, key=digest({"head": "gelu", "of": model.key, "seed": seed}), ready=False)
+    assert not unexpected and all(name.startswith("pooler.")
+                                  for name in missing), (missing, unexpected)
+    return replace(model, module=module, key=digest({"head": "gelu", "of": model.key,
+                                                     "seed": seed}), ready=False)
 
 
 AutoConfig.register(GeluHeadConfig.model_type, GeluHeadConfig)

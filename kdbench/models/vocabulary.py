@@ -1,7 +1,9 @@
-"""Vocabulary expansion: new WordPiece entries behind a tokenizer's own, and embedding rows for them.
+"""Vocabulary expansion: new WordPiece entries behind a tokenizer's own, and embedding rows for
+them.
 
-The old ids stay as they are, so that a model of the old vocabulary still reads its part of every text and
-its output columns line up with the first columns of the expanded model (VE-KD, Gao et al. 2024).
+The old ids stay as they are, so that a model of the old vocabulary still reads its part of every
+text and its output columns line up with the first columns of the expanded model (VE-KD, Gao et al.
+2024).
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
     return isinstance(tokenizer.backend_tokenizer.model, pieces.WordPiece)
 
 
-def train_tokens(
-    texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int, min_frequency: int
-) -> list[str]:
-    """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order training makes them.
+def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int,
+                 min_frequency: int) -> list[str]:
+    """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order
+    training makes them.
 
-    `texts()` begins to read the texts; it is called twice. The trainer cuts them into words as `tokenizer` does (same
-    normaliser, same pre-tokeniser): single characters come first, then the most frequent merges, down to pairs
-    that occur `min_frequency` times.
+    `texts()` begins to read the texts; it is called twice. The trainer cuts them into words as
+    `tokenizer` does (same normaliser, same pre-tokeniser): single characters come first, then the
+    most frequent merges, down to pairs that occur `min_frequency` times.
     """
     backend, old = tokenizer.backend_tokenizer, tokenizer.get_vocab()
     fresh = Tokenizer(pieces.WordPiece(unk_token=tokenizer.unk_token))
@@ -39,37 +41,45 @@ def train_tokens(
     prefix = backend.model.continuing_subword_prefix
 
     def train(size: int, first: list[str]) -> list[str]:
-        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency, special_tokens=first,
-                                            continuing_subword_prefix=prefix, show_progress=False)
+        trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency,
+                                            special_tokens=first, continuing_subword_prefix=prefix,
+                                            show_progress=False)
         fresh.train_from_iterator(texts(), trainer)
         return sorted(fresh.get_vocab(), key=fresh.get_vocab().__getitem__)
 
-    # The trainer numbers `##x` characters in the order of a hash map and breaks ties between merges by these numbers;
-    # naming the characters beforehand, sorted, makes it draw the same vocabulary every time.
+    # The trainer numbers `##x` characters in the order of a hash map and breaks ties between merges
+    # by these numbers; naming the characters beforehand, sorted, makes it draw the same vocabulary
+    # every time.
     alphabet = sorted(train(0, []))
     return [token for token in train(len(old) + count, alphabet) if token not in old][:count]
 
 
 def read_tokens(path: str | Path, tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """The entries of a vocabulary file (one a line, as BERT's ``vocab.txt``) that `tokenizer` lacks, in file order."""
+    """The entries of a vocabulary file (one a line, as BERT's ``vocab.txt``) that `tokenizer`
+    lacks, in file order.
+    """
     source = read(path)
     seen: dict[str, int] = {}
     for number, line in enumerate(source.lines, 1):
         token = line.strip()
         if not token or len(token.split()) > 1:
-            raise source.wrong(number, f"{shown(line)} is not one vocabulary entry", "write one a line, without blanks")
+            raise source.wrong(number, f"{shown(line)} is not one vocabulary entry",
+                               "write one a line, without blanks")
         if token in seen:
-            raise source.wrong(number, f"{shown(token)} stands in line {seen[token]} already", "remove one of them")
+            raise source.wrong(number, f"{shown(token)} stands in line {seen[token]} already",
+                               "remove one of them")
         seen[token] = number
     old = tokenizer.get_vocab()
     return [token for token in seen if token not in old]
 
 
-def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str], first: int) -> PreTrainedTokenizerFast:
+def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str],
+           first: int) -> PreTrainedTokenizerFast:
     """`tokenizer` with `tokens` as WordPiece entries of ids `first`, `first` + 1, ...
 
-    first  the number of embedding rows of the old model: it can exceed the tokenizer's entries (padded matrices);
-           the ids between are then filled with ``[unusedN]``, so that entries and rows stay one to one
+    first  the number of embedding rows of the old model: it can exceed the tokenizer's entries
+           (padded matrices); the ids between are then filled with ``[unusedN]``, so that entries
+           and rows stay one to one
     """
     vocabulary = tokenizer.get_vocab()
     if len(set(tokens)) < len(tokens) or any(token in vocabulary for token in tokens):
@@ -77,8 +87,12 @@ def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str], first: int) ->
     taken = set(vocabulary.values())
     if first <= max(taken):
         raise ValueError(f"new ids begin at {first}, but the tokenizer uses id {max(taken)}")
-    new = {f"[unused{i}]": i for i in range(first) if i not in taken} | {token: first + i for i, token in enumerate(tokens)}
-    # `add_tokens` would match them anywhere in the raw text; as entries of the model they are pieces like the others
+    new = {f"[unused{i}]": i
+           for i in range(first)
+           if i not in taken} | {token: first + i
+                                 for i, token in enumerate(tokens)}
+    # `add_tokens` would match them anywhere in the raw text; as entries of the model they are
+    # pieces like the others
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     spec["model"]["vocab"].update(new)
     spec["truncation"] = spec["padding"] = None
@@ -88,8 +102,9 @@ def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str], first: int) ->
 
 
 def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> list[int]:
-    """Ids of the entries that greedy longest match cuts `token` into (a leading `prefix` says that it goes on a
-    word); empty where no cut covers it."""
+    """Ids of the entries that greedy longest match cuts `token` into (a leading `prefix` says that
+    it goes on a word); empty where no cut covers it.
+    """
     inside = token.startswith(prefix) and len(token) > len(prefix)
     rest, ids = token[len(prefix):] if inside else token, []
     while rest:
@@ -102,13 +117,14 @@ def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> lis
     return ids
 
 
-def change_vocabulary(
-    module: Any, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, init: str, generator: torch.Generator
-) -> None:
-    """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and output bias.
+def change_vocabulary(module: Any, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast,
+                      init: str, generator: torch.Generator) -> None:
+    """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and
+    output bias.
 
-    An entry that both have keeps its row. Another one gets, by `init`, the mean of the rows of its old pieces
-    ("mean"; at random where it has none) or a normal draw of the model's initialiser range ("random").
+    An entry that both have keeps its row. Another one gets, by `init`, the mean of the rows of its
+    old pieces ("mean"; at random where it has none) or a normal draw of the model's initialiser
+    range ("random").
     """
     entries, size = new.get_vocab(), max(new.get_vocab().values()) + 1
     vocabulary = old.get_vocab() | same_roles(old, new)
@@ -136,7 +152,9 @@ def change_vocabulary(
 
 
 def same_roles(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> dict[str, int]:
-    """The special tokens of `new` at the ids that play the same role in `old` (``[CLS]`` for ``<s>``, ...)."""
+    """The special tokens of `new` at the ids that play the same role in `old` (``[CLS]`` for
+    ``<s>``, ...).
+    """
     roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     named = [(getattr(new, role), getattr(old, role)) for role in roles]
     ids = old.get_vocab()

@@ -1,9 +1,9 @@
 """The named teachers and students, as an index that imports nothing.
 
-Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH` gives a
-folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of another's) and
-`tiny:KIND` (random weights, a tokenizer of its own). A folder of a name's own in the folder that the variable
-KDBENCH_MODELS names takes the place of a download.
+Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH`
+gives a folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of
+another's) and `tiny:KIND` (random weights, a tokenizer of its own). A folder of a name's own in the
+folder that the variable KDBENCH_MODELS names takes the place of a download.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ class Recipe:
     """How a named model is made.
 
     hub     weights to be loaded, by hub id; empty for one built from a configuration
-    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}; with "vocab_size" it has a vocabulary of its
-            own, of at most that many pieces of the task's texts, and without it reads the teacher's
+    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}; with "vocab_size" it
+            has a vocabulary of its own, of at most that many pieces of the task's texts, and
+            without it reads the teacher's
     steps   masked-LM steps on the task's unlabelled text before the head is put on
-    lr      the learning rate of its fine-tuning where neither the user nor the task's recipe gives one
+    lr      the learning rate of its fine-tuning where neither the user nor the task's recipe gives
+            one
     origin  where to get it, when it is no download
     """
 
@@ -41,10 +43,13 @@ class Recipe:
 def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int = 0) -> Recipe:
     """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights.
 
-    Narrow layers want larger initial weights than the 0.02 made for 768: with 0.08 they learn in a third of the steps.
+    Narrow layers want larger initial weights than the 0.02 made for 768: with 0.08 they learn in a
+    third of the steps.
     """
-    size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": 4 * width,
-            "initializer_range": 0.08, "vocab_size": 4000}
+    size = {
+        "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "intermediate_size": 4 * width, "initializer_range": 0.08, "vocab_size": 4000
+    }
     return Recipe(config={"type": kind, **size}, steps=steps, lr=1e-3)
 
 
@@ -64,52 +69,73 @@ _AGAIN = ("KM-BERT{} pre-trained again on emergency notes, which is not publishe
 RECIPES: dict[str, tuple[Recipe, str]] = {
     "tiny-teacher": (tiny("bert", layers=2, width=96, heads=4, steps=700),
                      "BERT 2x96, pre-trained on the task's unlabelled text (default teacher)"),
-    "tiny-student": (tiny("bert", layers=2, width=64, heads=2), "BERT 2x64, random weights (default student)"),
-    **{f"tiny:{kind}": (tiny(kind), f"{kind} 2x64, random weights, own tokenizer") for kind in TINY_KINDS},
-    "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"),
-    "mbert": (Recipe("bert-base-multilingual-uncased", lr=3e-5), "multilingual BERT base, uncased (DSG-KD's)"),
-    "cbert": (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
-    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"),
-    "roberta-large": (Recipe("roberta-large", lr=1e-5), "RoBERTa large (DoKTra's student)"),
-    "bio_roberta": (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"),
-    "bio_mbert": (Recipe("StivenLancheros/mBERT-base-Biomedical-NER", lr=3e-5), "multilingual BERT, biomedical NER"),
-    "biobert": (Recipe("dmis-lab/biobert-base-cased-v1.1", lr=2e-5), "BioBERT base v1.1, cased"),
-    "albert-xlarge-v2": (Recipe("albert-xlarge-v2", lr=1e-5), "ALBERT xlarge v2 (DoKTra's student)"),
-    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2", lr=1e-4), "MiniLM 6x384, a general encoder that trains on a CPU"),
-    "minilm-pubmed": (Recipe(lr=1e-4, origin="MiniLM after masked-LM training on biomedical abstracts; `bench.py pretrain "
-                                             "FOLDER --student minilm --corpus FILE --set new_tokens=0` makes it, and KDBENCH_MODELS "
-                                             "names the folder it lies in"),
-                      "MiniLM as a domain teacher, made by `pretrain` (local folder)"),
-    "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
-    "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"),
-    "kmbert": (Recipe(lr=1e-5, origin=_KMBERT.format("", "kmbert/kmbert", "kmbert")),
-               "KM-BERT, Korean medical BERT (DSG-KD's kmbert, --vocab_type S; local folder)"),
-    "kmbert-b": (Recipe(lr=1e-5, origin=_KMBERT.format(
-        " with medical words", "kmbert_vocab/kmbert_vocab", "kmbert-b")),
-                 "KM-BERT with the bigger vocabulary (--vocab_type B; local folder)"),
+    "tiny-student": (tiny("bert", layers=2, width=64,
+                          heads=2), "BERT 2x64, random weights (default student)"),
+    **{
+        f"tiny:{kind}": (tiny(kind), f"{kind} 2x64, random weights, own tokenizer")
+        for kind in TINY_KINDS
+    }, "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"), "mbert":
+        (Recipe("bert-base-multilingual-uncased",
+                lr=3e-5), "multilingual BERT base, uncased (DSG-KD's)"), "cbert":
+                    (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
+    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"), "roberta-large":
+        (Recipe("roberta-large", lr=1e-5), "RoBERTa large (DoKTra's student)"), "bio_roberta":
+            (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"), "bio_mbert":
+                (Recipe("StivenLancheros/mBERT-base-Biomedical-NER",
+                        lr=3e-5), "multilingual BERT, biomedical NER"), "biobert":
+                            (Recipe("dmis-lab/biobert-base-cased-v1.1",
+                                    lr=2e-5), "BioBERT base v1.1, cased"), "albert-xlarge-v2":
+                                        (Recipe("albert-xlarge-v2",
+                                                lr=1e-5), "ALBERT xlarge v2 (DoKTra's student)"),
+    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2",
+                      lr=1e-4), "MiniLM 6x384, a general encoder that trains on a CPU"),
+    "minilm-pubmed": (Recipe(
+        lr=1e-4,
+        origin="MiniLM after masked-LM training on biomedical abstracts; `bench.py pretrain "
+        "FOLDER --student minilm --corpus FILE --set new_tokens=0` makes it, and KDBENCH_MODELS "
+        "names the folder it lies in"),
+                      "MiniLM as a domain teacher, made by `pretrain` (local folder)"
+                      ), "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall",
+                                                      lr=5e-5), "DeBERTa v3 xsmall"),
+    "kobert":
+        (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"), "kmbert":
+            (Recipe(lr=1e-5, origin=_KMBERT.format("", "kmbert/kmbert", "kmbert")),
+             "KM-BERT, Korean medical BERT (DSG-KD's kmbert, --vocab_type S; local folder)"
+             ), "kmbert-b": (Recipe(
+                 lr=1e-5, origin=_KMBERT.format(" with medical words", "kmbert_vocab/kmbert_vocab",
+                                                "kmbert-b")),
+                             "KM-BERT with the bigger vocabulary (--vocab_type B; local folder)"),
     "kmbert-re": (Recipe(lr=1e-5, origin=_AGAIN.format("", "kmbert", "kmbert-re")),
                   "KM-BERT pre-trained again on notes (--vocab_type S --is_pt True; local folder)"),
-    "kmbert-b-re": (Recipe(lr=1e-5, origin=_AGAIN.format(
-        " with medical words", "kmbert-b", "kmbert-b-re")),
-                    "the bigger one pre-trained again (--vocab_type B --is_pt True; local folder)"),
-    "bilstm": (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
-               "BiLSTM 2x300 over the teacher's word pieces, random weights"),
-    "tinybert": (Recipe(config={"type": "bert", "hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12,
-                                "intermediate_size": 1200}, lr=1e-3),
-                 "TinyBERT 4x312 over the teacher's word pieces, random weights"),
-    "vekd-6x768": (Recipe(config={"type": "distilbert", "hidden_size": 768, "num_hidden_layers": 6,
-                                  "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
-                   "VE-KD's student, 6 layers of 768 (random until ve_kd trains it)"),
-    "vekd-6x384": (Recipe(config={"type": "distilbert", "hidden_size": 384, "num_hidden_layers": 6,
-                                  "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
-                   "VE-KD's narrow student, 6 layers of 384"),
-    "vekd-12x768": (Recipe(config={"type": "bert", "hidden_size": 768, "num_hidden_layers": 12,
-                                   "num_attention_heads": 12, "intermediate_size": 3072}, lr=5e-5),
-                    "VE-KD's method on a full-size student, 12 layers of 768"),
+    "kmbert-b-re":
+        (Recipe(lr=1e-5, origin=_AGAIN.format(" with medical words", "kmbert-b", "kmbert-b-re")),
+         "the bigger one pre-trained again (--vocab_type B --is_pt True; local folder)"), "bilstm":
+             (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
+              "BiLSTM 2x300 over the teacher's word pieces, random weights"), "tinybert": (Recipe(
+                  config={
+                      "type": "bert", "hidden_size": 312, "num_hidden_layers": 4,
+                      "num_attention_heads": 12, "intermediate_size": 1200
+                  }, lr=1e-3), "TinyBERT 4x312 over the teacher's word pieces, random weights"),
+    "vekd-6x768": (Recipe(
+        config={
+            "type": "distilbert", "hidden_size": 768, "num_hidden_layers": 6,
+            "num_attention_heads": 12, "intermediate_size": 3072
+        },
+        lr=5e-5), "VE-KD's student, 6 layers of 768 (random until ve_kd trains it)"), "vekd-6x384":
+            (Recipe(
+                config={
+                    "type": "distilbert", "hidden_size": 384, "num_hidden_layers": 6,
+                    "num_attention_heads": 12, "intermediate_size": 3072
+                }, lr=5e-5), "VE-KD's narrow student, 6 layers of 384"), "vekd-12x768": (Recipe(
+                    config={
+                        "type": "bert", "hidden_size": 768, "num_hidden_layers": 12,
+                        "num_attention_heads": 12, "intermediate_size": 3072
+                    }, lr=5e-5), "VE-KD's method on a full-size student, 12 layers of 768"),
 }
 
-# Models of random weights that take up to a second a step. On look-alike data they are not worth an hour: they take `FEW` steps
-# a training where the user says nothing, which shows that they run. No part of the recipe, which decides the weights.
+# Models of random weights that take up to a second a step. On look-alike data they are not worth an
+# hour: they take `FEW` steps a training where the user says nothing, which shows that they run. No
+# part of the recipe, which decides the weights.
 FULL_SIZE, FEW = ("vekd-6x768", "vekd-6x384", "vekd-12x768"), 10
 
 # DSG-KD's --vocab_type is S where nothing is said

@@ -1,4 +1,6 @@
-"""One figure over several tasks: means and interquartile means, wins and losses, Wilcoxon's test."""
+"""One figure over several tasks: means and interquartile means, wins and losses, Wilcoxon's
+test.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from kdbench.score.statistics import Overall
 
 @dataclass
 class Across:
-    """One configuration over several tasks of one kind of data: `kept` is the share of the teacher's score."""
+    """One configuration over several tasks of one kind of data: `kept` is the share of the
+    teacher's score.
+    """
 
     kind: str
     name: str
@@ -28,18 +32,20 @@ class Across:
 def across(sections: Sequence[Section]) -> list[Across]:
     """Configurations that stand in at least two tasks, per kind of data.
 
-    A task with several protocols in the table says nothing as one figure and is left out, and so is a
-    configuration that a task has with several settings.
+    A task with several protocols in the table says nothing as one figure and is left out, and so is
+    a configuration that a task has with several settings.
     """
     found: dict[tuple, dict[str, list[tuple[Section, Line]]]] = {}
     for section in sections:
         kind = section.group.kind
-        if sum(other.group.task == section.group.task and other.group.kind == kind for other in sections) > 1:
+        if sum(other.group.task == section.group.task and other.group.kind == kind
+               for other in sections) > 1:
             continue
         for line in section.lines:
             if line.row.competes and "test" in line.values:
                 cell = line.row.cell
-                key = (kind, called(line.row), cell["student"], cell.get("teacher") or "", as_text(cell.get("options")))
+                key = (kind, called(line.row), cell["student"], cell.get("teacher")
+                       or "", as_text(cell.get("options")))
                 found.setdefault(key, {}).setdefault(section.group.task, []).append((section, line))
     rows = []
     for (kind, name, student, teacher, _), by_task in sorted(found.items()):
@@ -51,16 +57,25 @@ def across(sections: Sequence[Section]) -> list[Across]:
                   for task, (section, line) in chosen.items()}
         gains = [line.values["gain"] for _, line in chosen.values() if "gain" in line.values]
         judged = [gain for gain in gains if gain.p is not None]
-        won = [sum(gain.star and gain.mean > 0 for gain in judged), sum(gain.star and gain.mean < 0 for gain in judged)]
-        rows.append(Across(
-            kind, name, student, teacher, tuple(chosen), statistics.overall(scores),
-            statistics.overall(shares) if all(shares.values()) else None,
-            (won[0], len(judged) - sum(won), won[1]) if judged else None,
-            statistics.wilcoxon([gain.mean for gain in gains]) if len(gains) == len(chosen) else None,
-        ))
+        won = [
+            sum(gain.star and gain.mean > 0 for gain in judged),
+            sum(gain.star and gain.mean < 0 for gain in judged)
+        ]
+        rows.append(
+            Across(
+                kind, name, student, teacher, tuple(chosen), statistics.overall(scores),
+                statistics.overall(shares) if all(shares.values()) else None,
+                (won[0], len(judged) - sum(won), won[1]) if judged else None,
+                statistics.wilcoxon([gain.mean
+                                     for gain in gains]) if len(gains) == len(chosen) else None,
+            ))
     return rows
 
 
 def share_by_seed(row: Row, teacher: Row | None) -> list[float]:
     ours, theirs = row.scores(), teacher.scores() if teacher else {}
-    return [ours[seed] / theirs[seed] for seed in sorted(ours.keys() & theirs.keys()) if theirs[seed] > 0]
+    return [
+        ours[seed] / theirs[seed]
+        for seed in sorted(ours.keys() & theirs.keys())
+        if theirs[seed] > 0
+    ]

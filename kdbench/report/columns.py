@@ -15,7 +15,8 @@ from kdbench.score.metrics import METRICS
 
 @dataclass(frozen=True)
 class Column:
-    """`of(row, seed)` is a row's figure for one seed; None where the figure is computed from several rows.
+    """`of(row, seed)` is a row's figure for one seed; None where the figure is computed from
+    several rows.
 
     share  (split, metric) of which it shows the share that a row keeps of its teacher's
     """
@@ -38,7 +39,10 @@ def training_seconds(row: Row, seed: int) -> float | None:
 
 
 def student_steps(row: Row, seed: int) -> float | None:
-    stages = [stage for stage in at(row.views[seed], "cost", "stages") or () if stage.get("role") == "student"]
+    stages = [
+        stage for stage in at(row.views[seed], "cost", "stages") or ()
+        if stage.get("role") == "student"
+    ]
     return sum(stage["steps"] for stage in stages) if stages else None
 
 
@@ -64,36 +68,48 @@ RATIOS = tuple(
 
 COLUMNS = {
     column.name: column
-    for column in (
-        Column("dev", "dev", "score on the dev split, which selects the epoch", show.points, path("score", "dev")),
-        Column("test", "test", "score on the test split, taken once a seed", show.points,
-               path("score", "test")),
-        Column("gain", "Δ plain", "test score minus that of the same student fine-tuned without a teacher, with its "
-               "95% interval over seeds and test units; * separable from 0 (Holm within the task, at least 5 seeds)",
-               show.gain),
-        Column("logit_gain", "Δ logit", "test score minus that of the same student by plain logit distillation",
-               show.gain),
-        Column("best_gain", "Δ best", "test score minus that of the best student of the task, with its 95% interval",
-               show.gain),
-        Column("tie", "tie", "letter of the tie group: rows of one letter cannot be told apart; a is the best group "
-               "(bold); only rows of at least 5 seeds", lambda value: ""),
-        Column("retained", "kept", "share of the teacher's test score", show.percent),
-        Column("recovered", "gap", "(test - plain) / (teacher - plain): how much of the teacher's lead over the "
-               "undistilled student is made up; empty where the teacher is not separably better", show.percent),
-        Column("parameters", "params", "parameters of the deployed model", show.count, path("size", "parameters")),
-        Column("megabytes", "MB", "size of the saved weights", show.number, path("size", "megabytes")),
-        Column("p50_ms", "p50 ms", "median latency of one text", show.number, path("latency", "p50_ms")),
-        Column("p95_ms", "p95 ms", "95th percentile of the latency of one text", show.number,
-               path("latency", "p95_ms")),
-        Column("steps", "steps", "optimiser steps of all trainings of the student", show.whole, student_steps),
-        Column("student_seconds", "train s", "seconds of training the student", show.number,
-               path("cost", "student_seconds")),
-        Column("teacher_seconds", "teacher s", "seconds of training the teacher it learned from", show.number,
-               path("cost", "teacher_seconds")),
-        Column("training_seconds", "all s", "seconds of training the student and its teacher", show.number,
-               training_seconds),
-        *RATIOS,
-    )
+    for column in
+    (Column("dev", "dev", "score on the dev split, which selects the epoch", show.points,
+            path("score", "dev")),
+     Column("test", "test", "score on the test split, taken once a seed", show.points,
+            path("score", "test")),
+     Column(
+         "gain", "Δ plain",
+         "test score minus that of the same student fine-tuned without a teacher, with its "
+         "95% interval over seeds and test units; * separable from 0 (Holm within the task, at "
+         "least 5 seeds)",
+         show.gain),
+     Column("logit_gain", "Δ logit",
+            "test score minus that of the same student by plain logit distillation", show.gain),
+     Column("best_gain", "Δ best",
+            "test score minus that of the best student of the task, with its 95% interval",
+            show.gain),
+     Column(
+         "tie", "tie",
+         "letter of the tie group: rows of one letter cannot be told apart; a is the best group "
+         "(bold); only rows of at least 5 seeds", lambda value: ""),
+     Column("retained", "kept", "share of the teacher's test score", show.percent),
+     Column(
+         "recovered", "gap",
+         "(test - plain) / (teacher - plain): how much of the teacher's lead over the "
+         "undistilled student is made up; empty where the teacher is not separably better",
+         show.percent),
+     Column("parameters", "params", "parameters of the deployed model", show.count,
+            path("size", "parameters")),
+     Column("megabytes", "MB", "size of the saved weights", show.number, path("size", "megabytes")),
+     Column("p50_ms", "p50 ms", "median latency of one text", show.number, path(
+         "latency", "p50_ms")),
+     Column("p95_ms", "p95 ms", "95th percentile of the latency of one text", show.number,
+            path("latency", "p95_ms")),
+     Column("steps", "steps", "optimiser steps of all trainings of the student", show.whole,
+            student_steps),
+     Column("student_seconds", "train s", "seconds of training the student", show.number,
+            path("cost", "student_seconds")),
+     Column("teacher_seconds", "teacher s", "seconds of training the teacher it learned from",
+            show.number, path("cost", "teacher_seconds")),
+     Column("training_seconds", "all s", "seconds of training the student and its teacher",
+            show.number, training_seconds), *RATIOS,
+     )
 }
 BESIDE = tuple(column.name for column in RATIOS)  # in CSV and JSON wherever a record has them
 ASKED_FOR = ("best_gain", "steps", "training_seconds", *BESIDE)
@@ -125,10 +141,13 @@ def named(name: str) -> Column:
     of_teacher, rest = name.startswith("kept:"), name.removeprefix("kept:")
     split, _, metric = rest.partition(":")
     if split not in ("dev", "test") or metric not in METRICS:
-        known = METRICS if split in ("dev", "test") else [*COLUMNS, "dev:METRIC", "test:METRIC", "kept:dev:METRIC", "kept:test:METRIC"]
+        known = METRICS if split in ("dev", "test") else [
+            *COLUMNS, "dev:METRIC", "test:METRIC", "kept:dev:METRIC", "kept:test:METRIC"
+        ]
         raise BadInput(unknown("column", name, known))
     if of_teacher:
-        return Column(name, f"kept {split} {metric}", f"share of the teacher's {metric} on {split}", show.percent, share=(split, metric))
+        return Column(name, f"kept {split} {metric}", f"share of the teacher's {metric} on {split}",
+                      show.percent, share=(split, metric))
     return Column(name, f"{split} {metric}", f"{metric} on the {split} split", show.points,
                   lambda row, seed: row.scores(split, metric).get(seed))
 
@@ -154,8 +173,16 @@ def beside(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]
 
 
 def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Column, ...], list[str]]:
-    """Latency columns, one pair for each way in which latency was taken; the notes say which is which."""
-    ways = sorted({way for group in groups for row in group.rows for seed in row.views if (way := way_of(row, seed))})
+    """Latency columns, one pair for each way in which latency was taken; the notes say which is
+    which.
+    """
+    ways = sorted({
+        way
+        for group in groups
+        for row in group.rows
+        for seed in row.views
+        if (way := way_of(row, seed))
+    })
     if not ways:
         return tuple(column for column in columns if column.name not in LATENCY), []
     if len(ways) == 1:
@@ -168,7 +195,8 @@ def apart(columns: tuple[Column, ...], groups: list[Group]) -> tuple[tuple[Colum
 
     spread: list[Column] = []
     for column in columns:
-        spread += [taken(column, i, way) for i, way in enumerate(ways, 1)] if column.name in LATENCY else [column]
+        spread += [taken(column, i, way)
+                   for i, way in enumerate(ways, 1)] if column.name in LATENCY else [column]
     return tuple(spread), [f"latency [{i}]: {way}" for i, way in enumerate(ways, 1)]
 
 

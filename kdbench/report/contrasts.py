@@ -13,7 +13,8 @@ from kdbench.score import statistics
 from kdbench.score.metrics import METRICS
 from kdbench.score.statistics import Cache, Finish, Interval
 
-Counts = Callable[[dict[str, Any]], Any]  # record -> (units, counts (U, K)), or None where there are none
+# record -> (units, counts (U, K)), or None where there are none
+Counts = Callable[[dict[str, Any]], Any]
 
 
 class Contrasts:
@@ -24,9 +25,14 @@ class Contrasts:
         self._runs: dict[int, dict[int, Any]] = {}
 
     def runs(self, row: Row) -> dict[int, Any]:
-        """{seed: (units, counts)} of the seeds that have counts; a part has none, its records hold those of the whole."""
+        """{seed: (units, counts)} of the seeds that have counts; a part has none, its records hold
+        those of the whole.
+        """
         if id(row) not in self._runs:
-            found = {} if row.part else {seed: self.counts(record) for seed, record in row.records.items()}
+            found = {} if row.part else {
+                seed: self.counts(record)
+                for seed, record in row.records.items()
+            }
             self._runs[id(row)] = {seed: one for seed, one in found.items() if one is not None}
         return self._runs[id(row)]
 
@@ -59,10 +65,19 @@ def judge(group: Group, lines: Sequence[Line], counts: Counts, cache: Cache | No
     tie(contrasts, students, better)
 
 
-def contrast_all(contrasts: Contrasts, name: str, students: list[Line], others: list[Row | None]) -> None:
-    """One contrast of every student, judged together: Holm's family is the students of the group."""
-    found = [contrasts.between(line.row, other) for line, other in zip(students, others, strict=True)]
-    family = {i: one.p for i, one in enumerate(found) if one is not None and one.judged and one.p is not None}
+def contrast_all(contrasts: Contrasts, name: str, students: list[Line],
+                 others: list[Row | None]) -> None:
+    """One contrast of every student, judged together: Holm's family is the students of the
+    group.
+    """
+    found = [
+        contrasts.between(line.row, other) for line, other in zip(students, others, strict=True)
+    ]
+    family = {
+        i: one.p
+        for i, one in enumerate(found)
+        if one is not None and one.judged and one.p is not None
+    }
     adjusted = dict(zip(family, statistics.holm(list(family.values())), strict=True))
     for i, (line, one) in enumerate(zip(students, found, strict=True)):
         if one is not None:
@@ -102,4 +117,5 @@ def tie(contrasts: Contrasts, students: list[Line], better: int) -> None:
 def letters() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
     for length in itertools.count(1):
-        yield from ("".join(word) for word in itertools.product(string.ascii_lowercase, repeat=length))
+        yield from ("".join(word)
+                    for word in itertools.product(string.ascii_lowercase, repeat=length))

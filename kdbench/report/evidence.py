@@ -80,7 +80,8 @@ class Corpora:
     def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
         """The task and all of its data as they are now, or why they cannot be loaded."""
         if any(str(value).startswith("sha256:") for value in options.values()):
-            return BadInput("an option of its task names a file, of which the record knows the content alone")
+            return BadInput(
+                "an option of its task names a file, of which the record knows the content alone")
         if name not in TASKS:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
@@ -141,9 +142,12 @@ class Case:
         words = np.split(stored, ends)
         if "test_pieces" not in self.arrays:  # of a run before pieces were stored
             return words
-        pieces = np.split(self.arrays["test_pieces"], np.cumsum(self.arrays["test_piece_lengths"])[:-1])
+        pieces = np.split(self.arrays["test_pieces"],
+                          np.cumsum(self.arrays["test_piece_lengths"])[:-1])
         starts = [0, *ends.tolist()]
-        return metrics.WordTags(words, [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
+        return metrics.WordTags(
+            words,
+            [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -181,28 +185,39 @@ class Case:
         from kdbench.runs.runner import code_behind
         from kdbench.train.method import Method
 
-        name, made = self.record["cell"]["method"], (self.record.get("content") or {}).get("code") or {}
+        name, made = self.record["cell"]["method"], (self.record.get("content")
+                                                     or {}).get("code") or {}
         if name not in METHODS:
             raise Unchecked(f"no method {name} here: give the --plugin that registers it")
         if self.record["cell"]["task"] not in TASKS:
-            raise Unchecked(f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
+            raise Unchecked(
+                f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
         task = TASKS.get(self.record["cell"]["task"])
         named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
         method: Method = METHODS.get(name)(None)
-        now = code_behind(method, replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
+        now = code_behind(
+            method,
+            replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
         now = json.loads(json.dumps(now))
-        different = [part for part in ("training", "scoring", "method") if made.get(part) != now[part]]
-        different += [f"metric {name}" for name in named if made["metrics"][name] != now["metrics"][name]]
+        different = [
+            part for part in ("training", "scoring", "method") if made.get(part) != now[part]
+        ]
+        different += [
+            f"metric {name}" for name in named if made["metrics"][name] != now["metrics"][name]
+        ]
         return [f"the {part}" if part in now else part for part in different]
 
     def same_scoring(self, metric: str) -> None:
         """`Unchecked` where this metric's figures are another version's."""
-        if wrong := [part for part in self.older_code() if part in ("the scoring", f"metric {metric}")]:
+        if wrong := [
+                part for part in self.older_code() if part in ("the scoring", f"metric {metric}")
+        ]:
             raise Unchecked(f"scored by other code than is here ({wrong[0]})")
 
     @cached_property
     def student(self) -> list[tuple[Any, Any]]:
-        """The stored student's module and the test set in its tokens (`Corpus`); of an ensemble that of each member.
+        """The stored student's module and the test set in its tokens (`Corpus`); of an ensemble
+        that of each member.
 
         `BadInput` where it is there but cannot be loaded, or has other labels.
         """
@@ -216,7 +231,8 @@ class Case:
         found, limit = self.same, self.record["cell"]["settings"]["max_length"]
         labels, own = found.data.labels, Labels.read(folder)
         if labels and tuple(own.labels) != tuple(labels):
-            raise BadInput(f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
+            raise BadInput(
+                f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
         head, members = Head(found.task.kind, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)

@@ -1,7 +1,9 @@
-"""Text with figures that come from records: `{method | student | column}` stands for a cell of a study's tables.
+"""Text with figures that come from records: `{method | student | column}` stands for a cell of a
+study's tables.
 
-`results/page.md` is a page of such text over all studies, where a figure names its study first, as in
-`{gad | doktra | minilm | test}`; `results/README.md` is made from it. In a study's own text the first name is left out.
+`results/page.md` is a page of such text over all studies, where a figure names its study first, as
+in `{gad | doktra | minilm | test}`; `results/README.md` is made from it. In a study's own text the
+first name is left out.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from kdbench.report.tables import Table, matrix
 FIGURE = re.compile(r"\{([^{}\n]*\|[^{}]*)\}")
 
 
-def filled(text: str, where: str, table_of: Callable[[str], Table], study: str | None = None) -> str:
-    """`text` with its figures. `where` names it in messages, `table_of` gives the table of a study, `study` is the one at hand."""
+def filled(text: str, where: str, table_of: Callable[[str], Table],
+           study: str | None = None) -> str:
+    """`text` with its figures. `where` names it in messages, `table_of` gives the table of a study,
+    `study` is the one at hand.
+    """
 
     def figure(match: re.Match) -> str:
         parts = [" ".join(part.split()) for part in match[1].split("|")]
@@ -37,8 +42,9 @@ def filled(text: str, where: str, table_of: Callable[[str], Table], study: str |
 
 
 def cell(table: Table, method: str, student: str, column: str) -> str:
-    """The text of one cell; the column is called as in the table or by its name in `--columns`, the row as in the table, with or
-    without the mark of an earlier version."""
+    """The text of one cell; the column is called as in the table or by its name in `--columns`, the
+    row as in the table, with or without the mark of an earlier version.
+    """
     title = named(column).title if column in COLUMNS or ":" in column else column
     found, rows = [], []
     for section in table.sections:

@@ -1,15 +1,18 @@
-"""A committed study: `results/<study>/` with its records, and the README and table that are generated from them.
+"""A committed study: `results/<study>/` with its records, and the README and table that are
+generated from them.
 
-    results/<study>/study.toml   title, about (what was asked, what can be concluded), commands (what made the records),
-                                 columns (of its table, where the usual ones will not do),
-                                 names (what its rows are called: "three copies" = "ner_kd copies=3 distillation=yes")
-    results/<study>/records/     one JSON file a cell, counts beside it
-    results/<study>/README.md    generated: the tables, every column explained, the commands
-    results/<study>/table.csv    generated: the same as data
-    results/<study>/*.svg        generated: gains, and score against the costs that the table shows, a file a task
+    results/<study>/study.toml   title, about (what was asked, what can be concluded), commands
+    (what made the records),
+                                 columns (of its table, where the usual ones will not do), names
+                                 (what its rows are called: "three copies" = "ner_kd copies=3
+                                 distillation=yes")
+    results/<study>/records/     one JSON file a cell, counts beside it results/<study>/README.md
+    generated: the tables, every column explained, the commands results/<study>/table.csv
+    generated: the same as data results/<study>/*.svg        generated: gains, and score against the
+    costs that the table shows, a file a task
 
-    results/page.md              a page over all studies: text with figures, as `kdbench.report.page` has them
-    results/README.md            generated from it
+    results/page.md              a page over all studies: text with figures, as
+    `kdbench.report.page` has them results/README.md            generated from it
 
 Nobody edits the generated files; a test holds that each equals what its records give.
 """
@@ -66,19 +69,24 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def names_of(folder: Path) -> list[Name]:
-    """The names that the `study.toml` of a results folder gives rows; none where there is no such file."""
+    """The names that the `study.toml` of a results folder gives rows; none where there is no such
+    file.
+    """
     found = []
-    for text, rows in (facts(folder).get("names", {}) if (folder / "study.toml").is_file() else {}).items():
+    for text, rows in (facts(folder).get("names", {}) if
+                       (folder / "study.toml").is_file() else {}).items():
         method, *given = str(rows).split() or [""]
         if not method or not all("=" in one for one in given):
-            raise BadInput(f"{folder / 'study.toml'}: names: {text!r}: write a method and its options, as in "
-                           f"\"ner_kd copies=3\", not {rows!r}")
+            raise BadInput(
+                f"{folder / 'study.toml'}: names: {text!r}: write a method and its options, as in "
+                f"\"ner_kd copies=3\", not {rows!r}")
         found.append(Name(text, method, dict(one.split("=", 1) for one in given)))
     return found
 
 
 def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
-    """The generated files of a study, by name, from its records (and `published`, a file of published figures).
+    """The generated files of a study, by name, from its records (and `published`, a file of
+    published figures).
 
     Of a folder with `page.md`: the page over its studies.
     """
@@ -86,47 +94,66 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
 
     if (folder / PAGE).is_file():
         text = (folder / PAGE).read_text(encoding="utf-8")
-        return {"README.md": filled(text, str(folder / PAGE), cache(lambda name: table_of(folder / name)))}
+        return {
+            "README.md": filled(text, str(folder / PAGE),
+                                cache(lambda name: table_of(folder / name)))
+        }
     said = facts(folder)
     records = list(store.records(folder))
     table = table_of(folder)
-    drawn = {"p50_ms": "p50_ms", "megabytes": "megabytes", "student_seconds": "training_seconds"}  # what is shown is drawn
-    pictures = sheets(table_of(folder, ["test", "gain", *(drawn[name] for name in said.get("columns", drawn) if name in drawn)]))
-    shown = [column for column in COLUMNS.values() if any(c.name.startswith(column.name) and ":" not in c.name for c in table.columns)]
+    # what is shown is drawn
+    drawn = {"p50_ms": "p50_ms", "megabytes": "megabytes", "student_seconds": "training_seconds"}
+    pictures = sheets(
+        table_of(folder, [
+            "test", "gain", *(drawn[name] for name in said.get("columns", drawn) if name in drawn)
+        ]))
+    shown = [
+        column for column in COLUMNS.values() if any(
+            c.name.startswith(column.name) and ":" not in c.name for c in table.columns)
+    ]
     shown += [column for column in table.columns if ":" in column.name]
     choice = f" --columns {','.join(said['columns'])}" if "columns" in said else ""
-    commands = "\n".join([*said["commands"], f"python bench.py table --results-dir results/{folder.name}{choice}"])
+    commands = "\n".join(
+        [*said["commands"], f"python bench.py table --results-dir results/{folder.name}{choice}"])
     blocks = [
         f"# {said['title']}",
         filled(said["about"].strip(), str(folder / "study.toml"), lambda _: table, folder.name),
         "Made by these commands; the last one prints the tables below from the records.",
-        f"```\n{commands}\n```",
-        "## Tables",
+        f"```\n{commands}\n```", "## Tables",
         render(table, "markdown").strip(),
-        *(f"![{name.removesuffix('.svg')}: gains, and score against cost; dashed: the frontier, which nothing cheaper reaches]({name})"
+        *(f"![{name.removesuffix('.svg')}: gains, and score against cost; dashed: the frontier, "
+          f"which nothing cheaper reaches]({name})"
           for name in pictures),
     ]
     if published is not None:
         beside = reported.against(records, reported.load(published), names_of(folder))
         blocks += ["## Published figures", reported.render(beside).strip()]
     blocks += [
-        "## Columns",
-        "\n".join(["- **n**: number of seeds", *(f"- **{column.title}**: {column.about}" for column in shown)]),
-        "`table.csv` holds the same figures, scores as fractions.",
+        "## Columns", "\n".join([
+            "- **n**: number of seeds",
+            *(f"- **{column.title}**: {column.about}" for column in shown)
+        ]), "`table.csv` holds the same figures, scores as fractions.",
     ]
     return {"README.md": "\n\n".join(blocks) + "\n", "table.csv": render(table, "csv"), **pictures}
 
 
 def table_of(folder: Path, columns: list[str] | None = None) -> Table:
-    """A study's table, with intervals; of the columns that `study.toml` names, unless some are given."""
+    """A study's table, with intervals; of the columns that `study.toml` names, unless some are
+    given.
+    """
     if not (folder / "study.toml").is_file():
-        raise BadInput(unknown("study", folder.name, [path.name for path in studies(folder.parent)]))
+        raise BadInput(unknown("study", folder.name,
+                               [path.name for path in studies(folder.parent)]))
     columns = columns or facts(folder).get("columns")
     chosen = names_of(folder)
-    table = build(list(store.records(folder)), lambda record: store.counts(folder, record), columns, Cache(), chosen)
+    table = build(list(store.records(folder)), lambda record: store.counts(folder, record), columns,
+                  Cache(), chosen)
     for name in chosen:
         if not any(name.fits(line.row) for section in table.sections for line in section.lines):
-            raise BadInput(f"{folder / 'study.toml'}: names: {name.text!r} is no row's name: no record has these options")
+            raise BadInput(
+                f"{folder / 'study.toml'}: names: {name.text!r} is no row's name: no record has "
+                f"these options"
+            )
     return table
 
 
@@ -140,7 +167,9 @@ def write(folder: Path, published: Path | None = None) -> list[Path]:
 
 
 def stale(folder: Path, published: Path | None = None) -> list[str]:
-    """The generated files that differ from what the records give, each with the first differing line."""
+    """The generated files that differ from what the records give, each with the first differing
+    line.
+    """
     differing = []
     for name, text in pages(folder, published).items():
         path = folder / name
@@ -149,5 +178,8 @@ def stale(folder: Path, published: Path | None = None) -> list[str]:
         if there != wanted:
             pairs = zip([*there, *[""] * len(wanted)], [*wanted, *[""] * len(there)], strict=False)
             line = next(i for i, (a, b) in enumerate(pairs, 1) if a != b)
-            differing.append(f"{folder.name}/{name}: line {line} is not what the records give; write the study again")
+            differing.append(
+                f"{folder.name}/{name}: line {line} is not what the records give; write the study "
+                f"again"
+            )
     return differing

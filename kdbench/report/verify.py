@@ -136,8 +136,12 @@ def records_below(folder: Path) -> list[Path]:
     """The record files of a results folder, or of all right below a folder that is none itself."""
     roots = [folder] if (folder / "records").is_dir() else sorted(folder.iterdir())
     found = [path for root in roots for path in sorted(root.glob("records/*/*.json"))]
-    alone = [path for root in roots for path in sorted(root.glob("records/*/*.npz")) if not path.with_suffix(".json").is_file()]
-    found += [path.with_suffix(".json") for path in alone]  # which are no records, and are said to be none
+    alone = [
+        path for root in roots for path in sorted(root.glob("records/*/*.npz"))
+        if not path.with_suffix(".json").is_file()
+    ]
+    # which are no records, and are said to be none
+    found += [path.with_suffix(".json") for path in alone]
     if not found:
         raise BadInput(f"results folder {folder}: no records in it; give one that runs were "
                        "written to, or a run's id")
@@ -201,7 +205,10 @@ def judged(check: str, where: str, differences: Iterable[Difference]) -> list[Re
 
 def checked(case: Case) -> list[Result]:
     """All checks of one record by itself."""
-    checks = {"file": check_file, "id": check_id, "facts": check_facts, "code": check_code, "data": check_data}
+    checks = {
+        "file": check_file, "id": check_id, "facts": check_facts, "code": check_code,
+        "data": check_data
+    }
     if case.record["status"] == "done":
         checks |= {"record": check_record, "score": check_score, "counts": check_counts,
                    "naive": check_naive, "student": check_student}
@@ -247,11 +254,12 @@ def check_facts(case: Case) -> Iterator[Difference]:
     record = case.record
     content = record.get("content") or {}
     said = {
-        "student": (record.get("models", {}).get("student"), content.get("student")),
-        "teacher": (record.get("models", {}).get("teacher"), content.get("teacher")),
+        "student": (record.get("models", {}).get("student"), content.get("student")), "teacher":
+            (record.get("models", {}).get("teacher"), content.get("teacher")),
         "is a teacher's row": (record.get("role") == "teacher", content.get("role") == "teacher"),
         "device": (record.get("provenance", {}).get("device"), content.get("device")),
-        "parts of the data": (sorted(content.get("data") or {}), ["dev", "domain", "labels", "test", "train"]),
+        "parts of the data": (sorted(content.get("data")
+                                     or {}), ["dev", "domain", "labels", "test", "train"]),
     }
     if record["status"] == "done":
         said["metric"] = case.metric, (content.get("task") or {}).get("metric")
@@ -268,8 +276,13 @@ def check_facts(case: Case) -> Iterator[Difference]:
 
 
 def dev_of_curves(record: dict[str, Any]) -> Iterator[Difference]:
-    """The dev score against those that the student's last training went through, where it was kept from one of them."""
-    stages = [stage for stage in (record.get("cost") or {}).get("stages") or () if stage.get("name") != "signals"]
+    """The dev score against those that the student's last training went through, where it was kept
+    from one of them.
+    """
+    stages = [
+        stage for stage in (record.get("cost") or {}).get("stages") or ()
+        if stage.get("name") != "signals"
+    ]
     if record["status"] != "done" or not stages or stages[-1].get("key") != record.get("artefact"):
         return
     last = stages[-1]["name"], stages[-1]["role"]
@@ -280,7 +293,9 @@ def dev_of_curves(record: dict[str, Any]) -> Iterator[Difference]:
 
 
 def check_code(case: Case) -> Iterator[Difference]:
-    """Is the code that made it the code that is here? If not, its figures are another version's, and are not judged."""
+    """Is the code that made it the code that is here? If not, its figures are another version's,
+    and are not judged.
+    """
     if old := case.older_code():
         raise Unchecked(f"made by other code than is here: {', '.join(old)}")
     return

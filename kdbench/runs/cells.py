@@ -20,7 +20,8 @@ from kdbench.runs.suite import Planned, Suite
 class Cell:
     """A job of the suite, and the request and seed that another process finds it by.
 
-    Without a job it cannot run: `missing` is something to be got (data, a model), `reason` says why it does not apply.
+    Without a job it cannot run: `missing` is something to be got (data, a model), `reason` says why
+    it does not apply.
     """
 
     request: Request
@@ -33,17 +34,19 @@ class Cell:
     @property
     def label(self) -> str:
         f = self.planned.fields
-        return self.job.cell.label if self.job else f"{f['method']} on {f['task']}, {self.request.student}, seed {self.seed}"
+        return self.job.cell.label if self.job else (f"{f['method']} on {f['task']}, "
+                                                     f"{self.request.student}, seed {self.seed}")
 
 
 def request_of(cell: Planned, data_dir: Path | None) -> Request:
     fields = dict(cell.fields)
     unlabelled = fields.pop("unlabelled", None)
-    return Request(settings=dict(cell.settings), data_dir=data_dir, unlabelled=Path(unlabelled) if unlabelled else None, **fields)
+    return Request(settings=dict(cell.settings), data_dir=data_dir,
+                   unlabelled=Path(unlabelled) if unlabelled else None, **fields)
 
 
-def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = None, device: str = "auto",
-             download: bool = True) -> list[Cell]:
+def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = None,
+             device: str = "auto", download: bool = True) -> list[Cell]:
     """All jobs of a suite with their controls, each once; what cannot run says why."""
     if suite.data == "lookalike":
         data_dir = None
@@ -53,11 +56,13 @@ def cells_of(suite: Suite, data_dir: Path | None, seeds: Sequence[int] | None = 
         for seed in seeds or planned.seeds:
             name = f"{planned.fields} {planned.settings} {seed}"
             if suite.data == "real" and data_dir is None:
-                note = f"data of {request.task}: give --data-dir; `bench.py prepare {request.task}` fetches it or says how to get it"
+                note = (f"data of {request.task}: give --data-dir; `bench.py prepare "
+                        f"{request.task}` fetches it or says how to get it")
                 found[name] = Cell(request, seed, None, planned, missing=note)
                 continue
             try:
-                for job in plan(request, [seed], controls=planned.controls, device=device, download=download):
+                for job in plan(request, [seed], controls=planned.controls, device=device,
+                                download=download):
                     if job.cell.id not in found or job.role == "method":
                         found[job.cell.id] = Cell(request, seed, job, planned)
             except BadInput as error:
@@ -82,25 +87,36 @@ def missing_models(request: Request) -> list[str]:
             continue
         hub = source.hub or (source.base.hub if source.base else "")
         if hub and not isinstance(try_to_load_from_cache(hub, "config.json"), str):
-            lacking.append(f"model {name}: `hf download {hub}`, or its folder in the folder that KDBENCH_MODELS names")
+            lacking.append(
+                f"model {name}: `hf download {hub}`, or its folder in the folder that "
+                f"KDBENCH_MODELS names"
+            )
     return lacking
 
 
 def left_out_record(cell: Cell) -> dict[str, Any]:
     """What tables say of a cell that could not even be planned."""
     fields = cell.planned.fields
-    described = {"method": fields["method"], "task": fields["task"], "variant": fields.get("variant", "corrected"),
-                 "teacher": cell.request.teacher, "student": cell.request.student, "seed": cell.seed, "options": fields["options"],
-                 "task_options": fields.get("task_options", {}), "settings": cell.planned.settings}
+    described = {
+        "method": fields["method"], "task": fields["task"],
+        "variant": fields.get("variant", "corrected"), "teacher": cell.request.teacher,
+        "student": cell.request.student, "seed": cell.seed, "options": fields["options"],
+        "task_options": fields.get("task_options", {}), "settings": cell.planned.settings
+    }
     error = {"type": "BadInput", "message": cell.missing, "traceback": ""} if cell.missing else None
-    return {"format": store.FORMAT, "id": f"{cell.label}", "status": "failed" if cell.missing else "skipped", "role": "method",
-            "reason": cell.reason or None, "cell": described, "data": {}, "error": error}
+    return {
+        "format": store.FORMAT, "id": f"{cell.label}",
+        "status": "failed" if cell.missing else "skipped", "role": "method",
+        "reason": cell.reason or None, "cell": described, "data": {}, "error": error
+    }
 
 
 
 
 def attempt(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
-    """The cell's record; bad input that shows only now (a model that is not there) fails this cell alone."""
+    """The cell's record; bad input that shows only now (a model that is not there) fails this cell
+    alone.
+    """
     assert cell.job is not None
     try:
         return runner.one(cell.job, label)
@@ -112,10 +128,14 @@ def attempt(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
 
 
 def failure(job: Job, runner: Runner, kind: str, message: str) -> dict[str, Any]:
-    """Write a failed record for a cell that left none, unless another runner has finished it meanwhile."""
+    """Write a failed record for a cell that left none, unless another runner has finished it
+    meanwhile.
+    """
     record = runner.header(job)
     record["error"] = {"type": kind, "message": message, "traceback": ""}
-    record["cost"], record["curves"] = {"teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []}, []
+    record["cost"], record["curves"] = {
+        "teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []
+    }, []
     with runner.lock(job):
         if (finished := runner.finished(job)) is not None:
             return finished
@@ -130,10 +150,16 @@ def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]
     for name in ("data_dir", "unlabelled"):
         request[name] = local(request[name]) if request[name] else None
     request["files"] = {k: local(v) for k, v in request["files"].items()}
-    return {"request": request, "seed": cell.seed, "id": cell.job.cell.id, "results_dir": local(runner.folder), "device": runner.device,
-            "overwrite": runner.overwrite, "renew": runner.renew, "label": label, "profile": runner.profile, "tracker": runner.tracker,
-            "threads": runner.threads or cpus,
-            "environment": {name: value for name, value in os.environ.items() if name.startswith("KDBENCH_")}}
+    return {
+        "request": request, "seed": cell.seed, "id": cell.job.cell.id,
+        "results_dir": local(runner.folder), "device": runner.device, "overwrite": runner.overwrite,
+        "renew": runner.renew, "label": label, "profile": runner.profile, "tracker": runner.tracker,
+        "threads": runner.threads or cpus, "environment": {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("KDBENCH_")
+        }
+    }
 
 
 def local(path: Path) -> str:
@@ -146,13 +172,23 @@ def work(told: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(told["environment"])
     load_plugins()
     given = told["request"]
-    request = Request(**{**given, "data_dir": Path(given["data_dir"]) if given["data_dir"] else None,
-                         "unlabelled": Path(given["unlabelled"]) if given["unlabelled"] else None,
-                         "files": {k: Path(v) for k, v in given["files"].items()}})
-    job = next((job for job in plan(request, [told["seed"]], device=told["device"]) if job.cell.id == told["id"]), None)
+    request = Request(
+        **{
+            **given, "data_dir": Path(given["data_dir"]) if given["data_dir"] else None,
+            "unlabelled": Path(given["unlabelled"]) if given["unlabelled"] else None,
+            "files": {k: Path(v)
+                      for k, v in given["files"].items()}
+        })
+    job = next((job for job in plan(request, [told["seed"]], device=told["device"])
+                if job.cell.id == told["id"]), None)
     if job is None:
-        raise BadInput(f"{request.method} on {request.task}: data, models, code or the kind of device are not the same here as where "
-                       "the suite was started (where only the workers have GPUs, start it with --device cuda)")
-    given = {name: told[name] for name in ("device", "overwrite", "renew", "threads", "profile", "tracker")}
+        raise BadInput(
+            f"{request.method} on {request.task}: data, models, code or the kind of device are not "
+            f"the same here as where "
+            "the suite was started (where only the workers have GPUs, start it with --device cuda)")
+    given = {
+        name: told[name]
+        for name in ("device", "overwrite", "renew", "threads", "profile", "tracker")
+    }
     runner = Runner(Path(told["results_dir"]), **given)
     return attempt(Cell(request, told["seed"], job, Planned({}, {}, ())), runner, told["label"])

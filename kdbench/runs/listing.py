@@ -1,4 +1,6 @@
-"""`list` and `show`: what there is, and all about one of them. Imports no torch unless a method is shown."""
+"""`list` and `show`: what there is, and all about one of them. Imports no torch unless a method is
+shown.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def render(nouns: dict[str, list[dict[str, Any]]]) -> str:
         width = max((len(e["name"]) for e in entries), default=0)
         for e in entries:
             alias = f" (also: {', '.join(e['aliases'])})" if e.get("aliases") else ""
-            lines += textwrap.wrap(f"  {e['name']:<{width}}  {e['about']}{alias}", 100, subsequent_indent=" " * (width + 4))
+            lines += textwrap.wrap(f"  {e['name']:<{width}}  {e['about']}{alias}", 100,
+                                   subsequent_indent=" " * (width + 4))
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -73,20 +76,26 @@ def recipe_of(method: str, task: Task, mode: str = "") -> str:
     assert recipe is not None  # or it has been refused
     rows = []
     for field in dataclasses.fields(taken):
-        source = recipe.sources.get(field.name, recipe.source) if field.name in recipe.values else "default of the protocol"
+        source = recipe.sources.get(
+            field.name, recipe.source) if field.name in recipe.values else "default of the protocol"
         rows.append((field.name, value(getattr(taken, field.name)), source))
-    rows += [(f"--set {name}", value(given), recipe.sources.get(f"--set {name}", recipe.source)) for name, given in recipe.options.items()]
+    rows += [(f"--set {name}", value(given), recipe.sources.get(f"--set {name}", recipe.source))
+             for name, given in recipe.options.items()]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     first = f"{method} on {task.name} with --recipe paper{f' --set {mode}' if mode else ''}"
     if method not in task.recipes:
         first += f": no settings of {method} are published, these are those of fine-tuning"
     lines = [first, *([f"  {recipe.note}"] if recipe.note else [])]
-    lines += [f"  {name:<{widths[0]}}  {chosen:<{widths[1]}}  {source}" for name, chosen, source in rows]
+    lines += [
+        f"  {name:<{widths[0]}}  {chosen:<{widths[1]}}  {source}" for name, chosen, source in rows
+    ]
     return "\n".join(lines)
 
 
 def show(name: str) -> str:
-    """Everything about a method, task or model of that name (several where the name has several)."""
+    """Everything about a method, task or model of that name (several where the name has
+    several).
+    """
     parts = []
     if name in METHODS:
         parts.append(show_method(name))
@@ -94,8 +103,11 @@ def show(name: str) -> str:
         parts.append(show_task(name))
     if name in MODELS:
         recipe = MODELS.get(name)
-        parts.append("\n".join([f"model {name}: {MODELS.entry(name).about}", f"  weights: {recipe.hub or recipe.origin or 'random'}",
-                                *(f"  {k}: {v}" for k, v in recipe.config.items()), f"  learning rate: {recipe.lr:g}"]))
+        parts.append("\n".join([
+            f"model {name}: {MODELS.entry(name).about}",
+            f"  weights: {recipe.hub or recipe.origin or 'random'}",
+            *(f"  {k}: {v}" for k, v in recipe.config.items()), f"  learning rate: {recipe.lr:g}"
+        ]))
     if not parts:
         raise BadInput(unknown("name", name, [*METHODS.names(), *TASKS.names(), *MODELS.names()]))
     return "\n\n".join(parts)
@@ -103,9 +115,12 @@ def show(name: str) -> str:
 
 def show_method(name: str) -> str:
     method = METHODS.get(name)
-    lines = [*folded(f"method {method.name}: {method.title}"), *folded(f"  {method.citation}"), "", "equations",
-             textwrap.indent(textwrap.dedent(method.equations).strip("\n"), "  "), "",
-             *folded(f"needs: {method.needs}"), f"kinds of task: {', '.join(method.kinds)}", ""]
+    lines = [
+        *folded(f"method {method.name}: {method.title}"), *folded(f"  {method.citation}"), "",
+        "equations",
+        textwrap.indent(textwrap.dedent(method.equations).strip("\n"), "  "), "",
+        *folded(f"needs: {method.needs}"), f"kinds of task: {', '.join(method.kinds)}", ""
+    ]
     rows = options.describe(method.Options)
     if rows:
         lines.append("options (--set NAME=VALUE)")
@@ -113,15 +128,24 @@ def show_method(name: str) -> str:
             choices = f" [{'|'.join(map(str, row['choices']))}]" if row["choices"] else ""
             lines.append(f"  {row['name']} = {value(row['default'])}{choices}")
             source = f" (source: {row['source']})" if row["source"] else ""
-            lines += textwrap.wrap(f"{row['help']}{source}", 96, initial_indent="      ", subsequent_indent="      ")
-    lines += ["", "corrected against published (--variant): the paper's intent, or the protocol of the comparison"]
+            lines += textwrap.wrap(f"{row['help']}{source}", 96, initial_indent="      ",
+                                   subsequent_indent="      ")
+    lines += [
+        "",
+        "corrected against published (--variant): the paper's intent, or the protocol of the "
+        "comparison"
+    ]
     lines += [f"  {row['name']}: {value(row['default'])} | {value(row['published'])} ({row['why']})"
               for row in options.differing(method.Options)] or ["  no difference"]
     lines += ["", "variants of ours: off in both"]
-    lines += [f"  {row['name']}: {value(row['default'])}; or {other(row)}" for row in options.alternatives(method.Options)] or ["  none"]
+    lines += [
+        f"  {row['name']}: {value(row['default'])}; or {other(row)}"
+        for row in options.alternatives(method.Options)
+    ] or ["  none"]
     lines += ["", "not reproduced"]
     for what, reason in method.not_reproduced:
-        lines += textwrap.wrap(f"{what}: {reason}", 100, initial_indent="  ", subsequent_indent="    ")
+        lines += textwrap.wrap(f"{what}: {reason}", 100, initial_indent="  ",
+                               subsequent_indent="    ")
     return "\n".join(lines if method.not_reproduced else [*lines, "  nothing"])
 
 
@@ -135,30 +159,38 @@ def other(row: dict[str, Any]) -> str:
 def folded(line: str) -> list[str]:
     """A line in pieces of at most 100 columns, each as far in as the first, and two more."""
     inside = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, 100, subsequent_indent=inside, drop_whitespace=True, break_long_words=False)
+    return textwrap.wrap(line, 100, subsequent_indent=inside, drop_whitespace=True,
+                         break_long_words=False)
 
 
 def show_task(name: str) -> str:
     task = TASKS.get(name)
     lines = [f"task {task.name}: {task.about}", f"  kind: {task.kind}", f"  metric: {task.metric}"]
     facts = {
-        "also measured": ", ".join(m for m in task.metrics if m != task.metric), "labels": ", ".join(task.labels),
-        "left out by micro-F1": ", ".join(task.negative), "resampled by statistics": task.unit, "citation": task.citation,
-        "licence": task.licence, "source": task.source, "how to get it": task.how_to_get,
+        "also measured": ", ".join(m for m in task.metrics if m != task.metric),
+        "labels": ", ".join(task.labels), "left out by micro-F1": ", ".join(task.negative),
+        "resampled by statistics": task.unit, "citation": task.citation, "licence": task.licence,
+        "source": task.source, "how to get it": task.how_to_get,
         "rows": ", ".join(f"{k} {v:,}" for k, v in task.rows.items()),
         "published": "; ".join(f"{system} {score:g}" for system, score in task.published),
-        "published settings of": ", ".join(task.recipes) + " (`show METHOD --task " + task.name + "`)" if task.recipes else "",
+        "published settings of": ", ".join(task.recipes) + " (`show METHOD --task " + task.name +
+                                 "`)" if task.recipes else "",
     }
     for fact, text in facts.items():
         if text:
-            lines += textwrap.wrap(f"{fact}: {text}", 96, initial_indent="  ", subsequent_indent="    ")
+            lines += textwrap.wrap(f"{fact}: {text}", 96, initial_indent="  ",
+                                   subsequent_indent="    ")
     if task.options:
         lines.append("  options (--task-set NAME=VALUE)")
-        lines += [f"    {row['name']} = {value(row['default'])}: {row['help']}" for row in options.describe(task.options)]
+        lines += [
+            f"    {row['name']} = {value(row['default'])}: {row['help']}"
+            for row in options.describe(task.options)
+        ]
     return "\n".join(lines)
 
 
 def value(thing: Any) -> str:
     if isinstance(thing, tuple):
         return ",".join(map(str, thing)) or "none"
-    return {True: "yes", False: "no", None: "(not set)"}.get(thing, str(thing)) if isinstance(thing, (bool, type(None))) else str(thing)
+    return {True: "yes", False: "no", None: "(not set)"}.get(thing, str(thing)) if isinstance(
+        thing, (bool, type(None))) else str(thing)

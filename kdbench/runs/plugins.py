@@ -17,8 +17,9 @@ from kdbench.score.metrics import METRICS
 def load_plugin(path: str | Path) -> str:
     """Import a file that registers methods, tasks or models.
 
-    Returns the name of its module. Its hash is taken before it runs, so that what it trains is known by the
-    code that really ran. A file is known by its whole path: two plugins may have one name.
+    Returns the name of its module. Its hash is taken before it runs, so that what it trains is
+    known by the code that really ran. A file is known by its whole path: two plugins may have one
+    name.
     """
     path = Path(path)
     if not path.is_file():
@@ -27,8 +28,12 @@ def load_plugin(path: str | Path) -> str:
     name = f"kdbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     source = file_hash(path)
     if name in sys.modules:
-        if sys.modules[name].__dict__["__kdbench_source__"] != file_hash(path, sys.modules[name].__dict__["__kdbench_files__"]):
-            raise BadInput(f"plugin {path}: it, or a file that it imports, changed after it was loaded; start anew")
+        if sys.modules[name].__dict__["__kdbench_source__"] != file_hash(
+                path, sys.modules[name].__dict__["__kdbench_files__"]):
+            raise BadInput(
+                f"plugin {path}: it, or a file that it imports, changed after it was loaded; start "
+                f"anew"
+            )
         return name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -47,31 +52,40 @@ def load_plugin(path: str | Path) -> str:
         raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
     if registered() == before:
         del sys.modules[name]
-        raise BadInput(f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its method, or add an Entry "
-                       "to TASKS or MODELS")
+        raise BadInput(
+            f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its "
+            f"method, or add an Entry "
+            "to TASKS or MODELS")
     more = own_files(set(sys.modules) - loaded)
     module.__dict__.update(__kdbench_files__=more, __kdbench_source__=file_hash(path, more))
     return name
 
 
 def own_files(names: set[str]) -> list[Path]:
-    """The files of those of these modules that no library installed: what a plugin brought along, however it found them."""
+    """The files of those of these modules that no library installed: what a plugin brought along,
+    however it found them.
+    """
     found = []
     for name in names:
         path = getattr(sys.modules.get(name), "__file__", None)
-        if path and path.endswith(".py") and name.partition(".")[0] not in LIBRARIES | {"kdbench"} and not installed(Path(path)):
+        if path and path.endswith(".py") and name.partition(
+                ".")[0] not in LIBRARIES | {"kdbench"} and not installed(Path(path)):
             own = Path(path).resolve()
-            found += [place for place in (own, *own.parents) if place.is_file()]  # an archive holds files that are none
+            # an archive holds files that are none
+            found += [place for place in (own, *own.parents) if place.is_file()]
     return sorted(set(found))
 
 
 def registered() -> list[str]:
     """All that registries hold, and the metrics, which are a dictionary."""
-    return [f"{registry.noun} {name}" for registry in Registry.all for name in registry.names()] + list(METRICS)
+    return [f"{registry.noun} {name}" for registry in Registry.all
+            for name in registry.names()] + list(METRICS)
 
 
 def load_plugins() -> None:
-    """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the entry-point group ``kdbench``."""
+    """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the
+    entry-point group ``kdbench``.
+    """
     from importlib.metadata import entry_points
 
     for path in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):

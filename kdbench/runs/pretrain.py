@@ -1,4 +1,6 @@
-"""Stages by themselves: the first stage of a method on a text corpus, as an ordinary model folder."""
+"""Stages by themselves: the first stage of a method on a text corpus, as an ordinary model
+folder.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,22 @@ TEXT = Task(name="text", kind="mlm", about="unlabelled text", metric="accuracy",
 
 
 def pieces_from(corpus: Path, models: Sequence[Source]) -> tuple[str, ...]:
-    """Text for the vocabularies of models that have one of their own to train; none where no model has."""
+    """Text for the vocabularies of models that have one of their own to train; none where no model
+    has.
+    """
     if not any(model.recipe and "vocab_size" in model.recipe.config for model in models):
         return ()
     return tuple(example.text for example in islice(TextFile(corpus), OWN_PIECES))
 
 
-def pretrain(method: str, student: str, teacher: str | None, given: dict[str, Any], out: Path, *, variant: str = "corrected",
-             settings: dict[str, Any] | None = None, seed: int = 0, results_dir: Path = Path("results/local"), device: str = "auto",
+def pretrain(method: str, student: str, teacher: str | None, given: dict[str, Any], out: Path, *,
+             variant: str = "corrected", settings: dict[str, Any] | None = None, seed: int = 0,
+             results_dir: Path = Path("results/local"), device: str = "auto",
              threads: int | None = None) -> dict[str, Any]:
     """Run `method`'s masked-LM stage on its `corpus` option and put the student's folder at `out`.
 
-    Without a teacher the student's own vocabulary is the one that is kept or expanded. Returns what `stage.json` says.
+    Without a teacher the student's own vocabulary is the one that is kept or expanded. Returns what
+    `stage.json` says.
     """
     cls = METHODS.get(method)
     if not hasattr(cls, "pretrain"):
@@ -52,12 +58,14 @@ def pretrain(method: str, student: str, teacher: str | None, given: dict[str, An
     if not made.options.corpus:
         raise BadInput("pretrain needs a text file, one sequence a line: --corpus FILE")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out}: is not empty and is never overwritten; give the name of a new folder")
+        raise BadInput(
+            f"{out}: is not empty and is never overwritten; give the name of a new folder")
     runner = Runner(results_dir, device=device, threads=threads)
     protocol = spec.settings({"select": "last", **(settings or {})}, TEXT, lookalike=False)
     models = resolve(student), teacher_of(teacher or student)
     data = replace(no_data(None), domain_text=pieces_from(Path(made.options.corpus), models))
-    lab = Lab(TEXT, data, seed, variant, protocol, *models, Workshop(results_dir), runner.accelerator)
+    lab = Lab(TEXT, data, seed, variant, protocol, *models, Workshop(results_dir),
+              runner.accelerator)
     made.check(lab)
     model = made.pretrain(lab)
     with new_folder(out) as partial:

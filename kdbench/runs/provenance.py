@@ -1,4 +1,6 @@
-"""Where a record comes from: the project's commit, versions, hardware. Never a path or a host name."""
+"""Where a record comes from: the project's commit, versions, hardware. Never a path or a host
+name.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from typing import Any
 
 from kdbench import __version__
 
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "onnxruntime")
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy",
+            "onnxruntime")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,9 +30,10 @@ def collect(device: str, threads: int) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "kdbench": __version__, **commit(), "python": platform.python_version(), "packages": versions,
-        "system": platform.system(), "machine": platform.machine(), "processor": processor(), "cores": os.cpu_count(),
-        "threads": threads, "device": device, "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "kdbench": __version__, **commit(), "python": platform.python_version(),
+        "packages": versions, "system": platform.system(), "machine": platform.machine(),
+        "processor": processor(), "cores": os.cpu_count(), "threads": threads, "device": device,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 
@@ -37,7 +41,8 @@ def commit() -> dict[str, Any]:
     """The clone's commit and whether files that decide results differ from it."""
 
     def git(*words: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(ROOT), *words]  # or a limit on files leaves half an index.lock
+        # or a limit on files leaves half an index.lock
+        command = ["git", "--no-optional-locks", "-C", str(ROOT), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
 
@@ -45,7 +50,10 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     try:
         code = ("kdbench", "methods", "tasks", "bench.py")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", *code))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--", *code))
+        }
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 
@@ -83,7 +91,9 @@ def describe_error(error: BaseException, hide: tuple[str, ...] = ()) -> dict[str
 
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{short(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
-    return {"type": type(error).__name__, "message": clean(str(error)), "traceback": "\n".join(where)}
+    return {
+        "type": type(error).__name__, "message": clean(str(error)), "traceback": "\n".join(where)
+    }
 
 
 def short(filename: str) -> str:
@@ -92,4 +102,5 @@ def short(filename: str) -> str:
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
     parts = path.parts
-    return "/".join(parts[parts.index("site-packages") + 1:]) if "site-packages" in parts else path.name
+    return "/".join(parts[parts.index("site-packages") +
+                          1:]) if "site-packages" in parts else path.name

@@ -1,4 +1,6 @@
-"""Records: one JSON file a cell, written whole or not at all, and one compressed file of predictions beside it."""
+"""Records: one JSON file a cell, written whole or not at all, and one compressed file of
+predictions beside it.
+"""
 
 from __future__ import annotations
 
@@ -57,19 +59,23 @@ def no_room(error: BaseException) -> OSError | None:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if isinstance(error, OSError) and error.errno in full:
         return error
-    found = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error)) if type(error).__name__ == "SafetensorError" else None
+    found = re.search(r"\(os error (\d+)\)|code: (\d+)",
+                      str(error)) if type(error).__name__ == "SafetensorError" else None
     number = int(found[1] or found[2]) if found else None
     return OSError(number, os.strerror(number), "a model file") if number in full else None
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The record in `path`; None where there is none, or none of this format that belongs into this very file.
+    """The record in `path`; None where there is none, or none of this format that belongs into this
+    very file.
 
-    A record's id, task and artefact name files that are read and written, so that a record from elsewhere must not choose them.
+    A record's id, task and artefact name files that are read and written, so that a record from
+    elsewhere must not choose them.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem, path.parent.name)
+        own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem,
+                                                                           path.parent.name)
         return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -80,7 +86,9 @@ def find(folder: Path, record_id: str, task: str) -> dict[str, Any] | None:
 
 
 def records(folder: Path) -> Iterator[dict[str, Any]]:
-    """All records below `folder`, in the order of their paths; links that lead elsewhere are not followed."""
+    """All records below `folder`, in the order of their paths; links that lead elsewhere are not
+    followed.
+    """
     if not folder.is_dir():
         raise BadInput(f"results folder {folder}: no such folder; run something first")
     for path in sorted((folder / "records").glob("*/*.json")):
@@ -89,7 +97,9 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.ndarray] | None:
-    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where there are none."""
+    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
+    there are none.
+    """
     import numpy as np
 
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
@@ -102,7 +112,9 @@ def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.nd
 
 
 def load(folder: str | Path = "results/local") -> pd.DataFrame:
-    """All records of a results folder as a DataFrame, one row a record, nested names joined by dots."""
+    """All records of a results folder as a DataFrame, one row a record, nested names joined by
+    dots.
+    """
     import pandas as pd
 
     return pd.json_normalize(list(records(Path(folder))))

@@ -1,4 +1,6 @@
-"""Loss terms and dev scores of every epoch to TensorBoard or Weights & Biases, through accelerate; off by default."""
+"""Loss terms and dev scores of every epoch to TensorBoard or Weights & Biases, through accelerate;
+off by default.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def check(tracker: str) -> None:
     from accelerate.tracking import get_available_trackers
 
     if tracker not in [str(found) for found in get_available_trackers()]:
-        raise BadInput(f"--tracker {tracker}: its package is not installed; pip install {TRACKERS[tracker]}")
+        raise BadInput(
+            f"--tracker {tracker}: its package is not installed; pip install {TRACKERS[tracker]}")
 
 
 @contextmanager
@@ -26,7 +29,8 @@ def following(accelerator: Any, tracker: str | None, cell: Cell) -> Iterator[Non
     if tracker is None:
         yield
         return
-    project = "kdbench" if tracker == "wandb" else f"{cell.task}/{cell.method}-seed{cell.seed}-{cell.id}"
+    folder = f"{cell.task}/{cell.method}-seed{cell.seed}-{cell.id}"
+    project = "kdbench" if tracker == "wandb" else folder
     accelerator.init_trackers(project, init_kwargs={"wandb": {"name": f"{cell.label} ({cell.id})"}})
     try:
         yield

@@ -1,4 +1,5 @@
-"""From predictions to figures: metrics with their counts by unit, and the statistics of differences.
+"""From predictions to figures: metrics with their counts by unit, and the statistics of
+differences.
 
 Imports base, data, models.
 """

@@ -1,18 +1,20 @@
-"""Scores: each metric with the sums that statistics resample, and the naive predictor's score beside it.
+"""Scores: each metric with the sums that statistics resample, and the naive predictor's score
+beside it.
 
-A metric that is a function of sums gives them per example (`counts`) and turns any weighted total into a
-score (`finish`), so that a bootstrap replicate is one matrix product. The others give the score (`direct`).
+A metric that is a function of sums gives them per example (`counts`) and turns any weighted total
+into a score (`finish`), so that a bootstrap replicate is one matrix product. The others give the
+score (`direct`).
 
 Predictions, for N examples and C labels:
     single      logits (N, C)
     multi       logits (N, C), a label is predicted where its logit is above 0
     regression  values (N,)
-    tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as O): a `WordTags`, of
-                which the metrics with `pieces` read what was predicted at each piece of a word, or
-                which words have one
-Precision and recall stand beside every F1, under its name with `precision` or `recall` in the
-place of `f1`.
-Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0, as in seqeval and LinkBERT.
+    tags        N arrays of tag indices, one a word (a word cut off by the length limit counts as
+                O): a `WordTags`, of which the metrics with `pieces` read what was predicted at each
+                piece of a word, or which words have one
+Precision and recall stand beside every F1, under its name with `precision` or `recall` in the place
+of `f1`. Wherever a ratio has nothing to divide by (no gold and no predicted entity, say) it is 0,
+as in seqeval and LinkBERT.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Info:
 class WordTags(list):
     """Predicted tags: per example an array (W,), a word's tag being that of its first piece.
 
-    pieces  per example and word an array (P,), the tag of each of its word pieces; none where the limit cut the word off
+    pieces  per example and word an array (P,), the tag of each of its word pieces; none where the
+            limit cut the word off
     """
 
     def __init__(self, words: Sequence[ndarray], pieces: Sequence[Sequence[ndarray]]):
@@ -56,7 +59,8 @@ class WordTags(list):
         self.pieces = pieces
 
 
-def word_tags(tags: Sequence[ndarray], word_ids: Sequence[Sequence[int]], words: Sequence[int], outside: int) -> WordTags:
+def word_tags(tags: Sequence[ndarray], word_ids: Sequence[Sequence[int]], words: Sequence[int],
+              outside: int) -> WordTags:
     """Predictions of tokens as those of words.
 
     tags      per example (T,) the tag of each token; what follows the last word id is padding
@@ -69,7 +73,11 @@ def word_tags(tags: Sequence[ndarray], word_ids: Sequence[Sequence[int]], words:
         inside = places >= 0
         ends = np.bincount(places[inside], minlength=count).cumsum()
         found.append(np.split(np.asarray(own)[:len(places)][inside], ends[:-1])[:count])
-    first = [np.array([piece[0] if len(piece) else outside for piece in pieces], dtype=np.int64) for pieces in found]
+    first = [
+        np.array([piece[0] if len(piece) else outside
+                  for piece in pieces], dtype=np.int64)
+        for pieces in found
+    ]
     return WordTags(first, found)
 
 
@@ -77,9 +85,9 @@ def word_tags(tags: Sequence[ndarray], word_ids: Sequence[Sequence[int]], words:
 class Metric:
     """One score in [0, 1] (correlations: [-1, 1]; `brier`: lower is better).
 
-    counts(gold, predicted, info) -> (N, K): sums that add up over examples, or None: no function of sums
-    finish(sums (..., K)) -> (...)
-    direct(gold, predicted, info) -> float, for metrics without counts
+    counts(gold, predicted, info) -> (N, K): sums that add up over examples, or None: no function of
+    sums finish(sums (..., K)) -> (...) direct(gold, predicted, info) -> float, for metrics without
+    counts
     of      the metric beside which this one is reported, whether a task names it or not; they
             share a version
     pieces  it reads `WordTags.pieces`
@@ -92,7 +100,8 @@ class Metric:
     finish: Callable[[ndarray], ndarray] | None = None
     direct: Callable[[Any, Any, Info], float] | None = None
     higher_is_better: bool = True
-    version: int = 1  # raise it when the metric means something else; ids of the records that have it change
+    # raise it when the metric means something else; ids of the records that have it change
+    version: int = 1
     of: str = ""
     pieces: bool = False
 
@@ -105,7 +114,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class Scores:
-    """`main` is the task's metric; `counts` (U, K) are its sums by resampling unit, None where it has none."""
+    """`main` is the task's metric; `counts` (U, K) are its sums by resampling unit, None where it
+    has none.
+    """
 
     main: float
     all: dict[str, float]
@@ -113,9 +124,8 @@ class Scores:
     units: tuple[str, ...]
 
 
-def evaluate(
-    task: Task, info: Info, examples: Sequence[Example], predictions: Any, names: Sequence[str] | None = None
-) -> Scores:
+def evaluate(task: Task, info: Info, examples: Sequence[Example], predictions: Any,
+             names: Sequence[str] | None = None) -> Scores:
     """Score `predictions` of `examples` by the task's main metric and by `names`.
 
     names  default: all of the task's metrics, and what is reported beside each (`beside`)
@@ -129,7 +139,8 @@ def evaluate(
         raise BadInput(f"task {task.name}: no examples to score; give a file that has some")
     missing = next((example.id for example in examples if example.label is None), None)
     if missing is not None:
-        raise BadInput(f"task {task.name}: example {missing!r} has no label, so it cannot be scored")
+        raise BadInput(
+            f"task {task.name}: example {missing!r} has no label, so it cannot be scored")
     if not info.groups:
         info = replace(info, groups=units_of(examples))
     gold = gold_labels(task.kind, examples)
@@ -157,8 +168,8 @@ def evaluate(
 def naive(task: Task, data: Data, split: str) -> Scores:
     """The score of a predictor that reads no text.
 
-    It knows the labels of train alone: the majority class (with the class shares as probabilities), the
-    labels that more than half of the texts carry, the mean, or O everywhere.
+    It knows the labels of train alone: the majority class (with the class shares as probabilities),
+    the labels that more than half of the texts carry, the mean, or O everywhere.
     """
     examples = data.split(split)
     info = info_for(task, data, split)
@@ -166,7 +177,9 @@ def naive(task: Task, data: Data, split: str) -> Scores:
     if task.kind == "tags":
         outside = data.labels.index("O")
         tags = [np.full(len(example.label), outside) for example in examples]
-        predicted: Any = WordTags(tags, [np.split(row, len(row)) if len(row) else [] for row in tags])  # one piece a word
+        # one piece a word
+        predicted: Any = WordTags(tags,
+                                  [np.split(row, len(row)) if len(row) else [] for row in tags])
     elif task.kind == "regression":
         predicted = np.full(len(examples), labels.mean())
     elif task.kind == "multi":
@@ -192,19 +205,27 @@ def units_of(examples: Sequence[Example]) -> tuple[str, ...]:
 
 
 def gold_labels(kind: str, examples: Sequence[Example]) -> Any:
-    """Gold labels as the metrics take them: (N,) int, (N, C) 0/1, (N,) float, or N arrays of tag indices."""
+    """Gold labels as the metrics take them: (N,) int, (N, C) 0/1, (N,) float, or N arrays of tag
+    indices.
+    """
     if kind == "tags":
         return [np.asarray(example.label, dtype=np.int64) for example in examples]
-    return np.array([example.label for example in examples], dtype=float if kind == "regression" else np.int64)
+    return np.array([example.label for example in examples],
+                    dtype=float if kind == "regression" else np.int64)
 
 
 def metric_of(task: Task, name: str) -> Metric:
-    """The metric `name`; `BadInput` where there is none or where it does not fit the kind of the task."""
+    """The metric `name`; `BadInput` where there is none or where it does not fit the kind of the
+    task.
+    """
     if name not in METRICS:
         raise BadInput(unknown("metric", name, METRICS))
     metric = METRICS[name]
     if task.kind not in metric.kinds:
-        raise BadInput(f"metric {name} is for {' and '.join(metric.kinds)}, but task {task.name} is {task.kind}")
+        raise BadInput(
+            f"metric {name} is for {' and '.join(metric.kinds)}, but task {task.name} is "
+            f"{task.kind}"
+        )
     return metric
 
 
@@ -239,7 +260,9 @@ def beyond_limit(
 
 
 def code_of_metric(name: str) -> Any:
-    """The version of a metric; of one that a plugin added, or put in the place of another, the code of its functions."""
+    """The version of a metric; of one that a plugin added, or put in the place of another, the code
+    of its functions.
+    """
     metric = METRICS[name]
     if metric is BUILT_IN.get(name):
         return metric.version
@@ -250,18 +273,22 @@ def code_of_metric(name: str) -> Any:
 
 
 def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:
-    """Refuse predictions that do not line up with the gold labels: a shifted score is worse than none."""
+    """Refuse predictions that do not line up with the gold labels: a shifted score is worse than
+    none.
+    """
     if task.kind == "tags":
-        fits = len(gold) == len(predicted) and all(len(a) == len(b) for a, b in zip(gold, predicted, strict=True))
+        fits = len(gold) == len(predicted) and all(
+            len(a) == len(b) for a, b in zip(gold, predicted, strict=True))
     elif task.kind == "regression":
         fits = np.shape(predicted) == gold.shape
     else:
         fits = np.shape(predicted) == (len(gold), len(info.labels))
     if not fits:
-        raise ValueError(f"task {task.name}: the predictions do not have the shape of the gold labels")
+        raise ValueError(
+            f"task {task.name}: the predictions do not have the shape of the gold labels")
 
 
-# ---- ratios ----------------------------------------------------------------------------------------------------------
+# ---- ratios --------------------------------------------------------------------------------------
 
 
 def ratio(over: ndarray, under: ndarray) -> ndarray:
@@ -300,7 +327,7 @@ def mean_over_classes(finish: Callable[[ndarray], ndarray]) -> Callable[[ndarray
 macro = mean_over_classes(f1)
 
 
-# ---- texts -----------------------------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------------------
 
 
 def one_hot(gold: ndarray, predicted: ndarray) -> tuple[ndarray, ndarray]:
@@ -309,7 +336,8 @@ def one_hot(gold: ndarray, predicted: ndarray) -> tuple[ndarray, ndarray]:
     if gold.ndim == 2:
         return gold, (predicted > 0).astype(int)
     classes = np.arange(predicted.shape[1])
-    return (gold[:, None] == classes).astype(int), (predicted.argmax(axis=1)[:, None] == classes).astype(int)
+    return (gold[:, None] == classes).astype(int), (predicted.argmax(
+        axis=1)[:, None] == classes).astype(int)
 
 
 def agreement(gold: ndarray, predicted: ndarray) -> ndarray:
@@ -338,8 +366,11 @@ def accuracy_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
 
 
 def documents(gold: ndarray, predicted: ndarray, info: Info) -> tuple[ndarray, ndarray, ndarray]:
-    """Union of the labels over the examples of each document (D, C), and the row where each document begins (D,)."""
-    _, first, where = np.unique(np.array(info.groups, dtype=str), return_index=True, return_inverse=True)
+    """Union of the labels over the examples of each document (D, C), and the row where each
+    document begins (D,).
+    """
+    _, first, where = np.unique(np.array(info.groups, dtype=str), return_index=True,
+                                return_inverse=True)
 
     def union(labels: ndarray) -> ndarray:
         merged = np.zeros((len(first), labels.shape[1]), dtype=int)
@@ -364,7 +395,8 @@ def document_example_counts(gold: ndarray, predicted: ndarray, info: Info) -> nd
     both, in_gold, in_predicted = agreement(gold_union, predicted_union).sum(axis=1).T
     judged = in_gold > 0
     counts = np.zeros((len(gold), 3))
-    counts[first] = np.stack([ratio(both, in_predicted) * judged, ratio(both, in_gold), judged], axis=1)
+    counts[first] = np.stack([ratio(both, in_predicted) * judged,
+                              ratio(both, in_gold), judged], axis=1)
     return counts
 
 
@@ -373,7 +405,7 @@ def f1_of_means(sums: ndarray) -> ndarray:
     return ratio(2 * p * r, p + r)
 
 
-# ---- two classes and a threshold -------------------------------------------------------------------------------------
+# ---- two classes and a threshold -----------------------------------------------------------------
 
 
 def positive_probability(logits: ndarray) -> ndarray:
@@ -384,13 +416,17 @@ def positive_probability(logits: ndarray) -> ndarray:
 
 
 def at_rate_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
-    """True positives, gold, predicted, right, 1; predicted positive iff p >= the positive rate of train."""
+    """True positives, gold, predicted, right, 1; predicted positive iff p >= the positive rate of
+    train.
+    """
     if info.positive_rate is None:
         raise ValueError("the *_at_rate metrics need the positive rate of train")
     positive = gold == len(info.labels) - 1
-    # the tolerance keeps a probability that *is* the rate on its side, whatever the rounding of the softmax
+    # the tolerance keeps a probability that *is* the rate on its side, whatever the rounding of the
+    # softmax
     above = positive_probability(predicted) >= info.positive_rate - 1e-12
-    return np.stack([positive & above, positive, above, positive == above, np.ones(len(gold))], axis=1).astype(float)
+    return np.stack([positive & above, positive, above, positive == above,
+                     np.ones(len(gold))], axis=1).astype(float)
 
 
 def brier_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
@@ -416,7 +452,7 @@ def auprc(gold: ndarray, predicted: ndarray, info: Info) -> float:
     return float(average_precision_score(positive, positive_probability(predicted)))
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 
 def pearson_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
@@ -439,13 +475,17 @@ def spearman(gold: ndarray, predicted: ndarray, info: Info) -> float:
     return METRICS["pearson"].score(rankdata(gold), rankdata(predicted), info)
 
 
-# ---- tags ------------------------------------------------------------------------------------------------------------
+# ---- tags ----------------------------------------------------------------------------------------
 
 
-def flat_tags(labels: tuple[str, ...], sequences: Sequence[ndarray]) -> tuple[ndarray, ndarray, ndarray]:
-    """All sentences end to end, each followed by one O: prefix letter, entity type and sentence of each word."""
+def flat_tags(labels: tuple[str, ...],
+              sequences: Sequence[ndarray]) -> tuple[ndarray, ndarray, ndarray]:
+    """All sentences end to end, each followed by one O: prefix letter, entity type and sentence of
+    each word.
+    """
     outside = labels.index("O")
-    flat = np.concatenate([part for tags in sequences for part in (np.asarray(tags, dtype=np.int64), [outside])])
+    flat = np.concatenate(
+        [part for tags in sequences for part in (np.asarray(tags, dtype=np.int64), [outside])])
     sentence = np.repeat(np.arange(len(sequences)), [len(tags) + 1 for tags in sequences])
     types = sorted({label[1:] for label in labels})
     letter = np.array([label[0] for label in labels])
@@ -456,29 +496,37 @@ def flat_tags(labels: tuple[str, ...], sequences: Sequence[ndarray]) -> tuple[nd
 def spans(letter: ndarray, kind: ndarray, scheme: str) -> tuple[ndarray, ndarray]:
     """First and last word of each entity, over the flat tags.
 
-    scheme "default": conlleval's and seqeval's lenient reading, in which an entity also begins where an I or
-    an E follows O or another type. "IOB2" and "IOBES": seqeval's strict mode, in which it must begin with B
-    (or be an S), keep its type, and in IOBES end with E.
+    scheme "default": conlleval's and seqeval's lenient reading, in which an entity also begins
+    where an I or an E follows O or another type. "IOB2" and "IOBES": seqeval's strict mode, in
+    which it must begin with B (or be an S), keep its type, and in IOBES end with E.
     """
     before = np.concatenate([["O"], letter[:-1]])
     same = np.concatenate([[True], kind[1:] == kind[:-1]])
     place = np.arange(len(letter))
     if scheme == "default":
-        ends = np.isin(before, list("ES")) | (np.isin(before, list("BI")) & (np.isin(letter, list("BSO")) | ~same))
-        starts = np.isin(letter, list("BS")) | (np.isin(letter, list("IE")) & (np.isin(before, list("ESO")) | ~same))
+        ends = np.isin(before, list("ES")) | (np.isin(before, list("BI")) &
+                                              (np.isin(letter, list("BSO")) | ~same))
+        starts = np.isin(letter, list("BS")) | (np.isin(letter, list("IE")) &
+                                                (np.isin(before, list("ESO")) | ~same))
         begun = np.maximum.accumulate(np.where(starts, place, 0))
         last = place[ends] - 1
         return begun[last], last
-    inside = np.isin(before, list("BI")) & np.isin(letter, list("I" if scheme == "IOB2" else "IE")) & same
+    inside = np.isin(before, list("BI")) & np.isin(letter,
+                                                   list("I" if scheme == "IOB2" else "IE")) & same
     first = place[np.isin(letter, list("B" if scheme == "IOB2" else "BS"))]
-    broken = np.minimum.accumulate(np.where(inside, len(letter), place)[::-1])[::-1]  # next word that continues nothing
+    # next word that continues nothing
+    broken = np.minimum.accumulate(np.where(inside, len(letter), place)[::-1])[::-1]
     last = broken[first + 1] - 1
-    whole = np.isin(letter[last], list("ES")) if scheme == "IOBES" else np.ones(len(first), dtype=bool)
+    whole = np.isin(letter[last], list("ES")) if scheme == "IOBES" else np.ones(
+        len(first), dtype=bool)
     return first[whole], last[whole]
 
 
-def span_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info, scheme: str) -> ndarray:
-    """True positives, gold, predicted entities of each sentence; type, first and last word must agree."""
+def span_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info,
+                scheme: str) -> ndarray:
+    """True positives, gold, predicted entities of each sentence; type, first and last word must
+    agree.
+    """
     codes, places = [], []
     for sequences in (gold, predicted):
         letter, kind, sentence = flat_tags(info.labels, sequences)
@@ -493,15 +541,18 @@ def entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: I
     return span_counts(gold, predicted, info, "default")
 
 
-def strict_entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
+def strict_entity_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray],
+                         info: Info) -> ndarray:
     scheme = "IOBES" if any(label[0] in "ES" for label in info.labels) else "IOB2"
     return span_counts(gold, predicted, info, scheme)
 
 
 def piece_tag_counts(gold: Sequence[ndarray], predicted: WordTags, info: Info) -> ndarray:
-    """Of word pieces: right entity tags, entity tags of gold, predicted entity tags; every piece has its word's gold tag.
+    """Of word pieces: right entity tags, entity tags of gold, predicted entity tags; every piece
+    has its word's gold tag.
 
-    As in biobert-distillation (eval.py), where a piece beyond the length limit leaves gold and predictions alike.
+    As in biobert-distillation (eval.py), where a piece beyond the length limit leaves gold and
+    predictions alike.
     """
     if not isinstance(predicted, WordTags):
         raise ValueError("piece_tag_micro_f1 needs the predicted tag of each word piece (WordTags)")
@@ -516,7 +567,9 @@ def piece_tag_counts(gold: Sequence[ndarray], predicted: WordTags, info: Info) -
 
 
 def published_names(sums: ndarray) -> dict[str, float]:
-    """F1, and the two ratios under the names that biobert-distillation gives them: it exchanges precision and recall."""
+    """F1, and the two ratios under the names that biobert-distillation gives them: it exchanges
+    precision and recall.
+    """
     both, in_gold, in_predicted = sums
     return {"f1": float(f1(sums)), "precision_as_published": float(ratio(both, in_gold)),
             "recall_as_published": float(ratio(both, in_predicted))}
@@ -549,14 +602,16 @@ def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Inf
     one = np.arange(len(types))
     counts = np.zeros((len(gold), len(types), 3))
     for row, (right, given) in enumerate(zip(gold, predicted, strict=True)):
-        counts[row] = agreement(kind[right][:, None] == one, kind[np.asarray(given)][:, None] == one).sum(axis=0)
+        counts[row] = agreement(kind[right][:, None] == one,
+                                kind[np.asarray(given)][:, None] == one).sum(axis=0)
     return counts.reshape(len(gold), -1)
 
 
-# ---- the list --------------------------------------------------------------------------------------------------------
+# ---- the list ------------------------------------------------------------------------------------
 
 AT_RATE = "of the last class; positive iff its probability reaches the positive rate of train"
-SINGLE, MULTI, EITHER, REGRESSION, TAGS = ("single",), ("multi",), ("single", "multi"), ("regression",), ("tags",)
+SINGLE, MULTI, EITHER, REGRESSION, TAGS = ("single", ), ("multi", ), ("single", "multi"), (
+    "regression", ), ("tags", )
 
 LEFT_OUT = "the words beyond the length limit, which LinkBERT leaves out"
 
@@ -581,34 +636,48 @@ def with_ratios(metrics: Iterable[Metric]) -> Iterator[Metric]:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in with_ratios((
-        Metric("micro_f1", "micro-averaged F1 over the labels, without the negative class where the task has one",
-               EITHER, micro_counts, f1),
+        Metric(
+            "micro_f1",
+            "micro-averaged F1 over the labels, without the negative class where the task has one",
+            EITHER, micro_counts, f1),
         Metric("f1_positive", "F1 of the last class; the other classes only count as not positive",
                SINGLE, positive_counts, f1),
-        Metric("accuracy", "share of texts whose label is right; all classes count",
-               SINGLE, accuracy_counts, column(0, 1)),
+        Metric("accuracy", "share of texts whose label is right; all classes count", SINGLE,
+               accuracy_counts, column(0, 1)),
         Metric("macro_f1", "mean of the F1 of all classes that occur, the negative one included",
                EITHER, macro_counts, macro),
-        Metric("document_micro_f1", "micro-averaged F1 over the labels of documents, each the union over its texts",
+        Metric("document_micro_f1",
+               "micro-averaged F1 over the labels of documents, each the union over its texts",
                MULTI, document_counts, f1),
-        Metric("document_example_f1", "F1 of mean precision and mean recall over documents with a gold label (BLUE); "
-               "precision is 0 where nothing is predicted", MULTI, document_example_counts, f1_of_means),
-        Metric("pearson", "Pearson correlation; 0 where one side is constant", REGRESSION, pearson_counts, pearson),
-        Metric("spearman", "Spearman rank correlation; 0 where one side is constant", REGRESSION, direct=spearman),
-        Metric("entity_f1", "micro-averaged F1 over entities of all types, exact spans, seqeval's default mode",
+        Metric(
+            "document_example_f1",
+            "F1 of mean precision and mean recall over documents with a gold label (BLUE); "
+            "precision is 0 where nothing is predicted", MULTI, document_example_counts,
+            f1_of_means),
+        Metric("pearson", "Pearson correlation; 0 where one side is constant", REGRESSION,
+               pearson_counts, pearson),
+        Metric("spearman", "Spearman rank correlation; 0 where one side is constant", REGRESSION,
+               direct=spearman),
+        Metric("entity_f1",
+               "micro-averaged F1 over entities of all types, exact spans, seqeval's default mode",
                TAGS, entity_counts, f1),
-        Metric("entity_f1_strict", "micro-averaged F1 over entities of all types, exact spans, seqeval's strict mode "
-               "(IOB2, or IOBES where the tags have E or S)", TAGS, strict_entity_counts, f1),
-        Metric("piece_tag_micro_f1", "micro-averaged F1 over the tags of word pieces, not over entities; O ignored",
-               TAGS, piece_tag_counts, f1, version=2, pieces=True),
-        Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS, word_counts, macro),
-        Metric("entity_f1_seen", f"entity_f1 without {LEFT_OUT}", TAGS,
-               seen(entity_counts), f1, of="entity_f1", pieces=True),
-        Metric("word_macro_f1_seen", f"word_macro_f1 without {LEFT_OUT}", TAGS,
-               seen(word_counts), macro, of="word_macro_f1", pieces=True),
+        Metric(
+            "entity_f1_strict",
+            "micro-averaged F1 over entities of all types, exact spans, seqeval's strict mode "
+            "(IOB2, or IOBES where the tags have E or S)", TAGS, strict_entity_counts, f1),
+        Metric("piece_tag_micro_f1",
+               "micro-averaged F1 over the tags of word pieces, not over entities; O ignored", TAGS,
+               piece_tag_counts, f1, version=2, pieces=True),
+        Metric("word_macro_f1", "mean over entity types of the F1 over words; O ignored", TAGS,
+               word_counts, macro),
+        Metric("entity_f1_seen", f"entity_f1 without {LEFT_OUT}", TAGS, seen(entity_counts), f1,
+               of="entity_f1", pieces=True),
+        Metric("word_macro_f1_seen", f"word_macro_f1 without {LEFT_OUT}", TAGS, seen(word_counts),
+               macro, of="word_macro_f1", pieces=True),
         Metric("f1_at_rate", f"F1 {AT_RATE}", SINGLE, at_rate_counts, f1),
         Metric("accuracy_at_rate", f"accuracy {AT_RATE}", SINGLE, at_rate_counts, column(3, 4)),
-        Metric("auroc", "area under the ROC curve of the last class; not defined (nan) with one class",
+        Metric("auroc",
+               "area under the ROC curve of the last class; not defined (nan) with one class",
                SINGLE, direct=auroc),
         Metric("auprc", "average precision of the last class; not defined (nan) without a positive",
                SINGLE, direct=auprc),

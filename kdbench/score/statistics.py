@@ -1,11 +1,13 @@
 """Is the gain real? Intervals over seeds *and* test units, for a handful of seeds.
 
-The question of every comparison: if training were run again with new seeds, and a new test set of this size
-were drawn, would A still beat B? Seeds and test units are both random; a test of only one of them calls
-identical methods different far too often. So units (documents, patients, texts) and seeds are resampled
-together, and the spread of the replicates is read against Student's t, because five seeds are few.
+The question of every comparison: if training were run again with new seeds, and a new test set of
+this size were drawn, would A still beat B? Seeds and test units are both random; a test of only one
+of them calls identical methods different far too often. So units (documents, patients, texts) and
+seeds are resampled together, and the spread of the replicates is read against Student's t, because
+five seeds are few.
 
-A run is given by its counts (U, K): the sums of its metric for each of U units (`kdbench.score.metrics`).
+A run is given by its counts (U, K): the sums of its metric for each of U units
+(`kdbench.score.metrics`).
 """
 
 from __future__ import annotations
@@ -52,25 +54,30 @@ class Interval:
         return self.seeds >= LEAST_SEEDS
 
     def flipped(self) -> Interval:
-        low, high = (None, None) if self.low is None or self.high is None else (-self.high, -self.low)
+        low, high = (None, None) if self.low is None or self.high is None else (-self.high,
+                                                                                -self.low)
         return Interval(-self.delta, low, high, self.p, self.seeds, self.paired)
 
 
-# ---- within a task ---------------------------------------------------------------------------------------------------
+# ---- within a task -------------------------------------------------------------------------------
 
 
-def contrast(a: Runs, b: Runs, finish: Finish, *, replicates: int = REPLICATES, seed: int = 0) -> Interval | None:
-    """The interval of A - B over {seed: (units, counts)}; None where the two were not scored on the same units.
+def contrast(a: Runs, b: Runs, finish: Finish, *, replicates: int = REPLICATES,
+             seed: int = 0) -> Interval | None:
+    """The interval of A - B over {seed: (units, counts)}; None where the two were not scored on the
+    same units.
 
-    Seeds that both have are paired; without at least two of them, all seeds of both are used unpaired, unless one side has
-    a single seed, which is then compared with its own like.
-    The order of units and of seeds does not matter.
+    Seeds that both have are paired; without at least two of them, all seeds of both are used
+    unpaired, unless one side has a single seed, which is then compared with its own like. The order
+    of units and of seeds does not matter.
     """
     shared = sorted(a.keys() & b.keys())
     paired = len(shared) >= 2 or len(shared) == min(len(a), len(b))
     of_a, of_b = (shared, shared) if paired else (sorted(a), sorted(b))
     sides = [[sort_units(*runs[s]) for s in seeds] for runs, seeds in ((a, of_a), (b, of_b))]
-    if not sides[0] or not sides[1] or any(units != sides[0][0][0] for side in sides for units, _ in side):
+    if not sides[0] or not sides[1] or any(units != sides[0][0][0]
+                                           for side in sides
+                                           for units, _ in side):
         return None
     first, second = (np.stack([counts for _, counts in side]) for side in sides)
     return crossed_interval(first, second, finish, paired=paired, replicates=replicates, seed=seed)
@@ -82,26 +89,27 @@ def sort_units(units: Sequence[str], counts: ndarray) -> tuple[list[str], ndarra
     return [names[i] for i in order], np.asarray(counts)[order]
 
 
-def crossed_interval(
-    a: ndarray, b: ndarray, finish: Finish, *, paired: bool = True, replicates: int = REPLICATES, seed: int = 0,
-    level: float = LEVEL,
-) -> Interval:
+def crossed_interval(a: ndarray, b: ndarray, finish: Finish, *, paired: bool = True,
+                     replicates: int = REPLICATES, seed: int = 0, level: float = LEVEL,
+                     ) -> Interval:
     """Interval of the mean score of A minus that of B, by a bootstrap crossed over seeds and units.
 
     a, b      counts (S, U, K); with `paired`, row s of both shares its seed
     finish    sums (..., K) -> scores (...)
 
-    A replicate draws unit weights w, the same for A and B, and seed weights v (jointly for both when paired),
-    spread to v <- 1/S + (v - 1/S) sqrt(S / (S - 1)) because S seeds understate their own variance. It scores
-    every seed on the weighted units and averages by v. With V the variance of the replicates and V_s the
-    variance of the mean that the S seeds show alone, the interval is
+    A replicate draws unit weights w, the same for A and B, and seed weights v (jointly for both
+    when paired), spread to v <- 1/S + (v - 1/S) sqrt(S / (S - 1)) because S seeds understate their
+    own variance. It scores every seed on the weighted units and averages by v. With V the variance
+    of the replicates and V_s the variance of the mean that the S seeds show alone, the interval is
 
         delta +- t_df sqrt(V),   df = (S - 1) max(1, (V / V_s)^2)
 
     (unpaired: Welch's degrees of freedom in place of S - 1). One seed gives no interval.
     """
-    if not paired and a.tobytes() > b.tobytes():  # one order of drawing, so that swapping A and B flips the sign only
-        return crossed_interval(b, a, finish, paired=False, replicates=replicates, seed=seed, level=level).flipped()
+    # one order of drawing, so that swapping A and B flips the sign only
+    if not paired and a.tobytes() > b.tobytes():
+        return crossed_interval(b, a, finish, paired=False, replicates=replicates, seed=seed,
+                                level=level).flipped()
     at_a, at_b = finish(a.sum(axis=1)), finish(b.sum(axis=1))
     delta, seeds = float(at_a.mean() - at_b.mean()), min(len(a), len(b))
     if seeds < 2:
@@ -109,7 +117,8 @@ def crossed_interval(
     units = unit_weights(a.shape[1], replicates, seed)
     drawn_a = seed_weights(len(a), replicates, seed + 1)
     drawn_b = drawn_a if paired else seed_weights(len(b), replicates, seed + 2)
-    spread = np.var(replicate(a, finish, units, drawn_a) - replicate(b, finish, units, drawn_b), ddof=1)
+    spread = np.var(
+        replicate(a, finish, units, drawn_a) - replicate(b, finish, units, drawn_b), ddof=1)
     if paired:
         of_seeds, freedom = np.var(at_a - at_b, ddof=1) / seeds, seeds - 1.0
     else:
@@ -123,24 +132,29 @@ def crossed_interval(
 
 
 def replicate(counts: ndarray, finish: Finish, units: ndarray, seeds: ndarray) -> ndarray:
-    """Scores (R,) of counts (S, U, K) under unit weights (R, U) and seed weights (R, S): one matrix product."""
+    """Scores (R,) of counts (S, U, K) under unit weights (R, U) and seed weights (R, S): one matrix
+    product.
+    """
     s, u, k = counts.shape
     sums = units @ counts.transpose(1, 0, 2).reshape(u, s * k)
     return (finish(sums.reshape(-1, s, k)) * seeds).sum(axis=1)
 
 
-@lru_cache(maxsize=2)  # the pairs of a table share their test set, so the weights are drawn once a table
+# the pairs of a table share their test set, so the weights are drawn once a table
+@lru_cache(maxsize=2)
 def unit_weights(units: int, replicates: int, seed: int) -> ndarray:
     """How often each unit is drawn, (R, U)."""
     rng = np.random.default_rng((seed, units))
     rows = rng.integers(0, units, size=(replicates, units)) + units * np.arange(replicates)[:, None]
-    return np.bincount(rows.ravel(), minlength=replicates * units).reshape(replicates, units).astype(float)
+    return np.bincount(rows.ravel(), minlength=replicates * units).reshape(replicates,
+                                                                           units).astype(float)
 
 
 @lru_cache(maxsize=64)
 def seed_weights(seeds: int, replicates: int, seed: int) -> ndarray:
     """Weights (R, S) of the seeds; each row sums to 1, spread by sqrt(S / (S - 1))."""
-    drawn = np.random.default_rng((seed, seeds)).multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+    drawn = np.random.default_rng(
+        (seed, seeds)).multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
     return 1 / seeds + (drawn - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
 
 
@@ -153,8 +167,11 @@ def welch(a: ndarray, b: ndarray) -> tuple[float, float]:
     return total, total**2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
 
 
-def t_interval(delta: float, error: float, freedom: float, level: float) -> tuple[float, float, float]:
-    """Ends of the two-sided interval and the p-value of 0, for a standard error with `freedom` degrees."""
+def t_interval(delta: float, error: float, freedom: float,
+               level: float) -> tuple[float, float, float]:
+    """Ends of the two-sided interval and the p-value of 0, for a standard error with `freedom`
+    degrees.
+    """
     if error == 0:
         return delta, delta, float(delta == 0)
     half = t_quantile(freedom, level) * error
@@ -189,8 +206,8 @@ def tie_groups(
 ) -> list[list[str]]:
     """Names in groups that cannot be told apart, the best first.
 
-    Each group is led by the best name left; it holds all others whose difference from the leader has a
-    Holm-adjusted p above 1 - level. `compare(leader, other)` gives that difference's p-value.
+    Each group is led by the best name left; it holds all others whose difference from the leader
+    has a Holm-adjusted p above 1 - level. `compare(leader, other)` gives that difference's p-value.
     """
     left, groups = sorted(scores, key=lambda name: (-scores[name], name)), []
     while left:
@@ -202,7 +219,7 @@ def tie_groups(
     return groups
 
 
-# ---- derived figures -------------------------------------------------------------------------------------------------
+# ---- derived figures -----------------------------------------------------------------------------
 
 
 def retention(student: float, teacher: float) -> float | None:
@@ -210,33 +227,40 @@ def retention(student: float, teacher: float) -> float | None:
     return student / teacher if teacher else None
 
 
-def gap_recovered(student: float, plain: float, teacher: float, gap: Interval | None) -> float | None:
-    """(student - plain) / (teacher - plain): how much of the teacher's lead over the undistilled student is made up.
+def gap_recovered(student: float, plain: float, teacher: float,
+                  gap: Interval | None) -> float | None:
+    """(student - plain) / (teacher - plain): how much of the teacher's lead over the undistilled
+    student is made up.
 
-    None unless the interval of that lead, teacher - plain, lies above 0: there is no gap to recover otherwise.
+    None unless the interval of that lead, teacher - plain, lies above 0: there is no gap to recover
+    otherwise.
     """
     if gap is None or gap.low is None or gap.low <= 0 or teacher == plain:
         return None
     return (student - plain) / (teacher - plain)
 
 
-def prediction_interval(scores: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+def prediction_interval(scores: Sequence[float],
+                        level: float = LEVEL) -> tuple[float, float] | None:
     """Where one further run would fall: mean +- t_{S-1} SD sqrt(1 + 1/S). None under two runs.
 
     A paper's single figure is consistent with ours if it lies inside.
     """
     if len(scores) < 2:
         return None
-    half = t_quantile(len(scores) - 1, level) * np.std(scores, ddof=1) * np.sqrt(1 + 1 / len(scores))
+    half = t_quantile(len(scores) - 1, level) * np.std(scores,
+                                                       ddof=1) * np.sqrt(1 + 1 / len(scores))
     return float(np.mean(scores) - half), float(np.mean(scores) + half)
 
 
-# ---- across tasks ----------------------------------------------------------------------------------------------------
+# ---- across tasks --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Overall:
-    """Mean and interquartile mean over a fixed list of tasks, each with an interval over seeds (None: one seed)."""
+    """Mean and interquartile mean over a fixed list of tasks, each with an interval over seeds
+    (None: one seed).
+    """
 
     mean: float
     mean_interval: tuple[float, float] | None
@@ -246,21 +270,26 @@ class Overall:
 
 
 def iqm(values: Sequence[float] | ndarray) -> ndarray:
-    """Interquartile mean along the first axis: what is left of n values without the n // 4 lowest and highest."""
+    """Interquartile mean along the first axis: what is left of n values without the n // 4 lowest
+    and highest.
+    """
     ordered = np.sort(values, axis=0)
     cut = len(ordered) // 4
     return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
-def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICATES, seed: int = 0) -> Overall:
-    """{task: a score a seed} as one figure; seeds are resampled within each task, the tasks are not."""
+def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICATES,
+            seed: int = 0) -> Overall:
+    """{task: a score a seed} as one figure; seeds are resampled within each task, the tasks are
+    not.
+    """
     tasks = sorted(scores)
     means = np.array([np.mean(scores[task]) for task in tasks])
     intervals: list[tuple[float, float] | None] = [None, None]
     if all(len(scores[task]) > 1 for task in tasks):
         drawn = np.stack([
-            seed_weights(len(scores[task]), replicates, seed + 1 + i) @ np.asarray(scores[task], dtype=float)
-            for i, task in enumerate(tasks)
+            seed_weights(len(scores[task]), replicates, seed + 1 + i) @ np.asarray(
+                scores[task], dtype=float) for i, task in enumerate(tasks)
         ])
         for i, x in enumerate((drawn.mean(axis=0), iqm(drawn))):
             low, high = np.percentile(x, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
@@ -269,7 +298,9 @@ def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICAT
 
 
 def wilcoxon(deltas: Sequence[float]) -> float | None:
-    """Two-sided p of the signed-rank test over per-task differences; None under six tasks: it could not reach 0.05."""
+    """Two-sided p of the signed-rank test over per-task differences; None under six tasks: it could
+    not reach 0.05.
+    """
     if len(deltas) < LEAST_TASKS:
         return None
     if not any(deltas):
@@ -279,11 +310,12 @@ def wilcoxon(deltas: Sequence[float]) -> float | None:
     return float(signed_rank(deltas).pvalue)
 
 
-# ---- computed once ---------------------------------------------------------------------------------------------------
+# ---- computed once -------------------------------------------------------------------------------
 
 
 class Cache:
-    """Intervals found again by the content of what they were computed from, in one JSON file (None: in memory only).
+    """Intervals found again by the content of what they were computed from, in one JSON file (None:
+    in memory only).
 
     Those that other code computed, as it stood before an upgrade, are not used.
     """
@@ -313,7 +345,8 @@ class Cache:
         if self.path is None or not self.fresh:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path, json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True))
+        write_text(self.path,
+                   json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True))
         self.fresh = False
 
     @staticmethod
@@ -332,4 +365,5 @@ class Cache:
 def code() -> str:
     """What computes intervals: a hash of this file and of the metrics."""
     here = Path(__file__)
-    return hashlib.sha256(here.read_bytes() + here.with_name("metrics.py").read_bytes()).hexdigest()[:24]
+    return hashlib.sha256(here.read_bytes() +
+                          here.with_name("metrics.py").read_bytes()).hexdigest()[:24]

@@ -1,7 +1,8 @@
 """Size and latency of a trained student, taken as it would be served.
 
-The process is the unit of a latency: timings within one share its memory layout and its place on the cores, so the
-full protocol reports medians over fresh processes (this module's `--worker`), not over more iterations.
+The process is the unit of a latency: timings within one share its memory layout and its place on
+the cores, so the full protocol reports medians over fresh processes (this module's `--worker`), not
+over more iterations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from kdbench.base.folders import MEMBERS, PACKAGE
 from kdbench.base.machine import measuring
 from kdbench.base.registry import unknown
 from kdbench.serve.export import disk_megabytes
-from kdbench.serve.serving import Artefact, Text, default_threads, labels_of, open_artefact, plain_text, served
+from kdbench.serve.serving import (
+    Artefact,
+    Text,
+    default_threads,
+    labels_of,
+    open_artefact,
+    plain_text,
+    served,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +52,9 @@ Clock = Callable[[Call, Any], float]  # milliseconds of one call
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often a call is repeated: `warm_up` untimed, then at least `least` and `seconds`, at most `most_seconds`."""
+    """How often a call is repeated: `warm_up` untimed, then at least `least` and `seconds`, at most
+    `most_seconds`.
+    """
 
     name: str
     warm_up: int
@@ -54,21 +65,28 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "full": Protocol("full", warm_up=10, least=100, seconds=2.0, most_seconds=float("inf"), processes=3),
-    "quick": Protocol("quick", warm_up=10, least=50, seconds=0.0, most_seconds=1.0, processes=1),
+    "full": Protocol("full", warm_up=10, least=100, seconds=2.0, most_seconds=float("inf"),
+                     processes=3), "quick": Protocol("quick", warm_up=10, least=50, seconds=0.0,
+                                                     most_seconds=1.0, processes=1),
 }
 
 
 def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[str, float]:
-    """Parameters, how many of them are trained (a shared one counts once), and MB of the saved weights.
+    """Parameters, how many of them are trained (a shared one counts once), and MB of the saved
+    weights.
 
     Of a module, or of a model with its partner.
 
-    The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors would take there.
+    The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors
+    would take there.
     """
     modules = [member.module for member in getattr(module, "members", ())] or [module]
     parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
-    tensors = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for part in modules for tensor in part.state_dict().values()}
+    tensors = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size()
+        for part in modules
+        for tensor in part.state_dict().values()
+    }
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
@@ -76,27 +94,30 @@ def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[st
     }
 
 
-def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "full", *, max_length: int = 512,
-            backend: str | None = None, threads: int | None = None, device: Any = "cpu") -> dict[str, Any]:
+def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "full", *,
+            max_length: int = 512, backend: str | None = None, threads: int | None = None,
+            device: Any = "cpu") -> dict[str, Any]:
     """Latency at batch 1 and throughput at batch 32, alone on this machine (see `measuring`).
 
-    source    a student's folder (safetensors or an ONNX export), or a model in memory, read up to `max_length` tokens
+    source    a student's folder (safetensors or an ONNX export), or a model in memory, read up to
+              `max_length` tokens
     texts     real inputs of the task; up to 100, evenly spread over those given, are timed
-    protocol  "full": medians over 3 fresh processes of at least 100 calls and 2 s each, after 10 to warm up.
-              "quick": this process alone, 50 calls or 1 s, after 10: for a first look, noisier
-    threads   of the backend; default `OMP_NUM_THREADS`, else the cores at hand; the quick protocol leaves a model in
-              memory those of its process
+    protocol  "full": medians over 3 fresh processes of at least 100 calls and 2 s each, after 10 to
+              warm up. "quick": this process alone, 50 calls or 1 s, after 10: for a first look,
+              noisier
+    threads   of the backend; default `OMP_NUM_THREADS`, else the cores at hand; the quick protocol
+              leaves a model in memory those of its process
 
     Returns
         p50_ms, p95_ms    one text at its own length
         p50_128_ms        at 128 tokens; None for a model that reads fewer
         throughput_per_s  texts a second at batch 32
         tokenise_ms       median of one text; in none of the other figures
-        p50_ms_each       one a process
-        and protocol, processes, timed (calls a process), threads, device, backend, lengths. The protocol says where the
-        machine was at other work meanwhile.
-    On a GPU a call ends with its logits on the host and is timed by CUDA events.
-    Raises `BadInput` for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
+        p50_ms_each       one a process and protocol, processes, timed (calls a process), threads,
+                          device, backend, lengths. The protocol says where the machine was at other
+                          work meanwhile.
+    On a GPU a call ends with its logits on the host and is timed by CUDA events. Raises `BadInput`
+    for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
     """
     if protocol not in PROTOCOLS:
         raise BadInput(unknown("latency protocol", protocol, PROTOCOLS))
@@ -105,22 +126,28 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
     plan = PROTOCOLS[protocol]
     spread = np.linspace(0, len(texts) - 1, min(TEXTS, len(texts))).round().astype(int)
     sample = [plain_text(texts[i]) for i in spread]
-    opening: dict[str, Any] = {"backend": backend, "threads": threads or default_threads(), "device": str(device)}
+    opening: dict[str, Any] = {
+        "backend": backend, "threads": threads or default_threads(), "device": str(device)
+    }
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, Path)):
             opening["folder"] = str(Path(source).expanduser())
         elif plan.processes > 1:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-")))
-            opening.update(folder=str(write_model(source, max_length, folder)), device=str(source.module.device))
+            opening.update(folder=str(write_model(source, max_length, folder)),
+                           device=str(source.module.device))
         alone = stack.enter_context(measuring_soon(plan))
         before = core_seconds()
         if plan.processes > 1:
             job = json.dumps({**opening, "texts": sample, "plan": asdict(plan)})
-            found = summary([fresh_process(job, opening["threads"]) for _ in range(plan.processes)], plan)
+            found = summary([fresh_process(job, opening["threads"]) for _ in range(plan.processes)],
+                            plan)
         else:
-            artefact = open_artefact(**opening) if isinstance(source, (str, Path)) else served(source, max_length)
+            artefact = open_artefact(
+                **opening) if isinstance(source, (str, Path)) else served(source, max_length)
             found = summary([measure(artefact, sample, plan)], plan)
-        beside = "beside training" if not alone else "beside other work" if crowded(before, core_seconds()) else ""
+        beside = "beside training" if not alone else "beside other work" if crowded(
+            before, core_seconds()) else ""
     return {**found, "protocol": ", ".join(filter(None, (plan.name, beside)))}
 
 
@@ -136,10 +163,12 @@ def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
 
 def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[str, Any]:
     """One process's figures."""
-    tokenise = timed(lambda text: artefact.encode([text]), texts, replace(plan, seconds=0.0), wall_ms)
+    tokenise = timed(lambda text: artefact.encode([text]), texts, replace(plan, seconds=0.0),
+                     wall_ms)
     rows = [(row.ids, row.type_ids) for row in artefact.encode(texts)]
     clock = stopwatch(artefact)
-    single = timed(artefact.forward, [artefact.batch([ids], [types]) for ids, types in rows], plan, clock)
+    single = timed(artefact.forward, [artefact.batch([ids], [types]) for ids, types in rows], plan,
+                   clock)
     p50, p95 = np.percentile(single, (50, 95)).tolist()
     at_128 = None
     if artefact.limit >= FIXED:
@@ -149,17 +178,22 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
     few = replace(plan, warm_up=2, least=min(plan.least, 10))
     spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
     return {
-        "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128, "throughput_per_s": 1000 * BATCH * len(spent) / sum(spent),
-        "tokenise_ms": float(np.median(tokenise)), "timed": len(single), "threads": artefact.threads,
-        "device": artefact.device, "backend": artefact.backend,
+        "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128,
+        "throughput_per_s": 1000 * BATCH * len(spent) / sum(spent),
+        "tokenise_ms": float(np.median(tokenise)), "timed": len(single),
+        "threads": artefact.threads, "device": artefact.device, "backend": artefact.backend,
     }
 
 
 def batches_of(artefact: Artefact, rows: list[tuple[Any, Any]]) -> list[Any]:
-    """Full batches of like lengths, as a service that collects requests makes them; too few texts are repeated."""
+    """Full batches of like lengths, as a service that collects requests makes them; too few texts
+    are repeated.
+    """
     rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row[0]))
     groups = [rows[i:i + BATCH] for i in range(0, len(rows) - BATCH + 1, BATCH)]
-    return [artefact.batch([ids for ids, _ in group], [types for _, types in group]) for group in groups]
+    return [
+        artefact.batch([ids for ids, _ in group], [types for _, types in group]) for group in groups
+    ]
 
 
 def timed(call: Call, items: Sequence[Any], plan: Protocol, clock: Clock) -> list[float]:
@@ -182,7 +216,9 @@ def wall_ms(call: Call, item: Any) -> float:
 
 
 def stopwatch(artefact: Artefact) -> Clock:
-    """CUDA events for PyTorch on a GPU, else the wall clock (onnxruntime returns when the logits are on the host)."""
+    """CUDA events for PyTorch on a GPU, else the wall clock (onnxruntime returns when the logits
+    are on the host).
+    """
     if artefact.backend != "torch" or not artefact.device.startswith("cuda"):
         return wall_ms
     import torch
@@ -199,7 +235,7 @@ def stopwatch(artefact: Artefact) -> Clock:
     return event_ms
 
 
-# ---- fresh processes -------------------------------------------------------------------------------------------------
+# ---- fresh processes -----------------------------------------------------------------------------
 
 
 def fresh_process(job: str, threads: int) -> dict[str, Any]:
@@ -246,12 +282,14 @@ def write_model(model: Model, max_length: int, folder: Path) -> Path:
     return folder
 
 
-# ---- one at a time ---------------------------------------------------------------------------------------------------
+# ---- one at a time -------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def measuring_soon(plan: Protocol) -> Iterator[bool]:
-    """`measuring()`; a first look (one process) waits for it half a minute and then goes on, and says that it was not alone."""
+    """`measuring()`; a first look (one process) waits for it half a minute and then goes on, and
+    says that it was not alone.
+    """
     from filelock import Timeout
 
     with contextlib.ExitStack() as stack:
@@ -264,17 +302,23 @@ def measuring_soon(plan: Protocol) -> Iterator[bool]:
 
 
 def core_seconds() -> tuple[float, float, float]:
-    """Seconds that the cores of this machine were at work, that they were idle, and those of this process and its children."""
+    """Seconds that the cores of this machine were at work, that they were idle, and those of this
+    process and its children.
+    """
     import psutil
 
     cores, own = psutil.cpu_times(), os.times()
     idle = cores.idle + getattr(cores, "iowait", 0.0)
-    twice = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)  # counted as the user's too
-    return sum(cores) - idle - twice, idle, own.user + own.system + own.children_user + own.children_system
+    # counted as the user's too
+    twice = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)
+    return sum(
+        cores) - idle - twice, idle, own.user + own.system + own.children_user + own.children_system
 
 
 def crowded(before: tuple[float, float, float], after: tuple[float, float, float]) -> bool:
-    """Whether other work stood in the way between two `core_seconds`: a quarter of a core and more, on a machine without one to spare."""
+    """Whether other work stood in the way between two `core_seconds`: a quarter of a core and more,
+    on a machine without one to spare.
+    """
     import psutil
 
     work, idle, own = (b - a for a, b in zip(before, after, strict=True))
@@ -283,7 +327,9 @@ def crowded(before: tuple[float, float, float], after: tuple[float, float, float
 
 
 def reset_peak_memory() -> None:
-    """Begin anew what `kdbench.runs.provenance.peak_memory_mb` reports; the process's own peak only where it is Linux's."""
+    """Begin anew what `kdbench.runs.provenance.peak_memory_mb` reports; the process's own peak only
+    where it is Linux's.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

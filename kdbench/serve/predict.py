@@ -1,4 +1,5 @@
-"""What a trained student says about new texts: labels with probabilities, or entities with character offsets.
+"""What a trained student says about new texts: labels with probabilities, or entities with
+character offsets.
 
 From an ONNX artefact this imports neither torch nor transformers.
 """
@@ -34,16 +35,19 @@ class Predictor:
         texts  strings; (text, pair) for tasks on two texts; for tags strings or lists of words
 
         single      {"text", "label", "name", "probability", "labels": {label: probability}}
-        multi       {"text", "predicted": [label, ...], "names": [...], "labels": {label: probability}}
+        multi       {"text", "predicted": [label, ...], "names": [...], "labels": {label:
+                    probability}}
         regression  {"text", "value"}
-        tags        {"text", "entities": [{"text", "type", "name", "start", "end", "probability"}]}; start and end
-                    are character offsets [start, end) in "text", the probability is the mean over the entity's words
+        tags        {"text", "entities": [{"text", "type", "name", "start", "end", "probability"}]};
+                    start and end are character offsets [start, end) in "text", the probability is
+                    the mean over the entity's words
         """
         if not texts:
             return []
         plain = [plain_text(text) for text in texts]
         encoded = self.artefact.encode(plain)
-        logits = self.artefact.logits([row.ids for row in encoded], [row.type_ids for row in encoded])
+        logits = self.artefact.logits([row.ids for row in encoded],
+                                      [row.type_ids for row in encoded])
         answer = ANSWERS[self.artefact.labels.kind]
         found = []
         for text, row, values in zip(plain, encoded, logits, strict=True):
@@ -56,11 +60,13 @@ class Predictor:
 
 def load_predictor(folder: str | Path, backend: str | None = None, threads: int | None = None,
                    device: str = "cpu") -> Predictor:
-    """The student in `folder` (safetensors or an ONNX export; see `kdbench.serve.serving.open_artefact`)."""
+    """The student in `folder` (safetensors or an ONNX export; see
+    `kdbench.serve.serving.open_artefact`).
+    """
     return Predictor(open_artefact(folder, backend, threads, device))
 
 
-# ---- answers: (labels, text, encoding, logits (C,) or (T, C)) -> one row ---------------------------------------------
+# ---- answers: (labels, text, encoding, logits (C,) or (T, C)) -> one row -------------------------
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -74,16 +80,23 @@ def single(labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[s
     if labels.threshold is not None and len(chances) == 2:
         best = int(chances[1] >= labels.threshold)
     label = labels.labels[best]
-    return {**shown(text), "label": label, "name": labels.names.get(label, label), "probability": chance(chances[best]),
-            "labels": by_label(labels, chances)}
+    return {
+        **shown(text), "label": label, "name": labels.names.get(label, label),
+        "probability": chance(chances[best]), "labels": by_label(labels, chances)
+    }
 
 
 def multi(labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[str, Any]:
     chances = 1 / (1 + np.exp(-logits))
     limit = 0.5 if labels.threshold is None else labels.threshold
-    predicted = [label for label, value in zip(labels.labels, chances, strict=True) if value >= limit]
-    return {**shown(text), "predicted": predicted, "names": [labels.names.get(label, label) for label in predicted],
-            "labels": by_label(labels, chances)}
+    predicted = [
+        label for label, value in zip(labels.labels, chances, strict=True) if value >= limit
+    ]
+    return {
+        **shown(text), "predicted": predicted,
+        "names": [labels.names.get(label, label) for label in predicted],
+        "labels": by_label(labels, chances)
+    }
 
 
 def regression(_labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[str, Any]:
@@ -95,7 +108,8 @@ def tags(labels: Labels, text: Words, row: Any, logits: np.ndarray) -> dict[str,
     plain = text if isinstance(text, str) else " ".join(words)
     chances = softmax(logits)
     found, certain = ["O"] * len(words), np.ones(len(words))
-    for position in range(len(row.word_ids) - 1, -1, -1):  # backwards, so that a word's first token stays
+    # backwards, so that a word's first token stays
+    for position in range(len(row.word_ids) - 1, -1, -1):
         word = row.word_ids[position]
         if word is not None:
             best = int(chances[position].argmax())
@@ -103,15 +117,20 @@ def tags(labels: Labels, text: Words, row: Any, logits: np.ndarray) -> dict[str,
     entities = []
     for first, end, kind in lenient_spans(found):
         begin, stop = spans[first][0], spans[end - 1][1]
-        entities.append({"text": plain[begin:stop], "type": kind, "name": entity_name(labels, kind), "start": begin,
-                         "end": stop, "probability": chance(certain[first:end].mean())})
+        entities.append({
+            "text": plain[begin:stop], "type": kind, "name": entity_name(labels, kind),
+            "start": begin, "end": stop, "probability": chance(certain[first:end].mean())
+        })
     return {"text": plain, "entities": entities}
 
 
 def entity_name(labels: Labels, kind: str) -> str:
-    """An entity type in words; tasks name the tag that opens it (B-INT: intervention; B: gene begins)."""
+    """An entity type in words; tasks name the tag that opens it (B-INT: intervention; B: gene
+    begins).
+    """
     opening = f"B-{kind}" if kind else "B"
-    return labels.names.get(kind) or labels.names.get(opening, kind or "entity").removesuffix(" begins")
+    return labels.names.get(kind) or labels.names.get(opening, kind
+                                                      or "entity").removesuffix(" begins")
 
 
 ANSWERS = {"single": single, "multi": multi, "regression": regression, "tags": tags}
@@ -129,20 +148,26 @@ def chance(value: float) -> float:
     return round(float(value), 4)
 
 
-# ---- in and out ------------------------------------------------------------------------------------------------------
+# ---- in and out ----------------------------------------------------------------------------------
 
 
 def read_texts(path: str | Path, kind: str) -> list[Words]:
     """Texts to predict on: a line each, or JSON lines in LinkBERT's layout, labels not needed.
 
-    A JSON line has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty lines are left out.
+    A JSON line has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty
+    lines are left out.
     """
     path = Path(path).expanduser()
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from error
-    texts = [read_line(line, f"{path}, line {number}", kind) for number, line in enumerate(lines, 1) if line.strip()]
+        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})"
+                       ) from error
+    texts = [
+        read_line(line, f"{path}, line {number}", kind)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
     if not texts:
         raise BadInput(f"{path}: holds no text")
     return texts
@@ -177,7 +202,9 @@ def render(answers: Sequence[dict[str, Any]], style: str = "table") -> str:
     if style == "json":
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
     rows = [row for answer in answers for row in table_rows(answer)]
-    lines = [list(rows[0]) if rows else [], *([str(value) for value in row.values()] for row in rows)]
+    lines = [
+        list(rows[0]) if rows else [], *([str(value) for value in row.values()] for row in rows)
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
@@ -187,12 +214,17 @@ def table_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     text = clipped(answer["text"] + (f" | {answer['pair']}" if "pair" in answer else ""))
     if "entities" in answer:
         none = {"text": "", "name": "none", "start": "", "end": "", "probability": ""}
-        return [{"entity": entity["text"], "type": entity["name"], "start": entity["start"], "end": entity["end"],
-                 "probability": entity["probability"], "in": text} for entity in answer["entities"] or [none]]
+        return [{
+            "entity": entity["text"], "type": entity["name"], "start": entity["start"],
+            "end": entity["end"], "probability": entity["probability"], "in": text
+        } for entity in answer["entities"] or [none]]
     if "value" in answer:
         return [{"value": answer["value"], "text": text}]
     if "label" in answer:
-        return [{"label": answer["label"], "name": answer["name"], "probability": answer["probability"], "text": text}]
+        return [{
+            "label": answer["label"], "name": answer["name"], "probability": answer["probability"],
+            "text": text
+        }]
     predicted = zip(answer["predicted"], answer["names"], strict=True)
     said = ", ".join(f"{name} {answer['labels'][label]}" for label, name in predicted)
     return [{"labels": said or "none", "text": text}]

@@ -1,6 +1,7 @@
 """A trained student's folder as something that answers: PyTorch or ONNX Runtime behind one call.
 
-With ONNX Runtime only numpy, tokenizers and onnxruntime are imported, so that it answers 0.3 s after the start.
+With ONNX Runtime only numpy, tokenizers and onnxruntime are imported, so that it answers 0.3 s
+after the start.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ if TYPE_CHECKING:
 
     from kdbench.models.load import Model
 
-# A text; a text with its pair; for tags the words of a sentence (lists and tuples mean the same); or a task's example.
+# A text; a text with its pair; for tags the words of a sentence (lists and tuples mean the same);
+# or a task's example.
 Text = str | Sequence[str] | Example
 Rows = Sequence[Sequence[int]]  # token ids, or token types, of several texts, unpadded
 
 BACKENDS = ("torch", "onnxruntime")
-KIND = {"single_label_classification": "single", "multi_label_classification": "multi", "regression": "regression"}
-# the corpora split hyphens, brackets and full stops off, so that a raw text must be cut in the same way
+KIND = {
+    "single_label_classification": "single", "multi_label_classification": "multi",
+    "regression": "regression"
+}
+# the corpora split hyphens, brackets and full stops off, so that a raw text must be cut in the same
+# way
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -44,10 +50,13 @@ class Labels:
     labels      class names or tags, in the order of the logits
     names       label -> what it is called in words
     max_length  tokens, special ones included
-    threshold   probability from which a label (multi), or the last of two classes (single), is predicted
+    threshold   probability from which a label (multi), or the last of two classes (single), is
+                predicted
     positive_rate  share of the last class among the training examples, for the `*_at_rate` metrics
-    hidden_ids  token ids that attention does not see, besides the padding (DoKTra's published reading of RoBERTa)
-    members     folders of the models whose class probabilities are averaged; none: the folder is the model
+    hidden_ids  token ids that attention does not see, besides the padding (DoKTra's published
+                reading of RoBERTa)
+    members     folders of the models whose class probabilities are averaged; none: the folder is
+                the model
     """
 
     kind: str
@@ -60,16 +69,23 @@ class Labels:
     members: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
-        write_text(folder / "labels.json", json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / "labels.json",
+                   json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Labels:
         """From labels.json; for a folder that has none, what config.json says."""
         if (folder / "labels.json").is_file():
             values = read_json(folder / "labels.json")
-            lists = {name: tuple(values.get(name) or ()) for name in ("labels", "hidden_ids", "members")}
+            lists = {
+                name: tuple(values.get(name) or ())
+                for name in ("labels", "hidden_ids", "members")
+            }
             if strange := [name for name in lists["members"] if name not in MEMBERS]:
-                raise BadInput(f"{folder}: labels.json names the member {strange[0]!r}; an ensemble has {' and '.join(MEMBERS)}")
+                raise BadInput(
+                    f"{folder}: labels.json names the member {strange[0]!r}; an ensemble has "
+                    f"{' and '.join(MEMBERS)}"
+                )
             return cls(**{**values, **lists})
         return cls.of(read_json(folder / "config.json"))
 
@@ -77,7 +93,9 @@ class Labels:
     def of(cls, config: Mapping[str, Any]) -> Labels:
         """What a model's own configuration says of its head."""
         named = {int(number): name for number, name in (config.get("id2label") or {}).items()}
-        tags = any(name.endswith(("ForTokenClassification", "Tagger")) for name in config.get("architectures") or ())
+        tags = any(
+            name.endswith(("ForTokenClassification", "Tagger"))
+            for name in config.get("architectures") or ())
         return cls("tags" if tags else KIND.get(config.get("problem_type") or "", "single"),
                    tuple(named[number] for number in sorted(named)))
 
@@ -95,15 +113,15 @@ class Reading:
 class Artefact:
     """A model that reads texts: `encode` them, then `logits` of what was encoded.
 
-    Subclasses know how to run a padded batch: `forward({name: int64 (B, T)}) -> float32 (B, C) or (B, T, C)`, and
-    how many texts `logits` gives it at once.
+    Subclasses know how to run a padded batch: `forward({name: int64 (B, T)}) -> float32 (B, C) or
+    (B, T, C)`, and how many texts `logits` gives it at once.
     """
 
     backend = ""
     together = 32
 
-    def __init__(self, tokenizer: Tokenizer, labels: Labels, config: Mapping[str, Any], inputs: Sequence[str],
-                 threads: int, device: str):
+    def __init__(self, tokenizer: Tokenizer, labels: Labels, config: Mapping[str, Any],
+                 inputs: Sequence[str], threads: int, device: str):
         self.labels, self.inputs, self.threads, self.device = labels, tuple(inputs), threads, device
         self.pad = config.get("pad_token_id") or 0
         self.limit = position_limit(config)
@@ -118,15 +136,18 @@ class Artefact:
         """Token ids and types, cut at the length limit; tags: of the sentence's words."""
         plain = [plain_text(text) for text in texts]
         if self.labels.kind == "tags":
-            return self.tokenizer.encode_batch([words_of(text)[0] for text in plain], is_pretokenized=True)
-        return self.tokenizer.encode_batch([text if isinstance(text, str) else tuple(text) for text in plain])
+            return self.tokenizer.encode_batch([words_of(text)[0] for text in plain],
+                                               is_pretokenized=True)
+        return self.tokenizer.encode_batch(
+            [text if isinstance(text, str) else tuple(text) for text in plain])
 
     def read(self, examples: Sequence[Example]) -> Reading:
         encoded = self.encode(examples)
         words = None
         if self.labels.kind == "tags":
             words = [[-1 if word is None else word for word in row.word_ids] for row in encoded]
-        return Reading(examples, [row.ids for row in encoded], [row.type_ids for row in encoded], words)
+        return Reading(examples, [row.ids for row in encoded], [row.type_ids for row in encoded],
+                       words)
 
     def length(self, row: Any) -> int:
         """Tokens of an encoded text."""
@@ -138,26 +159,35 @@ class Artefact:
         return self.batch([(ids * (length // len(ids) + 1))[:length]])
 
     def batch(self, tokens: Rows, types: Rows | None = None) -> Any:
-        """Rows of token ids (and types) as arrays (B, T), padded to the longest; only what the model reads."""
+        """Rows of token ids (and types) as arrays (B, T), padded to the longest; only what the
+        model reads.
+        """
         hidden = self.labels.hidden_ids
-        rows = {"input_ids": tokens, "attention_mask": [[int(i not in hidden) for i in row] for row in tokens],
-                "token_type_ids": types if types is not None else [[0] * len(row) for row in tokens]}
+        rows = {
+            "input_ids": tokens,
+            "attention_mask": [[int(i not in hidden) for i in row] for row in tokens],
+            "token_type_ids": types if types is not None else [[0] * len(row) for row in tokens]
+        }
         width = max(map(len, tokens))
         arrays = {}
         for name in self.inputs:
-            array = np.full((len(tokens), width), self.pad if name == "input_ids" else 0, dtype=np.int64)
+            array = np.full((len(tokens), width), self.pad if name == "input_ids" else 0,
+                            dtype=np.int64)
             for into, row in zip(array, rows[name], strict=True):
                 into[:len(row)] = row
             arrays[name] = array
         return arrays
 
     def logits(self, tokens: Rows, types: Rows | None = None) -> list[np.ndarray]:
-        """Logits of each row of token ids: (C,), or (T, C) for tags; computed in batches of like lengths."""
+        """Logits of each row of token ids: (C,), or (T, C) for tags; computed in batches of like
+        lengths.
+        """
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         found: list[Any] = [None] * len(tokens)
         for start in range(0, len(order), self.together):
             chosen = order[start:start + self.together]
-            values = self.forward(self.batch([tokens[i] for i in chosen], types and [types[i] for i in chosen]))
+            values = self.forward(
+                self.batch([tokens[i] for i in chosen], types and [types[i] for i in chosen]))
             for i, row in zip(chosen, values, strict=True):
                 found[i] = row[:len(tokens[i])] if self.labels.kind == "tags" else row
         return found
@@ -175,19 +205,23 @@ class TorchArtefact(Artefact):
 
         self.torch, self.module = torch, module.to(device).eval()
         inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * takes_types(module)
-        super().__init__(tokenizer, labels, module.config.to_dict(), inputs, torch.get_num_threads(), device)
+        super().__init__(tokenizer, labels, module.config.to_dict(), inputs,
+                         torch.get_num_threads(), device)
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         with self.torch.inference_mode():
-            moved = {name: self.torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+            moved = {
+                name: self.torch.from_numpy(array).to(self.device)
+                for name, array in inputs.items()
+            }
             return self.module(**moved).logits.float().cpu().numpy()
 
 
 class OnnxArtefact(Artefact):
     """An ONNX Runtime session.
 
-    It reads one text at a time: int8 takes the range of activations over the batch, so that in a larger one a text's
-    logits would depend on its neighbours.
+    It reads one text at a time: int8 takes the range of activations over the batch, so that in a
+    larger one a text's logits would depend on its neighbours.
     """
 
     backend = "onnxruntime"
@@ -201,15 +235,21 @@ class OnnxArtefact(Artefact):
         options.log_severity_level = 3
         provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
-            raise BadInput(f"{folder}: this onnxruntime has no {provider}; use --device cpu or install onnxruntime-gpu")
+            raise BadInput(
+                f"{folder}: this onnxruntime has no {provider}; use --device cpu or install "
+                f"onnxruntime-gpu"
+            )
         try:
-            self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=[provider])
+            self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options,
+                                                        providers=[provider])
         except Exception as error:  # onnxruntime's own error classes
-            raise BadInput(f"{folder / 'model.onnx'}: cannot be loaded ({str(error).splitlines()[0]}); "
-                           "export the run again") from error
+            raise BadInput(
+                f"{folder / 'model.onnx'}: cannot be loaded ({str(error).splitlines()[0]}); "
+                "export the run again") from error
         inputs = [node.name for node in self.session.get_inputs()]
         config = read_json(folder / "config.json")
-        super().__init__(read_tokenizer(folder), Labels.read(folder), config, inputs, threads, device)
+        super().__init__(read_tokenizer(folder), Labels.read(folder), config, inputs, threads,
+                         device)
 
     def forward(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         return self.session.run(["logits"], dict(inputs))[0]
@@ -227,32 +267,41 @@ class Readings:
 class Ensemble(Artefact):
     """Models that answer together: log of the mean of their class probabilities, as logits again.
 
-    Each reads the text with its own tokenizer, so that a row of `tokens` is a list of one row of ids a member.
+    Each reads the text with its own tokenizer, so that a row of `tokens` is a list of one row of
+    ids a member.
     """
 
     def __init__(self, members: Sequence[Artefact], labels: Labels):
         first = members[0]
-        self.members, self.labels, self.limit = tuple(members), labels, min(member.limit for member in members)
+        self.members, self.labels, self.limit = tuple(members), labels, min(member.limit
+                                                                            for member in members)
         self.backend, self.threads, self.device = first.backend, first.threads, first.device
         self.inputs = first.inputs
 
     def encode(self, texts: Sequence[Text]) -> list[Any]:
         each = zip(*(member.encode(texts) for member in self.members), strict=True)
-        return [Readings([row.ids for row in rows], [row.type_ids for row in rows], any(row.overflowing for row in rows))
-                for rows in each]
+        return [
+            Readings([row.ids for row in rows], [row.type_ids for row in rows],
+                     any(row.overflowing for row in rows)) for rows in each
+        ]
 
     def length(self, row: Any) -> int:
         return sum(map(len, row))
 
     def stretched(self, rows: Any, length: int) -> Any:
-        return [member.stretched([row[i] for row in rows], length) for i, member in enumerate(self.members)]
+        return [
+            member.stretched([row[i]
+                              for row in rows], length)
+            for i, member in enumerate(self.members)
+        ]
 
     def batch(self, tokens: Any, types: Any = None) -> Any:
         return [member.batch([row[i] for row in tokens], types and [row[i] for row in types])
                 for i, member in enumerate(self.members)]
 
     def forward(self, inputs: Any) -> np.ndarray:
-        return averaged([member.forward(batch) for member, batch in zip(self.members, inputs, strict=True)])
+        return averaged(
+            [member.forward(batch) for member, batch in zip(self.members, inputs, strict=True)])
 
     def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
         each = [member.logits([row[i] for row in tokens], types and [row[i] for row in types])
@@ -271,7 +320,8 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
                   device: str = "cpu") -> Artefact:
     """The student in `folder`, ready to answer.
 
-    backend  "torch" reads model.safetensors, "onnxruntime" model.onnx; None: whichever is there, ONNX first
+    backend  "torch" reads model.safetensors, "onnxruntime" model.onnx; None: whichever is there,
+             ONNX first
     threads  default: `OMP_NUM_THREADS`, else the cores that this process may use
 
     Raises `BadInput` where the folder has no such model.
@@ -283,10 +333,13 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
         raise BadInput(f"{folder}: no such folder")
     threads = threads or default_threads()
     if (labels := Labels.read(folder)).members:
-        return Ensemble([open_artefact(folder / name, backend, threads, device) for name in labels.members], labels)
+        return Ensemble(
+            [open_artefact(folder / name, backend, threads, device) for name in labels.members],
+            labels)
     has_onnx = (folder / "model.onnx").is_file()
     if backend == "onnxruntime" and not has_onnx:
-        raise BadInput(f"{folder}: no model.onnx in this folder; make one with `bench.py export RUN`")
+        raise BadInput(
+            f"{folder}: no model.onnx in this folder; make one with `bench.py export RUN`")
     if has_onnx and backend != "torch":
         return OnnxArtefact(folder, threads, device)
     return open_torch(folder, threads, device)
@@ -296,21 +349,25 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    import kdbench.models.architectures  # noqa: F401  (the Auto classes then know this project's own types)
+    import kdbench.models.architectures  # noqa: F401  (registers our own types)
     from kdbench.models.load import check_folder
 
     check_folder(folder)
     torch.set_num_threads(threads)
     labels, tokenizer = Labels.read(folder), read_tokenizer(folder)
-    auto = AutoModelForTokenClassification if labels.kind == "tags" else AutoModelForSequenceClassification
+    tags = labels.kind == "tags"
+    auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
     try:
-        module, seen = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-                                            output_loading_info=True)
+        module, seen = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True,
+                                            trust_remote_code=False, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(f"{folder}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise BadInput(
+            f"{folder}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
     if seen["missing_keys"]:  # drawn at random, its answers would be too
-        raise BadInput(f"{folder}: lacks {len(seen['missing_keys'])} of the weights that answer ({min(seen['missing_keys'])}, ...); "
-                       "give the folder of a trained student")
+        raise BadInput(
+            f"{folder}: lacks {len(seen['missing_keys'])} of the weights that answer "
+            f"({min(seen['missing_keys'])}, ...); "
+            "give the folder of a trained student")
     return TorchArtefact(module, tokenizer, labels, device)
 
 
@@ -319,22 +376,27 @@ def served(model: Model, max_length: int) -> Artefact:
     from tokenizers import Tokenizer
 
     if model.partner is not None:
-        return Ensemble([served(member, max_length) for member in model.members], labels_of(model, max_length))
-    own = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())  # its truncation is set apart
+        return Ensemble([served(member, max_length) for member in model.members],
+                        labels_of(model, max_length))
+    # its truncation is set apart
+    own = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
     return TorchArtefact(model.module, own, labels_of(model, max_length), str(model.module.device))
 
 
 def labels_of(model: Model, max_length: int) -> Labels:
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.hidden_ids, members=members)
+    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.hidden_ids,
+                   members=members)
 
 
-def predict_logits(artefact: Artefact | str | Path, tokens: Rows, types: Rows | None = None) -> list[np.ndarray]:
+def predict_logits(artefact: Artefact | str | Path, tokens: Rows,
+                   types: Rows | None = None) -> list[np.ndarray]:
     """Logits of encoded texts, one array each: (C,), or (T, C) for tags.
 
     artefact  an open one, or the folder of one
-    tokens    token ids with special tokens, unpadded (`Corpus.tokens`); types: token types (`Corpus.types`)
+    tokens    token ids with special tokens, unpadded (`Corpus.tokens`); types: token types
+              (`Corpus.types`)
     """
     if not isinstance(artefact, Artefact):
         artefact = open_artefact(artefact)
@@ -349,7 +411,9 @@ def plain_text(text: Text) -> str | Sequence[str]:
 
 
 def words_of(text: str | Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
-    """Words with their character offsets [start, end) in the text; given words count as joined by single spaces."""
+    """Words with their character offsets [start, end) in the text; given words count as joined by
+    single spaces.
+    """
     if isinstance(text, str):
         found = list(WORD.finditer(text))
         return [match.group() for match in found], [match.span() for match in found]
@@ -371,7 +435,10 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     if not (folder / "tokenizer.json").is_file():
-        raise BadInput(f"{folder}: no tokenizer.json in this folder; save the fast tokenizer beside the weights")
+        raise BadInput(
+            f"{folder}: no tokenizer.json in this folder; save the fast tokenizer beside the "
+            f"weights"
+        )
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -379,6 +446,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{path.parent}: no {path.name} in this folder; give the folder of a trained student") from None
+        raise BadInput(
+            f"{path.parent}: no {path.name} in this folder; give the folder of a trained student"
+        ) from None
     except ValueError as error:
         raise BadInput(f"{path}: not valid JSON ({error})") from error

@@ -1,4 +1,6 @@
-"""Examples -> token ids, once a tokenizer; batches of like lengths; padding to the batch and no further."""
+"""Examples -> token ids, once a tokenizer; batches of like lengths; padding to the batch and no
+further.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
 POOL = 50  # batches that are sorted by length together
 
 
-def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, smallest: int = 1) -> list[list[int]]:
-    """One epoch's batches of indices: shuffled, grouped by length within pools of 50 batches, shuffled again.
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int,
+                  smallest: int = 1) -> list[list[int]]:
+    """One epoch's batches of indices: shuffled, grouped by length within pools of 50 batches,
+    shuffled again.
 
-    A last batch of fewer than `smallest` examples (the number of processes) joins the one before it.
+    A last batch of fewer than `smallest` examples (the number of processes) joins the one before
+    it.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(lengths))
@@ -55,7 +60,8 @@ class Corpus:
     word_ids[i]  tags: the word of each token, -1 for special tokens
     """
 
-    def __init__(self, model: Model, examples: Sequence[Example], max_length: int, kind: str, classes: int):
+    def __init__(self, model: Model, examples: Sequence[Example], max_length: int, kind: str,
+                 classes: int):
         self.examples, self.kind, self.classes = list(examples), kind, classes
         self.pad, self.hidden = model.tokenizer.pad_token_id or 0, model.hidden_ids
         limit = min(max_length, position_limit(model.module.config.to_dict()))
@@ -63,21 +69,29 @@ class Corpus:
         self.tokens: list[list[int]] = []
         self.types: list[list[int]] | None = [] if takes_types(model.module) else None
         self.word_ids: list[list[int]] | None = [] if tagging else None
-        # said, not left to the tokenizer's own settings: a served student reads the types that it was trained with
-        asked: dict[str, Any] = {"truncation": True, "max_length": limit, "return_token_type_ids": self.types is not None}
-        for start in range(0, len(self.examples), 1000):  # the Rust tokenizer works in parallel inside a call
+        # said, not left to the tokenizer's own settings: a served student reads the types that it
+        # was trained with
+        asked: dict[str, Any] = {
+            "truncation": True, "max_length": limit, "return_token_type_ids": self.types is not None
+        }
+        # the Rust tokenizer works in parallel inside a call
+        for start in range(0, len(self.examples), 1000):
             chunk = self.examples[start:start + 1000]
             if tagging:
-                encoded = model.tokenizer([list(e.words) for e in chunk], is_split_into_words=True, **asked)
+                encoded = model.tokenizer([list(e.words) for e in chunk], is_split_into_words=True,
+                                          **asked)
             elif any(e.pair is not None for e in chunk):
-                encoded = model.tokenizer([e.text for e in chunk], [e.pair or "" for e in chunk], **asked)
+                encoded = model.tokenizer([e.text for e in chunk], [e.pair or "" for e in chunk],
+                                          **asked)
             else:
                 encoded = model.tokenizer([e.text for e in chunk], **asked)
             self.tokens += encoded["input_ids"]
             if self.types is not None:
                 self.types += encoded["token_type_ids"]
             if self.word_ids is not None:
-                self.word_ids += [[-1 if w is None else w for w in encoded.word_ids(i)] for i in range(len(chunk))]
+                self.word_ids += [[-1 if w is None else w
+                                   for w in encoded.word_ids(i)]
+                                  for i in range(len(chunk))]
         self.lengths = [len(ids) for ids in self.tokens]
 
     def __len__(self) -> int:
@@ -101,7 +115,10 @@ class Corpus:
             inputs["token_type_ids"] = torch.from_numpy(types)
         examples = [self.examples[i] for i in indices]
         batch = Batch(inputs, examples=examples)
-        batch.counts = {"examples": float(len(indices)), "tokens": float(mask.sum()), "positions": float(mask.size)}
+        batch.counts = {
+            "examples": float(len(indices)), "tokens": float(mask.sum()),
+            "positions": float(mask.size)
+        }
         if self.word_ids is not None:
             self._add_words(batch, indices, width)
         self._add_labels(batch, examples)
@@ -115,7 +132,8 @@ class Corpus:
         for row, i in enumerate(indices):
             ids = self.word_ids[i]
             word_ids[row, :len(ids)] = ids
-            for position in range(len(ids) - 1, -1, -1):  # backwards, so that a word's first token stays
+            # backwards, so that a word's first token stays
+            for position in range(len(ids) - 1, -1, -1):
                 if ids[position] >= 0:
                     first[row, ids[position]] = position
         batch.words, batch.extra["word_ids"] = torch.from_numpy(first), torch.from_numpy(word_ids)
@@ -136,20 +154,28 @@ class Corpus:
             batch.labels = torch.tensor([-100 if e.label is None else e.label for e in examples])
         elif self.kind == "multi":
             unknown = [float("nan")] * self.classes
-            batch.labels = torch.tensor([unknown if e.label is None else e.label for e in examples], dtype=torch.float32)
+            batch.labels = torch.tensor([unknown if e.label is None else e.label for e in examples],
+                                        dtype=torch.float32)
         elif self.kind == "regression":
-            batch.labels = torch.tensor([float("nan") if e.label is None else e.label for e in examples], dtype=torch.float32)
+            batch.labels = torch.tensor(
+                [float("nan") if e.label is None else e.label for e in examples],
+                dtype=torch.float32)
 
 
 def pinned(batch: Batch) -> Batch:
-    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes on."""
+    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes
+    on.
+    """
 
     def pin(value: Any) -> Any:
         return value.pin_memory() if isinstance(value, torch.Tensor) else value
 
-    tensors = ({name: pin(value) for name, value in values.items()} for values in (batch.inputs, batch.signals, batch.extra))
+    tensors = ({name: pin(value)
+                for name, value in values.items()}
+               for values in (batch.inputs, batch.signals, batch.extra))
     inputs, signals, extra = tensors
-    return replace(batch, inputs=inputs, signals=signals, extra=extra, labels=pin(batch.labels), words=pin(batch.words))
+    return replace(batch, inputs=inputs, signals=signals, extra=extra, labels=pin(batch.labels),
+                   words=pin(batch.words))
 
 
 def takes_types(module: Any) -> bool:
@@ -158,7 +184,9 @@ def takes_types(module: Any) -> bool:
 
 
 def pad_stack(rows: Sequence[np.ndarray], least: Sequence[int] = ()) -> np.ndarray:
-    """Stack arrays of one rank into a batch, zero-padded to the largest (and to `least`) in every dimension."""
+    """Stack arrays of one rank into a batch, zero-padded to the largest (and to `least`) in every
+    dimension.
+    """
     shape = [max(row.shape[d] for row in rows) for d in range(rows[0].ndim)]
     for d, size in enumerate(least):
         shape[d] = max(shape[d], size)

@@ -1,8 +1,8 @@
 """What a thing is, by its content: values, functions with what they captured, modules, models.
 
-A stage or a signal is found again by what made it. Whatever cannot be hashed is refused with a sentence, never
-left out: two trainings that differ in it would otherwise share one key, and the second would get the figures of
-the first.
+A stage or a signal is found again by what made it. Whatever cannot be hashed is refused with a
+sentence, never left out: two trainings that differ in it would otherwise share one key, and the
+second would get the figures of the first.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ from kdbench.train.objective import Objective
 from kdbench.train.signals import LiveSignals, StoredSignals
 
 PLAIN = (str, int, float, bool, type(None))
-# What every module has, and below what the training loop sets on an objective: neither decides what it computes.
+# What every module has, and below what the training loop sets on an objective: neither decides what
+# it computes.
 INTERNAL = frozenset(vars(nn.Module())) | {"training"}
 LOOPS = ("epoch", "epochs")  # of an objective
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
-    """`value` as JSON that is the same wherever the same value is made; `BadInput`, which names `where`, if there is
-    no such thing."""
+    """`value` as JSON that is the same wherever the same value is made; `BadInput`, which names
+    `where`, if there is no such thing.
+    """
     if isinstance(value, enum.Enum):
         return [code_of(type(value)), value.name, known_by(value.value, f"{where}.value", seen)]
     if type(value) in PLAIN:
@@ -61,25 +63,35 @@ def known_by(value: Any, where: str, seen: tuple[int, ...] = ()) -> Any:
         if isinstance(value, kinds):
             return describe(value, where, seen)
     if callable(getattr(value, "identity", None)) and not isinstance(value, type):
-        return [of_class(type(value), where, seen), known_by(value.identity(), f"{where}.identity()", seen)]
+        return [
+            of_class(type(value), where, seen),
+            known_by(value.identity(), f"{where}.identity()", seen)
+        ]
     if dataclasses.is_dataclass(value) or plain_object(value):
         return [of_class(type(value), where, seen), attributes(value, where, seen)]
-    raise BadInput(f"{where}: a {type(value).__module__}.{type(value).__qualname__} cannot be hashed, so what depends on it "
-                   "could not be found again by its content; keep what decides in plain values, or give its class a "
-                   "method identity() that returns them")
+    raise BadInput(
+        f"{where}: a {type(value).__module__}.{type(value).__qualname__} cannot be hashed, so what "
+        f"depends on it "
+        "could not be found again by its content; keep what decides in plain values, or give its "
+        "class a "
+        "method identity() that returns them")
 
 
 def plain_object(value: Any) -> bool:
-    """Is this an instance of somebody's own class, which is what its attributes are? One that builds on a class of a
-    library (a file, say) holds more than they show."""
+    """Is this an instance of somebody's own class, which is what its attributes are? One that
+    builds on a class of a library (a file, say) holds more than they show.
+    """
     own = [base for base in type(value).__mro__
            if base.__module__ not in ("abc", "typing", "collections.abc") and base is not object]
-    return (hasattr(value, "__dict__") or bool(slots_of(value))) and all(base.__module__.partition(".")[0] not in LIBRARIES for base in own)
+    return (hasattr(value, "__dict__") or bool(slots_of(value))) and all(
+        base.__module__.partition(".")[0] not in LIBRARIES for base in own)
 
 
 def attributes(value: Any, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:
     """All instance attributes; of a field that names a file the file's content."""
-    files = {f.name for f in dataclasses.fields(value) if f.metadata.get("file")} if dataclasses.is_dataclass(value) else set()
+    files = {f.name
+             for f in dataclasses.fields(value)
+             if f.metadata.get("file")} if dataclasses.is_dataclass(value) else set()
     found = {}
     own = {**slots_of(value), **getattr(value, "__dict__", {})}
     for name, each in sorted(own.items()):
@@ -94,14 +106,18 @@ def slots_of(value: Any) -> dict[str, Any]:
     for kind in type(value).__mro__:
         names = vars(kind).get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            full = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            full = f"_{kind.__name__.lstrip('_')}{name}" if name.startswith(
+                "__") and not name.endswith("__") else name
             if full not in ("__dict__", "__weakref__") and hasattr(value, full):
                 found[full] = getattr(value, full)
     return found
 
 
-def with_own(value: Any, inner: Any, plain: tuple[type, ...], where: str, seen: tuple[int, ...]) -> Any:
-    """`inner`, and of an instance of a class of somebody's own also that class and the attributes it has beside."""
+def with_own(value: Any, inner: Any, plain: tuple[type, ...], where: str, seen: tuple[int,
+                                                                                      ...]) -> Any:
+    """`inner`, and of an instance of a class of somebody's own also that class and the attributes
+    it has beside.
+    """
     if type(value) in plain:
         return inner
     return [of_class(type(value), where, seen), inner, attributes(value, where, seen)]
@@ -112,7 +128,8 @@ def of_mapping(value: Mapping, where: str, seen: tuple[int, ...]) -> Any:
              for key, each in value.items()]  # in their order, which a loop over them follows
     if isinstance(value, collections.defaultdict):
         pairs.append(["default", known_by(value.default_factory, f"the default of {where}", seen)])
-    plain = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter, types.MappingProxyType)
+    plain = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter,
+             types.MappingProxyType)
     return with_own(value, [type(value).__name__, pairs], plain, where, seen)
 
 
@@ -132,14 +149,28 @@ def of_bytes(value: Any, where: str, seen: tuple[int, ...]) -> Any:
 
 def of_array(value: np.ndarray, where: str, seen: tuple[int, ...]) -> Any:
     if isinstance(value, np.ma.MaskedArray):
-        return ["masked", known_by(value.filled(0), where, seen), known_by(np.ma.getmaskarray(value), where, seen)]
+        return [
+            "masked",
+            known_by(value.filled(0), where, seen),
+            known_by(np.ma.getmaskarray(value), where, seen)
+        ]
     if value.dtype.hasobject:
         return ["array", list(value.shape), known_by(value.ravel().tolist(), where, seen)]
-    return ["array", str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    return [
+        "array",
+        str(value.dtype),
+        list(value.shape),
+        hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    ]
 
 
 def of_tensor(value: torch.Tensor, where: str, seen: tuple[int, ...]) -> Any:
-    return ["tensor", str(value.dtype), list(value.shape), hashlib.sha256(tensor_bytes(value)).hexdigest()]
+    return [
+        "tensor",
+        str(value.dtype),
+        list(value.shape),
+        hashlib.sha256(tensor_bytes(value)).hexdigest()
+    ]
 
 
 def tensor_bytes(value: torch.Tensor) -> Any:
@@ -150,47 +181,72 @@ def tensor_bytes(value: torch.Tensor) -> Any:
 
 def of_path(value: Path, where: str, seen: tuple[int, ...]) -> Any:
     if not value.is_file():
-        raise BadInput(f"{where}: {value}: no such file, so its content cannot be hashed; a path itself decides nothing")
+        raise BadInput(
+            f"{where}: {value}: no such file, so its content cannot be hashed; a path itself "
+            f"decides nothing"
+        )
     return ["file", file_digest(value)]
 
 
 def of_random(value: Any, where: str, seen: tuple[int, ...]) -> Any:
-    state = {random.Random: lambda: value.getstate(), np.random.Generator: lambda: value.bit_generator.state,
-             torch.Generator: lambda: value.get_state()}
+    state = {
+        random.Random: lambda: value.getstate(),
+        np.random.Generator: lambda: value.bit_generator.state,
+        torch.Generator: lambda: value.get_state()
+    }
     read = next(read for kind, read in state.items() if isinstance(value, kind))
     return [type(value).__name__, known_by(read(), where, seen)]
 
 
 def of_function(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> Any:
-    """Its source, its instructions (several lambdas of a file have one name), defaults, the values that it captured, its
-    own attributes, and what it reads of its module's globals."""
+    """Its source, its instructions (several lambdas of a file have one name), defaults, the values
+    that it captured, its own attributes, and what it reads of its module's globals.
+    """
     found: dict[str, Any] = {"function": code_of(value)}
     if not isinstance(found["function"], dict):  # of a library or of the core
-        wrapped = getattr(value, "__wrapped__", None)  # a library's wrapper around somebody's function
+        # a library's wrapper around somebody's function
+        wrapped = getattr(value, "__wrapped__", None)
         return [found["function"], known_by(wrapped, where, seen)] if wrapped is not None else found
     found["instructions"] = instructions(value.__code__)
-    found["defaults"] = known_by([value.__defaults__, value.__kwdefaults__], f"the defaults of {where}", seen)
+    found["defaults"] = known_by([value.__defaults__, value.__kwdefaults__],
+                                 f"the defaults of {where}", seen)
     try:
         captured = inspect.getclosurevars(value).nonlocals
     except ValueError:
-        raise BadInput(f"{where}: captures a variable that has no value yet, so it cannot be hashed; set it before") from None
-    found["captured"] = {name: known_by(each, f"{name}, which {where} captured", seen) for name, each in captured.items()}
-    found["attributes"] = {name: known_by(each, f"{where}.{name}", seen) for name, each in sorted(vars(value).items())}
-    if isinstance(found["function"].get("code"), str) and not in_a_package(value):  # not of a built-in method, whose version says it
+        raise BadInput(
+            f"{where}: captures a variable that has no value yet, so it cannot be hashed; set it "
+            f"before"
+        ) from None
+    found["captured"] = {
+        name: known_by(each, f"{name}, which {where} captured", seen)
+        for name, each in captured.items()
+    }
+    found["attributes"] = {
+        name: known_by(each, f"{where}.{name}", seen)
+        for name, each in sorted(vars(value).items())
+    }
+    # not of a built-in method, whose version says it
+    if isinstance(found["function"].get("code"), str) and not in_a_package(value):
         found["globals"] = globals_read(value, where, seen)
     return found
 
 
 def globals_read(value: types.FunctionType, where: str, seen: tuple[int, ...]) -> dict[str, Any]:
-    """The globals that a function reads, directly or through functions of its own kind. Of a module of its own the
-    plain values; registries decide nothing."""
+    """The globals that a function reads, directly or through functions of its own kind. Of a module
+    of its own the plain values; registries decide nothing.
+    """
     found = {}
     for name in sorted(names_read(value.__code__) & value.__globals__.keys()):
         each = value.__globals__[name]
         if isinstance(each, types.ModuleType):
             top = each.__name__.partition(".")[0]
-            if top not in LIBRARIES | {"kdbench"} and not installed(Path(getattr(each, "__file__", None) or ".")):
-                found[name] = {key: kept for key, kept in sorted(vars(each).items()) if not key.startswith("__") and simple(kept)}
+            if top not in LIBRARIES | {"kdbench"} and not installed(
+                    Path(getattr(each, "__file__", None) or ".")):
+                found[name] = {
+                    key: kept
+                    for key, kept in sorted(vars(each).items())
+                    if not key.startswith("__") and simple(kept)
+                }
         elif not isinstance(each, Registry):
             found[name] = known_by(each, f"the global {name}, which {where} reads", seen)
     return found
@@ -198,9 +254,13 @@ def globals_read(value: types.FunctionType, where: str, seen: tuple[int, ...]) -
 
 def instructions(code: types.CodeType) -> str:
     """Digest of a function's byte code and constants, those of functions inside it included."""
-    constants = [instructions(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts
-                 if not isinstance(each, frozenset)]
-    sets = sorted(repr(sorted(map(repr, each))) for each in code.co_consts if isinstance(each, frozenset))
+    constants = [
+        instructions(each) if isinstance(each, types.CodeType) else repr(each)
+        for each in code.co_consts
+        if not isinstance(each, frozenset)
+    ]
+    sets = sorted(
+        repr(sorted(map(repr, each))) for each in code.co_consts if isinstance(each, frozenset))
     return digest([code.co_code.hex(), constants, sets, list(code.co_names)])
 
 
@@ -211,7 +271,10 @@ def names_read(code: types.CodeType) -> set[str]:
 
 def of_method(value: types.MethodType, where: str, seen: tuple[int, ...]) -> Any:
     owner = value.__self__
-    return {"method": known_by(value.__func__, where, seen), "of": known_by(owner, f"the owner of {where}", seen)}
+    return {
+        "method": known_by(value.__func__, where, seen),
+        "of": known_by(owner, f"the owner of {where}", seen)
+    }
 
 
 def of_partial(value: functools.partial, where: str, seen: tuple[int, ...]) -> Any:
@@ -231,22 +294,30 @@ def of_module(value: nn.Module, where: str, seen: tuple[int, ...]) -> Any:
 
 
 def of_class(value: Any, where: str, seen: tuple[int, ...]) -> Any:
-    """A class by its source; one from elsewhere also by what its functions captured and by its own values."""
+    """A class by its source; one from elsewhere also by what its functions captured and by its own
+    values.
+    """
     source = code_of(value)
-    if not isinstance(value, type) or not isinstance(source, dict) or value.__module__.startswith("kdbench.methods."):
+    if not isinstance(value, type) or not isinstance(
+            source, dict) or value.__module__.startswith("kdbench.methods."):
         return ["code", source]
     if in_a_package(value) and not issubclass(value, Objective):
         return ["code", source]
     if issubclass(value, enum.Enum):
-        return ["code", source, [[each.name, known_by(each.value, f"{where}.{each.name}", seen)] for each in value]]
+        return [
+            "code", source,
+            [[each.name, known_by(each.value, f"{where}.{each.name}", seen)] for each in value]
+        ]
     members = {}
     for name, member in sorted(vars(value).items()):
         if name.startswith("__") and not isinstance(member, types.FunctionType):
             continue  # made by Python
         member = unwrapped(member)
-        if isinstance(member, types.FunctionType) and member.__code__.co_filename.startswith("<") and name.startswith("__"):
+        if isinstance(member, types.FunctionType) and member.__code__.co_filename.startswith(
+                "<") and name.startswith("__"):
             continue  # that `dataclass` wrote
-        descriptor = hasattr(type(member), "__get__") and not isinstance(member, types.FunctionType | type)
+        descriptor = hasattr(type(member),
+                             "__get__") and not isinstance(member, types.FunctionType | type)
         if not name.startswith("_abc") and not (descriptor and of_library(type(member))):
             members[name] = known_by(member, f"{where}.{name}", seen)
     bases = [known_by(base, where, seen) for base in value.__bases__ if base is not object]
@@ -260,7 +331,9 @@ def in_a_package(thing: Any) -> bool:
 
 
 def unwrapped(member: Any) -> Any:
-    """The function behind a class method, static method, property or cached property; of a partial method all of it."""
+    """The function behind a class method, static method, property or cached property; of a partial
+    method all of it.
+    """
     if isinstance(member, classmethod | staticmethod):
         return member.__func__
     if isinstance(member, property):
@@ -326,52 +399,45 @@ def transformers_classes() -> tuple[type, type]:
 CONFIG, TOKENIZER = transformers_classes()
 
 # The first kind that fits describes a value.
-DESCRIBED: tuple[tuple[Any, Any], ...] = (
-    (type, of_class),
-    (Example, of_example),
-    (TOKENIZER, of_tokenizer),
-    (CONFIG, of_config),
-    (nn.Module, of_module),
-    (torch.Tensor, of_tensor),
-    (np.ndarray, of_array),
-    (np.generic, of_number),
-    ((torch.dtype, torch.device, np.dtype, range, complex, slice, type(...), types.UnionType, types.GenericAlias, decimal.Decimal,
-      fractions.Fraction, datetime.date, datetime.time, datetime.timedelta), of_text),
-    ((logging.Logger, logging.LoggerAdapter), of_logger),
-    (Path, of_path),
-    ((random.Random, np.random.Generator, torch.Generator), of_random),
-    (types.FunctionType, of_function),
-    (types.MethodType, of_method),
-    (functools.partial, of_partial),
-    (types.BuiltinFunctionType, of_builtin),
-    (functools._lru_cache_wrapper, of_wrapper),
-    (re.Pattern, of_pattern),
-    ((bytes, bytearray), of_bytes),
-    (types.SimpleNamespace, of_namespace),
-    (Mapping, of_mapping),
-    ((set, frozenset), of_set),
-    ((list, tuple, collections.deque), of_sequence),
-    ((str, int, float), of_derived),
-)
+DESCRIBED: tuple[tuple[Any, Any],
+                 ...] = ((type, of_class), (Example, of_example), (TOKENIZER, of_tokenizer),
+                         (CONFIG, of_config), (nn.Module, of_module), (torch.Tensor, of_tensor),
+                         (np.ndarray, of_array), (np.generic, of_number),
+                         ((torch.dtype, torch.device, np.dtype, range, complex, slice, type(...),
+                           types.UnionType, types.GenericAlias, decimal.Decimal, fractions.Fraction,
+                           datetime.date, datetime.time, datetime.timedelta),
+                          of_text), ((logging.Logger, logging.LoggerAdapter), of_logger),
+                         (Path, of_path), ((random.Random, np.random.Generator, torch.Generator),
+                                           of_random), (types.FunctionType,
+                                                        of_function), (types.MethodType, of_method),
+                         (functools.partial, of_partial), (types.BuiltinFunctionType, of_builtin),
+                         (functools._lru_cache_wrapper, of_wrapper), (re.Pattern, of_pattern),
+                         ((bytes, bytearray), of_bytes), (types.SimpleNamespace,
+                                                          of_namespace), (Mapping, of_mapping),
+                         ((set, frozenset), of_set), ((list, tuple, collections.deque),
+                                                      of_sequence), ((str, int, float), of_derived),
+                         )
 
 
-# --- models -----------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def module_content(module: nn.Module, where: str, seen: tuple[int, ...] = ()) -> dict[str, Any]:
     """Class, weights, hooks and attributes of a module and of its parts.
 
-    A library's own module is what its class, configuration and weights make it; of its other attributes only plain
-    values are read, such as the share of a dropout.
+    A library's own module is what its class, configuration and weights make it; of its other
+    attributes only plain values are read, such as the share of a dropout.
     """
     parts = {}
     for name, part in module.named_modules():
         place = f"{where}.{name}" if name else where
-        kind = nn.Dropout if type(part) is cpu.Dropout else type(part)  # faster, with the same result
+        # faster, with the same result
+        kind = nn.Dropout if type(part) is cpu.Dropout else type(part)
         library = of_library(kind)
         own = {}
         for key, value in sorted(vars(part).items()):
-            if key in INTERNAL or (key in LOOPS and isinstance(part, Objective)) or isinstance(value, CONFIG):
+            if key in INTERNAL or (key in LOOPS and isinstance(part, Objective)) or isinstance(
+                    value, CONFIG):
                 continue
             if library and (key.startswith("_") or not (simple(value) or somebodys(value))):
                 continue
@@ -389,20 +455,25 @@ def of_library(thing: Any) -> bool:
 def somebodys(value: Any) -> bool:
     """Is this a function, or part of one, that no library made?"""
     if isinstance(value, functools.partial):
-        return somebodys(value.func) or not all(simple(each) for each in (list(value.args), value.keywords))
+        return somebodys(
+            value.func) or not all(simple(each) for each in (list(value.args), value.keywords))
     if isinstance(value, types.MethodType):
         return somebodys(value.__func__)
     return isinstance(value, types.FunctionType) and not of_library(value)
 
 
 def hooks_of(part: nn.Module, where: str, seen: tuple[int, ...]) -> list[Any]:
-    """The hooks of somebody's own, on a module and on its parameters; those of a library (transformers collects hidden
-    states by them) change no value."""
+    """The hooks of somebody's own, on a module and on its parameters; those of a library
+    (transformers collects hidden states by them) change no value.
+    """
     hooks = [hook for name in HOOKS for hook in getattr(part, name, {}).values()]
     for parameter in part.parameters(recurse=False):
         hooks += list((parameter._backward_hooks or {}).values())
-    return [known_by(hook, f"a hook of {where}", seen) for hook in hooks
-            if not (isinstance(hook, types.FunctionType | types.MethodType) and not somebodys(hook))]
+    return [
+        known_by(hook, f"a hook of {where}", seen)
+        for hook in hooks
+        if not (isinstance(hook, types.FunctionType | types.MethodType) and not somebodys(hook))
+    ]
 
 
 def simple(value: Any) -> bool:
@@ -416,14 +487,19 @@ def simple(value: Any) -> bool:
 def weights_hash(module: nn.Module) -> str:
     """SHA-256 over all parameters and buffers of a module: names, types, shapes and bytes."""
     found = hashlib.sha256()
-    for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
-        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape), tensor.requires_grad]).encode())
+    for name, tensor in sorted({**dict(module.named_parameters()),
+                                **dict(module.named_buffers())}.items()):
+        found.update(
+            json.dumps([name, str(tensor.dtype),
+                        list(tensor.shape), tensor.requires_grad]).encode())
         found.update(tensor_bytes(tensor))
     return found.hexdigest()
 
 
 def config_content(config: Any) -> dict[str, Any]:
-    """A model's configuration without what tells where it came from and by which version it was saved."""
+    """A model's configuration without what tells where it came from and by which version it was
+    saved.
+    """
     outside = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     kept = {key: value for key, value in config.to_dict().items() if key not in outside}
     return json.loads(json.dumps(kept, default=str, sort_keys=True))
@@ -432,31 +508,47 @@ def config_content(config: Any) -> dict[str, Any]:
 def tokenizer_content(tokenizer: Any) -> str:
     """How a tokenizer cuts and numbers texts: its rules, vocabulary and special tokens.
 
-    Truncation and padding are set by whoever calls it and left as they were by the last call, so that they are no part.
+    Truncation and padding are set by whoever calls it and left as they were by the last call, so
+    that they are no part.
     """
     if not getattr(tokenizer, "is_fast", False):
-        raise BadInput(f"{type(tokenizer).__name__}: a tokenizer without tokenizer.json cannot be hashed")
+        raise BadInput(
+            f"{type(tokenizer).__name__}: a tokenizer without tokenizer.json cannot be hashed")
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     rules["truncation"] = rules["padding"] = None
     special = {name: str(value) for name, value in tokenizer.special_tokens_map.items()}
-    return digest([rules, special, tokenizer.padding_side, tokenizer.truncation_side, list(tokenizer.model_input_names)])
+    return digest([
+        rules, special, tokenizer.padding_side, tokenizer.truncation_side,
+        list(tokenizer.model_input_names)
+    ])
 
 
 def model_content(model: Any) -> dict[str, Any]:
-    """What decides how a `Model` reads a text and goes on learning: module, tokenizer, hidden ids, partner."""
-    return {"module": module_content(model.module, f"model {model.name}"), "tokenizer": tokenizer_content(model.tokenizer),
-            "hidden_ids": list(model.hidden_ids), "partner": model_content(model.partner) if model.partner else None}
+    """What decides how a `Model` reads a text and goes on learning: module, tokenizer, hidden ids,
+    partner.
+    """
+    return {
+        "module": module_content(model.module, f"model {model.name}"),
+        "tokenizer": tokenizer_content(model.tokenizer), "hidden_ids": list(model.hidden_ids),
+        "partner": model_content(model.partner) if model.partner else None
+    }
 
 
 def objective_content(objective: Objective) -> dict[str, Any]:
-    """The code of an objective and of the classes that it builds on, its attributes, its parts with their first weights."""
+    """The code of an objective and of the classes that it builds on, its attributes, its parts with
+    their first weights.
+    """
     bases = [code_of(base) for base in type(objective).__mro__ if issubclass(base, Objective)]
     return {"code": bases, **module_content(objective, f"objective {type(objective).__name__}")}
 
 
 def signals_content(signals: Any) -> Any:
-    """What a training reads of a teacher: the values themselves where they are stored, else what computes them."""
-    if type(signals) is StoredSignals and vars(signals).keys() <= {"key", "rows", "task_kind", "seconds"}:
+    """What a training reads of a teacher: the values themselves where they are stored, else what
+    computes them.
+    """
+    if type(signals) is StoredSignals and vars(signals).keys() <= {
+            "key", "rows", "task_kind", "seconds"
+    }:
         found = hashlib.sha256(signals.key.encode())
         for kind, rows in sorted(signals.rows.items()):
             for key, row in sorted(rows.items()):
@@ -464,7 +556,11 @@ def signals_content(signals: Any) -> Any:
                 found.update(np.ascontiguousarray(row).tobytes())
         return ["stored", found.hexdigest()]
     if type(signals) is LiveSignals and vars(signals).keys() <= {"key", "teacher"}:
-        return ["live", signals.key, model_content(signals.teacher.model), known_by(signals.teacher.own, "the pool")]
+        return [
+            "live", signals.key,
+            model_content(signals.teacher.model),
+            known_by(signals.teacher.own, "the pool")
+        ]
     return known_by(signals, "the signals")
 
 

@@ -1,6 +1,8 @@
-"""Training on a CPU: three things that PyTorch does slowly there, done in another way with the same result.
+"""Training on a CPU: three things that PyTorch does slowly there, done in another way with the same
+result.
 
-Together 28 % of a MiniLM step in bf16 (32 x 40 tokens, one thread: 423 ms, then 304), and 12 % of one in fp32.
+Together 28 % of a MiniLM step in bf16 (32 x 40 tokens, one thread: 423 ms, then 304), and 12 % of
+one in fp32.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-ATTENTION, EAGER_ATTENTION = "kdbench_cpu", "kdbench_cpu_eager"  # in the place of "sdpa" and of "eager"
+# in the place of "sdpa" and of "eager"
+ATTENTION, EAGER_ATTENTION = "kdbench_cpu", "kdbench_cpu_eager"
 
 
 def prepare(module: nn.Module) -> None:
-    """Make the models in `module` train fast on a CPU. In eval mode they compute what they did before, bit for bit."""
+    """Make the models in `module` train fast on a CPU. In eval mode they compute what they did
+    before, bit for bit.
+    """
     keep_freed_memory()
     for part in list(module.modules()):
         for name, child in part.named_children():
@@ -33,10 +38,12 @@ def prepare(module: nn.Module) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks that are freed, instead of giving them back to the system.
+    """Let the C library keep large blocks that are freed, instead of giving them back to the
+    system.
 
-    A training step frees its gradients and activations and asks for the same sizes again; every page of such a block would
-    then be mapped and zeroed anew, which takes longer than to write a large embedding's gradient. glibc only.
+    A training step frees its gradients and activations and asks for the same sizes again; every
+    page of such a block would then be mapped and zeroed anew, which takes longer than to write a
+    large embedding's gradient. glibc only.
     """
     if (libc := glibc()) is not None:
         trim_threshold, mmap_max = -1, -4  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_MAX
@@ -47,7 +54,8 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Give the system what has been freed and kept, holes between live blocks included. glibc only.
 
-    Batches of ever other shapes leave holes: after some minutes of training they are twice what is in use.
+    Batches of ever other shapes leave holes: after some minutes of training they are twice what is
+    in use.
     """
     if (libc := glibc()) is not None:
         libc.malloc_trim(0)
@@ -55,7 +63,8 @@ def give_back_freed_memory() -> None:
 
 def glibc() -> Any:
     """The C library, where it is glibc."""
-    return ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
+    return ctypes.CDLL(
+        None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 
 
 class Dropout(nn.Dropout):
@@ -68,7 +77,8 @@ class Dropout(nn.Dropout):
 def drop(values: Tensor, p: float) -> Tensor:
     """Zero each element with probability `p` (to 1/65536) and scale the others by 1 / (1 - p).
 
-    torch's own draws a random number an element, on one thread; here 64 random bits serve four elements.
+    torch's own draws a random number an element, on one thread; here 64 random bits serve four
+    elements.
     """
     if not 0 < p < 1:
         return nn.functional.dropout(values, p)
@@ -77,15 +87,20 @@ def drop(values: Tensor, p: float) -> Tensor:
     return values * (draws >= round(65536 * p) - 32768).to(values.dtype).mul_(1 / (1 - p))
 
 
-def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float = 0.0,
-              scaling: float | None = None, **more: Any) -> tuple[Tensor, None]:
-    """Scaled dot-product attention. torch has no CPU kernel for it with dropout and falls back to fp32, whatever the precision.
+def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
+              attention_mask: Tensor | None, dropout: float = 0.0, scaling: float | None = None,
+              **more: Any) -> tuple[Tensor, None]:
+    """Scaled dot-product attention. torch has no CPU kernel for it with dropout and falls back to
+    fp32, whatever the precision.
 
-    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) True where a key is read -> (B, T, A, D).
+    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) True where a key is read -> (B, T,
+    A, D).
     """
-    special = key.shape[1] != query.shape[1] or more.get("position_bias") is not None or getattr(module, "is_causal", False)
+    special = key.shape[1] != query.shape[1] or more.get("position_bias") is not None or getattr(
+        module, "is_causal", False)
     if special or not dropout:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
+                                      scaling=scaling, **more)
     scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
         scores = scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
@@ -93,11 +108,14 @@ def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
     return (drop(probabilities, dropout) @ value).transpose(1, 2).contiguous(), None
 
 
-def eager_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float = 0.0,
+def eager_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
+                    attention_mask: Tensor | None, dropout: float = 0.0,
                     scaling: float | None = None, **_: Any) -> tuple[Tensor, Tensor]:
-    """Attention that hands out its probabilities (after the dropout, as `transformers`' own eager attention does).
+    """Attention that hands out its probabilities (after the dropout, as `transformers`' own eager
+    attention does).
 
-    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) is added to the scores -> (B, T, A, D), (B, A, T, T).
+    query, key, value (B, A, T, D), attention_mask (B, 1, T, T) is added to the scores -> (B, T, A,
+    D), (B, A, T, T).
     """
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if attention_mask is not None:
@@ -108,6 +126,7 @@ def eager_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
 
 
-for name, function, mask in ((ATTENTION, attention, sdpa_mask), (EAGER_ATTENTION, eager_attention, eager_mask)):
+for name, function, mask in ((ATTENTION, attention, sdpa_mask), (EAGER_ATTENTION, eager_attention,
+                                                                 eager_mask)):
     AttentionInterface.register(name, function)
     AttentionMaskInterface.register(name, mask)

@@ -1,7 +1,7 @@
 """The one training loop: plain PyTorch on accelerate.
 
-AdamW, linear warm-up and decay, clipping, accumulation, bf16 where it helps, selection on dev, and a
-checkpoint from which a killed run goes on to the same weights as an undisturbed one.
+AdamW, linear warm-up and decay, clipping, accumulation, bf16 where it helps, selection on dev, and
+a checkpoint from which a killed run goes on to the same weights as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ class Training:
     lr, head_lr   peak learning rates; without head_lr one rate for everything
     warmup        share of the steps, or their number where above 1
     warmup_rule   how the rate rises, see `learning_rate`
-    order         of the examples: "shuffled", anew in every epoch; "file"; "sampler": one permutation for all epochs, the
-                  one that torch's DistributedSampler draws while nobody calls its `set_epoch`
+    order         of the examples: "shuffled", anew in every epoch; "file"; "sampler": one
+                  permutation for all epochs, the one that torch's DistributedSampler draws while
+                  nobody calls its `set_epoch`
     select        "best": the weights with the best dev measure; "last": those of the last epoch
-    select_by     that measure: "score" (the task's), or any other ("-" before a name: lower is better)
-    eval_steps    dev is measured after so many steps, and not at the end of epochs; weights before the first measurement
-                  are not kept
-    watch         dev measures that all have to stall for `patience` measurements to stop early ("-" as above)
-    ties_improve  a value equal to the best so far is a new best
-    stays_stalled a watched measure that has stalled once counts as stalled, whatever it does afterwards
+    select_by     that measure: "score" (the task's), or any other ("-" before a name: lower is
+                  better)
+    eval_steps    dev is measured after so many steps, and not at the end of epochs; weights before
+                  the first measurement are not kept
+    watch         dev measures that all have to stall for `patience` measurements to stop early ("-"
+                  as above)
+    ties_improve  a value equal to the best so far is a new best stays_stalled a watched measure
+                  that has stalled once counts as stalled, whatever it does afterwards
     decay_all     weight decay on biases and norms as well
     """
 
@@ -82,7 +85,9 @@ class Training:
 
 @dataclass
 class Selection:
-    """What dev has shown so far: by measure its best value, how many measurements ago that was, and what has stalled once."""
+    """What dev has shown so far: by measure its best value, how many measurements ago that was, and
+    what has stalled once.
+    """
 
     best: dict[str, float] = field(default_factory=dict)
     stalled: dict[str, int] = field(default_factory=dict)
@@ -99,12 +104,15 @@ class Selection:
                 found.add(name)
                 continue
             self.stalled[name] = self.stalled.get(name, 0) + 1
-            if training.patience is not None and self.stalled[name] >= training.patience and name not in self.settled:
+            if training.patience is not None and self.stalled[
+                    name] >= training.patience and name not in self.settled:
                 self.settled.append(name)
         return found
 
     def stopped(self, training: Training) -> bool:
-        """Whether every watched measure has stalled: is stalled now, or with `stays_stalled` was so once."""
+        """Whether every watched measure has stalled: is stalled now, or with `stays_stalled` was so
+        once.
+        """
         if training.patience is None or not self.stalled:
             return False
         if training.stays_stalled:
@@ -112,11 +120,14 @@ class Selection:
         return all(self.stalled[name] >= training.patience for name in training.watch)
 
 
-STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")  # of a checkpoint, beside its tensors
+# of a checkpoint, beside its tensors
+STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")
 
 
 class Trainee(nn.Module):
-    """Student and objective as one module: what is trained, saved and, over several processes, synchronised."""
+    """Student and objective as one module: what is trained, saved and, over several processes,
+    synchronised.
+    """
 
     def __init__(self, student: nn.Module, objective: Objective):
         super().__init__()
@@ -124,27 +135,34 @@ class Trainee(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, tuple[Tensor, str, float]]:
         # plain tuples: what DistributedDataParallel can look into to find the loss
-        return {name: (term.total, term.per, term.weight) for name, term in self.objective(self.student, batch).items()}
+        return {
+            name: (term.total, term.per, term.weight)
+            for name, term in self.objective(self.student, batch).items()
+        }
 
 
 class Fitting:
     """One training run of `student` under `objective`.
 
     `evaluate()` gives the dev measures, among them "score"; without it the last epoch is kept.
-    `folder` is where checkpoints go; a run that finds one there goes on from it. It ends after `max_steps`
-    steps, in the middle of an epoch if need be. `steps_before` are those of the cell's earlier stages: trackers want steps
-    that only rise.
+    `folder` is where checkpoints go; a run that finds one there goes on from it. It ends after
+    `max_steps` steps, in the middle of an epoch if need be. `steps_before` are those of the cell's
+    earlier stages: trackers want steps that only rise.
     """
 
-    def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training, *,
-                 accelerator: Any, seed: int, stage: str, signals: Any = None, bf16: bool = False, compile: bool = False,
+    def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training,
+                 *, accelerator: Any, seed: int, stage: str, signals: Any = None,
+                 bf16: bool = False, compile: bool = False,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
-                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None, steps_before: int = 0,
-                 max_steps: int | None = None):
+                 checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None,
+                 steps_before: int = 0, max_steps: int | None = None):
         self.max_steps = max_steps
         if max_steps:
-            training = replace(training, epochs=min(training.epochs, math.ceil(max_steps * training.batch_size / len(corpus))))
-        self.corpus, self.training, self.accelerator, self.signals = corpus, training, accelerator, signals
+            training = replace(
+                training, epochs=min(training.epochs,
+                                     math.ceil(max_steps * training.batch_size / len(corpus))))
+        self.corpus, self.training = corpus, training
+        self.accelerator, self.signals = accelerator, signals
         self.seed, self.stage, self.evaluate, self.folder = seed, stage, evaluate, folder
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
         self.label, self.steps_before = label or stage, steps_before
@@ -159,12 +177,13 @@ class Fitting:
             cpu.prepare(self.trainee)
         if compile:  # the encoder alone: what is around it changes from batch to batch
             self.encoder.compile(dynamic=True)
-        self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr, betas=training.betas,
-                                           eps=training.eps, fused=True)
+        self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr,
+                                           betas=training.betas, eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parallel: Any = self.trainee
         if self.world > 1:
-            self.parallel = torch.nn.parallel.DistributedDataParallel(self.trainee, find_unused_parameters=True)
+            self.parallel = torch.nn.parallel.DistributedDataParallel(self.trainee,
+                                                                      find_unused_parameters=True)
         self.epoch = self.batch_number = self.step = 0
         self.history: list[dict[str, Any]] = []
         self.selection = Selection()
@@ -183,7 +202,8 @@ class Fitting:
         total = len(self.order(0)) * self.training.epochs
         if self.max_steps:
             total = min(total, self.max_steps)
-        progress = Progress(self.label, total, "steps", self.step, enabled=self.accelerator.is_main_process)
+        progress = Progress(self.label, total, "steps", self.step,
+                            enabled=self.accelerator.is_main_process)
         saved = begun = time.monotonic()
         before = self.seconds
         every = self.training.eval_steps
@@ -213,16 +233,22 @@ class Fitting:
         return self.history
 
     def order(self, epoch: int) -> list[list[int]]:
-        """The epoch's batches; the seed names no method, so that all methods of one seed read the same order."""
+        """The epoch's batches; the seed names no method, so that all methods of one seed read the
+        same order.
+        """
         size = self.training.batch_size
         if self.training.order == "shuffled":
-            batches = epoch_batches(self.corpus.lengths, size, seed_for(self.seed, "order", str(epoch)), self.world)
+            batches = epoch_batches(self.corpus.lengths, size,
+                                    seed_for(self.seed, "order", str(epoch)), self.world)
         else:
             places = list(range(len(self.corpus)))
-            if self.training.order == "sampler":  # its seed is 0 where nothing is said, plus the epoch, which stays 0
-                places = torch.randperm(len(places), generator=torch.Generator().manual_seed(0)).tolist()
+            # its seed is 0 where nothing is said, plus the epoch, which stays 0
+            if self.training.order == "sampler":
+                places = torch.randperm(len(places),
+                                        generator=torch.Generator().manual_seed(0)).tolist()
             batches = [places[i:i + size] for i in range(0, len(places), size)]
-        return batches[:max(self.max_steps - epoch * len(batches), 0)] if self.max_steps else batches
+        return batches[:max(self.max_steps -
+                            epoch * len(batches), 0)] if self.max_steps else batches
 
     def one_step(self, indices: list[int], total: int) -> None:
         """One optimiser step on one global batch, in `accumulate` parts."""
@@ -237,7 +263,8 @@ class Fitting:
             with wait:
                 with self.phases("student forward"), self.autocast():
                     terms = {name: Term(*term) for name, term in self.parallel(batch).items()}
-                    # DDP averages gradients over processes: the world size turns that back into a sum
+                    # DDP averages gradients over processes: the world size turns that back into a
+                    # sum
                     loss = loss_of(terms, counts) * self.world
                 with self.phases("student backward"):
                     loss.backward()
@@ -253,7 +280,9 @@ class Fitting:
             self.optimizer.zero_grad(set_to_none=True)
 
     def parts(self, indices: list[int]) -> list[Batch]:
-        """This process's share of the batch, in parts; each part is as wide as its widest on any process."""
+        """This process's share of the batch, in parts; each part is as wide as its widest on any
+        process.
+        """
         pieces = min(self.training.accumulate, max(len(indices) // self.world, 1))
         batches = []
         for number in range(pieces):
@@ -266,7 +295,8 @@ class Fitting:
                     self.signals.add(batch)
             with self.phases("data"):
                 self.objective.collate(batch)
-                batches.append((pinned(batch) if self.device.type == "cuda" else batch).to(self.device))
+                batches.append(
+                    (pinned(batch) if self.device.type == "cuda" else batch).to(self.device))
         return batches
 
     def global_counts(self, parts: list[Batch]) -> dict[str, float]:
@@ -277,12 +307,15 @@ class Fitting:
                 counts[name] = counts.get(name, 0.0) + count
         if self.world > 1:
             names = sorted(counts)
-            summed = self.accelerator.reduce(torch.tensor([counts[n] for n in names], device=self.device, dtype=torch.float64), "sum")
+            summed = self.accelerator.reduce(
+                torch.tensor([counts[n] for n in names], device=self.device, dtype=torch.float64),
+                "sum")
             counts = dict(zip(names, summed.tolist(), strict=True))
         return counts
 
     def autocast(self) -> Any:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+        return torch.autocast(self.device.type,
+                              dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
     def end_epoch(self) -> None:
         """Close the epoch: mean terms, dev measures, what was best."""
@@ -292,8 +325,10 @@ class Fitting:
         terms = {name: float(value) / max(self.counted[name], 1.0) for name, value in sums.items()}
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
         if bad:
-            raise Broken(f"{self.label}: loss term {bad[0]} is not finite in epoch {self.epoch + 1}; lower the learning rate "
-                         f"({self.training.lr:g}) or use --precision fp32")
+            raise Broken(
+                f"{self.label}: loss term {bad[0]} is not finite in epoch {self.epoch + 1}; lower "
+                f"the learning rate "
+                f"({self.training.lr:g}) or use --precision fp32")
         entry: dict[str, Any] = {"epoch": self.epoch + 1, "terms": terms}
         if not self.training.eval_steps:
             self.measure()
@@ -301,7 +336,9 @@ class Fitting:
             entry["dev"] = self.dev
         self.history.append(entry)
         dev = {f"{self.stage}/dev": entry["dev"]} if "dev" in entry else {}
-        self.accelerator.log({**{f"{self.stage}/{name}": value for name, value in terms.items()}, **dev}, self.steps_before + self.step)
+        self.accelerator.log(
+            {**{f"{self.stage}/{name}": value
+                for name, value in terms.items()}, **dev}, self.steps_before + self.step)
         self.sums, self.counted, self.dev = {}, {}, None
         self.epoch, self.batch_number = self.epoch + 1, 0
 
@@ -312,13 +349,19 @@ class Fitting:
         with self.phases("evaluation"):
             measures = self.evaluate()
         self.dev = measures["score"]
-        if self.training.select_by in self.selection.see(measures, self.training) and self.training.select == "best":
-            self.best_state = {k: v.detach().to("cpu", copy=True) for k, v in self.trainee.state_dict().items()}
+        if self.training.select_by in self.selection.see(
+                measures, self.training) and self.training.select == "best":
+            self.best_state = {
+                k: v.detach().to("cpu", copy=True)
+                for k, v in self.trainee.state_dict().items()
+            }
 
     # --- crash safety ---------------------------------------------------------------------------
 
     def checkpoint(self) -> None:
-        """Write the full state beside the last one, then point at it: a kill at any moment leaves one that is whole."""
+        """Write the full state beside the last one, then point at it: a kill at any moment leaves
+        one that is whole.
+        """
         assert self.folder is not None
         if not self.accelerator.is_main_process:
             return
@@ -329,9 +372,11 @@ class Fitting:
         save_model(self.trainee, str(place / "trainee.safetensors"))
         save_file(self.tensors(), place / "state.safetensors")
         if self.best_state is not None:
-            save_file({k: v.clone() for k, v in self.best_state.items()}, place / "best.safetensors")
+            best = {name: value.clone() for name, value in self.best_state.items()}
+            save_file(best, place / "best.safetensors")
         state = {name: getattr(self, name) for name in STATE}
-        (place / "state.json").write_text(json.dumps({**state, "selection": asdict(self.selection)}))
+        (place / "state.json").write_text(json.dumps({**state, "selection": asdict(self.selection)
+                                                      }))
         pointer = self.folder / "latest.part"
         pointer.write_text(name)
         os.replace(pointer, self.folder / "latest")
@@ -362,7 +407,9 @@ class Fitting:
         except ValueError as error:
             wrong = str(error)
         if wrong:  # the machine crashed before all of it was on the disk
-            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); from the beginning")
+            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); from the "
+                f"beginning"
+                )
             return
         load_model(self.trainee, str(place / "trainee.safetensors"), device=str(self.device))
         tensors = load_file(place / "state.safetensors", device=str(self.device))
@@ -383,10 +430,12 @@ class Fitting:
 
 
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """`clip_grad_norm_`, which multiplies all gradients by 1 where nothing is to be clipped: a pass that a CPU can be spared.
-    On a GPU, to look at the norm would be to wait for it."""
+    """`clip_grad_norm_`, which multiplies all gradients by 1 where nothing is to be clipped: a pass
+    that a CPU can be spared. On a GPU, to look at the norm would be to wait for it.
+    """
     given = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in given if parameter.grad is not None], foreach=True)
+    norm = nn.utils.get_total_norm(
+        [parameter.grad for parameter in given if parameter.grad is not None], foreach=True)
     if norm.device.type != "cpu" or not norm <= most:  # not: one that is not a number
         nn.utils.clip_grads_with_norm_(given, most, norm, foreach=True)
 
@@ -407,12 +456,14 @@ def groups(trainee: Trainee, training: Training) -> list[dict[str, Any]]:
 
 
 def learning_rate(step: int, total: int, training: Training) -> float:
-    """The share of the peak rate at `step` (from 0) of `total`: linear warm-up, then linear decay to zero, or constant.
+    """The share of the peak rate at `step` (from 0) of `total`: linear warm-up, then linear decay
+    to zero, or constant.
 
     Of `warm` steps of warm-up, a share of the total or a number, the step s has
     shifted   (s + 1) / (warm + 1): no step is lost at a rate of 0
     int       s / warm, warm a share rounded down (DSG-KD)
-    ceil      s / warm, warm a share rounded up (LinkBERT, VE-KD); both as transformers' linear schedule does it
+    ceil      s / warm, warm a share rounded up (LinkBERT, VE-KD); both as transformers' linear
+              schedule does it
     """
     warm = training.warmup if training.warmup > 1 else training.warmup * total
     if training.warmup_rule != "shifted":

@@ -1,4 +1,6 @@
-"""The tools that a method works with: models, training, teacher signals, each found again by its content."""
+"""The tools that a method works with: models, training, teacher signals, each found again by its
+content.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ from kdbench.train.spec import Settings
 class Workshop:
     """Where trained stages and teacher signals are kept; shared by all cells of a results folder.
 
-    renew  a time (seconds since the epoch): what was made before it is made anew, once (`--overwrite`)
+    renew  a time (seconds since the epoch): what was made before it is made anew, once
+           (`--overwrite`)
     """
 
     folder: Path
@@ -67,7 +70,8 @@ class Workshop:
 class Lab:
     """One cell's bench.
 
-    `data` is what the method may train on; `settings` the protocol; `stages` what was trained, with its cost.
+    `data` is what the method may train on; `settings` the protocol; `stages` what was trained, with
+    its cost.
     """
 
     task: Task
@@ -122,7 +126,9 @@ class Lab:
         return self.model(self.student_source, head)
 
     def model(self, source: Source, head: Head | None = None, role: Role = Role.STUDENT) -> Model:
-        """A fresh copy of what `source` names. What it takes to make it (masked-LM steps of a tiny teacher) is `role`'s cost."""
+        """A fresh copy of what `source` names. What it takes to make it (masked-LM steps of a tiny
+        teacher) is `role`'s cost.
+        """
         key = source, head or self.head, role
         if key not in self._built:
             self._built[key] = replace(self._build(*key), role=role)
@@ -141,15 +147,21 @@ class Lab:
             encoder = self._pretrained(source, role)
         if source.recipe and source.recipe.reads_teachers_pieces:
             tokenizer = self.teacher().tokenizer
-        return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer, encoder=encoder)
+        return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer,
+                     encoder=encoder)
 
     def texts(self) -> list[str]:
         """The task's unlabelled text: the look-alike's domain text, and the training texts."""
-        train = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip() for e in self.data.train]
+        train = [
+            " ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip()
+            for e in self.data.train
+        ]
         return [*train, *self.data.domain_text]
 
     def _pretrained(self, source: Source, role: Role) -> Path:
-        """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all seeds, like a published one."""
+        """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all
+        seeds, like a published one.
+        """
         assert source.recipe is not None
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()
@@ -158,32 +170,43 @@ class Lab:
         self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
         return self.shop.stage(self.stages[-1]["key"])
 
-    def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None, **training: Any) -> Model:
+    def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None,
+                 **training: Any) -> Model:
         """`model` (with a masked-LM head) after masked-LM training on `texts`."""
         seed = self.seed if seed is None else seed
         tokenizer = model.tokenizer
-        objective = MaskedLM(tokenizer.mask_token_id, tokenizer.all_special_ids, len(tokenizer), seed_for(seed, "mask"))
-        return self.train(model, objective, stage="masked LM", examples=unlabelled(texts), seed=seed,
-                          **{"select": "last", "weight_decay": 0.01, **training})
+        objective = MaskedLM(tokenizer.mask_token_id, tokenizer.all_special_ids, len(tokenizer),
+                             seed_for(seed, "mask"))
+        return self.train(model, objective, stage="masked LM", examples=unlabelled(texts),
+                          seed=seed, **{"select": "last", "weight_decay": 0.01, **training})
 
     # --- training -------------------------------------------------------------------------------
 
     def training_for(self, model: Model) -> Training:
-        """The protocol's training of this model: the user's settings over the task's recipe over the model's own rate."""
+        """The protocol's training of this model: the user's settings over the task's recipe over
+        the model's own rate.
+        """
         s = self.settings
         rate = s.teacher_lr if model.role is Role.TEACHER and s.teacher_lr is not None else s.lr
-        return Training(epochs=s.epochs, batch_size=s.batch_size, lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
-                        warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate, select=s.select, max_length=s.max_length)
+        return Training(epochs=s.epochs, batch_size=s.batch_size,
+                        lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
+                        warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate,
+                        select=s.select, max_length=s.max_length)
 
-    def finetune(self, model: Model, stage: str = "fine-tuning", role: Role | None = None, **training: Any) -> Model:
-        """`model` after plain supervised training; as it is where it came with the task's head. `role` as in `train`."""
+    def finetune(self, model: Model, stage: str = "fine-tuning", role: Role | None = None,
+                 **training: Any) -> Model:
+        """`model` after plain supervised training; as it is where it came with the task's head.
+        `role` as in `train`.
+        """
         if model.ready:
             return model
         return self.train(model, Supervised(self.task.kind), stage=stage, role=role, **training)
 
-    def train(self, model: Model, objective: Objective, *, stage: str, examples: Sequence[Example] | None = None,
-              signals: Any = None, seed: int | None = None, role: Role | None = None, **overrides: Any) -> Model:
-        """`model` trained under `objective`, from the shelf where the very same training was done before.
+    def train(self, model: Model, objective: Objective, *, stage: str,
+              examples: Sequence[Example] | None = None, signals: Any = None,
+              seed: int | None = None, role: Role | None = None, **overrides: Any) -> Model:
+        """`model` trained under `objective`, from the shelf where the very same training was done
+        before.
 
         examples   default: the task's training examples
         signals    what `Lab.signals` gave; its values stand in `batch.signals`
@@ -197,7 +220,8 @@ class Lab:
         role = model.role if role is None else Role(role)
         key = self.stage_key(model, objective, training, examples, signals, stage, seed)
         folder = self.shop.stage(key)
-        trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False, role=role)
+        trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False,
+                          role=role)
         lock = self.shop.lock(key)
         if self.accelerator.is_main_process:
             lock.acquire()
@@ -225,39 +249,61 @@ class Lab:
         return trained
 
     def draw_anew(self) -> None:
-        """Set torch's random state by the seed and the number of stages so far, trained or found: what a method draws
-        itself (a learned projection, say) must not depend on what was there already."""
+        """Set torch's random state by the seed and the number of stages so far, trained or found:
+        what a method draws itself (a learned projection, say) must not depend on what was there
+        already.
+        """
         torch.manual_seed(seed_for(self.seed, "method", str(len(self.stages))))
 
-    def stage_key(self, model: Model, objective: Objective, training: Training, examples: Sequence[Example],
-                  signals: Any, stage: str, seed: int) -> str:
-        """Hash of all that decides a training: what is trained, on what, how, by which code, and what selects the epoch."""
+    def stage_key(self, model: Model, objective: Objective, training: Training,
+                  examples: Sequence[Example], signals: Any, stage: str, seed: int) -> str:
+        """Hash of all that decides a training: what is trained, on what, how, by which code, and
+        what selects the epoch.
+        """
         s = self.settings
-        selects = self.selects(training)
-        return digest({
-            "code": code.core("training"), "model": model_content(model), "objective": objective_content(objective),
-            "training": training, "kind": self.task.kind, "examples": examples_digest(examples),
-            "signals": signals_content(signals) if signals is not None else None,
-            # the stage's name draws the dropout
-            "stage": stage, "seed": seed, "max_steps": s.max_steps, "compile": s.compile,
-            "bf16": self.bf16(model), "device": self.accelerator.device.type,
-            "selection": {"dev": self.data.digests["dev"], "train": self.data.digests["train"], "metric": self.task.metric,
-                          "negative": self.task.negative, "labels": self.data.labels, "max_length": s.max_length,
-                          "code": [code.core("scoring"), [metrics.code_of_metric(name) for name in self.watched(training)]],
-                          } if selects else None,
-        }, 24)
+        watched = [metrics.code_of_metric(name) for name in self.watched(training)]
+        selection = {
+            "dev": self.data.digests["dev"],
+            "train": self.data.digests["train"],
+            "metric": self.task.metric,
+            "negative": self.task.negative,
+            "labels": self.data.labels,
+            "max_length": s.max_length,
+            "code": [code.core("scoring"), watched],
+        }
+        return digest(
+            {
+                "code": code.core("training"),
+                "model": model_content(model),
+                "objective": objective_content(objective),
+                "training": training,
+                "kind": self.task.kind,
+                "examples": examples_digest(examples),
+                "signals": signals_content(signals) if signals is not None else None,
+                # the stage's name draws the dropout
+                "stage": stage,
+                "seed": seed,
+                "max_steps": s.max_steps,
+                "compile": s.compile,
+                "bf16": self.bf16(model),
+                "device": self.accelerator.device.type,
+                "selection": selection if self.selects(training) else None,
+            },
+            24,
+        )
 
     def watched(self, training: Training) -> list[str]:
         """The metrics whose values on dev decide something."""
-        names = {name.removeprefix("-") for name in training.measures} - {"score"} | {self.task.metric}
+        names = {name.removeprefix("-")
+                 for name in training.measures} - {"score"} | {self.task.metric}
         return sorted(name for name in names if name in metrics.METRICS)
 
     def selects(self, training: Training) -> bool:
         """Does the dev set decide which epoch is kept, or when to stop?"""
         return (training.select == "best" or training.patience is not None) and bool(self.data.dev)
 
-    def _fit(self, model: Model, objective: Objective, examples: Sequence[Example], given: Any, training: Training,
-             stage: str, seed: int, folder: Path) -> None:
+    def _fit(self, model: Model, objective: Objective, examples: Sequence[Example], given: Any,
+             training: Training, stage: str, seed: int, folder: Path) -> None:
         model.module.train()
         usual = model.module.config._attn_implementation
         if objective.attentions:
@@ -271,39 +317,49 @@ class Lab:
         measures = training.measures
         evaluate = (lambda: self.dev_measures(model, measures)) if measured else None
         while True:
-            fitting = Fitting(
-                model.module, objective, corpus, training, accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
-                bf16=self.bf16(model), compile=self.settings.compile, evaluate=evaluate, folder=partial,
-                checkpoint_seconds=self.settings.checkpoint_seconds,
-                label=f"{self.label}{model.name}, {stage}", phases=self.phases, steps_before=sum(s["steps"] for s in self.stages),
-                max_steps=self.settings.max_steps)
+            fitting = Fitting(model.module, objective, corpus, training,
+                              accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
+                              bf16=self.bf16(model), compile=self.settings.compile,
+                              evaluate=evaluate, folder=partial,
+                              checkpoint_seconds=self.settings.checkpoint_seconds,
+                              label=f"{self.label}{model.name}, {stage}", phases=self.phases,
+                              steps_before=sum(s["steps"] for s in self.stages),
+                              max_steps=self.settings.max_steps)
             try:
                 history = fitting.run()
                 break
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 several = self.accelerator.num_processes > 1  # the others do not know of it
-                if not out_of_memory(error) or several or 2 * training.accumulate > training.batch_size:
+                if not out_of_memory(
+                        error) or several or 2 * training.accumulate > training.batch_size:
                     raise
             # outside the handler, so that the failed step's tensors are let go
             training = replace(training, accumulate=2 * training.accumulate)
-            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts of {training.batch_size // training.accumulate}")
+            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts of "
+                f"{training.batch_size // training.accumulate}"
+                )
             del fitting
             torch.cuda.empty_cache()
             model.module.load_state_dict(initial[0])
             objective.load_state_dict(initial[1])
-        if objective.attentions:  # the next stage must not depend on whether this one was found on the shelf
+        # the next stage must not depend on whether this one was found on the shelf
+        if objective.attentions:
             model.module.set_attn_implementation(usual)
         if self.accelerator.is_main_process:
             part = folder.with_name(f"{folder.name}.part")  # ours alone: the lock is held
             shutil.rmtree(part, ignore_errors=True)
             model.module.save_pretrained(part)
-            save_weights(model.module, part / "model.safetensors")  # tied weights as `load_model` wants them
+            # tied weights as `load_model` wants them
+            save_weights(model.module, part / "model.safetensors")
             model.tokenizer.save_pretrained(part)
             if any(True for _ in objective.parameters()):
                 save_weights(objective, part / "objective.safetensors")
             sums = {path.name: file_digest(path) for path in sorted(part.glob("*.safetensors"))}
-            made = {"stage": stage, "key": folder.name, "seconds": round(fitting.seconds, 3), "steps": fitting.step,
-                    "accumulate": training.accumulate, "history": history, "sha256": sums}
+            made = {
+                "stage": stage, "key": folder.name, "seconds": round(fitting.seconds,
+                                                                     3), "steps": fitting.step,
+                "accumulate": training.accumulate, "history": history, "sha256": sums
+            }
             (part / "stage.json").write_text(json.dumps(made))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(part, folder)
@@ -314,52 +370,67 @@ class Lab:
         return agreed(self.accelerator, value)
 
     def bf16(self, model: Model) -> bool:
-        """bf16 autocast: as asked, else where the device has it and the model is wide enough to gain."""
+        """bf16 autocast: as asked, else where the device has it and the model is wide enough to
+        gain.
+        """
         if self.settings.precision != "auto":
             return self.settings.precision == "bf16"
         device = self.accelerator.device.type
         wide = getattr(model.module.config, "hidden_size", 0) >= 256
-        native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        native = torch.cuda.is_bf16_supported(
+        ) if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return bool(wide and native)
 
     def corpus(self, model: Model, examples: Sequence[Example], max_length: int) -> Corpus:
-        key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type, model.hidden_ids, id(examples), max_length)
+        key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type,
+               model.hidden_ids, id(examples), max_length)
         if key not in self._corpora:
-            made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length, self.task.kind, len(self.data.labels))
-            self._corpora[key] = (made, (examples, model.tokenizer))  # which stay alive with the identities that are their key
+            made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length,
+                                                             self.task.kind, len(self.data.labels))
+            # which stay alive with the identities that are their key
+            self._corpora[key] = (made, (examples, model.tokenizer))
         return self._corpora[key][0]
 
     # --- signals --------------------------------------------------------------------------------
 
-    def signals(self, teacher: Model, kinds: Sequence[str] = ("logits",), *, examples: Sequence[Example] | None = None,
-                pool: signals.Pool | None = None, live: bool = False, hidden_states: bool = False,
-                attentions: bool = False) -> Any:
+    def signals(self, teacher: Model, kinds: Sequence[str] = ("logits", ), *,
+                examples: Sequence[Example] | None = None, pool: signals.Pool | None = None,
+                live: bool = False, hidden_states: bool = False, attentions: bool = False) -> Any:
         """The teacher's signals for `examples` (default: the training examples), stored by content.
 
         kinds   built in (see `kdbench.train.signals.builtin_pool`), or else what `pool` gives
-        pool    `pool(outputs, batch)` gives the kinds that are not built in. Its source and whatever it captured (of a
-                bound method: its object) decide the key, so let it capture what it needs and no more
-        live    compute them for every batch as it comes: for what depends on the batch or is too large to keep
-        hidden_states, attentions: what the pool reads of the teacher's outputs
+        pool    `pool(outputs, batch)` gives the kinds that are not built in. Its source and
+                whatever it captured (of a bound method: its object) decide the key, so let it
+                capture what it needs and no more
+        live    compute them for every batch as it comes: for what depends on the batch or is too
+                large to keep hidden_states, attentions: what the pool reads of the teacher's
+                outputs
         """
         examples = self.data.train if examples is None else examples
         s = self.settings
-        giver = Teacher(teacher, kinds, self.task.kind, s.max_length, device=self.accelerator.device,
-                                autocast=lambda: self.autocast(teacher), pool=pool, hidden_states=hidden_states, attentions=attentions)
+        giver = Teacher(teacher, kinds, self.task.kind, s.max_length,
+                        device=self.accelerator.device, autocast=lambda: self.autocast(teacher),
+                        pool=pool, hidden_states=hidden_states, attentions=attentions)
         teacher.module.to(self.accelerator.device)
         key = self.signals_key(giver, examples)
         with self.shop.lock(f"signals-{key}"):
-            fresh = all(self.shop.fresh(signals.place(self.shop.signals, key, kind)) for kind in kinds)
-            found = signals.stored(self.shop.signals, key, kinds, self.task.kind) if fresh and not live else None
+            fresh = all(
+                self.shop.fresh(signals.place(self.shop.signals, key, kind)) for kind in kinds)
+            found = signals.stored(self.shop.signals, key, kinds,
+                                   self.task.kind) if fresh and not live else None
             if found is not None:
                 self.givers.setdefault(f"{teacher.name}: {'+'.join(kinds)}", None)
-                if not any(stage["key"] == key for stage in self.stages):  # or it would be paid for twice
+                # or it would be paid for twice
+                if not any(stage["key"] == key for stage in self.stages):
                     self.stages.append(signal_stage(key, found.seconds, cached=True))
                 return found
             begun = time.monotonic()
-            progress = Progress(f"{self.label}{teacher.name}, signals", len({e.key for e in examples}), "texts",
+            progress = Progress(f"{self.label}{teacher.name}, signals",
+                                len({e.key
+                                     for e in examples}), "texts",
                                 enabled=self.accelerator.is_main_process)
-            few = s.max_steps and s.max_steps * s.batch_size < len(examples)  # of what is not read nothing need be known
+            # of what is not read nothing need be known
+            few = s.max_steps and s.max_steps * s.batch_size < len(examples)
             made = signals.compute(giver, examples, key, 0 if few else s.signal_memory * 1e9, live,
                                    lambda done, total: progress.at(done))
             progress.end()
@@ -372,24 +443,39 @@ class Lab:
         return made
 
     def signals_key(self, giver: Teacher, examples: Sequence[Example]) -> str:
-        """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool, the precision."""
-        return digest({
-            "code": code.core("training"), "teacher": model_content(giver.model),
-            # a pool of a method's own sees the labels too
-            "examples": digest(sorted({e.key for e in examples}) if giver.own is None else [(e.key, e.label) for e in examples]),
-            "kind": self.task.kind, "max_length": self.settings.max_length, "pool": known_by(giver.own, "the pool"),
-            "attentions": giver.attentions, "bf16": self.bf16(giver.model), "device": self.accelerator.device.type,
-        }, 24)
+        """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool,
+        the precision.
+        """
+        return digest(
+            {
+                "code": code.core("training"),
+                "teacher": model_content(giver.model),
+                # a pool of a method's own sees the labels too
+                "examples": digest(
+                    sorted({e.key
+                            for e in examples}) if giver.own is None else [(e.key, e.label)
+                                                                           for e in examples]),
+                "kind": self.task.kind,
+                "max_length": self.settings.max_length,
+                "pool": known_by(giver.own, "the pool"),
+                "attentions": giver.attentions,
+                "bf16": self.bf16(giver.model),
+                "device": self.accelerator.device.type,
+            },
+            24)
 
     def autocast(self, model: Model) -> Any:
-        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=self.bf16(model))
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16,
+                              enabled=self.bf16(model))
 
     # --- scores ---------------------------------------------------------------------------------
 
     def also(self, model: Model, name: str, role: Role | None = None) -> None:
-        """Ask for a further row of the table: a model that the method made on its way, its own teacher say.
+        """Ask for a further row of the table: a model that the method made on its way, its own
+        teacher say.
 
-        role  what it is there (default: what the model is); a student's own control is what its gain is measured against
+        role  what it is there (default: what the model is); a student's own control is what its
+              gain is measured against
         """
         self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
 
@@ -415,15 +501,19 @@ class Lab:
                 found[i] = row
         return np.stack(found)
 
-    def predict(self, model: Model, examples: Sequence[Example], max_length: int | None = None) -> Any:
-        """Predictions as the metrics take them: logits (N, C), values (N,), or `metrics.WordTags`."""
+    def predict(self, model: Model, examples: Sequence[Example],
+                max_length: int | None = None) -> Any:
+        """Predictions as the metrics take them: logits (N, C), values (N,), or
+        `metrics.WordTags`.
+        """
         corpus = self.corpus(model, examples, max_length or self.settings.max_length)
         module = model.module.to(self.accelerator.device)
         was_training = module.training
         module.eval()
         found: list[Any] = [None] * len(corpus)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        progress = Progress(f"{self.label}{model.name}, prediction", len(corpus), "texts", enabled=self.accelerator.is_main_process)
+        progress = Progress(f"{self.label}{model.name}, prediction", len(corpus), "texts",
+                            enabled=self.accelerator.is_main_process)
         read = 0
         with torch.inference_mode(), self.autocast(model):
             for number, indices in enumerate(by_length(corpus.lengths, 64)):
@@ -441,18 +531,23 @@ class Lab:
         if world > 1:
             from accelerate.utils import gather_object
 
-            pairs = gather_object([(i, value) for i, value in enumerate(found) if value is not None])
+            pairs = gather_object([(i, value)
+                                   for i, value in enumerate(found)
+                                   if value is not None])
             found = [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
         progress.end()
         module.train(was_training)
         if model.partner is not None:
-            found = average(found, self.predict(model.partner, examples, max_length), self.task.kind)
+            found = average(found, self.predict(model.partner, examples, max_length),
+                            self.task.kind)
         if self.task.kind == "tags":
             tags = [row.astype(np.int64) for row in found]
-            return metrics.word_tags(tags, corpus.word_ids or (), [len(e.words) for e in examples], self.data.labels.index("O"))
+            return metrics.word_tags(tags, corpus.word_ids or (), [len(e.words) for e in examples],
+                                     self.data.labels.index("O"))
         return np.stack(found)[:, 0] if self.task.kind == "regression" else np.stack(found)
 
-    def score(self, model: Model, split: str, names: Sequence[str] | None = None) -> tuple[metrics.Scores, Any]:
+    def score(self, model: Model, split: str,
+              names: Sequence[str] | None = None) -> tuple[metrics.Scores, Any]:
         """Scores and predictions of `model` on a split."""
         examples = self.data.split(split)
         predictions = self.predict(model, examples)
@@ -460,14 +555,19 @@ class Lab:
         return metrics.evaluate(self.task, info, examples, predictions, names), predictions
 
     def dev_measures(self, model: Model, watch: Sequence[str]) -> dict[str, float]:
-        watched = [name.lstrip("-") for name in watch if name.lstrip("-") not in ("score", "loss", "loss_on_probabilities")]
+        watched = [
+            name.lstrip("-")
+            for name in watch
+            if name.lstrip("-") not in ("score", "loss", "loss_on_probabilities")
+        ]
         scores, predictions = self.score(model, "dev", watched)
         measures = {"score": scores.main, **scores.all}
         if any("loss" in name for name in watch):
             gold = torch.tensor([e.label for e in self.data.dev])
             logits = torch.from_numpy(np.asarray(predictions))
             measures["loss"] = float(torch.nn.functional.cross_entropy(logits, gold))
-            measures["loss_on_probabilities"] = float(torch.nn.functional.cross_entropy(logits.softmax(-1), gold))
+            measures["loss_on_probabilities"] = float(
+                torch.nn.functional.cross_entropy(logits.softmax(-1), gold))
         if not np.isfinite(measures["score"]):
             raise Broken(f"{self.label}{model.name}: the dev score is not finite")
         return measures
@@ -477,15 +577,20 @@ class Lab:
 
 
 def examples_digest(examples: Sequence[Example]) -> str:
-    """Digest of what is trained on, in its order: texts and labels, or a file's content where they are lines of it."""
+    """Digest of what is trained on, in its order: texts and labels, or a file's content where they
+    are lines of it.
+    """
     own = getattr(examples, "identity", None)
     if own:
         return own()
-    return digest([(e.key, e.label) if type(e) is Example else known_by(e, "an example") for e in examples])
+    return digest([(e.key, e.label) if type(e) is Example else known_by(e, "an example")
+                   for e in examples])
 
 
 def on_the_shelf(folder: Path) -> bool:
-    """Is a trained stage there, and whole? A crash of the machine can leave half of it, and a hand can change it."""
+    """Is a trained stage there, and whole? A crash of the machine can leave half of it, and a hand
+    can change it.
+    """
     try:
         made = json.loads((folder / "stage.json").read_text())
         sums = made["sha256"]
@@ -496,8 +601,9 @@ def on_the_shelf(folder: Path) -> bool:
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:
-    """The same file for the same weights: safetensors lists the names of tied ones in the order of a hash map, and models that
-    are trained further are known by their files."""
+    """The same file for the same weights: safetensors lists the names of tied ones in the order of
+    a hash map, and models that are trained further are known by their files.
+    """
     save_model(module, str(path))
     with path.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -505,12 +611,19 @@ def save_weights(module: torch.nn.Module, path: Path) -> None:
         if "__metadata__" in header:
             header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
             stream.seek(8)
-            stream.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
+            stream.write(
+                json.dumps(header, separators=(",", ":"),
+                           ensure_ascii=False).encode().ljust(length))
 
 
 def signal_stage(key: str, seconds: float, *, cached: bool) -> dict[str, Any]:
-    """What the record says of signals: whoever finds them says what they cost when they were made."""
-    return {"name": "signals", "role": "teacher", "seconds": round(seconds, 3), "steps": 0, "cached": cached, "key": key}
+    """What the record says of signals: whoever finds them says what they cost when they were
+    made.
+    """
+    return {
+        "name": "signals", "role": "teacher", "seconds": round(seconds, 3), "steps": 0,
+        "cached": cached, "key": key
+    }
 
 
 def agreed(accelerator: Any, value: Any) -> Any:
@@ -524,7 +637,8 @@ def agreed(accelerator: Any, value: Any) -> Any:
 
 def out_of_memory(error: BaseException) -> bool:
     """Is this torch saying that a device, or the machine, has no memory left?"""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def average(own: list[Any], other: Any, kind: str) -> list[Any]:

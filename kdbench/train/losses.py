@@ -1,7 +1,7 @@
 """The shared mathematics of distillation, each function against its formula.
 
-Shapes: B texts, W words, C classes. Functions return sums or per-row values, never means, so that the
-training loop can divide by counts over the global batch.
+Shapes: B texts, W words, C classes. Functions return sums or per-row values, never means, so that
+the training loop can divide by counts over the global batch.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from kdbench.train.objective import Batch, Objective, Term
 
 
 def task_logits(outputs: Any, batch: Batch) -> Tensor:
-    """(B, C) for texts; (B, W, C) for tags: the logits of each word's first token, zero where there is none."""
+    """(B, C) for texts; (B, W, C) for tags: the logits of each word's first token, zero where there
+    is none.
+    """
     if batch.words is None:
         return outputs.logits
     return at_words(outputs.logits, batch.words)
 
 
 def at_words(values: Tensor, words: Tensor) -> Tensor:
-    """Rows of `values` (B, T, D) at the token positions `words` (B, W), zero where the position is -1."""
+    """Rows of `values` (B, T, D) at the token positions `words` (B, W), zero where the position is
+    -1.
+    """
     index = words.clamp(min=0).unsqueeze(-1).expand(-1, -1, values.shape[-1])
     return values.gather(1, index) * (words >= 0).unsqueeze(-1)
 
@@ -31,13 +35,15 @@ def at_words(values: Tensor, words: Tensor) -> Tensor:
 def supervised(logits: Tensor, batch: Batch, kind: str, smoothing: float = 0.0) -> Term:
     """The task's own loss on labelled examples (words, for tags).
 
-    single, tags  cross-entropy; multi  binary cross-entropy, mean over the labels; regression  squared error.
+    single, tags  cross-entropy; multi  binary cross-entropy, mean over the labels; regression
+    squared error.
     """
     if batch.labels is None:
         raise ValueError("this batch has no labels")
     if kind in ("single", "tags"):
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), batch.labels.reshape(-1),
-                               ignore_index=-100, reduction="sum", label_smoothing=smoothing)
+        flat = F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(), batch.labels.reshape(-1),
+            ignore_index=-100, reduction="sum", label_smoothing=smoothing)
         return Term(flat, "words" if kind == "tags" else "labelled")
     known = ~batch.labels.isnan()
     target = batch.labels.nan_to_num()
@@ -48,15 +54,17 @@ def supervised(logits: Tensor, batch: Batch, kind: str, smoothing: float = 0.0) 
 
 
 def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float, kind: str) -> Tensor:
-    """Hinton et al. 2015, equation 4's limit kept: T² · KL(teacher_T || student_T), one value a row.
+    """Hinton et al. 2015, equation 4's limit kept: T² · KL(teacher_T || student_T), one value a
+    row.
 
-    single, tags: KL of the softmax distributions, (...,) for logits (..., C). multi: the mean over labels of
-    the KL of two-class (sigmoid) distributions. regression: squared difference. T² keeps the gradient's
-    size independent of the temperature.
+    single, tags: KL of the softmax distributions, (...,) for logits (..., C). multi: the mean over
+    labels of the KL of two-class (sigmoid) distributions. regression: squared difference. T² keeps
+    the gradient's size independent of the temperature.
     """
     student, teacher = logits.float() / temperature, teacher_logits.float() / temperature
     if kind in ("single", "tags"):
-        each = F.kl_div(F.log_softmax(student, -1), F.log_softmax(teacher, -1), reduction="none", log_target=True).sum(-1)
+        each = F.kl_div(F.log_softmax(student, -1), F.log_softmax(teacher, -1), reduction="none",
+                        log_target=True).sum(-1)
     elif kind == "multi":
         p = teacher.sigmoid()
         cross = F.binary_cross_entropy_with_logits(student, p, reduction="none")
@@ -68,9 +76,13 @@ def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float, kin
 
 
 def entropy(logits: Tensor, kind: str = "single") -> Tensor:
-    """H(p) = -Σ p log p of softmax(logits), one value a row; for multi the mean of the labels' binary entropies."""
+    """H(p) = -Σ p log p of softmax(logits), one value a row; for multi the mean of the labels'
+    binary entropies.
+    """
     if kind == "multi":
-        return F.binary_cross_entropy_with_logits(logits.float(), logits.float().sigmoid(), reduction="none").mean(-1)
+        return F.binary_cross_entropy_with_logits(logits.float(),
+                                                  logits.float().sigmoid(),
+                                                  reduction="none").mean(-1)
     log_p = F.log_softmax(logits.float(), -1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -84,7 +96,10 @@ class Supervised(Objective):
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         logits = task_logits(self.outputs(student, batch), batch)
-        return {"cross_entropy" if self.kind != "regression" else "squared_error": supervised(logits, batch, self.kind)}
+        return {
+            "cross_entropy" if self.kind != "regression" else "squared_error": supervised(
+                logits, batch, self.kind)
+        }
 
 
 class SoftTargets(Objective):

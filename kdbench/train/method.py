@@ -1,8 +1,8 @@
 """What a method is.
 
-A method file reads like its paper's algorithm: it declares its options, builds objectives (named loss
-terms) and runs its procedure in `fit(lab)` on the lab's tools. It does not evaluate, time, save or print.
-All that it is written with is imported from here.
+A method file reads like its paper's algorithm: it declares its options, builds objectives (named
+loss terms) and runs its procedure in `fit(lab)` on the lab's tools. It does not evaluate, time,
+save or print. All that it is written with is imported from here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class Method:
     """A published procedure. Subclass it, name the class attributes, write `fit`."""
 
     name: ClassVar[str] = ""
-    version: ClassVar[int] = 1  # of a built-in method: raise it when its figures change (see `kdbench.base.code`)
+    # of a built-in method: raise it when its figures change (see `kdbench.base.code`)
+    version: ClassVar[int] = 1
     title: ClassVar[str] = ""
     citation: ClassVar[str] = ""
     equations: ClassVar[str] = ""  # plain text, for `bench.py show`
     needs: ClassVar[str] = ""  # of a teacher, in words
     kinds: ClassVar[tuple[str, ...]] = ("single",)
     uses_teacher: ClassVar[bool] = True
-    not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()  # of the published code: (what, why not)
+    # of the published code: (what, why not)
+    not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()
     Options: ClassVar[type]
 
     def __init__(self, options: Any):

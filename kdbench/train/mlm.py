@@ -1,7 +1,8 @@
 """Masked language modelling on unlabelled text: how an encoder gets to know a domain.
 
-BERT's objective (Devlin et al. 2019): 15 % of the tokens are targets; of these 80 % are shown as [MASK],
-10 % as a random token, 10 % as they are. The masks are drawn anew each epoch from (seed, epoch, text).
+BERT's objective (Devlin et al. 2019): 15 % of the tokens are targets; of these 80 % are shown as
+[MASK], 10 % as a random token, 10 % as they are. The masks are drawn anew each epoch from (seed,
+epoch, text).
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ def unlabelled(texts: Iterable[str]) -> list[Example]:
 
 
 class MaskedLM(Objective):
-    """L = mean over masked positions of -log p(token); logits are computed at these positions alone.
+    """L = mean over masked positions of -log p(token); logits are computed at these positions
+    alone.
 
-    special  ids that are never masked; mask_id, vocabulary: of the tokenizer; share: of the tokens masked
+    special  ids that are never masked; mask_id, vocabulary: of the tokenizer; share: of the tokens
+             masked
     """
 
-    def __init__(self, mask_id: int, special: Iterable[int], vocabulary: int, seed: int, share: float = 0.15):
+    def __init__(self, mask_id: int, special: Iterable[int], vocabulary: int, seed: int,
+                 share: float = 0.15):
         super().__init__()
-        self.mask_id, self.special, self.vocabulary, self.seed, self.share = mask_id, tuple(special), vocabulary, seed, share
+        self.mask_id, self.special, self.vocabulary, self.seed, self.share = mask_id, tuple(
+            special), vocabulary, seed, share
 
     def collate(self, batch: Batch) -> None:
         """Mask `batch.inputs` in place; targets, -100 elsewhere, go to `batch.extra["targets"]`."""
@@ -61,14 +66,19 @@ class MaskedLM(Objective):
         masked = batch.extra["masked_at"]
         logits = lm_logits(student, hidden[masked])
         targets = batch.extra["targets"].flatten()[masked]
-        return {"masked_lm": Term(F.cross_entropy(logits.float(), targets, reduction="sum"), "masked")}
+        return {
+            "masked_lm": Term(F.cross_entropy(logits.float(), targets, reduction="sum"), "masked")
+        }
 
 
 def lm_logits(module: Any, hidden: Tensor) -> Tensor:
-    """Vocabulary logits (N, V) of hidden states (N, H), by whatever the model's masked-LM head is called."""
+    """Vocabulary logits (N, V) of hidden states (N, H), by whatever the model's masked-LM head is
+    called.
+    """
     for name in ("cls", "lm_head", "predictions"):
         if hasattr(module, name):
             return getattr(module, name)(hidden)
     if hasattr(module, "vocab_projector"):  # DistilBERT
-        return module.vocab_projector(module.vocab_layer_norm(module.activation(module.vocab_transform(hidden))))
+        return module.vocab_projector(
+            module.vocab_layer_norm(module.activation(module.vocab_transform(hidden))))
     raise TypeError(f"{type(module).__name__} has no masked-LM head that is known here")

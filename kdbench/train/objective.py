@@ -1,4 +1,6 @@
-"""The words in which a method states its loss: named terms of a batch, each with what it is divided by."""
+"""The words in which a method states its loss: named terms of a batch, each with what it is divided
+by.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from torch import Tensor, nn
 class Term:
     """One named loss term of a batch: ``weight * total / count``.
 
-    `total` is a sum over this process's part of the batch, and `per` names what it is a sum over, one of the
-    counts of `Batch` ("examples", "words", "tokens", "positions", or one that a method adds; "sum" is not
-    divided). The training loop divides by the count over the *global* batch: over gradient accumulation and
-    processes. A weight of 0 makes a term that is only watched.
+    `total` is a sum over this process's part of the batch, and `per` names what it is a sum over,
+    one of the counts of `Batch` ("examples", "words", "tokens", "positions", or one that a method
+    adds; "sum" is not divided). The training loop divides by the count over the *global* batch:
+    over gradient accumulation and processes. A weight of 0 makes a term that is only watched.
     """
 
     total: Tensor
@@ -26,7 +28,8 @@ class Term:
 
 def loss_of(terms: dict[str, Term], counts: dict[str, float]) -> Tensor:
     """Σ weight · total / count; a count of 0 goes with a total of 0 and is taken as 1."""
-    return sum((t.weight * t.total / divisor(t.per, counts) for t in terms.values()), torch.zeros(()))
+    return sum((t.weight * t.total / divisor(t.per, counts) for t in terms.values()), torch.zeros(
+        ()))
 
 
 def divisor(per: str, counts: dict[str, float]) -> float:
@@ -38,10 +41,14 @@ class Batch:
     """A collated batch.
 
     inputs   what the student's forward takes: input_ids, attention_mask, ... (B, T)
-    labels   single (B,) int64; multi (B, C) float; regression (B,) float; tags (B, W) int64 a word, -100 beyond
-    words    tags and word-level signals: position of each word's first token (B, W), -1 beyond or cut off
-    signals  the teacher's, by kind: per example (B, ...); per word (B, W, ...); per token (B, T, ...)
-    counts   what terms divide by; sums over this batch, as Python numbers known before the forward pass
+    labels   single (B,) int64; multi (B, C) float; regression (B,) float; tags (B, W) int64 a word,
+             -100 beyond
+    words    tags and word-level signals: position of each word's first token (B, W), -1 beyond or
+             cut off
+    signals  the teacher's, by kind: per example (B, ...); per word (B, W, ...); per token (B, T,
+             ...)
+    counts   what terms divide by; sums over this batch, as Python numbers known before the forward
+             pass
     extra    whatever a method's own `collate` adds
     """
 
@@ -65,10 +72,11 @@ class Batch:
 
 
 class Objective(nn.Module):
-    """Named loss terms of one batch; learned projections are submodules and are trained and saved with it.
+    """Named loss terms of one batch; learned projections are submodules and are trained and saved
+    with it.
 
-    `hidden_states` / `attentions` declare what it reads of the student, so that nothing else is computed;
-    `epoch` (from 0) and `epochs` are set by the loop.
+    `hidden_states` / `attentions` declare what it reads of the student, so that nothing else is
+    computed; `epoch` (from 0) and `epochs` are set by the loop.
     """
 
     hidden_states: bool = False
@@ -80,7 +88,9 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def collate(self, batch: Batch) -> None:
-        """Add to `batch.extra` and `batch.counts` what this objective needs; runs on the CPU, once a batch."""
+        """Add to `batch.extra` and `batch.counts` what this objective needs; runs on the CPU, once
+        a batch.
+        """
 
     def outputs(self, student: nn.Module, batch: Batch) -> Any:
         """The student's forward pass with what this objective declared."""
@@ -89,5 +99,8 @@ class Objective(nn.Module):
             wanted["output_attentions"] = True
         out = student(**batch.inputs, **wanted)
         if self.attentions and not out.attentions:
-            raise RuntimeError("the student returned no attention probabilities: build it with attn_implementation='eager'")
+            raise RuntimeError(
+                "the student returned no attention probabilities: build it with "
+                "attn_implementation='eager'"
+            )
         return out

@@ -1,7 +1,8 @@
 """What a method takes from the teacher, by the content of the example it belongs to.
 
-Stored signals are computed once a (teacher, examples, kind) and found again by the example's key, so that
-shuffling, augmentation and several processes cannot move them; large ones are computed on the fly.
+Stored signals are computed once a (teacher, examples, kind) and found again by the example's key,
+so that shuffling, augmentation and several processes cannot move them; large ones are computed on
+the fly.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from kdbench.train.objective import Batch
 if TYPE_CHECKING:
     from kdbench.models.load import Model
 
-# `pool(outputs, batch)` turns a teacher's forward pass into signals: for each kind a list, one tensor an example
+# `pool(outputs, batch)` turns a teacher's forward pass into signals: for each kind a list, one
+# tensor an example
 Pool = Callable[[Any, Batch], dict[str, list[torch.Tensor]]]
 
 BATCH = 32
 PER_TOKEN = ("token_logits", "hidden_states", "attentions")  # of whole sequences: on the fly only
-BUILT_IN = ("logits", "cls", *PER_TOKEN)  # names that mean one thing, whatever a method's own pool gives
+# names that mean one thing, whatever a method's own pool gives
+BUILT_IN = ("logits", "cls", *PER_TOKEN)
 
 
 def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
@@ -41,7 +44,8 @@ def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
 
     logits        (C,) a text; tags: (W, C), NaN for a word that the teacher's length limit cut off
     cls           (H,) the last layer's first position, before any pooler
-    token_logits  (T, C) · hidden_states (L+1, T, H) · attentions (L, A, T, T), in the teacher's tokens
+    token_logits  (T, C) · hidden_states (L+1, T, H) · attentions (L, A, T, T), in the teacher's
+                  tokens
     """
 
     def pool(outputs: Any, batch: Batch) -> dict[str, list[torch.Tensor]]:
@@ -52,7 +56,9 @@ def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
                 assert batch.words is not None
                 values = at_words(outputs.logits.float(), batch.words)
                 values = values.masked_fill((batch.words < 0).unsqueeze(-1), float("nan"))
-                signals[kind] = [row[:len(e.words)] for row, e in zip(values, batch.examples, strict=True)]
+                signals[kind] = [
+                    row[:len(e.words)] for row, e in zip(values, batch.examples, strict=True)
+                ]
             elif kind == "logits":
                 signals[kind] = list(outputs.logits.float())
             elif kind == "cls":
@@ -75,11 +81,14 @@ def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
 class Teacher:
     """A frozen model that gives signals: eval mode, no gradient, its own tokenizer."""
 
-    def __init__(self, model: Model, kinds: Sequence[str], task_kind: str, max_length: int, *, device: torch.device,
-                 autocast: Callable[[], Any], pool: Pool | None = None, hidden_states: bool = False, attentions: bool = False):
-        self.model, self.kinds, self.task_kind, self.max_length = model, tuple(kinds), task_kind, max_length
+    def __init__(self, model: Model, kinds: Sequence[str], task_kind: str, max_length: int, *,
+                 device: torch.device, autocast: Callable[[], Any], pool: Pool | None = None,
+                 hidden_states: bool = False, attentions: bool = False):
+        self.model, self.kinds, self.task_kind, self.max_length = model, tuple(
+            kinds), task_kind, max_length
         self.device, self.autocast = device, autocast
-        self.pool, self.own = builtin_pool([k for k in self.kinds if k in BUILT_IN], task_kind == "tags"), pool
+        self.pool, self.own = builtin_pool([k for k in self.kinds if k in BUILT_IN],
+                                           task_kind == "tags"), pool
         self.hidden_states = hidden_states or "cls" in kinds or "hidden_states" in kinds
         self.attentions = attentions or "attentions" in kinds
         self.forwards = 0  # texts read, for the record
@@ -97,21 +106,29 @@ class Teacher:
         with torch.inference_mode(), self.autocast():
             outputs = module(**batch.inputs, **wanted)
             if self.attentions and not outputs.attentions:
-                raise RuntimeError("the teacher returned no attention probabilities: it must run with eager attention")
+                raise RuntimeError(
+                    "the teacher returned no attention probabilities: it must run with eager "
+                    "attention"
+                )
             pooled = {**self.pool(outputs, batch), **self.by_method(outputs, batch)}
         self.forwards += len(indices)
         return {kind: [row.float().cpu().numpy() for row in rows] for kind, rows in pooled.items()}
 
     def by_method(self, outputs: Any, batch: Batch) -> dict[str, list[torch.Tensor]]:
-        """What the method's own pool gives, which has to be what it promised and nothing that has a meaning already."""
+        """What the method's own pool gives, which has to be what it promised and nothing that has a
+        meaning already.
+        """
         found = self.own(outputs, batch) if self.own is not None else {}
         wanted = {kind for kind in self.kinds if kind not in BUILT_IN}
         if taken := sorted(found.keys() & set(BUILT_IN)):
-            raise BadInput(f"signal {taken[0]!r}: a pool of a method's own may not give this name, which stands for the teacher's "
-                           f"own {taken[0]} everywhere; ask for it in `kinds` and let the pool give others")
+            raise BadInput(
+                f"signal {taken[0]!r}: a pool of a method's own may not give this name, which "
+                f"stands for the teacher's "
+                f"own {taken[0]} everywhere; ask for it in `kinds` and let the pool give others")
         if found.keys() != wanted:
-            raise BadInput(f"signals {', '.join(sorted(wanted)) or 'none'} were asked for, and the pool gave "
-                           f"{', '.join(sorted(found)) or 'none'}; name in `kinds` what the pool gives")
+            raise BadInput(
+                f"signals {', '.join(sorted(wanted)) or 'none'} were asked for, and the pool gave "
+                f"{', '.join(sorted(found)) or 'none'}; name in `kinds` what the pool gives")
         return found
 
     def corpus(self, examples: Sequence[Example]) -> Corpus:
@@ -121,7 +138,8 @@ class Teacher:
 class LiveSignals:
     """Signals computed for each batch as it comes; for what would be too large to keep.
 
-    Their key says so: what is stored is rounded, and read in other batches, which moves the last digits.
+    Their key says so: what is stored is rounded, and read in other batches, which moves the last
+    digits.
     """
 
     def __init__(self, teacher: Teacher, key: str):
@@ -133,9 +151,12 @@ class LiveSignals:
 
 
 class StoredSignals:
-    """Signals of a fixed set of texts, in memory, by the content of the text; `seconds` is what the teacher took for them."""
+    """Signals of a fixed set of texts, in memory, by the content of the text; `seconds` is what the
+    teacher took for them.
+    """
 
-    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_kind: str, seconds: float = 0.0):
+    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_kind: str,
+                 seconds: float = 0.0):
         self.key, self.rows, self.task_kind, self.seconds = key, rows, task_kind, seconds
 
     def add(self, batch: Batch) -> None:
@@ -162,9 +183,13 @@ def attach(batch: Batch, found: dict[str, list[np.ndarray]], task_kind: str) -> 
         batch.signals[kind] = torch.from_numpy(values)
 
 
-def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: float, live: bool = False,
-            progress: Callable[[int, int], None] = lambda done, total: None) -> StoredSignals | LiveSignals:
-    """The teacher's signals for `examples`; on the fly where `live` says so or they would take more than `budget` bytes."""
+def compute(
+        teacher: Teacher, examples: Sequence[Example], key: str, budget: float, live: bool = False,
+        progress: Callable[[int, int],
+                           None] = lambda done, total: None) -> StoredSignals | LiveSignals:
+    """The teacher's signals for `examples`; on the fly where `live` says so or they would take more
+    than `budget` bytes.
+    """
     distinct = list({e.key: e for e in examples}.values())
     if live or not budget or any(kind in PER_TOKEN for kind in teacher.kinds):
         return LiveSignals(teacher, key)
@@ -178,7 +203,8 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
                 rows.setdefault(kind, {})[distinct[i].key] = value.astype(keep)
         if number == 0:
             first = sum(value.nbytes for kept in rows.values() for value in kept.values())
-            if first / len(indices) * len(distinct) > budget:  # the longest come first: an upper bound
+            # the longest come first: an upper bound
+            if first / len(indices) * len(distinct) > budget:
                 return LiveSignals(teacher, key)
         progress(sum(len(kept) for kept in rows.values()) // max(len(rows), 1), len(distinct))
     return StoredSignals(key, rows, teacher.task_kind)
@@ -190,15 +216,18 @@ def place(folder: Path, key: str, kind: str) -> Path:
 
 
 def save(signals: StoredSignals, folder: Path) -> None:
-    """One safetensors file a kind: all values end to end, their shapes, the examples' keys, and the seconds they took."""
+    """One safetensors file a kind: all values end to end, their shapes, the examples' keys, and the
+    seconds they took.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for kind, rows in signals.rows.items():
         values = list(rows.values())
         tensors = {
-            "values": np.concatenate([value.ravel() for value in values]) if values else np.zeros(0, np.float32),
+            "values": np.concatenate([value.ravel()
+                                      for value in values]) if values else np.zeros(0, np.float32),
             "shapes": np.array([value.shape for value in values], dtype=np.int64),
-            "keys": np.frombuffer(b"".join(bytes.fromhex(key) for key in rows), dtype=np.uint8).copy(),
-            "seconds": np.array([signals.seconds]),
+            "keys": np.frombuffer(b"".join(bytes.fromhex(key) for key in rows),
+                                  dtype=np.uint8).copy(), "seconds": np.array([signals.seconds]),
         }
         tensors["checksum"] = checksum(tensors, signals.key)
         path = place(folder, signals.key, kind)
@@ -208,7 +237,9 @@ def save(signals: StoredSignals, folder: Path) -> None:
 
 
 def checksum(tensors: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """SHA-256 of the signals' key, values, shapes and texts: a file may have wrong bytes, or be another's."""
+    """SHA-256 of the signals' key, values, shapes and texts: a file may have wrong bytes, or be
+    another's.
+    """
     found = hashlib.sha256(key.encode())
     for name in ("values", "shapes", "keys"):
         found.update(np.ascontiguousarray(tensors[name]).tobytes())

@@ -18,24 +18,30 @@ if TYPE_CHECKING:
 
 
 class StreamedCorpus(Corpus):
-    """A `Corpus` that tokenises each batch as it comes. `lengths` are bytes: they group lines of like lengths as well
-    as tokens would, and cost no pass of the tokenizer over the file."""
+    """A `Corpus` that tokenises each batch as it comes. `lengths` are bytes: they group lines of
+    like lengths as well as tokens would, and cost no pass of the tokenizer over the file.
+    """
 
     def __init__(self, model: Model, examples: TextFile, max_length: int, kind: str, classes: int):
-        self.model, self.source, self.max_length, self.kind, self.classes = model, examples, max_length, kind, classes
+        self.model, self.source, self.max_length = model, examples, max_length
+        self.kind, self.classes = kind, classes
         self.lengths = list(examples.sizes)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def batch(self, indices: Sequence[int], width: int | None = None) -> Batch:
-        """The batch of these lines, padded to its longest; `width`, which would be in bytes, is not looked at."""
+        """The batch of these lines, padded to its longest; `width`, which would be in bytes, is not
+        looked at.
+        """
         lines = [self.source[i] for i in indices]
-        return Corpus(self.model, lines, self.max_length, self.kind, self.classes).batch(range(len(lines)))
+        return Corpus(self.model, lines, self.max_length, self.kind,
+                      self.classes).batch(range(len(lines)))
 
 
 class TextFile(Sequence[Example]):
-    """The lines of a UTF-8 file as examples without labels, blank ones left out; in memory are 16 bytes a line.
+    """The lines of a UTF-8 file as examples without labels, blank ones left out; in memory are 16
+    bytes a line.
 
     sizes   bytes of each line
     sha256  of the file
@@ -56,7 +62,10 @@ class TextFile(Sequence[Example]):
                     digest.update(line)
                     position += len(line)
         except OSError as error:
-            raise BadInput(f"corpus {path}: cannot be read ({error.strerror}); give a text file, one sequence a line") from None
+            raise BadInput(
+                f"corpus {path}: cannot be read ({error.strerror}); give a text file, one sequence "
+                f"a line"
+            ) from None
         if not starts:
             raise BadInput(f"corpus {path}: no text in it; give a text file, one sequence a line")
         self.starts, self.sizes = starts, sizes
@@ -87,4 +96,5 @@ def decoded(path: Path, number: int, line: bytes) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadInput(f"corpus {path}, line {number}: not UTF-8; save the file as UTF-8 text") from None
+        raise BadInput(
+            f"corpus {path}, line {number}: not UTF-8; save the file as UTF-8 text") from None
