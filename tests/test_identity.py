@@ -598,8 +598,7 @@ def test_versions_have_the_digests_of_the_code_that_is_here():
     assert code.outdated() == []
     for name in code.places():
         assert METHODS.get(name).version == code.kept()[name]["version"]
-    covered = {f"{name}.py" for names in code.CORE.values() for name in names}
-    assert covered <= {path.name for path in (ROOT / "kdbench").glob("*.py")}
+    assert all(code.core_file(name).is_file() for name in code.CORE_FILES)
 
 
 SOURCE = '''"""Doc."""
@@ -637,7 +636,7 @@ def copy_of_project(folder: Path) -> Path:
 
 
 def versions_in(folder: Path) -> dict:
-    program = ("import json; from kdbench import code\n"
+    program = ("import json; from kdbench.base import code\n"
                "found = {**{part: code.core(part) for part in code.VERSIONS}, **{n: code.built_in(n) for n in code.places()}}\n"
                "print(json.dumps(found))")
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, text=True,
