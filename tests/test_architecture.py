@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,13 @@ def needed(path: Path) -> set[str]:
 def test_every_file_of_the_core_is_in_a_wing():
     assert {path.stem for path in (ROOT / "kdbench").glob("*.py")} == {"__init__"}
     assert {name.partition(".")[0] for name in core_files()} == set(WINGS)
+
+
+def test_the_map_names_the_wings_in_their_order_and_files_that_are_there():
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", (ROOT / "docs" / "architecture.md").read_text(), re.M)
+    assert [wing for wing, _, _ in rows] == list(WINGS)
+    for wing, _, files in rows:
+        assert all((ROOT / "kdbench" / wing / name).is_file() for name in re.findall("`(.+?)`", files)), wing
 
 
 @pytest.mark.parametrize("name", core_files())
