@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import PACKAGE
 from kdbench.base.identity import digest
+from kdbench.base.places import PACKAGE
 from kdbench.base.registry import METHODS
 
 ROOT = PACKAGE

@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 
 from kdbench.base.errors import BadInput, one_line
 
-PACKAGE = Path(__file__).resolve().parents[1]  # where this package lies, in a clone or installed
 # folders of an ensemble: the model that was trained, and the one that answers with it
 MEMBERS = ("student", "teacher")
 

@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 
 from kdbench import __version__
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
-from kdbench.base.folders import PACKAGE
+from kdbench.base.places import shipped
 from kdbench.base.registry import METHODS, unknown
 from kdbench.data.task_index import TASKS
 from kdbench.train.spec import Settings
 
 FILTERS = ("method", "task", "variant", "teacher", "student", "seed")  # fields of a record's cell
-REPORTED = PACKAGE.parent / "results" / "reported.csv"
+REPORTED = shipped("results") / "reported.csv"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

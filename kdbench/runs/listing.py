@@ -9,14 +9,13 @@ from typing import Any
 
 from kdbench.base import options
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import PACKAGE
+from kdbench.base.places import shipped
 from kdbench.base.registry import METHODS, unknown
 from kdbench.data.task import Task
 from kdbench.data.task_index import TASKS
 from kdbench.models.zoo import MODELS
 
-INSTALLED = PACKAGE / "benchmarks"
-SUITES = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "benchmarks"  # in a clone
+SUITES = shipped("benchmarks")
 
 
 def suites() -> list[dict[str, str]]:

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdbench.base.errors import BadInput, Broken
-from kdbench.base.folders import MEMBERS, PACKAGE
+from kdbench.base.folders import MEMBERS
 from kdbench.base.machine import measuring
+from kdbench.base.places import PACKAGE
 from kdbench.base.registry import unknown
 from kdbench.serve.export import disk_megabytes
 from kdbench.serve.serving import (

@@ -1,0 +1,11 @@
+"""Where this package lies, and what is shipped with it."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped(name: str) -> Path:
+    """A folder of the project: inside this package where it is installed, beside it in a clone."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
