@@ -158,7 +158,9 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     artefact = open_artefact(folder, "torch", threads)
     labels = artefact.labels.labels
     # a scheme has tags that no word of the file needs
-    used = {data.labels[i] for e in data.test for i in e.label} if task.tagging else set(data.labels)
+    used = set(data.labels)
+    if task.tagging:
+        used = {data.labels[i] for example in data.test for i in example.label}
     strangers = [label for label in data.labels if label in used and label not in labels]
     if task.kind == "regression":
         # whole numbers alone look like classes
