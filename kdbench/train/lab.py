@@ -280,8 +280,7 @@ class Lab:
                 "kind": self.task.kind,
                 "examples": examples_digest(examples),
                 "signals": signals_content(signals) if signals is not None else None,
-                # the stage's name draws the dropout
-                "stage": stage,
+                "stage": stage,  # its name draws the dropout
                 "seed": seed,
                 "max_steps": s.max_steps,
                 "compile": s.compile,
