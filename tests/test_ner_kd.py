@@ -369,7 +369,7 @@ def test_unlabelled_sentences_join_the_distillation_alone(lab):
 
 def test_a_control_of_the_methods_own_is_no_cost_of_its_student(tmp_path):
     chosen = {"hidden": 8, "embedding_size": 8, "head": 0, "augment": "", "epochs": 2}
-    record = run("ner_kd", "bc2gm_iobes", student="bilstm", options=chosen, controls=False, results_dir=tmp_path, epochs=1,
+    record = run("ner_kd", "bc2gm_iobes", teacher="tiny:bert", student="bilstm", options=chosen, controls=False, results_dir=tmp_path, epochs=1,
                  max_train_examples=64, max_dev_examples=20, max_length=24, latency="off")
     stages = {(stage["name"], stage["role"]): stage for stage in record["cost"]["stages"]}
     control, student = stages["fine-tuning", "control"], stages["distillation", "student"]

@@ -23,6 +23,7 @@ def speed(monkeypatch, no_data):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_it_writes_every_field_and_the_order_of_its_figures_holds(tmp_path, no_data):
     out = tmp_path / "speed.json"
     words = ["--only", "overhead", "--quick", "--device", "cpu", "--json", out]
