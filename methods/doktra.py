@@ -154,14 +154,14 @@ class DoKTra(Method):
     not_reproduced = (
         ("the final separator, which truncation after the special tokens cuts off",
          "a student reads texts as its tokenizer cuts them, here and wherever it is served; it is "
-         "one token, of texts beyond the "
-         "limit"), ("heads that are drawn before the seed is set", "a run here can be repeated"),
+         "one token, of texts beyond the limit"),
+        ("heads that are drawn before the seed is set", "a run here can be repeated"),
         ("HoC: the program ends in its loss, and scores no HoC",
          "the binary loss for several labels is our reading"),
         ("a field of a TSV file that begins with a double quote is read up to the closing one",
          "a quote is text here: otherwise one that is not closed takes the rows below it into its"
-         " sentence"), ("`albert-xlarge`, which is no id of the hub",
-                        "`albert-xlarge-v2` by assumption"),
+         " sentence"),
+        ("`albert-xlarge`, which is no id of the hub", "`albert-xlarge-v2` by assumption"),
         ("options of type bool, which any text but an empty one switches on",
          "yes and no are what they say"),
         ("its predictor's plant-phenotype relations (Increase, Decrease, Association, Negative)",

@@ -446,10 +446,9 @@ class NerKD(Method):
             True, "no: the labels of the augmented sentences, without the teacher",
             source="README's first table")
         alpha: float = option(
-            0.5, "weight of the labels", minimum=0, maximum=1, published=0.0, source=
-            "published: code, whose labels no command of the README lets in; corrected: both terms "
-            "of its loss, the weight "
-            "to be searched in 0, 0.5, 1")
+            0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
+            source="published: code, whose labels no command of the README lets in; corrected: "
+            "both terms of its loss, the weight to be searched in 0, 0.5, 1")
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
         level: str = option(

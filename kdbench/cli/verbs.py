@@ -205,8 +205,9 @@ def parser() -> Parser:
     study.add_argument("--check", action="store_true",
                        help="write nothing; exit code 1 where a page is not what its records give")
 
-    for name, do, help in (("table", do_table, "records to a table"), ("report", do_report,
-                                                                       "records to one HTML page")):
+    tabling = ("table", do_table, "records to a table")
+    reporting = ("report", do_report, "records to one HTML page")
+    for name, do, help in (tabling, reporting):
         made = verb(name, do, help)
         made.add_argument("suite", nargs="?", metavar="SUITE|FILTER",
                           help="a suite, or a filter as in 'task=chemprot,method=dok*'")
