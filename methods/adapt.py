@@ -21,7 +21,7 @@ class Adapt(Method):
     L_mlm = CE over the expanded vocabulary at masked positions
     then fine-tuning on the task: L = CE(z_S, y)"""
     needs = "of the teacher its vocabulary alone, so that the student is the one that ve_kd trains"
-    kinds = ("single", "multi", "regression", "tags")
+    task_types = ("single", "multi", "regression", "tags")
     Options = Stage
 
     def check(self, lab: Lab) -> None:

@@ -158,17 +158,17 @@ class Augmenter:
     def _count_mentions(self, stretches: Counter[Sentence]) -> None:
         mentions_of: dict[str, Counter[Sentence]] = defaultdict(Counter)
         for (words, tags), count in stretches.items():
-            for start, end, kind in segments(tags, self.runs):
-                if kind is not None:
-                    mentions_of[kind][words[start:end], tags[start:end]] += count
+            for start, end, entity_type in segments(tags, self.runs):
+                if entity_type is not None:
+                    mentions_of[entity_type][words[start:end], tags[start:end]] += count
         source, how = self._random["mention"], self.options.mention_draw
         if self.options.mention_type == "any" and mentions_of:
             self._draw_mention = dict.fromkeys(
                 mentions_of, drawer(sum(mentions_of.values(), Counter()), how, source))
         else:
             self._draw_mention = {
-                kind: drawer(counts, how, source)
-                for kind, counts in mentions_of.items()
+                entity_type: drawer(counts, how, source)
+                for entity_type, counts in mentions_of.items()
             }
 
     def generate(self, sentences: Iterable[Sentence]) -> Iterator[Sentence]:
@@ -231,11 +231,11 @@ class Augmenter:
             return words, tags
         new_words: list[str] = []
         new_tags: list[str] = []
-        for start, end, kind in pieces:
+        for start, end, entity_type in pieces:
             taken = words[start:end], tags[start:end]
-            if kind is not None:
-                if random() < options.p_mention and kind in self._draw_mention:
-                    taken = self._draw_mention[kind]()
+            if entity_type is not None:
+                if random() < options.p_mention and entity_type in self._draw_mention:
+                    taken = self._draw_mention[entity_type]()
                 elif options.mr_bug and end - start > 1:
                     continue
             new_words += taken[0]
@@ -282,10 +282,10 @@ def segments(tags: Sequence[str], runs: bool = False) -> list[tuple[int, int, st
     """
     found: list[tuple[int, int, str | None]] = []
     place = 0
-    for start, end, kind in same_tag(tags) if runs else lenient_spans(tags):
+    for start, end, entity_type in same_tag(tags) if runs else lenient_spans(tags):
         if place < start:
             found.append((place, start, None))
-        found.append((start, end, kind))
+        found.append((start, end, entity_type))
         place = end
     if place < len(tags):
         found.append((place, len(tags), None))

@@ -45,16 +45,16 @@ class Calibrated(Objective):
     means over labels.
     """
 
-    def __init__(self, kind: str, beta: float):
+    def __init__(self, task_type: str, beta: float):
         super().__init__()
-        self.kind, self.beta = kind, beta
+        self.task_type, self.beta = task_type, beta
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         logits = task_logits(self.outputs(student, batch), batch)
-        cross = supervised(logits, batch, self.kind)
+        cross = supervised(logits, batch, self.task_type)
         return {
             "cross_entropy": cross,
-            "entropy": Term(entropy(logits, self.kind).sum(), "examples", -self.beta)
+            "entropy": Term(entropy(logits, self.task_type).sum(), "examples", -self.beta)
         }
 
 
@@ -66,9 +66,9 @@ class Transfer(Calibrated):
     kld  the teacher's class distribution (signal `logits`)
     """
 
-    def __init__(self, options: Any, kind: str, switch: int, student_width: int, teacher_width: int,
-                 batch_size: int, seed: int):
-        super().__init__(kind, options.beta_student)
+    def __init__(self, options: Any, task_type: str, switch: int, student_width: int,
+                 teacher_width: int, batch_size: int, seed: int):
+        super().__init__(task_type, options.beta_student)
         self.o = asdict(options)
         self.switch, self.batch_size = switch, batch_size
         self.hidden_states = options.transfer == "abd"
@@ -90,7 +90,7 @@ class Transfer(Calibrated):
         outputs = self.outputs(student, batch)
         if self.o["transfer"] == "kld":
             each = soft_targets(task_logits(outputs, batch), batch.signals["logits"],
-                                self.o["temperature"], self.kind)
+                                self.o["temperature"], self.task_type)
             return {"teacher_distribution": Term(each.sum())}
         # The logits stay out of the graph: as in the published code the classifier has no gradient
         # here, and so neither moments nor weight decay. A gradient of zeros would leave Adam with a
@@ -150,7 +150,7 @@ class DoKTra(Method):
        epoch >= e0:  L = CE(z_S, y) - beta_student * H(softmax(z_S))"""
     needs = ("any encoder; vectors of another width go through the connector; its own tokenizer is "
              "used")
-    kinds = ("single", "multi")
+    task_types = ("single", "multi")
     not_reproduced = (
         ("the final separator, which truncation after the special tokens cuts off",
          "a student reads texts as its tokenizer cuts them, here and wherever it is served; it is "
@@ -238,12 +238,12 @@ class DoKTra(Method):
 
     def fit(self, lab: Lab) -> Model:
         o, epochs = self.options, lab.settings.epochs
-        own, kind = self.own(), lab.task.kind
+        own, task_type = self.own(), lab.task.task_type
 
-        teacher = lab.train(lab.teacher(), Calibrated(kind, o.beta_teacher),
+        teacher = lab.train(lab.teacher(), Calibrated(task_type, o.beta_teacher),
                             stage="calibrated teacher", epochs=o.teacher_epochs or epochs,
                             **rate(o.teacher_lr), **own)
-        lab.also(teacher, "calibrated teacher", role=Role.TEACHER)
+        lab.add_row(teacher, "calibrated teacher", role=Role.TEACHER)
         student = lab.finetune(self.student(lab), epochs=o.student_epochs or epochs,
                                **rate(o.student_lr), **own)
 
@@ -251,14 +251,15 @@ class DoKTra(Method):
         signals = lab.signals(teacher, ("cls", "logits"))
         distil_epochs = o.distil_epochs or 2 * epochs
         switch = int(distil_epochs * o.gamma)
-        objective = Transfer(o, kind, switch, student.module.config.hidden_size,
+        objective = Transfer(o, task_type, switch, student.module.config.hidden_size,
                              teacher.module.config.hidden_size, lab.settings.batch_size,
                              lab.seed_for("expander"))
         training = {**own, **rate(o.distil_lr or o.student_lr)}
         widths = {model.module.config.hidden_size for model in (student, teacher)}
         if o.transfer == "abd" or len(widths) == 1:  # kld has no connector
-            lab.watch("boundary_disagreement", lambda trained, examples: objective.disagreement(
-                lab.vectors(trained, examples), lab.vectors(teacher, examples)))
+            lab.add_diagnostic(
+                "boundary_disagreement", lambda trained, examples: objective.disagreement(
+                    lab.vectors(trained, examples), lab.vectors(teacher, examples)))
         if not o.second_schedule:
             return lab.train(student, objective, stage="transfer", signals=signals,
                              epochs=distil_epochs, **training)
@@ -267,7 +268,7 @@ class DoKTra(Method):
                                 epochs=switch, **{**training, "select": "last"})
         if switch == distil_epochs:
             return student
-        return lab.train(student, Calibrated(kind, o.beta_student), stage="calibrated student",
+        return lab.train(student, Calibrated(task_type, o.beta_student), stage="calibrated student",
                          epochs=distil_epochs - switch, **training)
 
     def own(self) -> dict[str, Any]:

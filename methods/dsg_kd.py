@@ -361,7 +361,7 @@ class DsgKD(Method):
     ensemble (ours): p = (softmax(z_S) + softmax(z_T)) / 2, z_T of the fine-tuned teacher"""
     needs = ("a transformer encoder with its own tokenizer, not fine-tuned; student and teacher "
              "give attention")
-    kinds = ("single",)
+    task_types = ("single",)
     Options = Options
     not_reproduced = (
         ("ten draws of 75 % of test for each of three kept checkpoints, with mean and spread",

@@ -21,7 +21,7 @@ class Finetune(Method):
     equations = ("L = CE(z_S, y)   (tags: mean over words; several labels: binary CE, mean over "
                  "labels)")
     needs = "no teacher"
-    kinds = ("single", "multi", "regression", "tags")
+    task_types = ("single", "multi", "regression", "tags")
     uses_teacher = False
 
     @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class LogitKD(Method):
     tags: means over the words that both have read; several labels: two-class distributions a label,
     mean over labels; regression: squared difference to the teacher's value"""
     needs = "any teacher with the task's head; its own tokenizer is used"
-    kinds = ("single", "multi", "regression", "tags")
+    task_types = ("single", "multi", "regression", "tags")
 
     @dataclass(frozen=True)
     class Options:
@@ -41,5 +41,5 @@ class LogitKD(Method):
         teacher = lab.finetune(lab.teacher())
         examples = (*lab.data.train, *lab.unlabelled)
         logits = lab.signals(teacher, ("logits",), examples=examples)
-        return lab.train(lab.student(), SoftTargets(lab.task.kind, o.temperature, o.alpha),
+        return lab.train(lab.student(), SoftTargets(lab.task.task_type, o.temperature, o.alpha),
                          stage="soft targets", examples=examples, signals=logits)

@@ -108,7 +108,7 @@ def layer_pairs(teacher: int, student: int,
 LAYERS = {"hidden": "layer_states", "attention": "layer_attentions"}
 
 
-def teacher_pool(kinds: Sequence[str], hidden: Sequence[int], attention: Sequence[int],
+def teacher_pool(names: Sequence[str], hidden: Sequence[int], attention: Sequence[int],
                  unit: str) -> Pool:
     """What the objective below reads of the teacher besides its logits: of the layers `hidden` and
     `attention` (from 1) alone.
@@ -120,16 +120,16 @@ def teacher_pool(kinds: Sequence[str], hidden: Sequence[int], attention: Sequenc
     """
     def pool(outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         signals: dict[str, list[Tensor]] = {}
-        if "padded_logits" in kinds:
+        if "padded_logits" in names:
             signals["padded_logits"] = list(outputs.logits)
-        if "layer_states" in kinds:
+        if "layer_states" in names:
             layers = [outputs.hidden_states[layer] for layer in hidden]
             if unit == "words":
                 assert batch.words is not None
                 layers = [at_words(layer, batch.words) for layer in layers]
                 signals["words_read"] = list((batch.words >= 0).float())
             signals["layer_states"] = list(torch.stack(layers, 1))
-        if "layer_attentions" in kinds:
+        if "layer_attentions" in names:
             layers = [outputs.attentions[layer - 1] for layer in attention]
             signals["layer_attentions"] = list(without_padding(torch.stack(layers, 1)))
         return signals
@@ -167,7 +167,7 @@ class Distillation(Objective):
                 self.project_hidden = nn.Linear(widths[1], widths[0])  # one for all layers
 
     @property
-    def kinds(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The signals that it reads."""
         wanted = [LAYERS[term] for term in ("hidden", "attention") if term in self.terms]
         if "hidden" in self.terms and self.unit == "words":
@@ -179,7 +179,7 @@ class Distillation(Objective):
     def pool(self) -> Pool:
         """The teacher's side of the pairs; its embedding's output first."""
         hidden = [0, *(layer for layer, _ in self.hidden_pairs)]
-        return teacher_pool(self.kinds, hidden, [layer for layer, _ in self.attention_pairs],
+        return teacher_pool(self.names, hidden, [layer for layer, _ in self.attention_pairs],
                             self.unit)
 
     def collate(self, batch: Batch) -> None:
@@ -386,7 +386,7 @@ class NerKD(Method):
         "any tagger; the layers' losses want a transformer student. With another tokenizer than "
         "the student's it "
         "teaches logits and hidden states at each word's first token, and no attention")
-    kinds = ("tags",)
+    task_types = ("tags",)
     not_reproduced = ((
         "nine tags: also PAD, START, END and UNK, of which [CLS] and [SEP] are labelled START and "
         "END",
@@ -544,7 +544,7 @@ class NerKD(Method):
             student = self.shaped(student, teacher, lab.seed_for("init", student.name))
         if student.key != lab.student().key:
             alone = lab.finetune(student, role=Role.CONTROL)
-            lab.also(alone, f"{student.name} as built here, no teacher", role=Role.CONTROL)
+            lab.add_row(alone, f"{student.name} as built here, no teacher", role=Role.CONTROL)
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
         if not o.distillation:
             labels_only = Distillation(o, ("hard",))
@@ -559,12 +559,12 @@ class NerKD(Method):
                 widths=(configs[0].hidden_size, configs[1].hidden_size),
                 unit="tokens" if same else "words", seed=lab.seed_for("projections"))
             everything = (*examples, *lab.unlabelled)
-            pool = None if objective.kinds == ("logits",) else objective.pool()
+            pool = None if objective.names == ("logits",) else objective.pool()
             # of a copy: the teacher's other signals are those of all methods
             if objective.attentions and o.attention == "scores":
                 giver = replace(teacher, module=copy.deepcopy(teacher.module))
                 giver.module.register_forward_pre_hook(use_scores)
-            signals = lab.signals(giver, objective.kinds, examples=everything, pool=pool, live=pool
+            signals = lab.signals(giver, objective.names, examples=everything, pool=pool, live=pool
                                   is not None, hidden_states=objective.hidden_states,
                                   attentions=objective.attentions)
             return lab.train(student, objective, stage=stage, examples=everything, signals=signals,
@@ -597,10 +597,10 @@ class NerKD(Method):
                         f"{model.name} does not hand out attention scores; use "
                         f"attention=probabilities"
                     )
-        kind = teacher.module.config.model_type
-        if bilstm and self.options.embedding == "bert" and kind != "bert":
+        model_type = teacher.module.config.model_type
+        if bilstm and self.options.embedding == "bert" and model_type != "bert":
             raise Skip("embedding=bert copies a BERT's embedding layer, and the teacher is "
-                       f"{kind}; use embedding=trained")
+                       f"{model_type}; use embedding=trained")
 
     def shaped(self, student: Model, teacher: Model, seed: int) -> Model:
         o = self.options
@@ -681,8 +681,8 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
         batch = Batch({"attention_mask": real.long()}, labels=torch.tensor(case["labels"]),
                       counts=counts, extra={"word_ids": word_ids})
         batch.signals = {
-            kind: torch.stack(values)
-            for kind, values in objective.pool()(teacher, batch).items()
+            name: torch.stack(values)
+            for name, values in objective.pool()(teacher, batch).items()
         }
         objective.collate(batch)
         return float(loss_of(objective(lambda **_: student, batch), batch.counts))
@@ -690,9 +690,9 @@ def golden(case: dict[str, Any]) -> dict[str, float]:
     layers = ("hard", "logits", "hidden", "attention")
     found = {"hard_label_loss": loss(1.0, ("hard",))}
     for name in case["expected"]:
-        kind, _, alpha = name.partition("_alpha_")
+        prefix, _, alpha = name.partition("_alpha_")
         if alpha:
-            found[name] = loss(float(alpha), layers if kind == "tinybert" else layers[:2])
+            found[name] = loss(float(alpha), layers if prefix == "tinybert" else layers[:2])
     return found | token_scores(case["labels"], case["predictions"])
 
 

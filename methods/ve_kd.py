@@ -374,7 +374,7 @@ class VeKD(Method):
     L     = a_mlm L_mlm + sum over i in (ce, mse, cos) of max(a_i L_i - tolerance, 0)
     then fine-tuning on the task: L = CE(z_S, y)"""
     needs = "an encoder with a masked-LM head and a WordPiece vocabulary, not fine-tuned"
-    kinds = ("single", "multi", "regression", "tags")
+    task_types = ("single", "multi", "regression", "tags")
     Options = Options
     not_reproduced = ((
         "accumulation as the mean of the parts' means",
@@ -448,7 +448,7 @@ def pretrain(lab: Lab, o: Stage, kd: Options | None = None) -> Model:
     """Stage one: the student with the expanded vocabulary after masked-LM training, beside the
     teacher if `kd` is given.
 
-    Its folder (`lab.shop.stage(model.key)`) is an ordinary model folder.
+    Its folder (`lab.cache.stage(model.key)`) is an ordinary model folder.
     """
     texts = [*(lab.data.domain_text or lab.texts()), *(example.text for example in lab.unlabelled)]
     examples = TextFile(o.corpus) if o.corpus else unlabelled(texts)
@@ -514,7 +514,7 @@ def expanded(lab: Lab, o: Stage, base: Model, examples: Sequence[Example]) -> Mo
 
 def finetuned(lab: Lab, o: Stage, pretrained: Model) -> Model:
     """Stage two: the encoder of stage one under the task's head, fine-tuned."""
-    source = Source(lab.student_source.name, folder=lab.shop.stage(pretrained.key))
+    source = Source(lab.student_source.name, folder=lab.cache.stage(pretrained.key))
     student = build(source, lab.head, seed=lab.seed_for("init", source.name), texts=lab.texts)
     return lab.finetune(replace(student, lr=pretrained.lr), **fine_tuning(o))
 

@@ -73,7 +73,7 @@ def load(options: LoadOptions) -> Data:
 
 BC2GM_IOBES = Task(
     name="bc2gm_iobes",
-    kind="tags",
+    task_type="tags",
     about="gene mentions, IOBES tags",
     metric="entity_f1_strict",
     metrics=("entity_f1_strict", "entity_f1", "piece_tag_micro_f1"),

@@ -89,7 +89,7 @@ def _task(name: str, about: str, mentions: Mapping[str, int], **facts: Any) -> T
     return Task(
         name=name,
         about=about,
-        kind="tags",
+        task_type="tags",
         mentions=mentions,
         metric="entity_f1",
         metrics=("entity_f1", "entity_f1_strict", "piece_tag_micro_f1"),
@@ -194,7 +194,7 @@ BC5CDR_CHEM = _task(
 
 EBMNLP = Task(
     name="ebmnlp",
-    kind="tags",
+    task_type="tags",
     about="words that name the participants, interventions and outcomes of a clinical trial",
     metric="word_macro_f1",
     metrics=("word_macro_f1", "entity_f1"),

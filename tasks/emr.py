@@ -154,7 +154,7 @@ def _split_one(source: Source, settings: EmrOptions, seed: int) -> Data:
 
 EMR = Task(
     name="emr",
-    kind="single",
+    task_type="single",
     about="is a visit to a paediatric emergency department an emergency, from the code-switched "
           "note",
     metric="f1_at_rate",

@@ -116,11 +116,11 @@ def load(options: LoadOptions) -> Data:
     settings = options.settings or FilesOptions()
     parts = open_parts(options.files, settings)
     columns = find_columns(parts["train"].records, settings)
-    kind, labels, label_of = (read_tags if columns.tags else read_labels)(
+    task_type, labels, label_of = (read_tags if columns.tags else read_labels)(
         parts["train"].records, columns, settings
     )
     examples = {split: build(part.records, columns, label_of) for split, part in parts.items()}
-    notes = [f"read as {kind}: {describe(parts['train'], columns)}"]
+    notes = [f"read as {task_type}: {describe(parts['train'], columns)}"]
     notes += [
         f"{split}: {part.layout}"
         for split, part in parts.items()
@@ -517,7 +517,8 @@ def build(
 
 FILES = Task(
     name="files",
-    kind="",  # read from the data: see `kdbench.data.corpora.settled`, which sets the metric too
+    # read from the data: see `kdbench.data.corpora.settled`, which sets the metric too
+    task_type="",
     about="your own files: one label, several labels, a score or tags; one text or a pair",
     metric="",
     load=load,

@@ -301,14 +301,14 @@ class Mentions(Grammar):
         def slot(name: str) -> str:
             return draw(name) if name in self.lexicon else self.patterns[name]
 
-        words, spans, start, kind = [], [], 0, ""
+        words, spans, start, entity_type = [], [], 0, ""
         for word in dice.write("{text}", slot).split():
             if word.startswith("<"):
-                start, kind = len(words), word[1:]
+                start, entity_type = len(words), word[1:]
                 continue
             words.append(word.rstrip(">"))
             if word.endswith(">"):
-                spans.append((start, len(words), kind))
+                spans.append((start, len(words), entity_type))
         return Example("", words=tuple(words), label=tuple(spans))
 
 

@@ -78,7 +78,7 @@ def generate(
     return Data(
         **splits,
         labels=spec.labels,
-        kind="lookalike",
+        origin="lookalike",
         sha256={name: checksum(rows) for name, rows in splits.items()},
         domain_text=domain_text(spec, seed, seen),
         notes=(
@@ -120,7 +120,9 @@ def finished(spec: Lookalike, draft: Example, id: str, noise: Noise) -> Example:
 def tag_indices(spans: Sequence[tags.Span], length: int, labels: Sequence[str]) -> tuple[int, ...]:
     """The spans in the scheme that `labels` shows: IOBES, IOB, or (EBM PICO) B- on every word."""
     if not any(label.startswith("I") for label in labels):
-        spans = [(i, i + 1, kind) for start, end, kind in spans for i in range(start, end)]
+        spans = [(i, i + 1, entity_type)
+                 for start, end, entity_type in spans
+                 for i in range(start, end)]
     if "B" in labels:
         spans = [(start, end, "") for start, end, _ in spans]
     scheme = "IOBES" if any(label.startswith("S") for label in labels) else "IOB"
@@ -159,12 +161,12 @@ class Noise:
         it).
         """
         kept, end_before = [], 0
-        for start, end, kind in spans:
+        for start, end, entity_type in spans:
             if self.dice.chance(self.share):
                 if self.dice.chance(0.5):
                     continue
                 start = start + 1 if end - start > 1 else max(end_before, start - 1)
-            kept.append((start, end, kind))
+            kept.append((start, end, entity_type))
             end_before = end
         return kept
 

@@ -119,12 +119,12 @@ def _task(
     headed: frozenset[str],
     how_to_get: str,
     reader: Callable[..., list[Example]] = read_rows,
-    kind: str = "single",
+    task_type: str = "single",
     **facts: Any,
 ) -> Task:
     return Task(
         name=name,
-        kind=kind,
+        task_type=task_type,
         labels=labels,
         load=partial(load, name, labels, headed, reader),
         lookalike=lookalike(name),
@@ -198,7 +198,7 @@ HOC_TSV = _task(
     ALL,
     f"{BLUE}; then `bench.py prepare hoc_tsv --from FOLDER`",
     reader=read_hoc,
-    kind="multi",
+    task_type="multi",
     about="HoC in DoKTra's layout, scored as BLUE scores it: over documents with a hallmark",
     metric="document_example_f1",
     metrics=("document_example_f1", "document_micro_f1", "micro_f1"),

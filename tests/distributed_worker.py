@@ -19,13 +19,13 @@ from kdbench.data.task_index import TASKS
 from kdbench.models.load import resolve
 from kdbench.train import lab as labs
 from kdbench.train import spec
-from kdbench.train.fit import Fitting
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab, StageCache
 
 STEPS = 20
 
 
-class Watched(Fitting):
+class Watched(Trainer):
     """Keeps each step's loss over all processes, and what the epochs of a transfer do to the classifier."""
 
     losses: list[float] = []
@@ -60,7 +60,7 @@ def losses(method: str, task_name: str, given: dict, folder: Path) -> list[float
     data = task.lookalike(train=90, dev=16, test=16)
     data = replace(data, domain_text=data.domain_text[:90])
     protocol = spec.settings({"epochs": 4, "batch_size": 15, "max_length": 48, "precision": "fp32", "lr": 1e-3}, task, lookalike=True)
-    lab = Lab(task, data, 0, "corrected", protocol, resolve("tiny:still"), resolve("tiny:still"), Workshop(folder), Accelerator(cpu=True))
+    lab = Lab(task, data, 0, "corrected", protocol, resolve("tiny:still"), resolve("tiny:still"), StageCache(folder), Accelerator(cpu=True))
     student = made.fit(lab)
     made_steps = next(stage["steps"] for stage in reversed(lab.stages) if stage["key"] == student.key)
     return Watched.losses[-made_steps:][:STEPS]
@@ -68,7 +68,7 @@ def losses(method: str, task_name: str, given: dict, folder: Path) -> list[float
 
 def main(asked: dict[str, tuple[str, dict]], out: Path) -> None:
     torch.set_num_threads(1)
-    labs.Fitting = Watched
+    labs.Trainer = Watched
     found = {}
     for method, (task, given) in asked.items():
         try:

@@ -118,8 +118,8 @@ LOSSES = (
              "examples = (*lab.data.train, *lab.unlabelled)",
              "examples = lab.data.train", CONTROL),
     Mutation("control-with-alpha-as-temperature", "methods/logit_kd.py",
-             "SoftTargets(lab.task.kind, o.temperature, o.alpha)",
-             "SoftTargets(lab.task.kind, o.alpha, o.temperature)", CONTROL),
+             "SoftTargets(lab.task.task_type, o.temperature, o.alpha)",
+             "SoftTargets(lab.task.task_type, o.alpha, o.temperature)", CONTROL),
 )
 
 TRAINING = (
@@ -221,8 +221,8 @@ SCORES = (
              "]",
              NEGATIVE),
     Mutation("naive-knows-the-split", "kdbench/score/metrics.py",
-             "labels = gold_labels(task.kind, data.train)",
-             "labels = gold_labels(task.kind, examples)", NAIVE),
+             "labels = gold_labels(task.task_type, data.train)",
+             "labels = gold_labels(task.task_type, examples)", NAIVE),
     Mutation("threshold-from-the-split", "kdbench/score/metrics.py",
              'np.mean(gold_labels("single", data.train)',
              'np.mean(gold_labels("single", data.split(split))', NAIVE),

@@ -27,10 +27,10 @@ def said(*words):
 def row(task, labels, example):
     """An example as a line of a file of one's own."""
     values = {"id": example.id, "group": example.group or example.id}
-    if task.kind == "tags":
+    if task.task_type == "tags":
         return {**values, "tokens": example.words, "ner_tags": [labels[i] for i in example.label]}
     label = {"single": lambda: labels[example.label], "regression": lambda: example.label,
-             "multi": lambda: [name for name, held in zip(labels, example.label, strict=True) if held]}[task.kind]()
+             "multi": lambda: [name for name, held in zip(labels, example.label, strict=True) if held]}[task.task_type]()
     texts = {"sentence": example.text} if example.pair is None else {"sentence1": example.text, "sentence2": example.pair}
     return {**values, **texts, "label": label}
 
@@ -44,7 +44,7 @@ def serve(results, work, kinds, run):
     exported = json.loads(said("export", run, work / run, *where, "--kinds", kinds, "--latency", "quick", "--json"))
     answers = {"run": said("predict", run, *where, "--file", file, "--json"),
                "onnx": said("predict", work / run / "onnx", "--file", file, "--json")}
-    return {"evaluate": evaluated, "export": exported, "labels": data.labels, "kind": task.kind,
+    return {"evaluate": evaluated, "export": exported, "labels": data.labels, "kind": task.task_type,
             "predict": {name: [json.loads(line) for line in lines.splitlines()] for name, lines in answers.items()}}
 
 

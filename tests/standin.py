@@ -14,12 +14,12 @@ MODELS.add(Entry("tiny:still", replace(STILL, config={**STILL.config, "hidden_dr
                  about="tiny:bert without dropout"))
 
 
-@METHODS.register("standin", kinds=("single",), about="gives the student as it came")
+@METHODS.register("standin", task_types=("single",), about="gives the student as it came")
 class StandIn(Method):
     name = "standin"
     title = citation = equations = "none"
     needs = "nothing"
-    kinds = ("single",)
+    task_types = ("single",)
     uses_teacher = False
 
     @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 from kdbench.data.task import Task
 from kdbench.serve.card import card
 
-TASK = Task(name="chemprot", kind="single", about="relation between a chemical and a protein", metric="micro_f1", load=None,
+TASK = Task(name="chemprot", task_type="single", about="relation between a chemical and a protein", metric="micro_f1", load=None,
             licence="research only", citation="Krallinger et al. 2017", source="a place")
 
 

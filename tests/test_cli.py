@@ -78,8 +78,8 @@ def registered(no_data):
         return tuple(made)
 
     splits = rows("train", 200), rows("dev", 60), rows("test", 150)
-    data = Data(*splits, ("no", "yes"), kind="lookalike")
-    task = Task(name="made-up", kind="single", about="is it a kinase", metric="accuracy",
+    data = Data(*splits, ("no", "yes"), origin="lookalike")
+    task = Task(name="made-up", task_type="single", about="is it a kinase", metric="accuracy",
                 metrics=("macro_f1", "f1_at_rate"), load=lambda _: data, lookalike=lambda seed=0: data)
     TASKS.add(Entry(task.name, task, ("single",), task.about))
     yield task.name

@@ -24,8 +24,8 @@ from kdbench.tasks.lookalikes import LOOKALIKES
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Fitting
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.method import Term, loss_of
 from kdbench.train.signals import LiveSignals
 
@@ -39,7 +39,7 @@ class Kill(Exception):
     """Stands in for SIGKILL inside one process."""
 
 
-class Spy(Fitting):
+class Spy(Trainer):
     """The training loop, watched: what it trained, and the loss of every step."""
 
     seen: list[Spy] = []
@@ -64,7 +64,7 @@ class Spy(Fitting):
 
 
 def task_for(method: str) -> str:
-    kinds = METHODS.entry(method).kinds
+    kinds = METHODS.entry(method).task_types
     return TASK_OF_METHOD.get(method) or TASK_OF_KIND[kinds[0]]
 
 
@@ -86,12 +86,12 @@ def make_lab(name, folder, variant="corrected", teacher="tiny:bert", student="ti
     method = cls(options.build(cls.Options, variant, QUICK.get(name, {}), name))
     given = {"epochs": epochs, "batch_size": 16, "select": "last", "max_length": 48, "precision": "fp32", "lr": 2e-3}
     protocol = spec.settings({**given, **settings}, task, lookalike=True)
-    lab = Lab(task, small_data(task), 0, variant, protocol, resolve(student), resolve(teacher), Workshop(folder), Accelerator(cpu=True))
+    lab = Lab(task, small_data(task), 0, variant, protocol, resolve(student), resolve(teacher), StageCache(folder), Accelerator(cpu=True))
     return lab, method
 
 
 def fitted(name, folder, monkeypatch, **given):
-    monkeypatch.setattr(labs, "Fitting", Spy)
+    monkeypatch.setattr(labs, "Trainer", Spy)
     Spy.seen, Spy.dies_at = [], None
     lab, method = make_lab(name, folder, **given)
     method.check(lab)
@@ -115,7 +115,7 @@ def test_it_describes_itself(name):
     method = METHODS.get(name)
     assert method.name == METHODS.entry(name).name
     assert method.title and method.citation and method.equations and method.needs
-    assert set(method.kinds) == set(METHODS.entry(name).kinds)
+    assert set(method.task_types) == set(METHODS.entry(name).task_types)
     assert all(row["help"] for row in options.describe(method.Options))
 
 
@@ -162,7 +162,7 @@ def test_what_can_be_trained_is_in_the_optimiser_and_in_the_checkpoint(done, tmp
             assert torch.equal(changed, kept)
 
 
-def loss_on(run: Fitting, indices, width=None) -> float:
+def loss_on(run: Trainer, indices, width=None) -> float:
     """The loss of a batch as the run's last epoch computed it, without dropout."""
     batch = run.corpus.batch(indices, width)
     if run.signals is not None:
@@ -204,7 +204,7 @@ def test_a_signal_belongs_to_its_text_and_not_to_its_batch(done):
 
 def test_a_killed_method_ends_with_the_weights_of_an_undisturbed_one(name, done, tmp_path, monkeypatch):
     lab, student, runs = done
-    monkeypatch.setattr(labs, "Fitting", Spy)
+    monkeypatch.setattr(labs, "Trainer", Spy)
     Spy.seen, Spy.dies_at = [], max(1, runs[-1].step - 1)
     again, method = make_lab(name, tmp_path, checkpoint_seconds=0.0)
     with pytest.raises(Kill):
@@ -240,9 +240,9 @@ def test_a_wider_and_deeper_teacher_works(name, tmp_path, monkeypatch):
 def test_stages_are_found_again(done, name, monkeypatch):
     """The same method on the same shelf trains nothing and gives the same student."""
     lab, student, _ = done
-    monkeypatch.setattr(labs, "Fitting", Spy)
+    monkeypatch.setattr(labs, "Trainer", Spy)
     Spy.seen, Spy.dies_at = [], None
-    again, method = make_lab(name, lab.shop.folder)
+    again, method = make_lab(name, lab.cache.folder)
     other = method.fit(again)
     assert Spy.seen == []
     assert all(torch.equal(v, other.module.state_dict()[k]) for k, v in copy.copy(student.module.state_dict()).items())

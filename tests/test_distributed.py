@@ -39,7 +39,7 @@ def finished(process: subprocess.Popen) -> str:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[int, Path]:
     """What the worker wrote of every method, by the number of processes; all methods in one launch."""
-    asked = {name: GIVEN.get(name, (TASK[METHODS.entry(name).kinds[0]], {})) for name in METHODS.names()}
+    asked = {name: GIVEN.get(name, (TASK[METHODS.entry(name).task_types[0]], {})) for name in METHODS.names()}
     folders = {count: tmp_path_factory.mktemp(f"processes{count}") for count in (1, 2)}
     for process in [launch(count, str(WORKER), json.dumps(asked), str(folder)) for count, folder in folders.items()]:
         finished(process)

@@ -17,7 +17,7 @@ from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, bo
 from kdbench.models.load import Head, build, resolve
 from kdbench.train import spec
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.method import Batch, loss_of
 
 
@@ -147,16 +147,16 @@ def test_the_disagreement_is_that_of_plain_passes_and_touches_nothing(tmp_path):
         protocol,
         resolve("tiny-student"),
         resolve("tiny:roberta"),
-        Workshop(tmp_path),
+        StageCache(tmp_path),
         Accelerator(cpu=True),
     )
     student = DoKTra(options(DoKTra.Options, "corrected", {}, "doktra")).fit(lab)
     stages, drawn = copy.deepcopy(lab.stages), torch.get_rng_state()
-    found = lab.watches["boundary_disagreement"](student, lab.data.test)
+    found = lab.diagnostics["boundary_disagreement"](student, lab.data.test)
     assert torch.equal(torch.get_rng_state(), drawn) and lab.stages == stages, (
         "it draws nothing and is nobody's cost"
     )
-    teacher = next(model for name, model in lab.others if name == "calibrated teacher")
+    teacher = next(model for name, model in lab.extra_rows if name == "calibrated teacher")
     signs = []
     for model in (student, teacher):
         rows = []

@@ -17,7 +17,7 @@ from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
 from kdbench.models.gelu_head import with_gelu_head
 from kdbench.models.load import Head, Model, build, resolve
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.method import Batch, loss_of
 from kdbench.train.signals import LiveSignals, Teacher
 from kdbench.train.spec import Settings
@@ -346,10 +346,10 @@ def lab_for(tmp_path, student="tiny-student", teacher="tiny:bert", **given) -> L
     from accelerate import Accelerator
 
     data = Data(emergency(48, 0), emergency(24, 1, 100), emergency(24, 2, 200), ("no", "yes"), sha256={"dev": "d"})
-    task = Task(name="notes", kind="single", about="", metric="f1_at_rate", load=lambda _: data,
+    task = Task(name="notes", task_type="single", about="", metric="f1_at_rate", load=lambda _: data,
                 metrics=("f1_at_rate", "brier"))
     settings = Settings(**{"epochs": 2, "batch_size": 8, "max_length": 24, "lr": 1e-3, **given})
-    return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), Workshop(tmp_path), Accelerator(cpu=True))
+    return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), StageCache(tmp_path), Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("variant", ["corrected", "published"])

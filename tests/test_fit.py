@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data.distributed import DistributedSampler
 
-from kdbench.train.fit import Fitting, Selection, Training
+from kdbench.train.fit import Selection, Trainer, Training
 from kdbench.train.method import Batch, Objective, Term
 
 
@@ -27,11 +27,11 @@ class Texts:
         return Batch({}, counts={"examples": float(len(indices))})
 
 
-def fitting(count=10, folder=None, evaluate=None, **training) -> Fitting:
+def fitting(count=10, folder=None, evaluate=None, **training) -> Trainer:
     student = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(student.weight)
     chosen = Training(**{"batch_size": 2, "lr": 1.0, "warmup": 0.0, "weight_decay": 0.0, "schedule": "constant", "clip": 0.0, **training})
-    return Fitting(student, Growing(), Texts(count), chosen, accelerator=Accelerator(cpu=True), seed=3, stage="test",
+    return Trainer(student, Growing(), Texts(count), chosen, accelerator=Accelerator(cpu=True), seed=3, stage="test",
                    evaluate=evaluate, folder=folder, checkpoint_seconds=0.0)
 
 

@@ -20,7 +20,7 @@ from kdbench.methods.doktra import DoKTra
 from kdbench.methods.dsg_kd import DsgKD
 from kdbench.methods.ve_kd import VeKD, fine_tuning, pretraining
 from kdbench.score.metrics import METRICS, Info, published_names, word_tags
-from kdbench.train.fit import Fitting, Training, learning_rate
+from kdbench.train.fit import Trainer, Training, learning_rate
 from kdbench.train.method import Batch, Objective, Term
 
 FOLDER = Path(os.environ.get("KDBENCH_GOLDEN_PROCEDURE") or Path(__file__).parent / "golden_procedure")
@@ -102,7 +102,7 @@ def epochs(case, keep):
         return {"score": 0.0, "f1_at_rate": found["f1"], "brier": found["brier"], "loss_on_probabilities": found["loss"]}
 
     student = torch.nn.Linear(1, 1, bias=False)
-    Fitting(student, Growing(), OneText(), chosen, accelerator=Accelerator(cpu=True), seed=0, stage="test", evaluate=evaluate).run()
+    Trainer(student, Growing(), OneText(), chosen, accelerator=Accelerator(cpu=True), seed=0, stage="test", evaluate=evaluate).run()
     assert len(set(weights)) == len(weights)
     return len(weights), weights.index(float(student.weight)) + 1
 

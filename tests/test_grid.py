@@ -32,7 +32,7 @@ from kdbench.runs.plugins import load_plugin
 from kdbench.runs.runner import Request, Runner, plan
 from kdbench.train import lab as labs
 from kdbench.train import spec
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 
 STANDIN = str(Path(__file__).parent / "standin.py")
 NAMES = [entry["name"] for entry in suites()]
@@ -469,7 +469,7 @@ def small_lab(folder: Path, **settings) -> Lab:
     data = task.lookalike(train=48, dev=16, test=16)
     protocol = spec.settings({"epochs": 2, "batch_size": 16, "max_length": 48, "lr": 1e-3, **settings}, task, lookalike=True)
     return Lab(task, replace(data, domain_text=()), 0, "corrected", protocol, resolve("tiny:still"), resolve("tiny:still"),
-               Workshop(folder), Accelerator(cpu=True))
+               StageCache(folder), Accelerator(cpu=True))
 
 
 def fit(lab: Lab, name: str):
@@ -481,13 +481,13 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing_else(tmp_path, monke
     undisturbed = small_lab(tmp_path / "one")
     expected = undisturbed.predict(fit(undisturbed, "finetune"), undisturbed.data.test)
 
-    class Small(labs.Fitting):
+    class Small(labs.Trainer):
         def one_step(self, indices, total):
             if self.step == 3 and self.training.accumulate < 4:
                 raise torch.OutOfMemoryError("out of memory")
             super().one_step(indices, total)
 
-    monkeypatch.setattr(labs, "Fitting", Small)
+    monkeypatch.setattr(labs, "Trainer", Small)
     lab = small_lab(tmp_path / "other")
     trained = fit(lab, "finetune")
     assert (lab.stages[-1]["accumulate"], lab.stages[-1]["accumulate_asked"]) == (4, 1)

@@ -39,7 +39,7 @@ from kdbench.score import metrics
 from kdbench.train import spec
 from kdbench.train.content import known_by, model_content
 from kdbench.train.fit import Training
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.losses import SoftTargets, Supervised
 from kdbench.train.method import Objective, Term
 from kdbench.train.signals import Teacher
@@ -64,7 +64,7 @@ def corpus(**changes) -> Data:
 
 
 def task(data: Data, **changes) -> Task:
-    facts = {"name": "made-up", "kind": "single", "about": "made up", "metric": "macro_f1", "metrics": ("accuracy",), "unit": "row"}
+    facts = {"name": "made-up", "task_type": "single", "about": "made up", "metric": "macro_f1", "metrics": ("accuracy",), "unit": "row"}
     return Task(**{**facts, "load": lambda options: data, "lookalike": lambda seed: data, **changes})
 
 
@@ -284,7 +284,7 @@ def make_lab(folder: Path, data: Data | None = None, teacher: str = "tiny:bert",
     given = {"precision": "fp32", "epochs": 1, "batch_size": 8, "select": "last", "latency": "off", **settings}
     data = corpus() if data is None else data
     return Lab(task(data, **(facts or {})), data, seed, "corrected", Settings(**given), resolve(student), resolve(teacher),
-               Workshop(folder), Accelerator(cpu=True))
+               StageCache(folder), Accelerator(cpu=True))
 
 
 class Scaled(Objective):
@@ -700,11 +700,11 @@ class Constant(Objective):
         return {"loss": Term(SCALE * (logits - batch.signals["logits"]).square().sum())}
 
 
-@METHODS.register("constant", kinds=("single",), about="squared logits times a constant")
+@METHODS.register("constant", task_types=("single",), about="squared logits times a constant")
 class ConstantKD(Method):
     name = "constant"
     title = citation = equations = needs = "none"
-    kinds = ("single",)
+    task_types = ("single",)
 
     @dataclass(frozen=True)
     class Options:
@@ -800,7 +800,7 @@ def load(options):
     return Data(**made, labels=("no", "yes"))
 
 
-MINE = Task(name="mine", kind="single", about="is it urgent", metric="macro_f1", load=load, labels=("no", "yes"), unit="note")
+MINE = Task(name="mine", task_type="single", about="is it urgent", metric="macro_f1", load=load, labels=("no", "yes"), unit="note")
 TASKS.add(Entry("mine", MINE, ("single",), MINE.about))
 '''
 
@@ -879,7 +879,7 @@ def test_workers_renew_what_is_older_than_the_command(tmp_path):
     job = plan(Request("finetune", "chemprot"), [0], controls=False, device="cpu")[0]
     planned = Planned({"method": "finetune", "task": "chemprot", "options": {}}, {}, (0,))
     assert message(Cell(Request("finetune", "chemprot"), 0, job, planned), told, "", 1)["renew"] == told.renew > 0
-    shop, old = Workshop(tmp_path, told.renew), tmp_path / "old"
+    shop, old = StageCache(tmp_path, told.renew), tmp_path / "old"
     old.write_text("")
     assert shop.fresh(old) and not shop.fresh(tmp_path / "not there")
     os.utime(old, (told.renew - 60, told.renew - 60))
@@ -915,7 +915,7 @@ REGISTERED = '''
 from kdbench.base.registry import METHODS
 
 
-@METHODS.register("mine", kinds=("single",), about="a name")
+@METHODS.register("mine", task_types=("single",), about="a name")
 class Mine:
     pass
 '''
@@ -1228,7 +1228,7 @@ def test_a_stage_in_the_place_of_another_is_not_taken(tmp_path):
     def trained(seed):
         lab = make_lab(tmp_path, seed=seed)
         lab.train(lab.student(), Supervised("single"), stage="s")
-        return lab.stages[-1]["cached"], lab.shop.stage(lab.stages[-1]["key"])
+        return lab.stages[-1]["cached"], lab.cache.stage(lab.stages[-1]["key"])
 
     (_, one), (_, other) = trained(0), trained(1)
     one.rename(tmp_path / "kept")

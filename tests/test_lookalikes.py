@@ -26,7 +26,7 @@ def test_no_text_occurs_twice(name):
     keys = [example.key for split in SPLITS for example in data.split(split)]
     assert len(keys) == len(set(keys)) == 500
     assert not set(keys) & set(data.domain_text) and len(data.domain_text) == DOMAIN
-    assert data.kind == "lookalike" and "wrong on purpose" in data.notes[0]
+    assert data.origin == "lookalike" and "wrong on purpose" in data.notes[0]
 
 
 def test_a_seed_has_a_corpus_of_its_own():

@@ -29,7 +29,7 @@ IOBES = ("O", *(f"{prefix}-{kind}" for kind in ("GENE", "DRUG") for prefix in "B
 
 
 def make_task(kind, metric, **facts):
-    return Task(name="made-up", kind=kind, about="", metric=metric, load=None, **facts)
+    return Task(name="made-up", task_type=kind, about="", metric=metric, load=None, **facts)
 
 
 def score(name, gold, predicted, **facts):
@@ -77,7 +77,7 @@ def sample(kind, rng):
 @pytest.mark.parametrize("name", METRICS)
 def test_counts_add_up_over_examples_and_over_replicates(name):
     metric = METRICS[name]
-    for kind in metric.kinds:
+    for kind in metric.task_types:
         gold, predicted, info = sample(kind, RNG(3))
         value = metric.score(gold, predicted, info)
         assert -1 <= value <= 1

@@ -32,7 +32,7 @@ from kdbench.models.load import resolve
 from kdbench.models.zoo import RECIPES
 from kdbench.report.tables import build as table
 from kdbench.runs.runner import Request, plan, run
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.method import Batch, loss_of
 from kdbench.train.signals import builtin_pool
 from kdbench.train.spec import Settings
@@ -119,7 +119,7 @@ def batch_of(objective, teacher, width=8):
     with torch.no_grad():
         outputs = teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
     pooled = objective.pool()(outputs, batch)
-    if "logits" in objective.kinds:
+    if "logits" in objective.names:
         pooled |= builtin_pool(("logits",), True)(outputs, batch)
         pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
         batch.signals["logits_known"] = words >= 0
@@ -215,7 +215,7 @@ def sentences(count: int, seed: int) -> tuple[Example, ...]:
     return tuple(made)
 
 
-TASK = Task(name="made_up", kind="tags", about="", metric="entity_f1", load=lambda _: None, scheme="IOBES")
+TASK = Task(name="made_up", task_type="tags", about="", metric="entity_f1", load=lambda _: None, scheme="IOBES")
 DATA = Data(train=sentences(40, 1), dev=sentences(10, 2), test=sentences(10, 3), labels=LABELS)
 
 
@@ -223,7 +223,7 @@ DATA = Data(train=sentences(40, 1), dev=sentences(10, 2), test=sentences(10, 3),
 def lab(tmp_path):
     def make(student="tiny:bert", teacher="tiny:bert", task=TASK, data=DATA, **settings):
         chosen = Settings(**{"epochs": 1, "batch_size": 16, "max_length": 24, "latency": "off", **settings})
-        return Lab(task, data, 0, "corrected", chosen, resolve(student), resolve(teacher), Workshop(tmp_path),
+        return Lab(task, data, 0, "corrected", chosen, resolve(student), resolve(teacher), StageCache(tmp_path),
                    Accelerator(cpu=True))
 
     return make
@@ -284,7 +284,7 @@ def test_runs(lab, name):
     if name == "other tokenizer":
         assert shown["layers"] == {"embedding", "hidden"}
     rebuilt = models.get("student") == "bilstm"
-    assert [row for row, _ in made.others] == (["bilstm as built here, no teacher"] if rebuilt else [])
+    assert [row for row, _ in made.extra_rows] == (["bilstm as built here, no teacher"] if rebuilt else [])
     assert isinstance(student.module, BiLSTMTagger) == rebuilt
 
 
@@ -303,14 +303,14 @@ def test_tinybert_learns_attention_too(lab):
     train = made.train
     made.train = lambda model, objective, **more: objectives.append(objective) or train(model, objective, **more)
     NerKD(options(augment="", intermediate_epochs=1)).fit(made)
-    assert ["layer_attentions" in each.kinds for each in objectives if isinstance(each, Distillation)] == [True, False]
+    assert ["layer_attentions" in each.names for each in objectives if isinstance(each, Distillation)] == [True, False]
 
 
 @pytest.mark.parametrize(("given", "scores"), [({}, True), ({"attention": "probabilities"}, False)])
 def test_tinybert_compares_attention_before_the_softmax(lab, given, scores):
     taught, made = [], lab()
     signals = made.signals
-    made.signals = lambda teacher, kinds, **more: taught.append((kinds, signals(teacher, kinds, **more))) or taught[-1][1]
+    made.signals = lambda teacher, names, **more: taught.append((names, signals(teacher, names, **more))) or taught[-1][1]
     NerKD(options(augment="", **given)).fit(made)
     kinds, live = taught[0]
     assert "layer_attentions" in kinds

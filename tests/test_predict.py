@@ -158,8 +158,8 @@ def test_a_folder_without_labels_json_is_read_by_its_configuration(tmp_path):
             folder = write(tmp_path / f"{name}-{kind}", name, kind)
             written = Labels.read(folder)
             (folder / "labels.json").unlink()
-            assert (Labels.read(folder).kind, Labels.read(folder).labels) == (written.kind, written.labels)
-            assert written.kind == kind
+            assert (Labels.read(folder).task_type, Labels.read(folder).labels) == (written.task_type, written.labels)
+            assert written.task_type == kind
 
 
 # ---- in and out ------------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ from kdbench.serve.measure import Protocol
 from kdbench.serve.serving import served
 from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Fitting, Training
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.fit import Trainer, Training
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.losses import SoftTargets, Supervised, soft_targets, supervised
 from kdbench.train.mlm import MaskedLM
 from kdbench.train.objective import Batch, loss_of
@@ -90,7 +90,7 @@ def data_of(kind: str, train: int = 24, dev: int = 12, test: int = 16, longest: 
 
 def task_of(kind: str, name: str = "made-up", **facts) -> Task:
     given = {"load": lambda _: data_of(kind), "metric": METRIC[kind], "about": "made up", **facts}
-    return Task(name=name, kind=kind, **given)
+    return Task(name=name, task_type=kind, **given)
 
 
 def lab_of(kind: str, folder, unlabelled=(), swapped: bool = False, **settings) -> Lab:
@@ -99,31 +99,31 @@ def lab_of(kind: str, folder, unlabelled=(), swapped: bool = False, **settings) 
     given = {"epochs": 1, "batch_size": 64, "latency": "off", "select": "last", "max_length": 24}
     protocol = Settings(**{**given, **settings})
     return Lab(task_of(kind), data_of(kind), 0, "corrected", protocol, student, teacher,
-               Workshop(folder), Accelerator(cpu=True), unlabelled=tuple(unlabelled))
+               StageCache(folder), Accelerator(cpu=True), unlabelled=tuple(unlabelled))
 
 
 def fitting(kind: str = "single", count: int = 40, *, objective=None, evaluate=None, folder=None,
             seed: int = 5, stage: str = "test", max_steps: int | None = None,
-            **training) -> Fitting:
+            **training) -> Trainer:
     """A training of the small teacher's shape on `count` made-up examples."""
     examples = corpus_of(kind, count)
     texts = [" ".join(e.words) or e.text for e in examples]
     model = build(TEACHER, Head(kind, LABELS[kind]), seed=3, texts=lambda: texts)
     corpus = Corpus(model, examples, 32, kind, len(LABELS[kind]))
     given = Training(**{"epochs": 2, "batch_size": 8, "lr": 1e-2, "warmup": 0.0, **training})
-    return Fitting(model.module, objective or Supervised(kind), corpus, given,
+    return Trainer(model.module, objective or Supervised(kind), corpus, given,
                    accelerator=Accelerator(cpu=True), seed=seed, stage=stage, evaluate=evaluate,
                    folder=folder, checkpoint_seconds=0.0, max_steps=max_steps)
 
 
-def at_each_step(made: Fitting, look) -> list:
+def at_each_step(made: Trainer, look) -> list:
     """What `look(optimizer)` finds as the optimiser takes each of its steps."""
     found = []
     made.optimizer.register_step_pre_hook(lambda optimizer, *_: found.append(look(optimizer)))
     return found
 
 
-def gradients(made: Fitting) -> list[torch.Tensor]:
+def gradients(made: Trainer) -> list[torch.Tensor]:
     """All gradients end to end, as the optimiser takes each of its steps."""
     parameters = list(made.trainee.parameters())
 
@@ -133,7 +133,7 @@ def gradients(made: Fitting) -> list[torch.Tensor]:
     return at_each_step(made, flat)
 
 
-def batches_read(made: Fitting) -> list[tuple[int, ...]]:
+def batches_read(made: Trainer) -> list[tuple[int, ...]]:
     """The examples of each batch that the model will read."""
     seen, real = [], made.corpus.batch
 
@@ -579,7 +579,7 @@ def test_limits_draw_rows_by_a_seed_and_leave_test_whole(registered, no_data):
 def test_a_task_takes_its_facts_by_name_alone():
     with pytest.raises(TypeError):
         Task("notes", "single", "accuracy", "a text", print)
-    fields = {"name": "a", "kind": "single", "about": "c", "metric": "accuracy", "load": print}
+    fields = {"name": "a", "task_type": "single", "about": "c", "metric": "accuracy", "load": print}
     made = Task(**fields)
     assert {name: getattr(made, name) for name in fields} == fields
 

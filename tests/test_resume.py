@@ -19,8 +19,8 @@ from kdbench.data.task_index import TASKS
 from kdbench.models.load import Head, build, resolve
 from kdbench.runs import store
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Fitting, Training, clip
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.fit import Trainer, Training, clip
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.losses import SoftTargets, Supervised
 from kdbench.train.spec import Settings, settings
 
@@ -39,13 +39,13 @@ class Kill(Exception):
 
 
 def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False,
-            max_steps: int | None = None) -> Fitting:
+            max_steps: int | None = None) -> Trainer:
     examples = texts(96, 1)
     model = build(resolve("tiny-student"), Head("single", ("no", "yes")), seed=3, texts=lambda: [e.text for e in examples])
     corpus = Corpus(model, examples, 32, "single", 2)
     scores = [0.5, 0.7, 0.6, 0.65]  # the second epoch is the best one
 
-    made = Fitting(model.module, Supervised("single"), corpus, Training(epochs=4, batch_size=8, lr=1e-3, select=select),
+    made = Trainer(model.module, Supervised("single"), corpus, Training(epochs=4, batch_size=8, lr=1e-3, select=select),
                    accelerator=Accelerator(cpu=True), seed=5, stage="test", evaluate=lambda: {"score": scores[made.epoch]},
                    folder=folder, checkpoint_seconds=0.0, compile=compile, max_steps=max_steps)
     if dies_at is not None:
@@ -61,9 +61,9 @@ def fitting(folder: Path, dies_at: int | None = None, select: str = "best", comp
 
 
 def lab_of(data: Data, protocol: Settings, folder: Path) -> Lab:
-    task = Task(name="t", kind="single", about="text", metric="accuracy", load=lambda _: data)
+    task = Task(name="t", task_type="single", about="text", metric="accuracy", load=lambda _: data)
     return Lab(task, data, 0, "corrected", protocol, resolve("tiny-student"), resolve("tiny:bert"),
-               Workshop(folder), Accelerator(cpu=True))
+               StageCache(folder), Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("most", [1e-3, 5.0, 1e9])
@@ -193,7 +193,7 @@ def test_a_trained_stage_of_which_a_crash_left_half_is_trained_anew(tmp_path, na
 
     def trained():
         model = lab.train(lab.student(), SoftTargets("single", 2.0, 0.5), stage="test", signals=lab.signals(lab.teacher()))
-        return model, lab.shop.stage(model.key)
+        return model, lab.cache.stage(model.key)
 
     first, folder = trained()
     for path in (folder / name, *(tmp_path / "signals").iterdir()):

@@ -112,7 +112,7 @@ def same_answers(record, said, results):
 
 
 MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names() if task != "files"
-          and set(TASKS.entry(task).kinds) <= set(METHODS.entry(method).kinds)]
+          and set(TASKS.entry(task).task_types) <= set(METHODS.entry(method).task_types)]
 
 
 @pytest.fixture(scope="module")

@@ -49,10 +49,10 @@ def load(name, folder=None, files=None, seed=0, **settings):
 @pytest.mark.parametrize("name", CORPORA)
 def test_a_task_says_what_a_table_must_state(name):
     task, entry = TASKS.get(name), TASKS.entry(name)
-    assert task.name == name and (task.kind,) == entry.kinds and entry.about
+    assert task.name == name and (task.task_type,) == entry.task_types and entry.about
     assert task.metric == task.metrics[0]
     for metric in task.metrics:
-        assert task.kind in METRICS[metric].kinds, f"{metric} does not score {task.kind}"
+        assert task.task_type in METRICS[metric].task_types, f"{metric} does not score {task.task_type}"
     assert task.about and task.citation and task.licence and task.source and task.unit
     for recipe in task.recipes.values():
         assert {"lr", "batch_size", "epochs", "max_length", "warmup", "weight_decay", "select"} <= set(recipe.values)
@@ -65,7 +65,7 @@ def test_a_task_says_what_a_table_must_state(name):
         build(METHODS.get(method).Options, "published", {**chosen, **recipe.options}, key)
     assert "finetune" in task.recipes
     assert set(task.negative) <= set(task.labels) and set(task.label_names) <= set(task.labels)
-    assert task.kind == "regression" or len(task.labels) > 1
+    assert task.task_type == "regression" or len(task.labels) > 1
     assert name in DOWNLOADS.load() or task.how_to_get, "neither a download nor a word on how to get it"
     assert all(0 < score < 100 for _, score in task.published)
 
@@ -171,15 +171,15 @@ def test_facts_need_the_standard_library_alone():
 def test_a_look_alike_has_the_shape_of_its_task(name):
     task = TASKS.get(name)
     data = task.lookalike(seed=1, train=60, dev=20, test=20)
-    assert data.kind == "lookalike" and data.rows == {"train": 60, "dev": 20, "test": 20}
+    assert data.origin == "lookalike" and data.rows == {"train": 60, "dev": 20, "test": 20}
     assert data.labels == task.labels
-    assert corpora.kind_of(data.train) == task.kind
+    assert corpora.task_type_of(data.train) == task.task_type
     assert corpora.settled(task, data).scheme == task.scheme
 
 
 def test_without_a_folder_it_is_the_look_alike():
     data = load("chemprot")
-    assert data.kind == "lookalike" and data.published_files is None
+    assert data.origin == "lookalike" and data.published_files is None
 
 
 # -- the layouts -------------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def own(tmp_path, train, dev=None, test=None, name="{}.txt", **settings):
 def test_a_two_column_file_of_another_corpus(tmp_path):
     text = "".join(f"Patient{i}\tO\nhas\tO\nlung\tB-DIS\ncancer\tI-DIS\nand\tO\naspirin\tB-DRUG\n\n" for i in range(20))
     data, task = own(tmp_path, text)
-    assert (task.kind, task.metric, task.scheme) == ("tags", "entity_f1", "IOB")
+    assert (task.task_type, task.metric, task.scheme) == ("tags", "entity_f1", "IOB")
     assert task.labels == ("O", "B-DIS", "I-DIS", "B-DRUG", "I-DRUG")
     assert data.notes == ("read as tags: two columns, a word and its tag",
                           "no dev file: 2 of the 20 rows of train, by seed 0")
@@ -361,9 +361,9 @@ def test_a_two_column_file_of_another_corpus(tmp_path):
 ])
 def test_texts_and_labels_of_other_corpora(tmp_path, text, layout):
     data, task = own(tmp_path, text)
-    assert (task.kind, task.metric, task.labels) == ("single", "macro_f1", ("high", "low"))
+    assert (task.task_type, task.metric, task.labels) == ("single", "macro_f1", ("high", "low"))
     assert data.notes[0] == f"read as single: {layout}"
-    assert data.rows == {"train": 27, "dev": 3, "test": 30} and data.kind == "real" and data.published_files is None
+    assert data.rows == {"train": 27, "dev": 3, "test": 30} and data.origin == "real" and data.published_files is None
     assert "day 0" in data.test[0].text or "Tag 0" in data.test[0].text
 
 
@@ -383,7 +383,7 @@ def rows(*values, n=30, **fields):
 ])
 def test_the_kind_is_read_from_the_labels(tmp_path, values, kind, labels, metric):
     data, task = own(tmp_path, rows(*values))
-    assert (task.kind, task.labels, task.metric) == (kind, labels, metric)
+    assert (task.task_type, task.labels, task.metric) == (kind, labels, metric)
     assert data.notes[0].startswith(f"read as {kind}: ")
 
 
@@ -394,7 +394,7 @@ def test_pairs_and_columns_by_option(tmp_path):
     with pytest.raises(BadInput, match=r"t:2: which column has the text\? .* 'a, b, c, d, e'; say --task-set text_"):
         own(tmp_path, text)
     data, task = own(tmp_path, text, text_column="a", pair_column="b", label_column="c,d", group_column="e")
-    assert (task.kind, task.labels, data.test[5].label) == ("multi", ("c", "d"), (1, 1))
+    assert (task.task_type, task.labels, data.test[5].label) == ("multi", ("c", "d"), (1, 1))
     assert (data.test[5].text, data.test[5].pair, data.test[5].group) == ("left 5", "right", "p2")
     assert not {e.group for e in data.train} & {e.group for e in data.dev}
     with pytest.raises(BadInput, match="train.txt:2: e is 'p0'; columns of a multi-label task have 0 or 1"):
@@ -598,5 +598,5 @@ def test_real_files_are_read_as_own_files():
     for name, kind in (("seqcls/chemprot", "single"), ("seqcls/hoc", "multi"), ("seqcls/bioasq", "single"),
                        ("tokcls/jnlpba", "tags")):
         data = load("files", files={split: blurb / name / f"{split}.json" for split in ("train", "dev", "test")})
-        assert corpora.settled(TASKS.get("files"), data).kind == kind
+        assert corpora.settled(TASKS.get("files"), data).task_type == kind
         assert tuple(data.rows.values()) == REAL[name.partition("/")[2]][0]

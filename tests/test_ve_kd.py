@@ -35,7 +35,7 @@ from kdbench.models.vocabulary import (
 )
 from kdbench.runs.runner import Request, plan
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, Workshop, save_weights
+from kdbench.train.lab import Lab, StageCache, save_weights
 from kdbench.train.method import loss_of
 from kdbench.train.mlm import lm_logits
 from kdbench.train.spec import Settings
@@ -467,9 +467,9 @@ def lab_for(tmp_path, student="tiny:bert", teacher="tiny:bert", **given) -> Lab:
     texts = [f"{a} and {b}" for a in GENERAL for b in (*GENERAL, "fever", "no pain")]
     examples = tuple(Example(str(i), text, label=int("fever" in text)) for i, text in enumerate(texts))
     data = Data(examples, examples[:8], examples[8:], ("no", "yes"), domain_text=GENERAL, sha256={"dev": "d"})
-    task = Task(name="notes", kind="single", about="", metric="accuracy", load=lambda _: data)
+    task = Task(name="notes", task_type="single", about="", metric="accuracy", load=lambda _: data)
     settings = Settings(**{"epochs": 1, "batch_size": 8, "max_length": 32, "lr": 1e-3, **given})
-    return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), Workshop(tmp_path), Accelerator(cpu=True))
+    return Lab(task, data, 0, "corrected", settings, resolve(student), resolve(teacher), StageCache(tmp_path), Accelerator(cpu=True))
 
 
 @pytest.fixture
@@ -489,7 +489,7 @@ def test_both_stages_on_every_kind_of_student(student, variant, corpus, tmp_path
     method = ve_kd.VeKD(options(variant, corpus=corpus, **QUICK))
     method.check(lab)
     first = method.pretrain(lab)
-    folder = lab.shop.stage(first.key)
+    folder = lab.cache.stage(first.key)
     again, tokenizer = AutoModelForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert again.config.vocab_size == len(tokenizer) == len(first.tokenizer) > lab.teacher(MLM).module.config.vocab_size
     assert tokenizer.tokenize("naproxen") == ["naproxen"] != lab.teacher().tokenizer.tokenize("naproxen")
@@ -571,7 +571,7 @@ def test_the_tiny_teacher_is_followed_as_pre_trained(tmp_path):
     lab.teacher_source = replace(lab.teacher_source, recipe=replace(recipe, steps=1))
     teacher = lab.teacher(MLM)
     assert [stage["name"] for stage in lab.stages] == ["masked LM"] and teacher.ready
-    kept = load_file(lab.shop.stage(lab.stages[0]["key"]) / "model.safetensors")
+    kept = load_file(lab.cache.stage(lab.stages[0]["key"]) / "model.safetensors")
     own = dict(teacher.module.named_parameters())
     assert all(torch.equal(own[name], value) for name, value in kept.items() if name in own)
 

@@ -14,7 +14,7 @@ from texts import Lengths, drawn, load, strings
 from timing import Bench, Way
 
 from kdbench.models.load import Head, Model
-from kdbench.train.fit import Fitting
+from kdbench.train.fit import Trainer
 from kdbench.train.losses import Supervised
 
 NAMES = ("overhead",)
@@ -25,7 +25,7 @@ LENGTHS = Lengths(45, 90, 256)
 class Bare(Way):
     """zero_grad, forward, backward, clip, step, schedule; batches padded by `pad_sequence`."""
 
-    def __init__(self, fitting: Fitting):
+    def __init__(self, fitting: Trainer):
         self.corpus, self.batches = fitting.corpus, fitting.order(0)
         self.device, self.autocast = fitting.device, fitting.autocast
         self.student = fitting.student

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.load import Head, Model, Source, build, train_tokenizer
 from kdbench.models.zoo import Recipe
-from kdbench.train.fit import Fitting, Training
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.fit import Trainer, Training
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.method import Objective, Term, loss_of
 from kdbench.train.spec import Settings
 
@@ -42,9 +42,9 @@ def lab(bench: Bench, kind: str, labels: Sequence[str], examples: Sequence[Examp
     """The project's bench for one cell on these examples; `precision` "auto" is what it chooses on this device."""
     data = Data(tuple(examples), (), (), tuple(labels))
     source = Source("none")
-    task = Task(name="speed", kind=kind, about="", metric="", load=lambda _: data)
+    task = Task(name="speed", task_type=kind, about="", metric="", load=lambda _: data)
     return Lab(task, data, 0, "published", Settings(precision=precision, max_length=max_length),
-               source, source, Workshop(Path(scratch().name) / precision), accelerator(bench.device))
+               source, source, StageCache(Path(scratch().name) / precision), accelerator(bench.device))
 
 
 def tokenizer(texts: Sequence[str], vocabulary: int, kind: str = "bert") -> Any:
@@ -72,7 +72,7 @@ def shape(layers: int, width: int, heads: int, inner: int | None = None) -> dict
 
 
 class Ours(Way):
-    """`Fitting.one_step`, which `bench.py` runs, over the project's own batches of `examples`."""
+    """`Trainer.one_step`, which `bench.py` runs, over the project's own batches of `examples`."""
 
     def __init__(self, bench: Lab, student: Model, objective: Objective, *, batch_size: int, max_length: int, signals: Any = None,
                  **training: Any):
@@ -80,7 +80,7 @@ class Ours(Way):
             student.module.set_attn_implementation("eager")
         corpus = bench.corpus(student, bench.data.train, max_length)
         given = {"epochs": 1, "lr": 1e-5, "select": "last", "max_length": max_length, **training}
-        self.fitting = Fitting(student.module, objective, corpus, Training(batch_size=batch_size, **given), seed=0, stage="speed",
+        self.fitting = Trainer(student.module, objective, corpus, Training(batch_size=batch_size, **given), seed=0, stage="speed",
                                accelerator=bench.accelerator, signals=signals, bf16=bench.bf16(student))
         self.fitting.trainee.train()
         self.steps = len(self.fitting.order(0))

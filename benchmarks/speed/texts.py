@@ -50,7 +50,7 @@ def strings(data: Data) -> list[str]:
 
 def drawn(data: Data, count: int, lengths: Lengths, size: Callable[[Sequence[str]], list[int]]) -> tuple[Example, ...]:
     """`count` training examples: the corpus's own, drawn by a fixed seed, or generated text joined to `lengths`."""
-    if data.kind == "lookalike":
+    if data.origin == "lookalike":
         return tuple(joined(data, count, lengths, size))
     return tuple(random.Random(0).sample(data.train, min(count, len(data.train))))
 

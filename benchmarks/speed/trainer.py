@@ -31,9 +31,9 @@ from transformers import (
 )
 
 from kdbench.models.load import Head, Model, cut
-from kdbench.train import signals
+from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Fitting, Training
+from kdbench.train.fit import Training
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets, Supervised, soft_targets
 
@@ -44,7 +44,7 @@ RATE = 1e-4
 
 
 class OurRun(Way):
-    """A whole `Fitting.run`, with the teacher's signals where it distils."""
+    """A whole `fit.Trainer.run`, with the teacher's signals where it distils."""
 
     def __init__(self, house: Lab, student: Model, teacher: Model | None, epochs: int, batch_size: int):
         self.house, self.student, self.teacher, self.epochs, self.batch_size = house, student, teacher, epochs, batch_size
@@ -61,15 +61,15 @@ class OurRun(Way):
             self.fitting.one_step(indices, 10)
 
     def prepare(self) -> None:
-        kind = self.house.task.kind
+        kind = self.house.task.task_type
         objective = SoftTargets(kind, HEAT, ALPHA) if self.teacher else Supervised(kind)
         training = Training(epochs=self.epochs, batch_size=self.batch_size, lr=RATE, warmup=0.0, select="last")
-        self.fitting = Fitting(copy.deepcopy(self.student.module), objective, self.corpus, training, seed=0, stage="speed",
+        self.fitting = fit.Trainer(copy.deepcopy(self.student.module), objective, self.corpus, training, seed=0, stage="speed",
                                accelerator=self.house.accelerator, bf16=self.bf16)
 
     def signals(self, examples: list[Any]) -> Any:
         assert self.teacher is not None
-        giver = signals.Teacher(self.teacher, ("logits",), self.house.task.kind, self.house.settings.max_length,
+        giver = signals.Teacher(self.teacher, ("logits",), self.house.task.task_type, self.house.settings.max_length,
                                 device=self.house.accelerator.device, autocast=lambda: self.house.autocast(self.teacher))
         return signals.compute(giver, examples, "speed", 2e9)
 

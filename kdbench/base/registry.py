@@ -22,7 +22,7 @@ class Entry:
 
     name: str
     where: Any
-    kinds: tuple[str, ...] = ()
+    task_types: tuple[str, ...] = ()
     about: str = ""
     aliases: tuple[str, ...] = ()
 
@@ -54,15 +54,17 @@ class Registry:
         self._entries[entry.name] = entry
         self._aliases.update({alias: entry.name for alias in entry.aliases})
 
-    def register(self, name: str, *, kinds: tuple[str, ...] = (),
+    def register(self, name: str, *, task_types: tuple[str, ...] = (),
                  about: str = "") -> Callable[[Any], Any]:
-        """Decorator for plugins: ``@METHODS.register("mine", kinds=("single",), about="one
+        """Decorator for plugins: ``@METHODS.register("mine", task_types=("single",), about="one
         line")``.
         """
 
         def add(thing: Any) -> Any:
             described = about or (getattr(thing, "__doc__", "") or "").strip().split("\n")[0]
-            self.add(Entry(name, thing, tuple(kinds or getattr(thing, "kinds", ())), described))
+            self.add(
+                Entry(name, thing, tuple(task_types or getattr(thing, "task_types", ())),
+                      described))
             return thing
 
         return add

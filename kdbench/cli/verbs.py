@@ -169,7 +169,8 @@ def parser() -> Parser:
     export = of_run("export", do_export,
                     "export a run's student, scored and timed as it would be served")
     export.add_argument("out", type=Path, help="the folder that is made")
-    export.add_argument("--kinds", default="safetensors,onnx,onnx_int8", metavar="LIST",
+    export.add_argument("--formats", "--kinds", dest="formats",
+                        default="safetensors,onnx,onnx_int8", metavar="LIST",
                         help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
     export.add_argument("--data-dir", type=Path, metavar="DIR",
                         help="where the corpora are (also: KDBENCH_DATA)")
@@ -614,7 +615,7 @@ def data_folder(args: argparse.Namespace) -> Path | None:
 def do_export(args: argparse.Namespace) -> int:
     from kdbench.runs.artefacts import export_run
 
-    rows = export_run(args.results_dir, args.run, args.out, args.kinds.split(","),
+    rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
                       data_folder(args), args.latency, args.threads)
     if args.json:
         print(json.dumps(rows, indent=1))
@@ -661,7 +662,7 @@ def do_predict(args: argparse.Namespace) -> int:
 
         folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
-    texts = args.text or read_texts(args.file, predictor.artefact.labels.kind)
+    texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
     print(render(predictor.predict(texts), "json" if args.json else "table"))
     return DONE
 

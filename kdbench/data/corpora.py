@@ -59,15 +59,16 @@ def settled(task: Task, data: Data) -> Task:
     """`task` with what it leaves to its data: labels, scheme, and for one without a kind also kind
     and metric.
     """
-    kind = task.kind or kind_of(data.train)
-    if kind == "tags":
+    task_type = task.task_type or task_type_of(data.train)
+    if task_type == "tags":
         task = replace(task, scheme=tags.scheme_of(data.labels))
-    if not task.kind:
-        task = replace(task, kind=kind, metric=METRICS[kind][0], metrics=METRICS[kind])
+    if not task.task_type:
+        task = replace(task, task_type=task_type, metric=METRICS[task_type][0],
+                       metrics=METRICS[task_type])
     return replace(task, labels=data.labels)
 
 
-def kind_of(examples: Sequence[Example]) -> str:
+def task_type_of(examples: Sequence[Example]) -> str:
     """The kind of task whose labels these are."""
     label = examples[0].label
     if examples[0].words:
@@ -240,8 +241,8 @@ def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> d
     tokenizer = _tokenizer(tokenizer_path) if tokenizer_path else None
     return {
         "task": task.name,
-        "kind": task.kind,
-        "data": data.kind,
+        "kind": task.task_type,
+        "data": data.origin,
         "metric": task.metric,
         "published_files": data.published_files,
         "splits": {name: _describe_split(task, data, name, tokenizer) for name in SPLITS},
@@ -255,9 +256,9 @@ def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> d
 def _describe_split(task: Task, data: Data, name: str, tokenizer: Any) -> dict[str, Any]:
     examples = data.split(name)
     runs = None
-    if task.kind == "tags":
-        kinds = [tags.parts(tag)[1] if tag != "O" else None for tag in data.labels]
-        runs = sum(_runs([kinds[i] for i in example.label]) for example in examples)
+    if task.task_type == "tags":
+        entity_types = [tags.parts(tag)[1] if tag != "O" else None for tag in data.labels]
+        runs = sum(_runs([entity_types[i] for i in example.label]) for example in examples)
     seen: dict[str, set] = {}
     repeated = conflicting = 0
     for example in examples:
@@ -276,23 +277,23 @@ def _describe_split(task: Task, data: Data, name: str, tokenizer: Any) -> dict[s
     }
 
 
-def _runs(kinds: Sequence[str | None]) -> int:
-    return sum(kind is not None and (i == 0 or kinds[i - 1] != kind)
-               for i, kind in enumerate(kinds))
+def _runs(entity_types: Sequence[str | None]) -> int:
+    return sum(entity_type is not None and (i == 0 or entity_types[i - 1] != entity_type)
+               for i, entity_type in enumerate(entity_types))
 
 
 def _label_counts(task: Task, examples: Sequence[Example]) -> dict[str, int]:
     """Examples of each class, texts that carry each label, or words of each tag; nothing for
     scores.
     """
-    if task.kind == "regression":
+    if task.task_type == "regression":
         return {}
     counts: Counter[int] = Counter()
     for example in examples:
-        if task.kind == "multi":
+        if task.task_type == "multi":
             counts.update(i for i, value in enumerate(example.label) if value)
         else:
-            counts.update(example.label if task.kind == "tags" else (example.label,))
+            counts.update(example.label if task.task_type == "tags" else (example.label,))
     return {label: counts[i] for i, label in enumerate(task.labels)}
 
 
@@ -326,7 +327,7 @@ def _token_lengths(task: Task, examples: Sequence[Example], tokenizer: Any) -> d
     ]
     lengths = [
         len(found.ids)
-        for found in tokenizer.encode_batch(inputs, is_pretokenized=task.kind == "tags")
+        for found in tokenizer.encode_batch(inputs, is_pretokenized=task.task_type == "tags")
     ]
     return {
         **_lengths(lengths), "cut": sum(length > task.max_length for length in lengths),
@@ -375,16 +376,18 @@ def _decode(task: Task, example: Example) -> dict[str, str]:
         return f"{label} ({task.label_names[label]})" if label in task.label_names else label
 
     text = example.text
-    if task.kind == "tags":
+    if task.task_type == "tags":
         written = [task.labels[i] for i in example.label]
-        label = ", ".join(f"{' '.join(example.words[a:b])}" + (f" [{kind}]" if kind else "")
-                          for a, b, kind in tags.lenient_spans(written)) or "nothing"
+        label = ", ".join(f"{' '.join(example.words[a:b])}" +
+                          (f" [{entity_type}]" if entity_type else "")
+                          for a, b, entity_type in tags.lenient_spans(written)) or "nothing"
         text = " ".join(example.words)
-    elif task.kind == "multi":
+    elif task.task_type == "multi":
         label = ", ".join(
             name(task.labels[i]) for i, value in enumerate(example.label) if value) or "nothing"
     else:
-        label = name(task.labels[example.label]) if task.kind == "single" else f"{example.label:g}"
+        label = name(
+            task.labels[example.label]) if task.task_type == "single" else f"{example.label:g}"
     return {
         "id": example.id, "text": text,
         **({"pair": example.pair} if example.pair else {}), "label": label

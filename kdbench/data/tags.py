@@ -20,8 +20,8 @@ Span = tuple[int, int, str]
 @lru_cache(maxsize=1024)
 def parts(tag: str) -> tuple[str, str]:
     """Prefix and type: ``B-GENE`` -> (B, GENE), ``B`` -> (B, ""), ``O`` -> (O, "")."""
-    prefix, _, kind = tag.partition("-")
-    return prefix, kind
+    prefix, _, entity_type = tag.partition("-")
+    return prefix, entity_type
 
 
 def lenient_spans(tags: Sequence[str]) -> list[Span]:
@@ -31,26 +31,26 @@ def lenient_spans(tags: Sequence[str]) -> list[Span]:
     before carries B or I; otherwise it opens a new one.
     """
     spans: list[Span] = []
-    before, kind = "O", ""
+    before, entity_type = "O", ""
     for i, tag in enumerate(tags):
         if tag == "O":  # nine in ten
             before = tag
             continue
         prefix, own = parts(tag)
         if prefix != "O":
-            if prefix in "IE" and before in ("B", "I") and own == kind:
+            if prefix in "IE" and before in ("B", "I") and own == entity_type:
                 spans[-1] = (spans[-1][0], i + 1, own)
             else:
                 spans.append((i, i + 1, own))
-        before, kind = prefix, own
+        before, entity_type = prefix, own
     return spans
 
 
 def encode(spans: Iterable[Span], length: int, scheme: str) -> list[str]:
     """The tags of `scheme` for `length` words with these entities."""
     tags = ["O"] * length
-    for first, end, kind in spans:
-        ending = f"-{kind}" if kind else ""
+    for first, end, entity_type in spans:
+        ending = f"-{entity_type}" if entity_type else ""
         prefixes = ["I"] * (end - first)
         if scheme != "IO":
             prefixes[0] = "B"
@@ -96,8 +96,8 @@ def scheme_of(tags: Iterable[str]) -> str:
                                   } else "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
 
 
-def tag_set(kinds: Iterable[str], scheme: str) -> tuple[str, ...]:
+def tag_set(entity_types: Iterable[str], scheme: str) -> tuple[str, ...]:
     """All tags of `scheme` for these entity types, O first: the label set of a tagger."""
-    return ("O", *(prefix + (f"-{kind}" if kind else "")
-                   for kind in sorted(set(kinds))
+    return ("O", *(prefix + (f"-{entity_type}" if entity_type else "")
+                   for entity_type in sorted(set(entity_types))
                    for prefix in PREFIXES[scheme]))

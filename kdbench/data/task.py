@@ -16,7 +16,7 @@ from typing import Any
 from kdbench.base.identity import digest
 
 SPLITS = ("train", "dev", "test")
-KINDS = {
+TASK_TYPES = {
     "single": "one label a text",
     "multi": "any number of labels a text",
     "regression": "one number a text",
@@ -65,7 +65,7 @@ class Data:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     labels: tuple[str, ...]
-    kind: str = "real"  # or "lookalike"
+    origin: str = "real"  # or "lookalike"
     sha256: Mapping[str, str] = field(default_factory=dict)
     # are the files the published ones? None: nothing to compare with
     published_files: bool | None = None
@@ -129,7 +129,7 @@ class Task:
     """
 
     name: str
-    kind: str
+    task_type: str
     about: str
     metric: str
     load: Callable[[LoadOptions], Data]
@@ -165,7 +165,7 @@ class Task:
 
     @property
     def tagging(self) -> bool:
-        return self.kind == "tags"
+        return self.task_type == "tags"
 
 
 @dataclass(frozen=True)

@@ -193,16 +193,17 @@ def check_folder(folder: Path) -> None:
             f"`bench.py convert {folder} NEW_FOLDER`")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind, own_code = config.get("model_type"), "auto_map" in config
+        model_type, own_code = config.get("model_type"), "auto_map" in config
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(
             f"model {folder}: config.json is not a JSON object; get the folder again") from error
-    if kind is not None and kind not in CONFIG_MAPPING:
+    if model_type is not None and model_type not in CONFIG_MAPPING:
         why = "is none that this version of transformers has"
         if own_code:
             why = "needs code of its own, which is never run"
         raise BadInput(
-            f"model {folder}: its type {kind!r} {why}; give a model of a type that transformers has"
+            f"model {folder}: its type {model_type!r} {why}; give a model of a type that "
+            f"transformers has"
         )
     for path in weight_files(folder):
         if wrong := damage(path):
@@ -261,23 +262,23 @@ class Head:
     "mlm".
     """
 
-    kind: str
+    task_type: str
     labels: tuple[str, ...] = ()
 
     @property
     def auto(self) -> Any:
         return {"tags": AutoModelForTokenClassification, "mlm": AutoModelForMaskedLM}.get(
-            self.kind, AutoModelForSequenceClassification)
+            self.task_type, AutoModelForSequenceClassification)
 
     @property
     def config(self) -> dict[str, Any]:
-        if self.kind == "mlm":
+        if self.task_type == "mlm":
             return {}
         labels = dict(enumerate(self.labels)) if self.labels else {0: "score"}
         config: dict[str, Any] = {"num_labels": len(labels), "id2label": labels,
                                   "label2id": {label: i for i, label in labels.items()}}
-        if self.kind in PROBLEM:
-            config["problem_type"] = PROBLEM[self.kind]
+        if self.task_type in PROBLEM:
+            config["problem_type"] = PROBLEM[self.task_type]
         return config
 
 
@@ -343,16 +344,16 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     model type.
     """
     sizes = {name: value for name, value in config.items() if name != "type"}
-    kind = {"deberta": "deberta-v2"}.get(config["type"], config["type"])
-    if kind == "distilbert":
+    model_type = {"deberta": "deberta-v2"}.get(config["type"], config["type"])
+    if model_type == "distilbert":
         words = {
             "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
             "intermediate_size": "hidden_dim", "initializer_range": "initializer_range"
         }
         sizes = {words[name]: value for name, value in sizes.items()}
-    if kind == "albert":
+    if model_type == "albert":
         sizes["embedding_size"] = sizes["hidden_size"]
-    return {"model_type": kind, **sizes}
+    return {"model_type": model_type, **sizes}
 
 
 def load(source: Source, head: Head,
@@ -402,7 +403,7 @@ def load(source: Source, head: Head,
             f"model {source.name}: its tokenizer has {pieces:,} pieces, its weights have "
             f"{known:,}; they are not of one model: "
             "put the model's own tokenizer into the folder")
-    if head.kind == "mlm":
+    if head.task_type == "mlm":
         return module, tokenizer, not drawn, ()
     ready, note = rows is not None and not drawn, "no head for the task: a new one is trained"
     named = [name for _, name in sorted((config.id2label or {}).items())]
@@ -472,7 +473,7 @@ def own_rows(config: Any, head: Head) -> list[int] | None:
     own = [name for _, name in sorted((config.id2label or {}).items())]
     if not head.labels or not trained_head(config, head):
         return None
-    if head.kind != "tags":
+    if head.task_type != "tags":
         return [own.index(label)
                 for label in head.labels] if sorted(own) == sorted(head.labels) else None
     places = {name.removesuffix("-"): i for i, name in enumerate(own)}
@@ -487,8 +488,8 @@ def own_rows(config: Any, head: Head) -> list[int] | None:
 def tag_types(labels: Iterable[str]) -> set[str]:
     """The entity types of the tags; of `B` and `B-` the empty one."""
     return {
-        kind
-        for letter, _, kind in (label.partition("-") for label in labels)
+        entity_type
+        for letter, _, entity_type in (label.partition("-") for label in labels)
         if letter in ("B", "I", "E", "S")
     }
 
@@ -551,13 +552,14 @@ def cut(model: Model, layers: int) -> Model:
                  digest({"cut": layers, "of": model.key}), model.lr)
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(model_type: str, texts: Iterable[str],
+                    vocabulary: int) -> PreTrainedTokenizerFast:
     """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for the
     others.
     """
     from tokenizers import Tokenizer
 
-    made, special = trained_tokenizer(kind, tuple(texts), vocabulary)
+    made, special = trained_tokenizer(model_type, tuple(texts), vocabulary)
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(made),
                                    **{f"{name}_token": text
                                       for name, text in special.items()})
@@ -565,7 +567,7 @@ def train_tokenizer(kind: str, texts: Iterable[str], vocabulary: int) -> PreTrai
 
 # every cell of a suite asks for the same one, which takes longer than a tiny training
 @lru_cache(maxsize=8)
-def trained_tokenizer(kind: str, texts: tuple[str, ...],
+def trained_tokenizer(model_type: str, texts: tuple[str, ...],
                       vocabulary: int) -> tuple[str, dict[str, str]]:
     """The trained tokenizer as JSON, and its special tokens by role.
 
@@ -575,7 +577,7 @@ def trained_tokenizer(kind: str, texts: tuple[str, ...],
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
     from tokenizers import models as pieces
 
-    if kind == "roberta":
+    if model_type == "roberta":
         special = {
             "bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>",
             "cls": "<s>", "sep": "</s>"

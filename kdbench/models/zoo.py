@@ -40,7 +40,8 @@ class Recipe:
         return bool(self.config) and "vocab_size" not in self.config
 
 
-def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int = 0) -> Recipe:
+def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
+         steps: int = 0) -> Recipe:
     """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights.
 
     Narrow layers want larger initial weights than the 0.02 made for 768: with 0.08 they learn in a
@@ -50,10 +51,10 @@ def tiny(kind: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int
         "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
         "intermediate_size": 4 * width, "initializer_range": 0.08, "vocab_size": 4000
     }
-    return Recipe(config={"type": kind, **size}, steps=steps, lr=1e-3)
+    return Recipe(config={"type": model_type, **size}, steps=steps, lr=1e-3)
 
 
-TINY_KINDS = ("bert", "roberta", "albert", "deberta", "distilbert")
+TINY_TYPES = ("bert", "roberta", "albert", "deberta", "distilbert")
 
 # KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's
 # --vocab_type S and B is our reading.
@@ -72,8 +73,9 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
     "tiny-student": (tiny("bert", layers=2, width=64,
                           heads=2), "BERT 2x64, random weights (default student)"),
     **{
-        f"tiny:{kind}": (tiny(kind), f"{kind} 2x64, random weights, own tokenizer")
-        for kind in TINY_KINDS
+        f"tiny:{model_type}": (tiny(model_type), f"{model_type} 2x64, random weights, own "
+                                                 f"tokenizer")
+        for model_type in TINY_TYPES
     }, "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"), "mbert":
         (Recipe("bert-base-multilingual-uncased",
                 lr=3e-5), "multilingual BERT base, uncased (DSG-KD's)"), "cbert":

@@ -18,7 +18,7 @@ class Across:
     teacher's score.
     """
 
-    kind: str
+    origin: str
     name: str
     student: str
     teacher: str
@@ -37,18 +37,18 @@ def across(sections: Sequence[Section]) -> list[Across]:
     """
     found: dict[tuple, dict[str, list[tuple[Section, Line]]]] = {}
     for section in sections:
-        kind = section.group.kind
-        if sum(other.group.task == section.group.task and other.group.kind == kind
+        origin = section.group.origin
+        if sum(other.group.task == section.group.task and other.group.origin == origin
                for other in sections) > 1:
             continue
         for line in section.lines:
             if line.row.competes and "test" in line.values:
                 cell = line.row.cell
-                key = (kind, called(line.row), cell["student"], cell.get("teacher")
+                key = (origin, called(line.row), cell["student"], cell.get("teacher")
                        or "", as_text(cell.get("options")))
                 found.setdefault(key, {}).setdefault(section.group.task, []).append((section, line))
     rows = []
-    for (kind, name, student, teacher, _), by_task in sorted(found.items()):
+    for (origin, name, student, teacher, _), by_task in sorted(found.items()):
         if len(by_task) < 2 or any(len(lines) > 1 for lines in by_task.values()):
             continue
         chosen = {task: lines[0] for task, lines in by_task.items()}
@@ -63,7 +63,7 @@ def across(sections: Sequence[Section]) -> list[Across]:
         ]
         rows.append(
             Across(
-                kind, name, student, teacher, tuple(chosen), statistics.overall(scores),
+                origin, name, student, teacher, tuple(chosen), statistics.overall(scores),
                 statistics.overall(shares) if all(shares.values()) else None,
                 (won[0], len(judged) - sum(won), won[1]) if judged else None,
                 statistics.wilcoxon([gain.mean

@@ -233,10 +233,10 @@ class Case:
         if labels and tuple(own.labels) != tuple(labels):
             raise BadInput(
                 f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
-        head, members = Head(found.task.kind, labels), []
+        head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)
-            corpus = Corpus(model, found.data.test, limit, found.task.kind, len(labels))
+            corpus = Corpus(model, found.data.test, limit, found.task.task_type, len(labels))
             members.append((model.module.eval(), corpus))
         return members
 

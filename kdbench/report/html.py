@@ -73,8 +73,9 @@ def report(records: Iterable[dict[str, Any]], counts: Counts | None = None, *,
     return page.render(
         title=title, light=Markup(plots.LIGHT), dark=Markup(plots.DARK), counted=counted(records),
         sections=[view(section, table, number) for number, section in enumerate(table.sections)],
-        across=[across(table, kind) for kind in dict.fromkeys(row.kind for row in table.across)
-                ], published=told(list(comparisons)), published_head=HEAD, methods=methods(table),
+        across=[
+            across(table, origin) for origin in dict.fromkeys(row.origin for row in table.across)
+        ], published=told(list(comparisons)), published_head=HEAD, methods=methods(table),
         legend_of=legend_of(table), notes=table.notes, origins=origins(records),
         corpora=[corpus(section.group) for section in table.sections], troubles=[
             trouble(record) for section in table.sections for record in section.group.troubles
@@ -86,7 +87,7 @@ def counted(records: list[dict[str, Any]]) -> str:
     """How much the page stands on, in words."""
     done = [record for record in records if record["status"] == "done"]
     seeds = {record["cell"]["seed"] for record in done}
-    kinds = {at(record, "data", "kind") for record in done}
+    origins = {at(record, "data", "kind") for record in done}
     data = {
         frozenset({"real"}): "real data",
         frozenset({"lookalike"}): "look-alike data, generated: no real corpus"
@@ -96,7 +97,7 @@ def counted(records: list[dict[str, Any]]) -> str:
         plural(len(done), "finished run"),
         plural(len(tasks), "task"),
         plural(len(seeds), "seed"),
-        data.get(frozenset(kinds), "real and look-alike data, in separate sections")
+        data.get(frozenset(origins), "real and look-alike data, in separate sections")
     ]
     return ", ".join(parts) if done else "no finished run"
 
@@ -379,12 +380,12 @@ def enumerated(names: list[str]) -> str:
 # ---- all tasks -----------------------------------------------------------------------------------
 
 
-def across(table: Table, kind: str) -> dict[str, Any]:
+def across(table: Table, origin: str) -> dict[str, Any]:
     """The summary over tasks of one kind of data, with the picture of what is kept of the
     teacher.
     """
-    head, lines = summary(table, kind)
-    groups = [section.group for section in table.sections if section.group.kind == kind]
+    head, lines = summary(table, origin)
+    groups = [section.group for section in table.sections if section.group.origin == origin]
     shares: dict[tuple[str, str], dict[str, float]] = {}
     for group in groups:
         for row in group.students:
@@ -399,7 +400,7 @@ def across(table: Table, kind: str) -> dict[str, Any]:
                                   for task in tasks])
             for key, kept in shares.items()]
     return {
-        "kind": kind, "head": head, "lines": lines, "right": show.numeric(lines),
+        "kind": origin, "head": head, "lines": lines, "right": show.numeric(lines),
         "picture": plots.retention(tasks, rows) if rows else "",
         "legend": [(plots.key(one), one.name) for one in series.values()],
     }
@@ -435,7 +436,7 @@ def corpus(group: Group) -> dict[str, Any]:
     data = group.data
     published = {"True": "the published files", "False": "other files than the published ones"}
     return {
-        "task": group.task, "kind": group.kind,
+        "task": group.task, "kind": group.origin,
         "files": published.get(str(data.get("published_files")), ""),
         "licence": data.get("licence") or "", "sums": ", ".join(
             f"{name} {str(sum_)[:12]}" for name, sum_ in sorted((data.get("sha256") or {}).items())

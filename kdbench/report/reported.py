@@ -190,7 +190,7 @@ def mismatch(figure: Reported, group: Group) -> str:
         return (f"theirs: {figure.protocol}, our task {figure.task}; here: {group.metric} on test "
                 f"of {group.task}{about(group.metric)}")
     if group.data.get("kind") != "real":
-        return f"theirs: the real corpus; here: {group.kind} data"
+        return f"theirs: the real corpus; here: {group.origin} data"
     if group.data.get("published_files") is False:
         return "here: other files than the published ones"
     for name, value in figure.task_options.items():

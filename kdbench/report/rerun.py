@@ -47,15 +47,15 @@ def rerun(case: Case) -> Rerun:
     from kdbench.train.lab import average
 
     members = case.student
-    kind, stored = case.same.task.kind, case.predictions
+    task_type, stored = case.same.task.task_type, case.predictions
     bf16, guessed = in_bf16(case, members[0][0])
     logits = answers(*members[0], bf16, case.where)
     for module, corpus in members[1:]:
-        logits = average(logits, answers(module, corpus, bf16, case.where), kind)
+        logits = average(logits, answers(module, corpus, bf16, case.where), task_type)
     tolerance = BF16 if bf16 or guessed else FP32
-    if kind == "tags":
+    if task_type == "tags":
         return compare_tags(stored, logits, tolerance, case.same.data.labels.index("O"))
-    return compare_logits(stored, np.stack(logits), tolerance, kind)
+    return compare_logits(stored, np.stack(logits), tolerance, task_type)
 
 
 def in_bf16(case: Case, module: Any) -> tuple[bool, bool]:
@@ -116,16 +116,17 @@ def compare_tags(stored: Sequence[ndarray], logits: Sequence[ndarray], tolerance
     return Rerun(np.split(new, ends), float(off.mean()), wrong)
 
 
-def compare_logits(stored: ndarray, logits: ndarray, tolerance: float, kind: str) -> Rerun:
+def compare_logits(stored: ndarray, logits: ndarray, tolerance: float, task_type: str) -> Rerun:
     """`logits` (N, C) against those stored; for a regression against values (N,)."""
-    found = logits[:, 0] if kind == "regression" else logits
+    found = logits[:, 0] if task_type == "regression" else logits
     if stored.shape != found.shape:
         raise BadInput(f"its predictions have the shape {found.shape}, those stored {stored.shape}")
     old, new = stored.reshape(len(stored), -1), found.reshape(len(found), -1)
     error = np.abs(old - new).max(axis=1)
     far = ~(error <= tolerance * np.maximum(1, np.abs(old).max(axis=1)))
     answer = {"single": lambda rows: rows.argmax(axis=1)[:, None], "multi": lambda rows: rows > 0}
-    off = (answer[kind](old) != answer[kind](new)).any(axis=1) if kind in answer else far
+    off = (answer[task_type](old) != answer[task_type](new)).any(
+        axis=1) if task_type in answer else far
     wrong = (f"logits of {far.sum()} of {len(far)} texts differ by more than rounding, "
              f"at most by {error.max():.2g}")
     return Rerun(found, float(off.mean()), wrong if far.any() else "")

@@ -22,7 +22,7 @@ from kdbench.base.options import written
 from kdbench.base.render import Value
 from kdbench.score.metrics import METRICS
 
-DATA_KINDS = {"real": "real", "lookalike": "look-alike"}
+ORIGINS = {"real": "real", "lookalike": "look-alike"}
 SPLITS = ("train", "dev", "test")
 
 
@@ -123,9 +123,9 @@ class Group:
     troubles: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def kind(self) -> str:
-        kind = self.data.get("kind", "unknown")
-        return DATA_KINDS.get(kind, kind)
+    def origin(self) -> str:
+        origin = self.data.get("kind", "unknown")
+        return ORIGINS.get(origin, origin)
 
     @property
     def students(self) -> list[Row]:
@@ -229,7 +229,7 @@ class Section:
     def title(self) -> str:
         """What is compared: task, metric, data."""
         return " · ".join(
-            filter(None, (self.group.task, self.group.metric, f"{self.group.kind} data")))
+            filter(None, (self.group.task, self.group.metric, f"{self.group.origin} data")))
 
     @property
     def caption(self) -> str:
@@ -313,7 +313,7 @@ def grouped(records: Iterable[dict[str, Any]]) -> list[Group]:
             row.views[cell["seed"]] = view
     ordered = sorted(
         groups.values(), key=lambda g:
-        (g.kind != "real", g.task, g.metric, as_text([g.data, g.options])))
+        (g.origin != "real", g.task, g.metric, as_text([g.data, g.options])))
     for group in ordered:
         group.rows.sort(key=order)
     for record in troubles:

@@ -178,8 +178,9 @@ def render(table: Table, format: str = "markdown", width: int = show.WIDTH) -> s
         return "\n\n".join([
             *(show.latex(*matrix(section, table.columns), f"{section.title}. {section.caption}.")
               for section in table.sections
-              if section.lines), *(show.latex(*summary(table, kind), f"Across tasks, {kind} data.")
-                                   for kind in dict.fromkeys(row.kind for row in table.across)),
+              if section.lines),
+            *(show.latex(*summary(table, origin), f"Across tasks, {origin} data.")
+              for origin in dict.fromkeys(row.origin for row in table.across)),
             *(f"% {line}" for section in table.sections
               for line in map(trouble, section.group.troubles)), *(f"% {note}"
                                                                    for note in table.notes),
@@ -210,8 +211,8 @@ def render(table: Table, format: str = "markdown", width: int = show.WIDTH) -> s
             blocks.append(grid(*matrix(section, table.columns)))
         if section.group.troubles:
             blocks.append(listed(map(trouble, section.group.troubles)))
-    for kind in dict.fromkeys(row.kind for row in table.across):
-        blocks += [title(f"across tasks · {kind} data"), grid(*summary(table, kind))]
+    for origin in dict.fromkeys(row.origin for row in table.across):
+        blocks += [title(f"across tasks · {origin} data"), grid(*summary(table, origin))]
     if table.notes:
         blocks.append(listed(table.notes))
     return "\n\n".join(blocks) + "\n"
@@ -232,7 +233,7 @@ def matrix(section: Section, columns: tuple[Column, ...]) -> tuple[list[str], li
     return [head[i] for i in used], [[text[i] for i in used] for text in lines]
 
 
-def summary(table: Table, kind: str) -> tuple[list[str], list[list[str]]]:
+def summary(table: Table, origin: str) -> tuple[list[str], list[list[str]]]:
     """Head and lines of the figures over tasks: means and interquartile means (IQM) with intervals
     over seeds.
     """
@@ -250,7 +251,7 @@ def summary(table: Table, kind: str) -> tuple[list[str], list[list[str]]]:
             "better/tied/worse than plain", "Wilcoxon p"]
     lines = []
     for row in table.across:
-        if row.kind != kind:
+        if row.origin != origin:
             continue
         lines.append([
             row.name, row.student, row.teacher,
@@ -289,7 +290,7 @@ def identity(section: Section, cell: dict[str, Any], role: str | None, part: str
     group = section.group
     rows = group.data.get("rows") or {}
     return {
-        "task": group.task, "metric": group.metric or None, "data": group.kind,
+        "task": group.task, "metric": group.metric or None, "data": group.origin,
         "published_files": group.data.get("published_files"), "task_options": as_text(group.options
                                                                                       ),
         **{f"{split}_rows": rows.get(split)
@@ -337,7 +338,7 @@ def run_section(group: Group) -> str:
     teachers = sorted({row.student for row in group.rows if row.role == "teacher"})
     students = sorted({row.student for row in group.rows if row.competes})
     seeds = sorted({seed for row in group.rows for seed in row.views})
-    title = [group.task, group.metric, f"{group.kind} data"]
+    title = [group.task, group.metric, f"{group.origin} data"]
     title += [f"teacher {', '.join(teachers)}"
               ] * bool(teachers) + [f"student {', '.join(students)}"] * bool(students)
     title += [f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"] * bool(seeds)
@@ -346,7 +347,7 @@ def run_section(group: Group) -> str:
     lines = []
     if group.rows:
         floor = [show.points(Value.of([naive(group, split)])) for split in ("dev", "test")]
-        lines.append(["naive", *floor, "", "", "", "", "", group.kind])
+        lines.append(["naive", *floor, "", "", "", "", "", group.origin])
     figures = [
         COLUMNS[name]
         for name in ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
@@ -365,7 +366,7 @@ def run_section(group: Group) -> str:
             name,
             dev.replace(" ", ""),
             test.replace(" ", ""), kept, parameters, megabytes, "/".join(filter(None, (p50, p95))),
-            seconds, group.kind
+            seconds, group.origin
         ])
     return "\n".join([
         show.wrap(" · ".join(filter(None, title))), *([show.plain(head, lines)] if lines else []),

@@ -166,11 +166,11 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError("a link, which is not followed")
     record = json.loads(path.read_text(encoding="utf-8"))
     done = isinstance(record, dict) and record.get("status") == "done"
-    for name, kind in {**SHAPE, **(SHAPE_DONE if done else {})}.items():
+    for name, wanted in {**SHAPE, **(SHAPE_DONE if done else {})}.items():
         value = record
         for part in name.split("."):
             value = value.get(part, ...) if isinstance(value, dict) else ...
-        if not isinstance(value, kind):
+        if not isinstance(value, wanted):
             raise ValueError(f"no {name}" if value is ... else f"{name} is not what it should be")
     return record
 

@@ -68,15 +68,16 @@ def task_of(record: dict[str, Any], data_dir: Path | None) -> tuple[Task, Data]:
     return task, data
 
 
-def export_run(results_dir: Path, run: str, out: Path, kinds: Sequence[str], data_dir: Path | None,
-               protocol: str = "full", threads: int | None = None) -> list[dict[str, Any]]:
+def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
+               data_dir: Path | None, protocol: str = "full",
+               threads: int | None = None) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to
     the record.
     """
     record, folder = find_run(results_dir, run)
     task, data = task_of(record, data_dir)
     max_length = record["cell"]["settings"]["max_length"]
-    made = export(folder, out, kinds, sample_texts=data.test[:20], threads=threads)
+    made = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
     outside = data.labels.index("O") if task.tagging else 0
     rows = []
     for entry in made:
@@ -162,7 +163,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     if task.tagging:
         used = {data.labels[i] for example in data.test for i in example.label}
     strangers = [label for label in data.labels if label in used and label not in labels]
-    if task.kind == "regression":
+    if task.task_type == "regression":
         # whole numbers alone look like classes
         strangers = [label for label in data.labels if not is_number(label)]
         if strangers:
@@ -173,7 +174,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
             f"{path}: label {strangers[0]!r} is none of the student's ({', '.join(labels)})")
 
     def renamed(example: Example) -> Example:
-        if task.kind == "regression":
+        if task.task_type == "regression":
             return replace(
                 example, label=float(data.labels[example.label] if data.labels else example.label))
         if isinstance(example.label, int):
@@ -181,7 +182,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
         if task.tagging:
             return replace(example,
                            label=tuple(labels.index(data.labels[i]) for i in example.label))
-        if task.kind == "multi":
+        if task.task_type == "multi":
             given = {name for name, held in zip(data.labels, example.label, strict=True) if held}
             return replace(example, label=tuple(int(name in given) for name in labels))
         return example

@@ -127,12 +127,12 @@ def attempt(cell: Cell, runner: Runner, label: str) -> dict[str, Any]:
         return failure(cell.job, runner, "BadInput", one_line(error))
 
 
-def failure(job: Job, runner: Runner, kind: str, message: str) -> dict[str, Any]:
+def failure(job: Job, runner: Runner, error_type: str, message: str) -> dict[str, Any]:
     """Write a failed record for a cell that left none, unless another runner has finished it
     meanwhile.
     """
     record = runner.header(job)
-    record["error"] = {"type": kind, "message": message, "traceback": ""}
+    record["error"] = {"type": error_type, "message": message, "traceback": ""}
     record["cost"], record["curves"] = {
         "teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []
     }, []

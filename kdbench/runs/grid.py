@@ -57,7 +57,7 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
             missing.update(dict.fromkeys(lacking))
         else:
             state = "to run"
-            kind = kind_of(cell.job.cell.described()) if cell.job else None
+            kind = duration_key(cell.job.cell.described()) if cell.job else None
             left += times.get(kind, 0.0)
             unknown_time += kind not in times
         states[state] += 1
@@ -90,7 +90,7 @@ def dry_run(suite: Suite, all_cells: Sequence[Cell], folder: Path, engine: str =
     return "\n".join(lines)
 
 
-def kind_of(cell: dict[str, Any]) -> tuple[str, str, str]:
+def duration_key(cell: dict[str, Any]) -> tuple[str, str, str]:
     """Cells of one kind take about equally long."""
     return cell["method"], cell["task"], cell["student"]
 
@@ -100,7 +100,8 @@ def seconds_by_kind(folder: Path) -> dict[tuple[str, str, str] | None, float]:
     found: dict[tuple[str, str, str] | None, list[float]] = {}
     for record in store.records(folder) if folder.is_dir() else ():
         if record["status"] == "done":
-            found.setdefault(kind_of(record["cell"]), []).append(record["cost"]["wall_seconds"])
+            found.setdefault(duration_key(record["cell"]),
+                             []).append(record["cost"]["wall_seconds"])
     return {kind: sum(seconds) / len(seconds) for kind, seconds in found.items()}
 
 

@@ -33,11 +33,11 @@ def suites() -> list[dict[str, str]]:
 def everything() -> dict[str, list[dict[str, Any]]]:
     nouns: dict[str, list[dict[str, Any]]] = {}
     for noun, registry in (("methods", METHODS), ("tasks", TASKS), ("models", MODELS)):
-        nouns[noun] = [
-            {"name": e.name, "about": e.about, **({"kinds": list(e.kinds)} if e.kinds else {}),
-             **({"aliases": list(e.aliases)} if e.aliases else {})}
-            for e in registry.entries()
-        ]
+        nouns[noun] = [{
+            "name": e.name, "about": e.about,
+            **({"kinds": list(e.task_types)} if e.task_types else {}),
+            **({"aliases": list(e.aliases)} if e.aliases else {})
+        } for e in registry.entries()]
     nouns["suites"] = suites()
     return nouns
 
@@ -118,7 +118,7 @@ def show_method(name: str) -> str:
         *folded(f"method {method.name}: {method.title}"), *folded(f"  {method.citation}"), "",
         "equations",
         textwrap.indent(textwrap.dedent(method.equations).strip("\n"), "  "), "",
-        *folded(f"needs: {method.needs}"), f"kinds of task: {', '.join(method.kinds)}", ""
+        *folded(f"needs: {method.needs}"), f"task types: {', '.join(method.task_types)}", ""
     ]
     rows = options.describe(method.Options)
     if rows:
@@ -164,7 +164,10 @@ def folded(line: str) -> list[str]:
 
 def show_task(name: str) -> str:
     task = TASKS.get(name)
-    lines = [f"task {task.name}: {task.about}", f"  kind: {task.kind}", f"  metric: {task.metric}"]
+    lines = [
+        f"task {task.name}: {task.about}", f"  task type: {task.task_type}",
+        f"  metric: {task.metric}"
+    ]
     facts = {
         "also measured": ", ".join(m for m in task.metrics if m != task.metric),
         "labels": ", ".join(task.labels), "left out by micro-F1": ", ".join(task.negative),

@@ -19,7 +19,7 @@ from kdbench.data.task import Data, Task
 from kdbench.models.load import Source, resolve
 from kdbench.runs.runner import Runner, teacher_of
 from kdbench.train import spec
-from kdbench.train.lab import Lab, Workshop
+from kdbench.train.lab import Lab, StageCache
 from kdbench.train.textfile import TextFile
 
 OWN_PIECES = 10_000  # lines of the corpus that a tiny model's own vocabulary is trained on
@@ -30,7 +30,7 @@ def no_data(_: Any) -> Data:
 
 
 # no labels, and so no other head than the masked-LM one
-TEXT = Task(name="text", kind="mlm", about="unlabelled text", metric="accuracy", load=no_data)
+TEXT = Task(name="text", task_type="mlm", about="unlabelled text", metric="accuracy", load=no_data)
 
 
 def pieces_from(corpus: Path, models: Sequence[Source]) -> tuple[str, ...]:
@@ -64,12 +64,12 @@ def pretrain(method: str, student: str, teacher: str | None, given: dict[str, An
     protocol = spec.settings({"select": "last", **(settings or {})}, TEXT, lookalike=False)
     models = resolve(student), teacher_of(teacher or student)
     data = replace(no_data(None), domain_text=pieces_from(Path(made.options.corpus), models))
-    lab = Lab(TEXT, data, seed, variant, protocol, *models, Workshop(results_dir),
+    lab = Lab(TEXT, data, seed, variant, protocol, *models, StageCache(results_dir),
               runner.accelerator)
     made.check(lab)
     model = made.pretrain(lab)
     with new_folder(out) as partial:
-        for path in lab.shop.stage(model.key).iterdir():
+        for path in lab.cache.stage(model.key).iterdir():
             if path.name not in ("objective.safetensors", "stage.json"):
                 shutil.copy2(path, partial / path.name)
     return lab.stages[-1]

@@ -34,7 +34,7 @@ from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.serving import labels_of
 from kdbench.train import cpu, spec
-from kdbench.train.lab import Lab, Workshop, agreed
+from kdbench.train.lab import Lab, StageCache, agreed
 from kdbench.train.method import Method
 from kdbench.train.mlm import unlabelled
 from kdbench.train.spec import Cell, Settings
@@ -130,7 +130,7 @@ def content_of(role: str, method: Method, task: Task, data: Data, student: Sourc
         "data": data.digests,
         "unlabelled": digest([e.key for e in unlabelled], 24) if unlabelled else None,
         "task": {
-            "kind": task.kind, "metric": task.metric, "negative": task.negative,
+            "kind": task.task_type, "metric": task.metric, "negative": task.negative,
             "scheme": task.scheme
         },
         "student": identity(student) if student else None,
@@ -166,7 +166,7 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
                                    tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
-    settings = spec.settings(request.settings, task, lookalike=data.kind == "lookalike",
+    settings = spec.settings(request.settings, task, lookalike=data.origin == "lookalike",
                              recipe=request.recipe, method=name, options=request.options,
                              most=FEW if student.name in FULL_SIZE else None)
     if published and name not in task.recipes:
@@ -227,10 +227,10 @@ def fits(name: str, method: Method, task: Task) -> None:
     """`Skip` where the method is not for this kind of task (the kind of the user's own files shows
     later).
     """
-    if task.kind and task.kind not in method.kinds:
+    if task.task_type and task.task_type not in method.task_types:
         raise Skip(
-            f"method {name} is for tasks of kind {' or '.join(method.kinds)}, and task {task.name} "
-            f"is of kind {task.kind}"
+            f"method {name} is for {' or '.join(method.task_types)} tasks, and task {task.name} "
+            f"is {task.task_type}"
         )
 
 
@@ -314,8 +314,8 @@ class Runner:
             torch.set_num_threads(threads)
 
     @property
-    def shop(self) -> Workshop:
-        return Workshop(self.folder, self.renew)
+    def cache(self) -> StageCache:
+        return StageCache(self.folder, self.renew)
 
     @cached_property
     def accelerator(self) -> Any:
@@ -382,7 +382,7 @@ class Runner:
             return True
 
     def lock(self, job: Job) -> FileLock:
-        return self.shop.lock(job.cell.id)
+        return self.cache.lock(job.cell.id)
 
     def finished(self, job: Job) -> dict[str, Any] | None:
         """The job's record, if it needs no run."""
@@ -399,7 +399,7 @@ class Runner:
             say(f"{label}{job.cell.label}")
         record = self.header(job)
         lab = Lab(job.task, job.data, job.cell.seed, job.cell.variant, job.settings, job.student,
-                  job.teacher, self.shop, self.accelerator, label, job.unlabelled)
+                  job.teacher, self.cache, self.accelerator, label, job.unlabelled)
         arrays: dict[str, np.ndarray] = {}
         try:
             job.method.check(lab)
@@ -413,13 +413,15 @@ class Runner:
                     "in classes of its own"
                 )
             record["score"], arrays = self.scores(lab, student)
-            if lab.watches:
+            if lab.diagnostics:
                 record["diagnostics"] = self.diagnostics(lab, student)
             record["artefact"] = student.key
             record["notes"] += lab.notes
             record["size"] = self.size(lab, student)
             record["latency"] = self.latency(lab, student)
-            record["rows_more"] = [self.further_row(lab, name, model) for name, model in lab.others]
+            record["rows_more"] = [
+                self.further_row(lab, name, model) for name, model in lab.extra_rows
+            ]
             record["status"] = "done"
             self.label(lab, student)
         except (BadInput, KeyboardInterrupt):
@@ -445,7 +447,7 @@ class Runner:
         return {
             "format": store.FORMAT, "id": job.cell.id, "status": "failed", "reason": None,
             "role": job.role, "cell": job.cell.described(), "content": job.cell.content, "data": {
-                "kind": data.kind, "rows": data.rows, "sha256": dict(data.sha256),
+                "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit, "licence": task.licence,
                 "notes": list(data.notes)
             }, "models": {
@@ -467,7 +469,7 @@ class Runner:
         score: dict[str, Any] = {
             "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
             "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all}}
-        if lab.task.kind == "tags":
+        if lab.task.task_type == "tags":
             data, read = lab.data, {"dev": dev_predictions, "test": predictions}
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(data.labels, data.split(split), found)
@@ -480,7 +482,7 @@ class Runner:
     def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
         """By name and split, what the method watches of the student that it trained."""
         found: dict[str, dict[str, float]] = {}
-        for name, figure in lab.watches.items():
+        for name, figure in lab.diagnostics.items():
             for split in ("dev", "test"):
                 if examples := lab.data.split(split):
                     found.setdefault(name, {})[split] = figure(student, examples)
@@ -490,19 +492,19 @@ class Runner:
         """The student, with a folder of its own also where no stage of training left one: an
         ensemble, or a model that came trained.
         """
-        folder = lab.shop.stage(student.key)
+        folder = lab.cache.stage(student.key)
         if self.accelerator.is_main_process and not folder.is_dir():
-            with lab.shop.lock(student.key), new_folder(folder) as partial:
+            with lab.cache.lock(student.key), new_folder(folder) as partial:
                 measure.write_model(student, lab.settings.max_length, partial)
         return student
 
     def label(self, lab: Lab, student: Model) -> None:
         """Put beside the student's weights what turns its logits into answers."""
-        folder = lab.shop.stage(student.key)
+        folder = lab.cache.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             rate = metrics.info_for(lab.task, lab.data, "test").positive_rate
             threshold = rate if lab.task.metric.endswith("_at_rate") else None
-            replace(labels_of(student, lab.settings.max_length), kind=lab.task.kind,
+            replace(labels_of(student, lab.settings.max_length), task_type=lab.task.task_type,
                     labels=lab.data.labels, names=dict(lab.task.label_names), threshold=threshold,
                     positive_rate=rate).write(folder)
 
@@ -520,7 +522,7 @@ class Runner:
         return made
 
     def size(self, lab: Lab, model: Model) -> dict[str, float]:
-        folder = lab.shop.stage(model.key)
+        folder = lab.cache.stage(model.key)
         return measure.size(model, folder if folder.is_dir() else None)
 
     def latency(self, lab: Lab, model: Model) -> dict[str, Any] | None:

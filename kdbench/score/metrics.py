@@ -95,7 +95,7 @@ class Metric:
 
     name: str
     about: str
-    kinds: tuple[str, ...]
+    task_types: tuple[str, ...]
     counts: Callable[[Any, Any, Info], ndarray] | None = None
     finish: Callable[[ndarray], ndarray] | None = None
     direct: Callable[[Any, Any, Info], float] | None = None
@@ -143,7 +143,7 @@ def evaluate(task: Task, info: Info, examples: Sequence[Example], predictions: A
             f"task {task.name}: example {missing!r} has no label, so it cannot be scored")
     if not info.groups:
         info = replace(info, groups=units_of(examples))
-    gold = gold_labels(task.kind, examples)
+    gold = gold_labels(task.task_type, examples)
     check_shapes(task, info, gold, predictions)
     counted: dict[Any, ndarray] = {}  # an F1, its precision and its recall count alike
     scores = {}
@@ -173,16 +173,16 @@ def naive(task: Task, data: Data, split: str) -> Scores:
     """
     examples = data.split(split)
     info = info_for(task, data, split)
-    labels = gold_labels(task.kind, data.train)
-    if task.kind == "tags":
+    labels = gold_labels(task.task_type, data.train)
+    if task.task_type == "tags":
         outside = data.labels.index("O")
         tags = [np.full(len(example.label), outside) for example in examples]
         # one piece a word
         predicted: Any = WordTags(tags,
                                   [np.split(row, len(row)) if len(row) else [] for row in tags])
-    elif task.kind == "regression":
+    elif task.task_type == "regression":
         predicted = np.full(len(examples), labels.mean())
-    elif task.kind == "multi":
+    elif task.task_type == "multi":
         share = labels.mean(axis=0).clip(1e-9, 1 - 1e-9)
         predicted = np.tile(np.log(share) - np.log1p(-share), (len(examples), 1))
     else:
@@ -194,7 +194,7 @@ def naive(task: Task, data: Data, split: str) -> Scores:
 def info_for(task: Task, data: Data, split: str) -> Info:
     """What the metrics must know to score `data.split(split)`."""
     rate = None
-    if task.kind == "single" and data.train:
+    if task.task_type == "single" and data.train:
         rate = float(np.mean(gold_labels("single", data.train) == len(data.labels) - 1))
     return Info(tuple(data.labels), tuple(task.negative), rate, units_of(data.split(split)))
 
@@ -204,14 +204,14 @@ def units_of(examples: Sequence[Example]) -> tuple[str, ...]:
     return tuple(example.group or example.id for example in examples)
 
 
-def gold_labels(kind: str, examples: Sequence[Example]) -> Any:
+def gold_labels(task_type: str, examples: Sequence[Example]) -> Any:
     """Gold labels as the metrics take them: (N,) int, (N, C) 0/1, (N,) float, or N arrays of tag
     indices.
     """
-    if kind == "tags":
+    if task_type == "tags":
         return [np.asarray(example.label, dtype=np.int64) for example in examples]
     return np.array([example.label for example in examples],
-                    dtype=float if kind == "regression" else np.int64)
+                    dtype=float if task_type == "regression" else np.int64)
 
 
 def metric_of(task: Task, name: str) -> Metric:
@@ -221,10 +221,10 @@ def metric_of(task: Task, name: str) -> Metric:
     if name not in METRICS:
         raise BadInput(unknown("metric", name, METRICS))
     metric = METRICS[name]
-    if task.kind not in metric.kinds:
+    if task.task_type not in metric.task_types:
         raise BadInput(
-            f"metric {name} is for {' and '.join(metric.kinds)}, but task {task.name} is "
-            f"{task.kind}"
+            f"metric {name} is for {' and '.join(metric.task_types)}, but task {task.name} is "
+            f"{task.task_type}"
         )
     return metric
 
@@ -252,8 +252,8 @@ def beyond_limit(
     flat = np.array(unread, dtype=np.int64)
     before = np.concatenate([[0], flat.cumsum()])
     gold = gold_labels("tags", examples)
-    letter, kind, _ = flat_tags(tuple(labels), gold)
-    first, last = spans(letter, kind, "default")
+    letter, entity_type, _ = flat_tags(tuple(labels), gold)
+    first, last = spans(letter, entity_type, "default")
     lost = before[last + 1] > before[first]
     return {"words": int(flat.sum()), "all_words": sum(map(len, gold)),
             "entities": int(lost.sum()), "all_entities": len(first)}
@@ -276,10 +276,10 @@ def check_shapes(task: Task, info: Info, gold: Any, predicted: Any) -> None:
     """Refuse predictions that do not line up with the gold labels: a shifted score is worse than
     none.
     """
-    if task.kind == "tags":
+    if task.task_type == "tags":
         fits = len(gold) == len(predicted) and all(
             len(a) == len(b) for a, b in zip(gold, predicted, strict=True))
-    elif task.kind == "regression":
+    elif task.task_type == "regression":
         fits = np.shape(predicted) == gold.shape
     else:
         fits = np.shape(predicted) == (len(gold), len(info.labels))
@@ -489,11 +489,11 @@ def flat_tags(labels: tuple[str, ...],
     sentence = np.repeat(np.arange(len(sequences)), [len(tags) + 1 for tags in sequences])
     types = sorted({label[1:] for label in labels})
     letter = np.array([label[0] for label in labels])
-    kind = np.array([types.index(label[1:]) for label in labels])
-    return letter[flat], kind[flat], sentence
+    entity_type = np.array([types.index(label[1:]) for label in labels])
+    return letter[flat], entity_type[flat], sentence
 
 
-def spans(letter: ndarray, kind: ndarray, scheme: str) -> tuple[ndarray, ndarray]:
+def spans(letter: ndarray, entity_type: ndarray, scheme: str) -> tuple[ndarray, ndarray]:
     """First and last word of each entity, over the flat tags.
 
     scheme "default": conlleval's and seqeval's lenient reading, in which an entity also begins
@@ -501,7 +501,7 @@ def spans(letter: ndarray, kind: ndarray, scheme: str) -> tuple[ndarray, ndarray
     which it must begin with B (or be an S), keep its type, and in IOBES end with E.
     """
     before = np.concatenate([["O"], letter[:-1]])
-    same = np.concatenate([[True], kind[1:] == kind[:-1]])
+    same = np.concatenate([[True], entity_type[1:] == entity_type[:-1]])
     place = np.arange(len(letter))
     if scheme == "default":
         ends = np.isin(before, list("ES")) | (np.isin(before, list("BI")) &
@@ -529,9 +529,9 @@ def span_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Inf
     """
     codes, places = [], []
     for sequences in (gold, predicted):
-        letter, kind, sentence = flat_tags(info.labels, sequences)
-        first, last = spans(letter, kind, scheme)
-        codes.append((first * len(letter) + last) * len(info.labels) + kind[first])
+        letter, entity_type, sentence = flat_tags(info.labels, sequences)
+        first, last = spans(letter, entity_type, scheme)
+        codes.append((first * len(letter) + last) * len(info.labels) + entity_type[first])
         places.append(sentence[first])
     found = places[0][np.isin(codes[0], codes[1])]
     return np.stack([np.bincount(rows, minlength=len(gold)) for rows in (found, *places)], axis=1)
@@ -598,12 +598,13 @@ def seen(counts: Callable[..., ndarray]) -> Callable[..., ndarray]:
 def word_counts(gold: Sequence[ndarray], predicted: Sequence[ndarray], info: Info) -> ndarray:
     """Sums of each entity type over words: position in a span (B, I, E, S) does not matter."""
     types = sorted({label[1:] for label in info.labels if label != "O"})
-    kind = np.array([types.index(label[1:]) if label != "O" else -1 for label in info.labels])
+    entity_type = np.array(
+        [types.index(label[1:]) if label != "O" else -1 for label in info.labels])
     one = np.arange(len(types))
     counts = np.zeros((len(gold), len(types), 3))
     for row, (right, given) in enumerate(zip(gold, predicted, strict=True)):
-        counts[row] = agreement(kind[right][:, None] == one,
-                                kind[np.asarray(given)][:, None] == one).sum(axis=0)
+        counts[row] = agreement(entity_type[right][:, None] == one,
+                                entity_type[np.asarray(given)][:, None] == one).sum(axis=0)
     return counts.reshape(len(gold), -1)
 
 

@@ -53,12 +53,14 @@ def metadata(record: Mapping[str, Any], task: Task, name: str) -> str:
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    pipeline, score, kind = PIPELINES[task.kind], record["score"], record["data"]["kind"]
+    pipeline, score, origin = PIPELINES[task.task_type], record["score"], record["data"]["kind"]
     results = [
-        EvalResult(task_type=pipeline, dataset_type=task.name, dataset_name=f"{task.name} ({kind})",
-                   dataset_split=split, metric_type=score["metric"], metric_name=score["metric"],
+        EvalResult(task_type=pipeline, dataset_type=task.name,
+                   dataset_name=f"{task.name} ({origin})", dataset_split=split,
+                   metric_type=score["metric"], metric_name=score["metric"],
                    metric_value=round(score[split], 4))
-        for split in ("test", "dev") if score[split] is not None
+        for split in ("test", "dev")
+        if score[split] is not None
     ]
     student, method = record["cell"]["student"], record["cell"]["method"]
     values = ModelCardData(license="other", license_name="licence-of-the-training-data",
@@ -127,7 +129,7 @@ def speed(record: Mapping[str, Any]) -> str:
 
 
 def usage(task: Task, form: str, folder: str, labels: Labels | None) -> str:
-    auto = AUTO[PIPELINES[task.kind]]
+    auto = AUTO[PIPELINES[task.task_type]]
     transformers = f"""```python
 from transformers import {auto}, AutoTokenizer
 import kdbench.models.architectures  # for a BiLSTM or DSG-KD's classifier

@@ -37,7 +37,7 @@ WEIGHTED = ("MatMul", "Gemm", "LSTM", "Conv", "Gather", "LayerNormalization")
 
 
 def export(folder: str | Path, out: str | Path,
-           kinds: Sequence[str] = ("safetensors", "onnx", "onnx_int8"), *,
+           formats: Sequence[str] = ("safetensors", "onnx", "onnx_int8"), *,
            sample_texts: Sequence[Text], threads: int | None = None,
            device: str = "cpu") -> list[dict[str, Any]]:
     """Write the student in `folder` as `out/KIND` for each kind; `out` must be new and appears when
@@ -52,29 +52,30 @@ def export(folder: str | Path, out: str | Path,
     where fp32 ONNX gives other logits.
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
-    for kind in kinds:
-        if kind not in KINDS:
-            raise BadInput(unknown("export", kind, KINDS))
+    for format in formats:
+        if format not in FORMATS:
+            raise BadInput(unknown("export", format, FORMATS))
     original = open_artefact(folder, "torch", threads, device)
     rows = []
     with new_folder(out) as part:
-        for kind in kinds:
-            place = part / kind
-            kept = write_kind(kind, folder, place)
+        for format in formats:
+            place = part / format
+            kept = write_format(format, folder, place)
             compared = compare(original, open_artefact(place, None, original.threads, device),
                                sample_texts)
-            if kind == "onnx" and compared["largest_difference"] > TOLERANCE:
+            if format == "onnx" and compared["largest_difference"] > TOLERANCE:
                 far = compared["largest_difference"]
                 raise Broken(
                     f"{folder.name}: the exported ONNX gives logits that differ by {far:.2g} from "
                     f"PyTorch's"
                 )
-            rows.append(
-                {"kind": kind, "megabytes": disk_megabytes(place), "fp32_layers": kept, **compared})
+            rows.append({
+                "kind": format, "megabytes": disk_megabytes(place), "fp32_layers": kept, **compared
+            })
     return rows
 
 
-def write_kind(kind: str, folder: Path, place: Path) -> list[str]:
+def write_format(format: str, folder: Path, place: Path) -> list[str]:
     """One export of the student in `folder`, each member of an ensemble in a folder of its own;
     returns the fp32 layers.
     """
@@ -85,12 +86,12 @@ def write_kind(kind: str, folder: Path, place: Path) -> list[str]:
         return sorted({
             layer
             for name in labels.members
-            for layer in write_kind(kind, folder / name, place / name)
+            for layer in write_format(format, folder / name, place / name)
         })
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
-    return KINDS[kind](folder, place)
+    return FORMATS[format](folder, place)
 
 
 def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> dict[str, float]:
@@ -99,7 +100,7 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     tokens, types = [row.ids for row in encoded], [row.type_ids for row in encoded]
     expected, found = (np.vstack(predict_logits(artefact, tokens, types))
                        for artefact in (original, exported))
-    equal = expected.argmax(-1) == found.argmax(-1) if original.labels.kind in (
+    equal = expected.argmax(-1) == found.argmax(-1) if original.labels.task_type in (
         "single", "tags") else (expected > 0) == (found > 0)
     return {
         "largest_difference": float(np.abs(expected - found).max()),
@@ -117,7 +118,7 @@ def predictions(artefact: Artefact, corpus: Corpus | Reading, outside: int = 0) 
     logits = predict_logits(artefact, corpus.tokens, corpus.types)
     if corpus.word_ids is None:
         stacked = np.stack(logits)
-        return stacked[:, 0] if artefact.labels.kind == "regression" else stacked
+        return stacked[:, 0] if artefact.labels.task_type == "regression" else stacked
     return word_tags([row.argmax(-1) for row in logits], corpus.word_ids,
                      [len(e.words) for e in corpus.examples], outside)
 
@@ -182,7 +183,7 @@ def write_int8(folder: Path, place: Path) -> list[str]:
     return fp32_layers(onnx.load(int8))
 
 
-KINDS: dict[str, Callable[[Path, Path], list[str]]] = {
+FORMATS: dict[str, Callable[[Path, Path], list[str]]] = {
     "safetensors": write_safetensors,
     "safetensors_fp16": write_half("float16"),
     "safetensors_bf16": write_half("bfloat16"),
@@ -206,7 +207,8 @@ def to_onnx(artefact: TorchArtefact, path: Path) -> None:
     rows = [[1] * 9, [1] * 6]  # any ids: one padded row, so that the trace holds the mask
     example = tuple(torch.from_numpy(array) for array in artefact.batch(rows).values())
     axes = {name: {0: "batch", 1: "length"} for name in artefact.inputs}
-    axes["logits"] = {0: "batch", 1: "length"} if artefact.labels.kind == "tags" else {0: "batch"}
+    axes["logits"] = {0: "batch", 1: "length"
+                      } if artefact.labels.task_type == "tags" else {0: "batch"}
     with warnings.catch_warnings():
         # the tracer warns of each shape it reads, and of its own deprecation
         warnings.simplefilter("ignore")

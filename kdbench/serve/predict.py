@@ -48,7 +48,7 @@ class Predictor:
         encoded = self.artefact.encode(plain)
         logits = self.artefact.logits([row.ids for row in encoded],
                                       [row.type_ids for row in encoded])
-        answer = ANSWERS[self.artefact.labels.kind]
+        answer = ANSWERS[self.artefact.labels.task_type]
         found = []
         for text, row, values in zip(plain, encoded, logits, strict=True):
             said = answer(self.artefact.labels, text, row, values.astype(np.float64))
@@ -115,21 +115,22 @@ def tags(labels: Labels, text: Words, row: Any, logits: np.ndarray) -> dict[str,
             best = int(chances[position].argmax())
             found[word], certain[word] = labels.labels[best], chances[position, best]
     entities = []
-    for first, end, kind in lenient_spans(found):
+    for first, end, entity_type in lenient_spans(found):
         begin, stop = spans[first][0], spans[end - 1][1]
         entities.append({
-            "text": plain[begin:stop], "type": kind, "name": entity_name(labels, kind),
-            "start": begin, "end": stop, "probability": chance(certain[first:end].mean())
+            "text": plain[begin:stop], "type": entity_type,
+            "name": entity_name(labels, entity_type), "start": begin, "end": stop,
+            "probability": chance(certain[first:end].mean())
         })
     return {"text": plain, "entities": entities}
 
 
-def entity_name(labels: Labels, kind: str) -> str:
+def entity_name(labels: Labels, entity_type: str) -> str:
     """An entity type in words; tasks name the tag that opens it (B-INT: intervention; B: gene
     begins).
     """
-    opening = f"B-{kind}" if kind else "B"
-    return labels.names.get(kind) or labels.names.get(opening, kind
+    opening = f"B-{entity_type}" if entity_type else "B"
+    return labels.names.get(entity_type) or labels.names.get(opening, entity_type
                                                       or "entity").removesuffix(" begins")
 
 
@@ -151,7 +152,7 @@ def chance(value: float) -> float:
 # ---- in and out ----------------------------------------------------------------------------------
 
 
-def read_texts(path: str | Path, kind: str) -> list[Words]:
+def read_texts(path: str | Path, task_type: str) -> list[Words]:
     """Texts to predict on: a line each, or JSON lines in LinkBERT's layout, labels not needed.
 
     A JSON line has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty
@@ -164,7 +165,7 @@ def read_texts(path: str | Path, kind: str) -> list[Words]:
         raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})"
                        ) from error
     texts = [
-        read_line(line, f"{path}, line {number}", kind)
+        read_line(line, f"{path}, line {number}", task_type)
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
@@ -173,21 +174,21 @@ def read_texts(path: str | Path, kind: str) -> list[Words]:
     return texts
 
 
-def read_line(line: str, where: str, kind: str) -> Words:
+def read_line(line: str, where: str, task_type: str) -> Words:
     if not line.lstrip().startswith("{"):
         return line.strip()
     try:
         values = json.loads(line)
     except ValueError as error:
         raise BadInput(f"{where}: not valid JSON ({error})") from error
-    if kind == "tags" and is_words(values.get("tokens")):
+    if task_type == "tags" and is_words(values.get("tokens")):
         return values["tokens"]
     if all(isinstance(values.get(name), str) for name in ("sentence1", "sentence2")):
         return values["sentence1"], values["sentence2"]
     text = values.get("sentence", values.get("text"))
     if not isinstance(text, str):
         raise BadInput(f"{where}: has no `sentence` or `text`, no `sentence1` and `sentence2`"
-                       + (", no `tokens`" if kind == "tags" else ""))
+                       + (", no `tokens`" if task_type == "tags" else ""))
     return text
 
 

@@ -33,7 +33,7 @@ Text = str | Sequence[str] | Example
 Rows = Sequence[Sequence[int]]  # token ids, or token types, of several texts, unpadded
 
 BACKENDS = ("torch", "onnxruntime")
-KIND = {
+TASK_TYPE_OF = {
     "single_label_classification": "single", "multi_label_classification": "multi",
     "regression": "regression"
 }
@@ -59,7 +59,7 @@ class Labels:
                 the model
     """
 
-    kind: str
+    task_type: str
     labels: tuple[str, ...]
     names: Mapping[str, str] = field(default_factory=dict)
     max_length: int = 512
@@ -69,8 +69,9 @@ class Labels:
     members: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
-        write_text(folder / "labels.json",
-                   json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        values = asdict(self)
+        content = {"kind": values.pop("task_type"), **values}  # its name in files
+        write_text(folder / "labels.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Labels:
@@ -86,6 +87,7 @@ class Labels:
                     f"{folder}: labels.json names the member {strange[0]!r}; an ensemble has "
                     f"{' and '.join(MEMBERS)}"
                 )
+            values["task_type"] = values.pop("kind", None)
             return cls(**{**values, **lists})
         return cls.of(read_json(folder / "config.json"))
 
@@ -96,7 +98,7 @@ class Labels:
         tags = any(
             name.endswith(("ForTokenClassification", "Tagger"))
             for name in config.get("architectures") or ())
-        return cls("tags" if tags else KIND.get(config.get("problem_type") or "", "single"),
+        return cls("tags" if tags else TASK_TYPE_OF.get(config.get("problem_type") or "", "single"),
                    tuple(named[number] for number in sorted(named)))
 
 
@@ -135,7 +137,7 @@ class Artefact:
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
         """Token ids and types, cut at the length limit; tags: of the sentence's words."""
         plain = [plain_text(text) for text in texts]
-        if self.labels.kind == "tags":
+        if self.labels.task_type == "tags":
             return self.tokenizer.encode_batch([words_of(text)[0] for text in plain],
                                                is_pretokenized=True)
         return self.tokenizer.encode_batch(
@@ -144,7 +146,7 @@ class Artefact:
     def read(self, examples: Sequence[Example]) -> Reading:
         encoded = self.encode(examples)
         words = None
-        if self.labels.kind == "tags":
+        if self.labels.task_type == "tags":
             words = [[-1 if word is None else word for word in row.word_ids] for row in encoded]
         return Reading(examples, [row.ids for row in encoded], [row.type_ids for row in encoded],
                        words)
@@ -189,7 +191,7 @@ class Artefact:
             values = self.forward(
                 self.batch([tokens[i] for i in chosen], types and [types[i] for i in chosen]))
             for i, row in zip(chosen, values, strict=True):
-                found[i] = row[:len(tokens[i])] if self.labels.kind == "tags" else row
+                found[i] = row[:len(tokens[i])] if self.labels.task_type == "tags" else row
         return found
 
 
@@ -355,7 +357,7 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     check_folder(folder)
     torch.set_num_threads(threads)
     labels, tokenizer = Labels.read(folder), read_tokenizer(folder)
-    tags = labels.kind == "tags"
+    tags = labels.task_type == "tags"
     auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
     try:
         module, seen = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True,

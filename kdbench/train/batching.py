@@ -60,9 +60,9 @@ class Corpus:
     word_ids[i]  tags: the word of each token, -1 for special tokens
     """
 
-    def __init__(self, model: Model, examples: Sequence[Example], max_length: int, kind: str,
+    def __init__(self, model: Model, examples: Sequence[Example], max_length: int, task_type: str,
                  classes: int):
-        self.examples, self.kind, self.classes = list(examples), kind, classes
+        self.examples, self.task_type, self.classes = list(examples), task_type, classes
         self.pad, self.hidden = model.tokenizer.pad_token_id or 0, model.hidden_ids
         limit = min(max_length, position_limit(model.module.config.to_dict()))
         tagging = bool(self.examples) and bool(self.examples[0].words)
@@ -142,7 +142,7 @@ class Corpus:
     def _add_labels(self, batch: Batch, examples: list[Example]) -> None:
         labelled = [e.label is not None for e in examples]
         batch.counts["labelled"] = float(sum(labelled))
-        if self.kind == "tags" and batch.words is not None:
+        if self.task_type == "tags" and batch.words is not None:
             labels = np.full(batch.words.shape, -100, dtype=np.int64)
             for row, example in enumerate(examples):
                 if example.label is not None:
@@ -150,13 +150,13 @@ class Corpus:
             labels[batch.words.numpy() < 0] = -100
             batch.counts["words"] = float((labels != -100).sum())
             batch.labels = torch.from_numpy(labels)
-        elif self.kind == "single":
+        elif self.task_type == "single":
             batch.labels = torch.tensor([-100 if e.label is None else e.label for e in examples])
-        elif self.kind == "multi":
+        elif self.task_type == "multi":
             unknown = [float("nan")] * self.classes
             batch.labels = torch.tensor([unknown if e.label is None else e.label for e in examples],
                                         dtype=torch.float32)
-        elif self.kind == "regression":
+        elif self.task_type == "regression":
             batch.labels = torch.tensor(
                 [float("nan") if e.label is None else e.label for e in examples],
                 dtype=torch.float32)

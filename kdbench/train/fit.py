@@ -141,7 +141,7 @@ class Trainee(nn.Module):
         }
 
 
-class Fitting:
+class Trainer:
     """One training run of `student` under `objective`.
 
     `evaluate()` gives the dev measures, among them "score"; without it the last epoch is kept.

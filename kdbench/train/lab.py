@@ -30,7 +30,7 @@ from kdbench.score import metrics
 from kdbench.train import signals
 from kdbench.train.batching import Corpus, by_length
 from kdbench.train.content import known_by, model_content, objective_content, signals_content
-from kdbench.train.fit import Fitting, Training
+from kdbench.train.fit import Trainer, Training
 from kdbench.train.losses import Supervised
 from kdbench.train.mlm import MaskedLM, unlabelled
 from kdbench.train.objective import Objective
@@ -39,7 +39,7 @@ from kdbench.train.spec import Settings
 
 
 @dataclass
-class Workshop:
+class StageCache:
     """Where trained stages and teacher signals are kept; shared by all cells of a results folder.
 
     renew  a time (seconds since the epoch): what was made before it is made anew, once
@@ -81,15 +81,16 @@ class Lab:
     settings: Settings
     student_source: Source
     teacher_source: Source | None
-    shop: Workshop
+    cache: StageCache
     accelerator: Any
     label: str = ""
     unlabelled: tuple[Example, ...] = ()
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
-    others: list[tuple[str, Model]] = field(default_factory=list)
+    extra_rows: list[tuple[str, Model]] = field(default_factory=list)
     givers: dict[str, Teacher | None] = field(default_factory=dict)
-    watches: dict[str, Callable[[Model, Sequence[Example]], float]] = field(default_factory=dict)
+    diagnostics: dict[str, Callable[[Model, Sequence[Example]],
+                                    float]] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _built: dict[Any, Model] = field(default_factory=dict)
@@ -113,7 +114,7 @@ class Lab:
 
     @property
     def head(self) -> Head:
-        return Head(self.task.kind, self.data.labels)
+        return Head(self.task.task_type, self.data.labels)
 
     def teacher(self, head: Head | None = None) -> Model:
         """The teacher as it comes, with a fresh head for the task (or `head`)."""
@@ -168,7 +169,7 @@ class Lab:
         batch = 32
         epochs = max(1, round(source.recipe.steps * batch / len(texts)))
         self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
-        return self.shop.stage(self.stages[-1]["key"])
+        return self.cache.stage(self.stages[-1]["key"])
 
     def pretrain(self, model: Model, texts: Sequence[str], *, seed: int | None = None,
                  **training: Any) -> Model:
@@ -200,7 +201,8 @@ class Lab:
         """
         if model.ready:
             return model
-        return self.train(model, Supervised(self.task.kind), stage=stage, role=role, **training)
+        return self.train(model, Supervised(self.task.task_type), stage=stage, role=role,
+                          **training)
 
     def train(self, model: Model, objective: Objective, *, stage: str,
               examples: Sequence[Example] | None = None, signals: Any = None,
@@ -219,14 +221,14 @@ class Lab:
         training = replace(self.training_for(model), **overrides)
         role = model.role if role is None else Role(role)
         key = self.stage_key(model, objective, training, examples, signals, stage, seed)
-        folder = self.shop.stage(key)
+        folder = self.cache.stage(key)
         trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False,
                           role=role)
-        lock = self.shop.lock(key)
+        lock = self.cache.lock(key)
         if self.accelerator.is_main_process:
             lock.acquire()
         try:
-            cached = self.agree(self.shop.fresh(folder / "stage.json") and on_the_shelf(folder))
+            cached = self.agree(self.cache.fresh(folder / "stage.json") and is_cached(folder))
             if not cached:
                 with machine.training() if self.accelerator.is_main_process else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed, folder)
@@ -277,7 +279,7 @@ class Lab:
                 "model": model_content(model),
                 "objective": objective_content(objective),
                 "training": training,
-                "kind": self.task.kind,
+                "kind": self.task.task_type,
                 "examples": examples_digest(examples),
                 "signals": signals_content(signals) if signals is not None else None,
                 "stage": stage,  # its name draws the dropout
@@ -310,13 +312,13 @@ class Lab:
         corpus = self.corpus(model, examples, training.max_length)
         measured = self.selects(training)
         partial = folder.with_name(f"{folder.name}.partial")
-        if self.accelerator.is_main_process and not self.shop.fresh(partial):
+        if self.accelerator.is_main_process and not self.cache.fresh(partial):
             shutil.rmtree(partial, ignore_errors=True)
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
         measures = training.measures
         evaluate = (lambda: self.dev_measures(model, measures)) if measured else None
         while True:
-            fitting = Fitting(model.module, objective, corpus, training,
+            fitting = Trainer(model.module, objective, corpus, training,
                               accelerator=self.accelerator, seed=seed, stage=stage, signals=given,
                               bf16=self.bf16(model), compile=self.settings.compile,
                               evaluate=evaluate, folder=partial,
@@ -385,14 +387,15 @@ class Lab:
                model.hidden_ids, id(examples), max_length)
         if key not in self._corpora:
             made = getattr(examples, "corpus_class", Corpus)(model, examples, max_length,
-                                                             self.task.kind, len(self.data.labels))
+                                                             self.task.task_type,
+                                                             len(self.data.labels))
             # which stay alive with the identities that are their key
             self._corpora[key] = (made, (examples, model.tokenizer))
         return self._corpora[key][0]
 
     # --- signals --------------------------------------------------------------------------------
 
-    def signals(self, teacher: Model, kinds: Sequence[str] = ("logits", ), *,
+    def signals(self, teacher: Model, names: Sequence[str] = ("logits", ), *,
                 examples: Sequence[Example] | None = None, pool: signals.Pool | None = None,
                 live: bool = False, hidden_states: bool = False, attentions: bool = False) -> Any:
         """The teacher's signals for `examples` (default: the training examples), stored by content.
@@ -407,18 +410,18 @@ class Lab:
         """
         examples = self.data.train if examples is None else examples
         s = self.settings
-        giver = Teacher(teacher, kinds, self.task.kind, s.max_length,
+        giver = Teacher(teacher, names, self.task.task_type, s.max_length,
                         device=self.accelerator.device, autocast=lambda: self.autocast(teacher),
                         pool=pool, hidden_states=hidden_states, attentions=attentions)
         teacher.module.to(self.accelerator.device)
         key = self.signals_key(giver, examples)
-        with self.shop.lock(f"signals-{key}"):
+        with self.cache.lock(f"signals-{key}"):
             fresh = all(
-                self.shop.fresh(signals.place(self.shop.signals, key, kind)) for kind in kinds)
-            found = signals.stored(self.shop.signals, key, kinds,
-                                   self.task.kind) if fresh and not live else None
+                self.cache.fresh(signals.place(self.cache.signals, key, name)) for name in names)
+            found = signals.stored(self.cache.signals, key, names,
+                                   self.task.task_type) if fresh and not live else None
             if found is not None:
-                self.givers.setdefault(f"{teacher.name}: {'+'.join(kinds)}", None)
+                self.givers.setdefault(f"{teacher.name}: {'+'.join(names)}", None)
                 # or it would be paid for twice
                 if not any(stage["key"] == key for stage in self.stages):
                     self.stages.append(signal_stage(key, found.seconds, cached=True))
@@ -436,9 +439,9 @@ class Lab:
             seconds = time.monotonic() - begun
             if isinstance(made, signals.StoredSignals):
                 made.seconds = seconds
-                signals.save(made, self.shop.signals)
+                signals.save(made, self.cache.signals)
         self.stages.append(signal_stage(key, seconds, cached=False))
-        self.givers[f"{teacher.name}: {'+'.join(kinds)}"] = giver
+        self.givers[f"{teacher.name}: {'+'.join(names)}"] = giver
         return made
 
     def signals_key(self, giver: Teacher, examples: Sequence[Example]) -> str:
@@ -454,7 +457,7 @@ class Lab:
                     sorted({e.key
                             for e in examples}) if giver.own is None else [(e.key, e.label)
                                                                            for e in examples]),
-                "kind": self.task.kind,
+                "kind": self.task.task_type,
                 "max_length": self.settings.max_length,
                 "pool": known_by(giver.own, "the pool"),
                 "attentions": giver.attentions,
@@ -469,21 +472,23 @@ class Lab:
 
     # --- scores ---------------------------------------------------------------------------------
 
-    def also(self, model: Model, name: str, role: Role | None = None) -> None:
+    def add_row(self, model: Model, name: str, role: Role | None = None) -> None:
         """Ask for a further row of the table: a model that the method made on its way, its own
         teacher say.
 
         role  what it is there (default: what the model is); a student's own control is what its
               gain is measured against
         """
-        self.others.append((name, replace(model, role=model.role if role is None else Role(role))))
+        self.extra_rows.append((name, replace(model,
+                                              role=model.role if role is None else Role(role))))
 
-    def watch(self, name: str, figure: Callable[[Model, Sequence[Example]], float]) -> None:
+    def add_diagnostic(self, name: str, figure: Callable[[Model, Sequence[Example]],
+                                                         float]) -> None:
         """Ask for a diagnostic: `figure(student, examples)` of the trained student on dev and test.
 
         It is taken after the scores and decides nothing; it must train nothing and draw nothing.
         """
-        self.watches[name] = figure
+        self.diagnostics[name] = figure
 
     def vectors(self, model: Model, examples: Sequence[Example]) -> np.ndarray:
         """(N, H) the last layer's first position of each text, before any pooler.
@@ -491,7 +496,7 @@ class Lab:
         The same as the signal `cls`, but not kept, and no stage with a cost.
         """
         model.module.to(self.accelerator.device)
-        giver = Teacher(model, ("cls",), self.task.kind, self.settings.max_length,
+        giver = Teacher(model, ("cls",), self.task.task_type, self.settings.max_length,
                         device=self.accelerator.device, autocast=lambda: self.autocast(model))
         corpus = giver.corpus(examples)
         found: list[Any] = [None] * len(corpus)
@@ -522,7 +527,7 @@ class Lab:
                     continue
                 batch = corpus.batch(indices).to(self.accelerator.device)
                 logits = module(**batch.inputs).logits
-                if self.task.kind == "tags":
+                if self.task.task_type == "tags":
                     logits = logits.argmax(-1)
                 values = logits.float().cpu().numpy()
                 for row, i in enumerate(indices):
@@ -538,12 +543,12 @@ class Lab:
         module.train(was_training)
         if model.partner is not None:
             found = average(found, self.predict(model.partner, examples, max_length),
-                            self.task.kind)
-        if self.task.kind == "tags":
+                            self.task.task_type)
+        if self.task.task_type == "tags":
             tags = [row.astype(np.int64) for row in found]
             return metrics.word_tags(tags, corpus.word_ids or (), [len(e.words) for e in examples],
                                      self.data.labels.index("O"))
-        return np.stack(found)[:, 0] if self.task.kind == "regression" else np.stack(found)
+        return np.stack(found)[:, 0] if self.task.task_type == "regression" else np.stack(found)
 
     def score(self, model: Model, split: str,
               names: Sequence[str] | None = None) -> tuple[metrics.Scores, Any]:
@@ -586,7 +591,7 @@ def examples_digest(examples: Sequence[Example]) -> str:
                    for e in examples])
 
 
-def on_the_shelf(folder: Path) -> bool:
+def is_cached(folder: Path) -> bool:
     """Is a trained stage there, and whole? A crash of the machine can leave half of it, and a hand
     can change it.
     """
@@ -640,9 +645,9 @@ def out_of_memory(error: BaseException) -> bool:
         error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def average(own: list[Any], other: Any, kind: str) -> list[Any]:
+def average(own: list[Any], other: Any, task_type: str) -> list[Any]:
     """log of the mean of two models' class probabilities, as logits again."""
-    if kind != "single":
+    if task_type != "single":
         raise Skip("the mean of two models' probabilities is defined for one label a text")
 
     def probabilities(rows: Any) -> np.ndarray:

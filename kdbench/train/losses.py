@@ -32,7 +32,7 @@ def at_words(values: Tensor, words: Tensor) -> Tensor:
     return values.gather(1, index) * (words >= 0).unsqueeze(-1)
 
 
-def supervised(logits: Tensor, batch: Batch, kind: str, smoothing: float = 0.0) -> Term:
+def supervised(logits: Tensor, batch: Batch, task_type: str, smoothing: float = 0.0) -> Term:
     """The task's own loss on labelled examples (words, for tags).
 
     single, tags  cross-entropy; multi  binary cross-entropy, mean over the labels; regression
@@ -40,20 +40,21 @@ def supervised(logits: Tensor, batch: Batch, kind: str, smoothing: float = 0.0) 
     """
     if batch.labels is None:
         raise ValueError("this batch has no labels")
-    if kind in ("single", "tags"):
+    if task_type in ("single", "tags"):
         flat = F.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), batch.labels.reshape(-1),
             ignore_index=-100, reduction="sum", label_smoothing=smoothing)
-        return Term(flat, "words" if kind == "tags" else "labelled")
+        return Term(flat, "words" if task_type == "tags" else "labelled")
     known = ~batch.labels.isnan()
     target = batch.labels.nan_to_num()
-    if kind == "multi":
+    if task_type == "multi":
         each = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
         return Term((each * known).sum() / logits.shape[-1], "labelled")
     return Term(((logits.squeeze(-1).float() - target).square() * known).sum(), "labelled")
 
 
-def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float, kind: str) -> Tensor:
+def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float,
+                 task_type: str) -> Tensor:
     """Hinton et al. 2015, equation 4's limit kept: T² · KL(teacher_T || student_T), one value a
     row.
 
@@ -62,10 +63,10 @@ def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float, kin
     the gradient's size independent of the temperature.
     """
     student, teacher = logits.float() / temperature, teacher_logits.float() / temperature
-    if kind in ("single", "tags"):
+    if task_type in ("single", "tags"):
         each = F.kl_div(F.log_softmax(student, -1), F.log_softmax(teacher, -1), reduction="none",
                         log_target=True).sum(-1)
-    elif kind == "multi":
+    elif task_type == "multi":
         p = teacher.sigmoid()
         cross = F.binary_cross_entropy_with_logits(student, p, reduction="none")
         own = F.binary_cross_entropy_with_logits(teacher, p, reduction="none")
@@ -75,11 +76,11 @@ def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float, kin
     return temperature**2 * each
 
 
-def entropy(logits: Tensor, kind: str = "single") -> Tensor:
+def entropy(logits: Tensor, task_type: str = "single") -> Tensor:
     """H(p) = -Σ p log p of softmax(logits), one value a row; for multi the mean of the labels'
     binary entropies.
     """
-    if kind == "multi":
+    if task_type == "multi":
         return F.binary_cross_entropy_with_logits(logits.float(),
                                                   logits.float().sigmoid(),
                                                   reduction="none").mean(-1)
@@ -90,15 +91,15 @@ def entropy(logits: Tensor, kind: str = "single") -> Tensor:
 class Supervised(Objective):
     """The task's own loss and nothing else: plain fine-tuning."""
 
-    def __init__(self, kind: str):
+    def __init__(self, task_type: str):
         super().__init__()
-        self.kind = kind
+        self.task_type = task_type
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         logits = task_logits(self.outputs(student, batch), batch)
         return {
-            "cross_entropy" if self.kind != "regression" else "squared_error": supervised(
-                logits, batch, self.kind)
+            "cross_entropy" if self.task_type != "regression" else "squared_error": supervised(
+                logits, batch, self.task_type)
         }
 
 
@@ -108,20 +109,20 @@ class SoftTargets(Objective):
     Signals read: `logits`. An unlabelled example takes part in the soft term alone.
     """
 
-    def __init__(self, kind: str, temperature: float, alpha: float):
+    def __init__(self, task_type: str, temperature: float, alpha: float):
         super().__init__()
-        self.kind, self.temperature, self.alpha = kind, temperature, alpha
+        self.task_type, self.temperature, self.alpha = task_type, temperature, alpha
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         logits = task_logits(self.outputs(student, batch), batch)
-        each = soft_targets(logits, batch.signals["logits"], self.temperature, self.kind)
-        if self.kind == "tags":
+        each = soft_targets(logits, batch.signals["logits"], self.temperature, self.task_type)
+        if self.task_type == "tags":
             each, per = each * aligned(batch), "aligned"
         else:
             per = "examples"
         terms = {"soft_targets": Term(each.sum(), per, 1 - self.alpha)}
         if self.alpha:
-            hard = supervised(logits, batch, self.kind)
+            hard = supervised(logits, batch, self.task_type)
             terms["hard_labels"] = Term(hard.total, hard.per, self.alpha)
         return terms
 

@@ -29,7 +29,7 @@ class Method:
     citation: ClassVar[str] = ""
     equations: ClassVar[str] = ""  # plain text, for `bench.py show`
     needs: ClassVar[str] = ""  # of a teacher, in words
-    kinds: ClassVar[tuple[str, ...]] = ("single",)
+    task_types: ClassVar[tuple[str, ...]] = ("single",)
     uses_teacher: ClassVar[bool] = True
     # of the published code: (what, why not)
     not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()

@@ -39,7 +39,7 @@ PER_TOKEN = ("token_logits", "hidden_states", "attentions")  # of whole sequence
 BUILT_IN = ("logits", "cls", *PER_TOKEN)
 
 
-def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
+def builtin_pool(names: Sequence[str], tagging: bool) -> Pool:
     """The signals that need no method of their own.
 
     logits        (C,) a text; tags: (W, C), NaN for a word that the teacher's length limit cut off
@@ -51,28 +51,28 @@ def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
     def pool(outputs: Any, batch: Batch) -> dict[str, list[torch.Tensor]]:
         signals: dict[str, list[torch.Tensor]] = {}
         lengths = batch.inputs["attention_mask"].sum(1).tolist()
-        for kind in kinds:
-            if kind == "logits" and tagging:
+        for name in names:
+            if name == "logits" and tagging:
                 assert batch.words is not None
                 values = at_words(outputs.logits.float(), batch.words)
                 values = values.masked_fill((batch.words < 0).unsqueeze(-1), float("nan"))
-                signals[kind] = [
+                signals[name] = [
                     row[:len(e.words)] for row, e in zip(values, batch.examples, strict=True)
                 ]
-            elif kind == "logits":
-                signals[kind] = list(outputs.logits.float())
-            elif kind == "cls":
-                signals[kind] = list(outputs.hidden_states[-1][:, 0].float())
-            elif kind == "token_logits":
-                signals[kind] = [row[:n] for row, n in zip(outputs.logits, lengths, strict=True)]
-            elif kind == "hidden_states":
+            elif name == "logits":
+                signals[name] = list(outputs.logits.float())
+            elif name == "cls":
+                signals[name] = list(outputs.hidden_states[-1][:, 0].float())
+            elif name == "token_logits":
+                signals[name] = [row[:n] for row, n in zip(outputs.logits, lengths, strict=True)]
+            elif name == "hidden_states":
                 stack = torch.stack(outputs.hidden_states, 1)
-                signals[kind] = [row[:, :n] for row, n in zip(stack, lengths, strict=True)]
-            elif kind == "attentions":
+                signals[name] = [row[:, :n] for row, n in zip(stack, lengths, strict=True)]
+            elif name == "attentions":
                 stack = torch.stack(outputs.attentions, 1)
-                signals[kind] = [row[:, :, :n, :n] for row, n in zip(stack, lengths, strict=True)]
+                signals[name] = [row[:, :, :n, :n] for row, n in zip(stack, lengths, strict=True)]
             else:
-                raise ValueError(f"no signal is called {kind!r}")
+                raise ValueError(f"no signal is called {name!r}")
         return signals
 
     return pool
@@ -81,16 +81,16 @@ def builtin_pool(kinds: Sequence[str], tagging: bool) -> Pool:
 class Teacher:
     """A frozen model that gives signals: eval mode, no gradient, its own tokenizer."""
 
-    def __init__(self, model: Model, kinds: Sequence[str], task_kind: str, max_length: int, *,
+    def __init__(self, model: Model, names: Sequence[str], task_type: str, max_length: int, *,
                  device: torch.device, autocast: Callable[[], Any], pool: Pool | None = None,
                  hidden_states: bool = False, attentions: bool = False):
-        self.model, self.kinds, self.task_kind, self.max_length = model, tuple(
-            kinds), task_kind, max_length
+        self.model, self.names, self.task_type, self.max_length = model, tuple(
+            names), task_type, max_length
         self.device, self.autocast = device, autocast
-        self.pool, self.own = builtin_pool([k for k in self.kinds if k in BUILT_IN],
-                                           task_kind == "tags"), pool
-        self.hidden_states = hidden_states or "cls" in kinds or "hidden_states" in kinds
-        self.attentions = attentions or "attentions" in kinds
+        self.pool, self.own = builtin_pool([k for k in self.names if k in BUILT_IN],
+                                           task_type == "tags"), pool
+        self.hidden_states = hidden_states or "cls" in names or "hidden_states" in names
+        self.attentions = attentions or "attentions" in names
         self.forwards = 0  # texts read, for the record
         if self.attentions:  # on a copy: the caller's teacher goes on as it was
             self.model = replace(model, module=copy.deepcopy(model.module))
@@ -112,14 +112,14 @@ class Teacher:
                 )
             pooled = {**self.pool(outputs, batch), **self.by_method(outputs, batch)}
         self.forwards += len(indices)
-        return {kind: [row.float().cpu().numpy() for row in rows] for kind, rows in pooled.items()}
+        return {name: [row.float().cpu().numpy() for row in rows] for name, rows in pooled.items()}
 
     def by_method(self, outputs: Any, batch: Batch) -> dict[str, list[torch.Tensor]]:
         """What the method's own pool gives, which has to be what it promised and nothing that has a
         meaning already.
         """
         found = self.own(outputs, batch) if self.own is not None else {}
-        wanted = {kind for kind in self.kinds if kind not in BUILT_IN}
+        wanted = {name for name in self.names if name not in BUILT_IN}
         if taken := sorted(found.keys() & set(BUILT_IN)):
             raise BadInput(
                 f"signal {taken[0]!r}: a pool of a method's own may not give this name, which "
@@ -132,7 +132,7 @@ class Teacher:
         return found
 
     def corpus(self, examples: Sequence[Example]) -> Corpus:
-        return Corpus(self.model, examples, self.max_length, self.task_kind, 0)
+        return Corpus(self.model, examples, self.max_length, self.task_type, 0)
 
 
 class LiveSignals:
@@ -147,7 +147,7 @@ class LiveSignals:
 
     def add(self, batch: Batch) -> None:
         corpus = self.teacher.corpus(batch.examples)
-        attach(batch, self.teacher(corpus, range(len(corpus))), self.teacher.task_kind)
+        attach(batch, self.teacher(corpus, range(len(corpus))), self.teacher.task_type)
 
 
 class StoredSignals:
@@ -155,24 +155,24 @@ class StoredSignals:
     teacher took for them.
     """
 
-    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_kind: str,
+    def __init__(self, key: str, rows: dict[str, dict[str, np.ndarray]], task_type: str,
                  seconds: float = 0.0):
-        self.key, self.rows, self.task_kind, self.seconds = key, rows, task_kind, seconds
+        self.key, self.rows, self.task_type, self.seconds = key, rows, task_type, seconds
 
     def add(self, batch: Batch) -> None:
-        found = {kind: [rows[e.key] for e in batch.examples] for kind, rows in self.rows.items()}
-        attach(batch, found, self.task_kind)
+        found = {name: [rows[e.key] for e in batch.examples] for name, rows in self.rows.items()}
+        attach(batch, found, self.task_type)
 
 
-def attach(batch: Batch, found: dict[str, list[np.ndarray]], task_kind: str) -> None:
+def attach(batch: Batch, found: dict[str, list[np.ndarray]], task_type: str) -> None:
     """Put signals on a batch, padded; word-level logits get `logits_known` beside them."""
-    for kind, rows in found.items():
+    for name, rows in found.items():
         least: tuple[int, ...] = ()
-        if kind == "logits" and task_kind == "tags":
+        if name == "logits" and task_type == "tags":
             assert batch.words is not None
             least = (batch.words.shape[1],)
         values = pad_stack([row.astype(np.float32, copy=False) for row in rows], least)
-        if kind == "logits" and task_kind == "tags":
+        if name == "logits" and task_type == "tags":
             assert batch.words is not None
             known = ~np.isnan(values).any(-1)
             for row, example in enumerate(batch.examples):
@@ -180,7 +180,7 @@ def attach(batch: Batch, found: dict[str, list[np.ndarray]], task_kind: str) -> 
             batch.signals["logits_known"] = torch.from_numpy(known)
             values = np.nan_to_num(values)
             batch.counts["aligned"] = float((known & (batch.words.numpy() >= 0)).sum())
-        batch.signals[kind] = torch.from_numpy(values)
+        batch.signals[name] = torch.from_numpy(values)
 
 
 def compute(
@@ -191,28 +191,28 @@ def compute(
     than `budget` bytes.
     """
     distinct = list({e.key: e for e in examples}.values())
-    if live or not budget or any(kind in PER_TOKEN for kind in teacher.kinds):
+    if live or not budget or any(name in PER_TOKEN for name in teacher.names):
         return LiveSignals(teacher, key)
     corpus = teacher.corpus(distinct)
     rows: dict[str, dict[str, np.ndarray]] = {}
     for number, indices in enumerate(by_length(corpus.lengths, BATCH)):
         signals = teacher(corpus, indices)
-        for kind, values in signals.items():
-            keep = np.float32 if kind in ("logits", "cls") else np.float16
+        for name, values in signals.items():
+            keep = np.float32 if name in ("logits", "cls") else np.float16
             for i, value in zip(indices, values, strict=True):
-                rows.setdefault(kind, {})[distinct[i].key] = value.astype(keep)
+                rows.setdefault(name, {})[distinct[i].key] = value.astype(keep)
         if number == 0:
             first = sum(value.nbytes for kept in rows.values() for value in kept.values())
             # the longest come first: an upper bound
             if first / len(indices) * len(distinct) > budget:
                 return LiveSignals(teacher, key)
         progress(sum(len(kept) for kept in rows.values()) // max(len(rows), 1), len(distinct))
-    return StoredSignals(key, rows, teacher.task_kind)
+    return StoredSignals(key, rows, teacher.task_type)
 
 
-def place(folder: Path, key: str, kind: str) -> Path:
+def place(folder: Path, key: str, name: str) -> Path:
     """The file of one kind of signals."""
-    return folder / f"{key}-{kind}.safetensors"
+    return folder / f"{key}-{name}.safetensors"
 
 
 def save(signals: StoredSignals, folder: Path) -> None:
@@ -220,7 +220,7 @@ def save(signals: StoredSignals, folder: Path) -> None:
     seconds they took.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, rows in signals.rows.items():
+    for name, rows in signals.rows.items():
         values = list(rows.values())
         tensors = {
             "values": np.concatenate([value.ravel()
@@ -230,7 +230,7 @@ def save(signals: StoredSignals, folder: Path) -> None:
                                   dtype=np.uint8).copy(), "seconds": np.array([signals.seconds]),
         }
         tensors["checksum"] = checksum(tensors, signals.key)
-        path = place(folder, signals.key, kind)
+        path = place(folder, signals.key, name)
         part = path.with_suffix(f".{os.getpid()}.part")
         save_file(tensors, part)
         os.replace(part, path)
@@ -246,12 +246,12 @@ def checksum(tensors: dict[str, np.ndarray], key: str) -> np.ndarray:
     return np.frombuffer(found.digest(), dtype=np.uint8).copy()
 
 
-def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> StoredSignals | None:
+def stored(folder: Path, key: str, names: Sequence[str], task_type: str) -> StoredSignals | None:
     """The signals saved under `key`, or None where any kind is missing or damaged."""
     rows: dict[str, dict[str, np.ndarray]] = {}
     seconds = 0.0
-    for kind in kinds:
-        path = place(folder, key, kind)
+    for name in names:
+        path = place(folder, key, name)
         if damage(path):
             return None
         tensors = load_file(path)
@@ -264,8 +264,8 @@ def stored(folder: Path, key: str, kinds: Sequence[str], task_kind: str) -> Stor
         shapes = tensors["shapes"]
         ends = np.cumsum(shapes.prod(1)) if len(shapes) else np.zeros(0, np.int64)
         starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-        rows[kind] = {
+        rows[name] = {
             keys[20 * i:20 * i + 20].hex(): tensors["values"][starts[i]:ends[i]].reshape(shapes[i])
             for i in range(len(shapes))
         }
-    return StoredSignals(key, rows, task_kind, seconds)
+    return StoredSignals(key, rows, task_type, seconds)

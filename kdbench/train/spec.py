@@ -90,7 +90,7 @@ def settings(given: dict[str, Any], task: Task, *, lookalike: bool, recipe: str 
     most     steps a training on look-alike data, of a model too large for it
     """
     # of the small look-alikes; a tagged sentence has a label a word, and a BiLSTM takes its time
-    toy = 4 if task.kind == "tags" else 12
+    toy = 4 if task.task_type == "tags" else 12
     values: dict[str, Any] = {
         "max_length": task.max_length, "epochs": toy if lookalike else 5,
         "max_steps": most if lookalike else None

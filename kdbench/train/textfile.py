@@ -22,9 +22,10 @@ class StreamedCorpus(Corpus):
     like lengths as well as tokens would, and cost no pass of the tokenizer over the file.
     """
 
-    def __init__(self, model: Model, examples: TextFile, max_length: int, kind: str, classes: int):
+    def __init__(self, model: Model, examples: TextFile, max_length: int, task_type: str,
+                 classes: int):
         self.model, self.source, self.max_length = model, examples, max_length
-        self.kind, self.classes = kind, classes
+        self.task_type, self.classes = task_type, classes
         self.lengths = list(examples.sizes)
 
     def __len__(self) -> int:
@@ -35,7 +36,7 @@ class StreamedCorpus(Corpus):
         looked at.
         """
         lines = [self.source[i] for i in indices]
-        return Corpus(self.model, lines, self.max_length, self.kind,
+        return Corpus(self.model, lines, self.max_length, self.task_type,
                       self.classes).batch(range(len(lines)))
 
 
