@@ -14,8 +14,7 @@ from accelerate import Accelerator
 from standin import STILL  # noqa: F401  (registers tiny:still)
 
 from kdbench.base import options
-from kdbench.base.registry import METHODS
-from kdbench.data.task_index import TASKS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.models.load import resolve
 from kdbench.train import lab as labs
 from kdbench.train import spec

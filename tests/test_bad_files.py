@@ -7,9 +7,9 @@ import pytest
 
 from kdbench.base.errors import BadInput
 from kdbench.base.options import build
+from kdbench.base.registry import TASKS
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions
-from kdbench.data.task_index import TASKS
 
 ROWS = 30
 

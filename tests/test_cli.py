@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 import kdbench
-from kdbench.base.registry import Entry
+from kdbench.base.registry import TASKS, Entry
 from kdbench.cli.verbs import main
 from kdbench.data.task import Data, Example, Task
-from kdbench.data.task_index import TASKS
 from kdbench.runs import store
 
 ROOT = Path(__file__).resolve().parent.parent

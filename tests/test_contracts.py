@@ -15,9 +15,8 @@ from accelerate import Accelerator
 
 from kdbench.base import options
 from kdbench.base.errors import Skip
-from kdbench.base.registry import METHODS, Entry
+from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data.task import Example
-from kdbench.data.task_index import TASKS
 from kdbench.models.load import resolve
 from kdbench.models.zoo import MODELS, tiny
 from kdbench.tasks.lookalikes import LOOKALIKES

@@ -53,9 +53,9 @@ def lines(page: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """A folder with all that the pages' reader has: their examples as files, corpora, a first run and its id."""
+    from kdbench.base.registry import TASKS
     from kdbench.data import corpora
     from kdbench.data.task import LoadOptions
-    from kdbench.data.task_index import TASKS
 
     place = tmp_path_factory.mktemp("reader")
     method = next(text for text in blocks(ROOT / "docs" / "adding-a-method.md", "python") if "register" in text)

@@ -11,8 +11,8 @@ from torch.autograd import gradcheck
 
 import kdbench
 from kdbench.base.options import build as options
+from kdbench.base.registry import TASKS
 from kdbench.data.task import Example
-from kdbench.data.task_index import TASKS
 from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
 from kdbench.models.load import Head, build, resolve
 from kdbench.train import spec

@@ -21,9 +21,8 @@ import torch
 from kdbench.base import options
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import damage
-from kdbench.base.registry import METHODS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
-from kdbench.data.task_index import TASKS
 from kdbench.models.zoo import MODELS
 from kdbench.runs import cells, store, suite
 from kdbench.runs.cells import cells_of

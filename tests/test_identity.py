@@ -26,9 +26,8 @@ from kdbench.base import code
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import record_id
 from kdbench.base.options import by_content
-from kdbench.base.registry import METHODS, Entry
+from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data.task import Data, Example, Task
-from kdbench.data.task_index import TASKS
 from kdbench.models.load import Head, build, resolve
 from kdbench.runs import runner
 from kdbench.runs.cells import Cell, message
@@ -790,7 +789,7 @@ def test_a_plugins_own_logits_do_not_reach_the_control(tmp_path):
 TASK = '''
 from kdbench.base.registry import Entry
 from kdbench.data.task import Data, Example, Task
-from kdbench.data.task_index import TASKS
+from kdbench.base.registry import TASKS
 
 
 def load(options):

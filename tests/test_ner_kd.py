@@ -29,7 +29,7 @@ from kdbench.methods.ner_kd import (
 )
 from kdbench.models.bilstm import BiLSTMTagger
 from kdbench.models.load import resolve
-from kdbench.models.zoo import RECIPES
+from kdbench.models.zoo import MODELS
 from kdbench.report.tables import build as table
 from kdbench.runs.runner import Request, plan, run
 from kdbench.train.lab import Lab, StageCache
@@ -186,7 +186,7 @@ def test_tokens_carry_their_words_tag():
 
 def test_tinybert_has_the_size_of_the_readme():
     """54.40 MiB: 4 x 312 over 28,996 pieces, 9 tags, and the two projections to 768, which inference does not need."""
-    recipe = {name: value for name, value in RECIPES["tinybert"][0].config.items() if name != "type"}
+    recipe = {name: value for name, value in MODELS.get("tinybert").config.items() if name != "type"}
     config = BertConfig(vocab_size=28_996, num_labels=9, **recipe)
     with torch.device("meta"):
         student = BertForTokenClassification(config)

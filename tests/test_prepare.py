@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.base.errors import BadInput
-from kdbench.base.registry import Entry
+from kdbench.base.registry import DOWNLOADS, TASKS, Entry
 from kdbench.data import prepare as module
 from kdbench.data.prepare import (
     Download,
@@ -20,7 +20,6 @@ from kdbench.data.prepare import (
     prepare,
     sorted_lines_id,
 )
-from kdbench.data.task_index import DOWNLOADS, TASKS
 
 CONTENT = b"".join(b"row %d of the corpus\n" % i for i in range(20_000))  # 0.4 MB: several reads
 FILE = Remote("o/r/c/train.json", len(CONTENT), git_blob_id(CONTENT))

@@ -23,10 +23,9 @@ from torch import nn
 
 import kdbench
 from kdbench.base import folders, options
-from kdbench.base.registry import METHODS, Entry
+from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Task
-from kdbench.data.task_index import TASKS
 from kdbench.methods.doktra import Calibrated
 from kdbench.models.load import Head, Source, build
 from kdbench.models.zoo import Recipe

@@ -10,8 +10,7 @@ import pytest
 from factory import record, study
 
 from kdbench.base.errors import BadInput
-from kdbench.base.registry import METHODS
-from kdbench.data.task_index import TASKS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.report import reported
 from kdbench.score.metrics import METRICS
 

@@ -14,8 +14,8 @@ import torch
 from accelerate import Accelerator
 
 from kdbench.base.errors import BadInput
+from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, Task
-from kdbench.data.task_index import TASKS
 from kdbench.models.load import Head, build, resolve
 from kdbench.runs import store
 from kdbench.train.batching import Corpus

@@ -14,9 +14,8 @@ import pytest
 
 import kdbench
 from kdbench.base.errors import BadInput
-from kdbench.base.registry import METHODS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.data.tags import lenient_spans
-from kdbench.data.task_index import TASKS
 from kdbench.models.load import Head, build, resolve
 from kdbench.models.zoo import MODELS
 from kdbench.runs import store

@@ -11,7 +11,7 @@ from factory import STORE, UNITS, study
 from kdbench.base.errors import BadInput
 from kdbench.cli.verbs import main
 from kdbench.models.load import resolve
-from kdbench.models.zoo import RECIPES
+from kdbench.models.zoo import MODELS
 from kdbench.report.page import cell
 from kdbench.report.study import facts, pages, stale, studies, table_of, write
 from kdbench.runs.runner import identity
@@ -63,7 +63,7 @@ def test_new_settings_and_fields_of_recipes_leave_committed_cells_alone():
         made = record["cell"]
         own = {name: value for name, value in made["settings"].items() if name != "unlabelled"}
         assert Settings(**own).identity() == own
-        if made["student"] in RECIPES and RECIPES[made["student"]][0].config or made["student"].startswith("cut:"):
+        if made["student"] in MODELS and MODELS.get(made["student"]).config or made["student"].startswith("cut:"):
             assert identity(resolve(made["student"])) == record["models"]["student"]
 
 

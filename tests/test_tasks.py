@@ -12,11 +12,10 @@ import pytest
 
 from kdbench.base.errors import BadInput
 from kdbench.base.options import build
-from kdbench.base.registry import METHODS
+from kdbench.base.registry import DOWNLOADS, METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions
-from kdbench.data.task_index import DOWNLOADS, TASKS
 from kdbench.runs.runner import Request, plan
 from kdbench.score.metrics import METRICS
 from kdbench.tasks import blurb_seqcls
@@ -160,7 +159,7 @@ def test_the_blurb_tasks_have_its_table():
 
 
 def test_facts_need_the_standard_library_alone():
-    code = ("import sys; from kdbench.data.task_index import TASKS, DOWNLOADS; [TASKS.get(name) for name in TASKS.names()]; "
+    code = ("import sys; from kdbench.base.registry import TASKS, DOWNLOADS; [TASKS.get(name) for name in TASKS.names()]; "
             "DOWNLOADS.load(); print(*sorted({m.partition('.')[0] for m in sys.modules} - sys.stdlib_module_names))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     foreign = {"torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy", "tokenizers", "tabulate"}

@@ -11,9 +11,9 @@ from typing import Any
 
 from timing import Bench
 
+from kdbench.base.registry import TASKS
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions
-from kdbench.data.task_index import TASKS
 
 Tagged = tuple[str, Any]  # a word with its tag, None where the task has no tags
 

@@ -1,7 +1,8 @@
 """What there is: methods, tasks and models by name.
 
-The built-in names are one lazy index (name, where, kinds, one line), so that listing them imports
-nothing; a plugin adds to it with the decorator.
+The built-in methods and tasks lie outside the core, in an index that is read at the first look-up:
+name, place, task types and one line each, so that listing them imports none of them. A plugin adds
+to it with the decorator.
 """
 
 from __future__ import annotations
@@ -18,40 +19,64 @@ from kdbench.base.errors import BadInput
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a registry; `where` is ``module:attribute`` or the object itself."""
+    """One name in a registry.
+
+    where      ``module:attribute``, or the object itself
+    control    of a method that is run beside every other: what its row is called in tables
+    toy_steps  of a model too large for look-alike data: the steps that a training there takes
+               where the user says nothing, which shows that it runs
+    """
 
     name: str
     where: Any
     task_types: tuple[str, ...] = ()
     about: str = ""
     aliases: tuple[str, ...] = ()
+    control: str = ""
+    toy_steps: int | None = None
 
     def load(self) -> Any:
-        if not isinstance(self.where, str):
-            return self.where
-        module, _, attribute = self.where.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        """The object; its module is imported now."""
+        return attribute(self.where) if isinstance(self.where, str) else self.where
+
+
+def attribute(where: str) -> Any:
+    """What ``module:attribute`` names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class Registry:
-    """Names of one noun, loud on duplicates and helpful on misses."""
+    """Names of one noun, loud on duplicates and helpful on misses.
+
+    index  ``module:attribute`` of the built-in entries outside the core
+    """
 
     all: ClassVar[list[Registry]] = []
 
-    def __init__(self, noun: str, entries: Iterable[Entry] = ()):
-        self.noun = noun
+    def __init__(self, noun: str, entries: Iterable[Entry] = (), index: str = ""):
+        self.noun, self.index = noun, index
         Registry.all.append(self)
-        self._entries: dict[str, Entry] = {}
+        self._own = list(entries)
+        self._found: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
-        for entry in entries:
-            self.add(entry)
+        self._read = False
+
+    @property
+    def _entries(self) -> dict[str, Entry]:
+        if not self._read:
+            self._read = True
+            for entry in [*self._own, *(attribute(self.index) if self.index else ())]:
+                self.add(entry)
+        return self._found
 
     def add(self, entry: Entry) -> None:
+        """Add one entry; `BadInput` where its name or an alias is taken."""
         for name in (entry.name, *entry.aliases):
             if name in self._entries or name in self._aliases:
                 raise BadInput(
                     f"{self.noun} {name!r} is registered twice; give the new one another name")
-        self._entries[entry.name] = entry
+        self._found[entry.name] = entry
         self._aliases.update({alias: entry.name for alias in entry.aliases})
 
     def register(self, name: str, *, task_types: tuple[str, ...] = (),
@@ -71,21 +96,37 @@ class Registry:
 
     def entry(self, name: str) -> Entry:
         """The entry of `name` or of its alias; `BadInput` with a suggestion where there is none."""
+        entries = self._entries
         name = self._aliases.get(name, name)
-        if name not in self._entries:
-            raise BadInput(unknown(self.noun, name, [*self._entries, *self._aliases]))
-        return self._entries[name]
+        if name not in entries:
+            raise BadInput(unknown(self.noun, name, [*entries, *self._aliases]))
+        return entries[name]
 
     def get(self, name: str) -> Any:
+        """The object of that name or alias."""
         return self.entry(name).load()
+
+    def controls(self) -> list[Entry]:
+        """The entries that register themselves as controls, in the order of the index.
+
+        The first is the baseline: plain fine-tuning, which also trains the teacher's row, and which
+        the others' gain is measured from.
+        """
+        return [entry for entry in self._entries.values() if entry.control]
+
+    def baseline(self) -> Entry:
+        """The first control."""
+        return self.controls()[0]
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._aliases
 
     def names(self, pattern: str = "*") -> list[str]:
+        """The names that fit a shell pattern, without aliases."""
         return [name for name in self._entries if fnmatch.fnmatchcase(name, pattern)]
 
     def entries(self) -> list[Entry]:
+        """All entries, in the order in which they were added."""
         return list(self._entries.values())
 
 
@@ -100,25 +141,10 @@ def unknown(noun: str, name: str, valid: Iterable[str]) -> str:
 CLASSIFICATION = ("single", "multi", "regression")
 ANY = (*CLASSIFICATION, "tags")
 
-# what `bench.py augment` calls; like the methods it lies outside the core
+METHODS = Registry("method", index="kdbench.methods.index:METHODS")
+TASKS = Registry("task", index="kdbench.tasks.index:TASKS")
+
+# what verbs of the command line call; like the methods and tasks it lies outside the core
 AUGMENT_OPTIONS = Entry("augmentation options", "kdbench.methods.augmentation:AugmentOptions")
 AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation:augment_file")
-
-METHODS = Registry("method", [
-    Entry("finetune", "kdbench.methods.finetune:Finetune", ANY,
-          "control: the student fine-tuned without a teacher"),
-    Entry("logit_kd", "kdbench.methods.logit_kd:LogitKD", ANY,
-          "control: plain logit distillation (Hinton et al. 2015)"),
-    Entry("doktra", "kdbench.methods.doktra:DoKTra", ("single", "multi"),
-          "calibrated teacher, activation-boundary transfer (Choi et al. 2022)"),
-    Entry("dsg_kd", "kdbench.methods.dsg_kd:DsgKD",
-          ("single", ), "hidden states and attention of code-switched words (Cho et al. 2024)",
-          aliases=("mlkd", )),
-    Entry("ve_kd", "kdbench.methods.ve_kd:VeKD", ANY,
-          "vocabulary expansion and tolerant masked-LM distillation (Gao et al. 2024)"),
-    Entry("ner_kd", "kdbench.methods.ner_kd:NerKD", ("tags", ),
-          "tagger to BiLSTM or TinyBERT with data augmentation (biobert-distillation, 2021)"),
-    Entry("adapt", "kdbench.methods.adapt:Adapt", ANY,
-          "control: masked-LM adaptation of the student, then fine-tuning"),
-],
-                   )
+DOWNLOADS = Entry("downloads", "kdbench.tasks.downloads:DOWNLOADS")

@@ -15,8 +15,7 @@ from typing import Any, NoReturn
 from kdbench import __version__
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
 from kdbench.base.places import shipped
-from kdbench.base.registry import METHODS, unknown
-from kdbench.data.task_index import TASKS
+from kdbench.base.registry import METHODS, TASKS, unknown
 from kdbench.train.spec import Settings
 
 FILTERS = ("method", "task", "variant", "teacher", "student", "seed")  # fields of a record's cell

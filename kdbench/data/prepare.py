@@ -21,9 +21,9 @@ from typing import Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.progress import Progress, say
+from kdbench.base.registry import DOWNLOADS, TASKS
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions, Task
-from kdbench.data.task_index import DOWNLOADS, TASKS
 
 BASE_URL = "https://raw.githubusercontent.com"
 ATTEMPTS = 5  # in a row that bring nothing new

@@ -56,95 +56,41 @@ def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
 
 TINY_TYPES = ("bert", "roberta", "albert", "deberta", "distilbert")
 
-# KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's
-# --vocab_type S and B is our reading.
-_THEN = ("give NEW_FOLDER for the name, or call it `{}` in the folder that KDBENCH_MODELS names "
-         "(docs/models.md)")
-_KMBERT = ("KM-BERT{}: unpack http://www.kurias.co.kr/file/5847315836/{}.tar (see "
-           "github.com/KU-RIAS/KM-BERT-Korean-Medical-BERT), then "
-           "`bench.py convert FOLDER NEW_FOLDER` and " + _THEN)
-_AGAIN = ("KM-BERT{} pre-trained again on emergency notes, which is not published: make it of your "
-          "own with `bench.py pretrain NEW_FOLDER --student {} --corpus NOTES --set new_tokens=0` "
-          "and " + _THEN)
-
 RECIPES: dict[str, tuple[Recipe, str]] = {
-    "tiny-teacher": (tiny("bert", layers=2, width=96, heads=4, steps=700),
-                     "BERT 2x96, pre-trained on the task's unlabelled text (default teacher)"),
-    "tiny-student": (tiny("bert", layers=2, width=64,
-                          heads=2), "BERT 2x64, random weights (default student)"),
-    **{
-        f"tiny:{model_type}": (tiny(model_type), f"{model_type} 2x64, random weights, own "
-                                                 f"tokenizer")
-        for model_type in TINY_TYPES
-    }, "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"), "mbert":
-        (Recipe("bert-base-multilingual-uncased",
-                lr=3e-5), "multilingual BERT base, uncased (DSG-KD's)"), "cbert":
-                    (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
-    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"), "roberta-large":
-        (Recipe("roberta-large", lr=1e-5), "RoBERTa large (DoKTra's student)"), "bio_roberta":
-            (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"), "bio_mbert":
-                (Recipe("StivenLancheros/mBERT-base-Biomedical-NER",
-                        lr=3e-5), "multilingual BERT, biomedical NER"), "biobert":
-                            (Recipe("dmis-lab/biobert-base-cased-v1.1",
-                                    lr=2e-5), "BioBERT base v1.1, cased"), "albert-xlarge-v2":
-                                        (Recipe("albert-xlarge-v2",
-                                                lr=1e-5), "ALBERT xlarge v2 (DoKTra's student)"),
-    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2",
-                      lr=1e-4), "MiniLM 6x384, a general encoder that trains on a CPU"),
-    "minilm-pubmed": (Recipe(
-        lr=1e-4,
-        origin="MiniLM after masked-LM training on biomedical abstracts; `bench.py pretrain "
-        "FOLDER --student minilm --corpus FILE --set new_tokens=0` makes it, and KDBENCH_MODELS "
-        "names the folder it lies in"),
-                      "MiniLM as a domain teacher, made by `pretrain` (local folder)"
-                      ), "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall",
-                                                      lr=5e-5), "DeBERTa v3 xsmall"),
-    "kobert":
-        (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base (DSG-KD's student)"), "kmbert":
-            (Recipe(lr=1e-5, origin=_KMBERT.format("", "kmbert/kmbert", "kmbert")),
-             "KM-BERT, Korean medical BERT (DSG-KD's kmbert, --vocab_type S; local folder)"
-             ), "kmbert-b": (Recipe(
-                 lr=1e-5, origin=_KMBERT.format(" with medical words", "kmbert_vocab/kmbert_vocab",
-                                                "kmbert-b")),
-                             "KM-BERT with the bigger vocabulary (--vocab_type B; local folder)"),
-    "kmbert-re": (Recipe(lr=1e-5, origin=_AGAIN.format("", "kmbert", "kmbert-re")),
-                  "KM-BERT pre-trained again on notes (--vocab_type S --is_pt True; local folder)"),
-    "kmbert-b-re":
-        (Recipe(lr=1e-5, origin=_AGAIN.format(" with medical words", "kmbert-b", "kmbert-b-re")),
-         "the bigger one pre-trained again (--vocab_type B --is_pt True; local folder)"), "bilstm":
-             (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
-              "BiLSTM 2x300 over the teacher's word pieces, random weights"), "tinybert": (Recipe(
-                  config={
-                      "type": "bert", "hidden_size": 312, "num_hidden_layers": 4,
-                      "num_attention_heads": 12, "intermediate_size": 1200
-                  }, lr=1e-3), "TinyBERT 4x312 over the teacher's word pieces, random weights"),
-    "vekd-6x768": (Recipe(
-        config={
-            "type": "distilbert", "hidden_size": 768, "num_hidden_layers": 6,
-            "num_attention_heads": 12, "intermediate_size": 3072
-        },
-        lr=5e-5), "VE-KD's student, 6 layers of 768 (random until ve_kd trains it)"), "vekd-6x384":
-            (Recipe(
-                config={
-                    "type": "distilbert", "hidden_size": 384, "num_hidden_layers": 6,
-                    "num_attention_heads": 12, "intermediate_size": 3072
-                }, lr=5e-5), "VE-KD's narrow student, 6 layers of 384"), "vekd-12x768": (Recipe(
-                    config={
-                        "type": "bert", "hidden_size": 768, "num_hidden_layers": 12,
-                        "num_attention_heads": 12, "intermediate_size": 3072
-                    }, lr=5e-5), "VE-KD's method on a full-size student, 12 layers of 768"),
+    "tiny-teacher": (
+        tiny("bert", layers=2, width=96, heads=4, steps=700),
+        "BERT 2x96, pre-trained on the task's unlabelled text (default teacher)"),
+    "tiny-student": (tiny("bert", layers=2, width=64, heads=2),
+                     "BERT 2x64, random weights (default student)"),
+    **{f"tiny:{name}": (tiny(name), f"{name} 2x64, random weights, own tokenizer")
+       for name in TINY_TYPES},
+    "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"),
+    "mbert": (Recipe("bert-base-multilingual-uncased", lr=3e-5), "multilingual BERT base, uncased"),
+    "cbert": (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
+    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"),
+    "roberta-large": (Recipe("roberta-large", lr=1e-5), "RoBERTa large"),
+    "bio_roberta": (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"),
+    "bio_mbert": (Recipe("StivenLancheros/mBERT-base-Biomedical-NER", lr=3e-5),
+                  "multilingual BERT, biomedical NER"),
+    "biobert": (Recipe("dmis-lab/biobert-base-cased-v1.1", lr=2e-5), "BioBERT base v1.1, cased"),
+    "albert-xlarge-v2": (Recipe("albert-xlarge-v2", lr=1e-5), "ALBERT xlarge v2"),
+    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2", lr=1e-4),
+               "MiniLM 6x384, a general encoder that trains on a CPU"),
+    "minilm-pubmed": (
+        Recipe(lr=1e-4, origin="MiniLM after masked-LM training on biomedical abstracts; "
+               "`bench.py pretrain FOLDER --student minilm --corpus FILE --set new_tokens=0` makes "
+               "it, and KDBENCH_MODELS names the folder it lies in"),
+        "MiniLM as a domain teacher, made by `pretrain` (local folder)"),
+    "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
+    "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base"),
+    "bilstm": (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
+               "BiLSTM 2x300 over the teacher's word pieces, random weights"),
 }
 
-# Models of random weights that take up to a second a step. On look-alike data they are not worth an
-# hour: they take `FEW` steps a training where the user says nothing, which shows that they run. No
-# part of the recipe, which decides the weights.
-FULL_SIZE, FEW = ("vekd-6x768", "vekd-6x384", "vekd-12x768"), 10
-
-# DSG-KD's --vocab_type is S where nothing is said
-ALIASES = {"kmbert": ("kmbert-s",), "kmbert-re": ("kmbert-s-re",)}
-
-MODELS = Registry("model", [Entry(name, recipe, (), about, ALIASES.get(name, ()))
-                            for name, (recipe, about) in RECIPES.items()])
+# those that a paper names stand in the index of the methods
+MODELS = Registry("model", [Entry(name, recipe, (), about)
+                            for name, (recipe, about) in RECIPES.items()],
+                  index="kdbench.methods.index:MODELS")
 
 
 def position_limit(config: Mapping[str, Any]) -> int:

@@ -17,8 +17,8 @@ from numpy import ndarray
 
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import say
+from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
-from kdbench.data.task_index import TASKS
 from kdbench.score import metrics
 
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"

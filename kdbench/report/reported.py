@@ -22,9 +22,8 @@ from typing import Any
 from kdbench.base import render as show
 from kdbench.base.errors import BadInput
 from kdbench.base.options import written
-from kdbench.base.registry import METHODS, unknown
-from kdbench.data.task_index import TASKS
-from kdbench.models.zoo import RECIPES
+from kdbench.base.registry import METHODS, TASKS, unknown
+from kdbench.models.zoo import MODELS
 from kdbench.report.rows import Group, Name, Row, grouped, names
 from kdbench.runs.listing import suites
 
@@ -271,7 +270,7 @@ def differing(figure: Reported, row: Row, cell: Any) -> str:
 
 def hub_of(model: str) -> str:
     """A model's name on the hub, where it has one of ours."""
-    return (RECIPES[model][0].hub if model in RECIPES else "") or model
+    return (MODELS.get(model).hub if model in MODELS else "") or model
 
 
 def split_of(figure: Reported, group: Group) -> str | None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
+from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, LoadOptions, Task
-from kdbench.data.task_index import TASKS
 from kdbench.runs import store
 from kdbench.runs.runner import finite, load_data
 from kdbench.score import metrics

@@ -10,9 +10,8 @@ from typing import Any
 from kdbench.base import options
 from kdbench.base.errors import BadInput
 from kdbench.base.places import shipped
-from kdbench.base.registry import METHODS, unknown
+from kdbench.base.registry import METHODS, TASKS, unknown
 from kdbench.data.task import Task
-from kdbench.data.task_index import TASKS
 from kdbench.models.zoo import MODELS
 
 SUITES = shipped("benchmarks")

@@ -23,12 +23,11 @@ from kdbench.base.errors import BadInput, Broken, Skip
 from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
-from kdbench.base.registry import METHODS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Task
-from kdbench.data.task_index import TASKS
 from kdbench.models.load import Model, Role, Source, fetch, on_disk, resolve
-from kdbench.models.zoo import FEW, FULL_SIZE
+from kdbench.models.zoo import MODELS
 from kdbench.runs import provenance, store, trackers
 from kdbench.score import metrics
 from kdbench.serve import measure
@@ -166,9 +165,10 @@ def plan(request: Request, seeds: Sequence[int], *, controls: bool = True, devic
                                    tuple(sorted(request.files.items())),
                                    tuple(sorted(request.task_options.items())))
     fits(request.method, method, task)
+    toy_steps = MODELS.entry(student.name).toy_steps if student.name in MODELS else None
     settings = spec.settings(request.settings, task, lookalike=data.origin == "lookalike",
                              recipe=request.recipe, method=name, options=request.options,
-                             most=FEW if student.name in FULL_SIZE else None)
+                             most=toy_steps)
     if published and name not in task.recipes:
         say(f"{name} has no published settings on {task.name}: --recipe paper takes those of "
             f"fine-tuning ({published.source})"

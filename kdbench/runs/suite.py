@@ -30,8 +30,7 @@ from typing import Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.options import build, by_content, written
-from kdbench.base.registry import METHODS, unknown
-from kdbench.data.task_index import TASKS
+from kdbench.base.registry import METHODS, TASKS, unknown
 from kdbench.models.zoo import MODELS
 from kdbench.runs.listing import SUITES, suites
 from kdbench.train import spec

@@ -1,0 +1,79 @@
+"""The built-in methods, and the models that their papers name; reading this imports no method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdbench.base.registry import ANY, Entry
+from kdbench.models.zoo import Recipe
+
+METHODS = (
+    Entry("finetune", "kdbench.methods.finetune:Finetune", ANY,
+          "control: the student fine-tuned without a teacher", control="student, no teacher"),
+    Entry("logit_kd", "kdbench.methods.logit_kd:LogitKD", ANY,
+          "control: plain logit distillation (Hinton et al. 2015)", control="logit distillation"),
+    Entry("doktra", "kdbench.methods.doktra:DoKTra", ("single", "multi"),
+          "calibrated teacher, activation-boundary transfer (Choi et al. 2022)"),
+    Entry("dsg_kd", "kdbench.methods.dsg_kd:DsgKD", ("single",),
+          "hidden states and attention of code-switched words (Cho et al. 2024)",
+          aliases=("mlkd",)),
+    Entry("ve_kd", "kdbench.methods.ve_kd:VeKD", ANY,
+          "vocabulary expansion and tolerant masked-LM distillation (Gao et al. 2024)"),
+    Entry("ner_kd", "kdbench.methods.ner_kd:NerKD", ("tags",),
+          "tagger to BiLSTM or TinyBERT with data augmentation (biobert-distillation, 2021)"),
+    Entry("adapt", "kdbench.methods.adapt:Adapt", ANY,
+          "control: masked-LM adaptation of the student, then fine-tuning"),
+)
+
+# KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's
+# --vocab_type S and B is our reading.
+PUT_IT = ("give NEW_FOLDER for the name, or call it `{}` in the folder that KDBENCH_MODELS names "
+          "(docs/models.md)")
+KMBERT = ("KM-BERT{}: unpack http://www.kurias.co.kr/file/5847315836/{}.tar (see "
+          "github.com/KU-RIAS/KM-BERT-Korean-Medical-BERT), then "
+          "`bench.py convert FOLDER NEW_FOLDER` and " + PUT_IT)
+PRETRAIN_IT = ("KM-BERT{} pre-trained again on emergency notes, which is not published: make it of "
+               "your own with `bench.py pretrain NEW_FOLDER --student {} --corpus NOTES "
+               "--set new_tokens=0` and " + PUT_IT)
+
+
+def encoder(model_type: str, layers: int, width: int, inner: int) -> dict[str, Any]:
+    """The configuration of an encoder with 12 heads and random weights."""
+    return {"type": model_type, "hidden_size": width, "num_hidden_layers": layers,
+            "num_attention_heads": 12, "intermediate_size": inner}
+
+
+def kmbert(name: str, recipe: Recipe, about: str, *aliases: str) -> Entry:
+    """One of the four KM-BERTs; DSG-KD's --vocab_type is S where nothing is said."""
+    return Entry(name, recipe, (), about, aliases)
+
+
+def large(name: str, config: dict[str, Any], about: str) -> Entry:
+    """A student that takes up to a second a step: not worth an hour on look-alike data."""
+    return Entry(name, Recipe(config=config, lr=5e-5), (), about, toy_steps=10)
+
+
+MODELS = (
+    kmbert("kmbert", Recipe(lr=1e-5, origin=KMBERT.format("", "kmbert/kmbert", "kmbert")),
+           "KM-BERT, Korean medical BERT (DSG-KD's kmbert, --vocab_type S; local folder)",
+           "kmbert-s"),
+    kmbert("kmbert-b",
+           Recipe(lr=1e-5, origin=KMBERT.format(" with medical words", "kmbert_vocab/kmbert_vocab",
+                                                "kmbert-b")),
+           "KM-BERT with the bigger vocabulary (--vocab_type B; local folder)"),
+    kmbert("kmbert-re", Recipe(lr=1e-5, origin=PRETRAIN_IT.format("", "kmbert", "kmbert-re")),
+           "KM-BERT pre-trained again on notes (--vocab_type S --is_pt True; local folder)",
+           "kmbert-s-re"),
+    kmbert("kmbert-b-re",
+           Recipe(lr=1e-5, origin=PRETRAIN_IT.format(" with medical words", "kmbert-b",
+                                                     "kmbert-b-re")),
+           "the bigger one pre-trained again (--vocab_type B --is_pt True; local folder)"),
+    Entry("tinybert", Recipe(config=encoder("bert", 4, 312, 1200), lr=1e-3), (),
+          "TinyBERT 4x312 over the teacher's word pieces, random weights"),
+    large("vekd-6x768", encoder("distilbert", 6, 768, 3072),
+          "VE-KD's student, 6 layers of 768 (random until ve_kd trains it)"),
+    large("vekd-6x384", encoder("distilbert", 6, 384, 3072),
+          "VE-KD's narrow student, 6 layers of 384"),
+    large("vekd-12x768", encoder("bert", 12, 768, 3072),
+          "VE-KD's method on a full-size student, 12 layers of 768"),
+)
