@@ -26,8 +26,9 @@ from kdbench.base.options import build
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import Aligner, Alignment
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Model, Role, seeded
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import seeded
+from kdbench.models.load import Model, Role
 from kdbench.train.batching import pad_stack
 from kdbench.train.lab import Lab
 from kdbench.train.losses import Supervised, supervised
@@ -436,7 +437,7 @@ class DsgKD(Method):
         return trained.beside(lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
-        """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
+        """Rates, warm-up and the three stopping criteria, as `Lab.train` takes them."""
         o = self.options
         head_lr = 1e-2 if unequal else 1e-3
         loss = "-loss" if o.eval_loss_on == "logits" or unequal else "-loss_on_probabilities"
@@ -450,9 +451,15 @@ class DsgKD(Method):
             "warmup": o.base_warmup if o.mode == "base" else o.warmup,
             "warmup_rule": o.warmup_rule,
             "decay_all": o.decay_all, "patience": o.patience, "watch": watch,
+            "measures": {"loss_on_probabilities": loss_on_probabilities},
             "select_by": measures[o.keep], "ties_improve": o.ties_improve,
             "stays_stalled": o.stays_stalled,
         }
+
+
+def loss_on_probabilities(logits: Tensor, labels: Tensor) -> float:
+    """Cross-entropy of probabilities taken for logits, as the published code measures dev."""
+    return float(F.cross_entropy(logits.softmax(-1), labels))
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:

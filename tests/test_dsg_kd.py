@@ -14,13 +14,16 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.methods import code_switching, dsg_kd
 from kdbench.methods.code_switching import CLS, FIRST_WORD, REST, SEP
 from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Head, Model, build, resolve
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, build
+from kdbench.models.sources import resolve
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
 from kdbench.train.method import Batch, loss_of
 from kdbench.train.signals import LiveSignals, Teacher
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
 
 TEXTS = (
     "아이가 어제부터 fever 있고 vomiting 세번 했다",

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from kdbench.base.options import build
 from kdbench.methods.ner_kd import Distillation, NerKD
-from kdbench.models.load import Head, Model
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 from kdbench.train.batching import Corpus
 
 NAMES = {"bilstm_minilm": shape(6, 384, 12), "bilstm_bert_base": shape(12, 768, 12)}

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdbench.base.options import build
 from kdbench.methods.doktra import DoKTra, Transfer
-from kdbench.models.load import Head, Model
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 from kdbench.train.batching import Corpus
 
 NAMES = ("doktra",)

@@ -21,8 +21,9 @@ from torch import Tensor
 from kdbench.base.options import build
 from kdbench.methods.code_switching import Aligner, is_code_switched
 from kdbench.methods.dsg_kd import CodeSwitched, Options
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Head, Model
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 
 NAMES = {"dsg_kd_8": 8, "dsg_kd_32": 32}
 WHAT = ("DSG-KD, teacher and student 4x256, 32 texts of 60-150 tokens with at most {} code-switched words; reference: padded to 384, "

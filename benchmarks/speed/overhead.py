@@ -13,7 +13,8 @@ from steps import Ours, lab, model, shape, sizes, tokenizer
 from texts import Lengths, drawn, load, strings
 from timing import Bench, Way
 
-from kdbench.models.load import Head, Model
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 from kdbench.train.fit import Trainer
 from kdbench.train.losses import Supervised
 

@@ -15,12 +15,17 @@ from timing import Bench, Way
 from torch import Tensor, nn
 
 from kdbench.data.task import Data, Example, Task
-from kdbench.models.load import Head, Model, Source, build, train_tokenizer
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, build
+from kdbench.models.sources import Source
+from kdbench.models.tokenizer import train_tokenizer
 from kdbench.models.zoo import Recipe
-from kdbench.train.fit import Trainer, Training
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab
 from kdbench.train.method import Objective, Term, loss_of
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
+from kdbench.train.training import Training
 
 WARM = 24  # steps, after which the memory of every batch length has been asked for: the first ones take up to twice as long
 

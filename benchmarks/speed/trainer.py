@@ -30,12 +30,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from kdbench.models.load import Head, Model, cut
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, cut
 from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Training
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets, Supervised, soft_targets
+from kdbench.train.training import Training
 
 NAMES = ("finetune_vs_trainer_grouped", "finetune_vs_trainer_default", "distill_vs_trainer_grouped", "distill_vs_trainer_default")
 LENGTHS = {"finetune": Lengths(45, 90, 256), "distill": Lengths(35, 74, 200)}
@@ -69,9 +70,9 @@ class OurRun(Way):
 
     def signals(self, examples: list[Any]) -> Any:
         assert self.teacher is not None
-        giver = signals.Teacher(self.teacher, ("logits",), self.house.task.task_type, self.house.settings.max_length,
+        teacher = signals.Teacher(self.teacher, ("logits",), self.house.task.task_type, self.house.settings.max_length,
                                 device=self.house.accelerator.device, autocast=lambda: self.house.autocast(self.teacher))
-        return signals.compute(giver, examples, "speed", 2e9)
+        return signals.compute(teacher, examples, "speed", 2e9)
 
     def round(self) -> None:
         if self.teacher:

@@ -1,8 +1,8 @@
 """A transformer encoder with DSG-KD's classifier: dropout - Linear - GELU - dropout - Linear on the
 pooler output.
 
-`import kdbench.models.architectures` makes the Auto classes find it, so that a folder of it loads
-like any other.
+To import this module makes the Auto classes find it. `methods/index.py` names it, so that
+`kdbench.models.architectures` imports it and a folder of it loads like any other.
 """
 
 from __future__ import annotations
