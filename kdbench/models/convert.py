@@ -32,8 +32,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 # under which training scripts keep the weights
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
-# BERT's TensorFlow variables by pattern, and their names in `BertForPreTraining`. The last part says
-# what the variable is: a kernel (in, out) is the transpose of a Linear's weight (out, in).
+# BERT's TensorFlow variables by pattern, and their names in `BertForPreTraining`. The last part
+# says what the variable is: a kernel (in, out) is the transpose of a Linear's weight (out, in).
 LAYER, MODULE = r"bert/encoder/layer_(\d+)", r"bert.encoder.layer.\1"
 TF_MODULES = (
     (r"bert/embeddings/(word|position|token_type)_embeddings",

@@ -98,7 +98,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
 
     seed       draws whatever has no pre-trained weights
     texts      what a vocabulary of the model's own is trained on
-    tokenizer  the teacher's, for students that have none of their own (bilstm, tinybert, ...)
+    tokenizer  the teacher's, for students that have none of their own
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its
                steps)
     """

@@ -284,20 +284,34 @@ class Lab(Teaching):
         evaluate = None
         if self.selects(training):
             evaluate = partial(self.dev_measures, model, training.measures, measures)
+        make_trainer = partial(
+            Trainer, model.module, objective, corpus, accelerator=self.accelerator, seed=seed,
+            stage=stage, signals=signals, bf16=self.bf16(model), compile=self.settings.compile,
+            evaluate=evaluate, folder=checkpoints,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            label=f"{self.label}{model.name}, {stage}", phases=self.phases,
+            steps_before=sum(s["steps"] for s in self.stages), max_steps=self.settings.max_steps)
+        trainer, history = self._run(make_trainer, model, objective, training, stage)
+        # the next stage must not depend on whether this one was cached
+        if objective.attentions:
+            model.module.set_attn_implementation(usual_attention)
+        if self.accelerator.is_main_process:
+            facts = {"stage": stage, "key": folder.name, "seconds": round(trainer.seconds, 3),
+                     "steps": trainer.step, "accumulate": trainer.training.accumulate,
+                     "history": history}
+            write_stage(folder, model, objective, facts)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+
+    def _run(self, make_trainer: Callable[[Training], Trainer], model: Model, objective: Objective,
+             training: Training, stage: str) -> tuple[Trainer, list[dict[str, Any]]]:
+        """A finished trainer and its history; where memory runs out, trained again in twice as
+        many parts a batch.
+        """
         initial = copy.deepcopy((model.module.state_dict(), objective.state_dict()))
         while True:
-            trainer = Trainer(model.module, objective, corpus, training,
-                              accelerator=self.accelerator, seed=seed, stage=stage,
-                              signals=signals, bf16=self.bf16(model),
-                              compile=self.settings.compile, evaluate=evaluate,
-                              folder=checkpoints,
-                              checkpoint_seconds=self.settings.checkpoint_seconds,
-                              label=f"{self.label}{model.name}, {stage}", phases=self.phases,
-                              steps_before=sum(s["steps"] for s in self.stages),
-                              max_steps=self.settings.max_steps)
+            trainer = make_trainer(training)
             try:
-                history = trainer.run()
-                break
+                return trainer, trainer.run()
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 several = self.accelerator.num_processes > 1  # the others do not know of it
                 smallest = 2 * training.accumulate > training.batch_size
@@ -311,14 +325,6 @@ class Lab(Teaching):
             torch.cuda.empty_cache()
             model.module.load_state_dict(initial[0])
             objective.load_state_dict(initial[1])
-        # the next stage must not depend on whether this one was cached
-        if objective.attentions:
-            model.module.set_attn_implementation(usual_attention)
-        if self.accelerator.is_main_process:
-            facts = {"stage": stage, "key": folder.name, "seconds": round(trainer.seconds, 3),
-                     "steps": trainer.step, "accumulate": training.accumulate, "history": history}
-            write_stage(folder, model, objective, facts)
-            shutil.rmtree(checkpoints, ignore_errors=True)
 
     # --- what the table shows -------------------------------------------------------------------
 

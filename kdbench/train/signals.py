@@ -139,8 +139,7 @@ class Teacher:
                                    "with eager attention")
             tensors = {**self.built_in(outputs, batch), **self.pooled(outputs, batch)}
         self.forwards += len(indices)
-        return {name: [row.float().cpu().numpy() for row in rows]
-                for name, rows in tensors.items()}
+        return {name: as_arrays(rows) for name, rows in tensors.items()}
 
     def pooled(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         """What the method's own pool gives: what was asked for, and no name that is built in."""
@@ -160,6 +159,11 @@ class Teacher:
     def corpus(self, examples: Sequence[Example]) -> Corpus:
         """The examples in the teacher's tokens."""
         return Corpus(self.model, examples, self.max_length, self.task_type, 0)
+
+
+def as_arrays(rows: Sequence[Tensor]) -> list[np.ndarray]:
+    """The tensors as float32 arrays on the CPU."""
+    return [row.float().cpu().numpy() for row in rows]
 
 
 # --- signals of a training ------------------------------------------------------------------------
@@ -191,7 +195,10 @@ class StoredSignals:
 
     def add(self, batch: Batch) -> None:
         """Look the examples of `batch` up."""
-        values = {name: [rows[e.key] for e in batch.examples] for name, rows in self.rows.items()}
+        keys = [example.key for example in batch.examples]
+        values = {}
+        for name, rows in self.rows.items():
+            values[name] = [rows[key] for key in keys]
         attach(batch, values, self.task_type)
 
 
@@ -247,7 +254,10 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
 
 def size(rows: Rows) -> int:
     """Bytes of all values."""
-    return sum(sum(value.nbytes for value in values.values()) for values in rows.values())
+    total = 0
+    for values in rows.values():
+        total += sum(value.nbytes for value in values.values())
+    return total
 
 
 # --- files ----------------------------------------------------------------------------------------
