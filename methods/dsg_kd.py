@@ -416,7 +416,7 @@ class DsgKD(Method):
         training = self.training(lab, student, unequal)
         if o.mode == "base":
             return lab.train(student, Supervised("single"), stage="base", examples=examples,
-                             **training)
+                             measures=MEASURES, **training)
         if lab.unlabelled:  # they take part in everything but the prediction loss
             examples = (*examples, *lab.unlabelled)
 
@@ -433,11 +433,11 @@ class DsgKD(Method):
                               pool=objective.words.teacher_signals, hidden_states=True,
                               attentions=objective.attentions)
         trained = lab.train(student, objective, stage="code-switched words", examples=examples,
-                            signals=signals, **training)
+                            signals=signals, measures=MEASURES, **training)
         return trained.beside(lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
-        """Rates, warm-up and the three stopping criteria, as `Lab.train` takes them."""
+        """Rates, warm-up and the three stopping criteria, as fields of `Training`."""
         o = self.options
         head_lr = 1e-2 if unequal else 1e-3
         loss = "-loss" if o.eval_loss_on == "logits" or unequal else "-loss_on_probabilities"
@@ -451,7 +451,6 @@ class DsgKD(Method):
             "warmup": o.base_warmup if o.mode == "base" else o.warmup,
             "warmup_rule": o.warmup_rule,
             "decay_all": o.decay_all, "patience": o.patience, "watch": watch,
-            "measures": {"loss_on_probabilities": loss_on_probabilities},
             "select_by": measures[o.keep], "ties_improve": o.ties_improve,
             "stays_stalled": o.stays_stalled,
         }
@@ -460,6 +459,9 @@ class DsgKD(Method):
 def loss_on_probabilities(logits: Tensor, labels: Tensor) -> float:
     """Cross-entropy of probabilities taken for logits, as the published code measures dev."""
     return float(F.cross_entropy(logits.softmax(-1), labels))
+
+
+MEASURES = {"loss_on_probabilities": loss_on_probabilities}
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:
