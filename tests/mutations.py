@@ -438,7 +438,7 @@ IDENTITY = (
     Mutation("cache-without-checksums", "kdbench/train/stage_cache.py",
              'return facts["key"] == folder.name and bool(sums) and same',
              'return facts["key"] == folder.name and bool(sums)',
-             identity("test_a_changed_byte_on_the_shelf_is_seen")),
+             identity("test_a_changed_byte_in_the_cache_is_seen")),
     Mutation("overwrite-takes-the-cache", "kdbench/train/stage_cache.py",
              "return path.exists() and path.stat().st_mtime >= self.not_before",
              "return path.exists()",

@@ -238,7 +238,7 @@ def test_a_wider_and_deeper_teacher_works(name, tmp_path, monkeypatch):
 
 
 def test_stages_are_found_again(done, name, monkeypatch):
-    """The same method on the same shelf trains nothing and gives the same student."""
+    """The same method with the same cache trains nothing and gives the same student."""
     lab, student, _ = done
     monkeypatch.setattr(labs, "Trainer", Spy)
     Spy.seen, Spy.dies_at = [], None

@@ -412,7 +412,7 @@ def test_dev_decides_a_stage_where_it_selects(select, tmp_path):
     assert len(set(keys)) == (3 if select == "best" else 1)
 
 
-def test_a_trained_model_and_the_same_from_the_shelf_are_one(tmp_path):
+def test_a_trained_model_and_the_same_from_the_cache_are_one(tmp_path):
     made = []
     for _ in range(2):
         lab = make_lab(tmp_path)
@@ -577,7 +577,7 @@ def test_stored_and_live_signals_are_not_one(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["signals", "models"])
-def test_a_changed_byte_on_the_shelf_is_seen(where, tmp_path):
+def test_a_changed_byte_in_the_cache_is_seen(where, tmp_path):
     made = []
     for step in range(3):
         lab = make_lab(tmp_path)
@@ -736,7 +736,7 @@ def stages(record: dict) -> dict[str, bool]:
 
 @pytest.mark.parametrize("where", ["plugin", pytest.param("file beside it", marks=pytest.mark.slow), "built in"])
 def test_an_edited_loss_gives_new_figures(where, tmp_path):
-    """Once: the same id, every stage from the shelf, the old figures."""
+    """Once: the same id, every stage from the cache, the old figures."""
     program, plugin = BENCH, tmp_path / "mine.py"
     if where == "built in":
         program = copy_of_project(tmp_path / "copy") / "bench.py"
@@ -763,14 +763,14 @@ def test_an_edited_loss_gives_new_figures(where, tmp_path):
         "what the change does not concern is found again, and only that"
 
 
-def test_overwrite_trains_anew_and_puts_it_on_the_shelf(tmp_path):
+def test_overwrite_trains_anew_and_puts_it_into_the_cache(tmp_path):
     words = ["--method", "logit_kd", "--task", "chemprot", *SMALL]
     first = bench(tmp_path, *words)
-    shelf = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
+    cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
     second = bench(tmp_path, *words, "--overwrite")
     assert [r["id"] for r in first] == [r["id"] for r in second] and [r["score"] for r in first] == [r["score"] for r in second]
     fresh = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
-    assert fresh.keys() == shelf.keys() and all(fresh[path] > shelf[path] for path in shelf)
+    assert fresh.keys() == cached.keys() and all(fresh[path] > cached[path] for path in cached)
     trained = [stage["key"] for record in second for stage in record["cost"]["stages"] if not stage["cached"]]
     assert len(trained) == len(set(trained)) == 4, "each stage once: the teacher, its signals, two students"
 
@@ -1172,7 +1172,7 @@ def test_what_people_write_every_day_is_not_refused(value):
     assert content_of(value, "x") == content_of(value, "x")
 
 
-def test_what_a_method_draws_itself_does_not_depend_on_the_shelf(tmp_path):
+def test_what_a_method_draws_itself_does_not_depend_on_the_cache(tmp_path):
     drawn = []
     for _ in range(2):
         lab = make_lab(tmp_path)

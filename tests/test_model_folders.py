@@ -261,7 +261,7 @@ def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):
     """As its page has it: config.json, vocab.txt, model.bin; no type, old names of LayerNorm."""
     from transformers import BertConfig, BertForPreTraining
 
-    old, shelf = tmp_path / "kmbert", tmp_path / "shelf"
+    old, models = tmp_path / "kmbert", tmp_path / "models"
     old.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\uc5f4", "\uc774", "fever", "ER", "##s"]
     sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2,
@@ -273,8 +273,8 @@ def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):
     torch.save(state, old / "model.bin")
     (old / "config.json").write_text(json.dumps(sizes))
     (old / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    assert main(["convert", str(old), str(shelf / "kmbert-b")]) == 0
-    monkeypatch.setenv("KDBENCH_MODELS", str(shelf))
+    assert main(["convert", str(old), str(models / "kmbert-b")]) == 0
+    monkeypatch.setenv("KDBENCH_MODELS", str(models))
     model = build_model(resolve("kmbert-b"), HEAD, seed=0, texts=list)
     assert model.tokenizer.tokenize("\uc5f4 fever ER") == ["\uc5f4", "fever", "ER"]  # case stays
     own = model.module.base_model.embeddings.LayerNorm.weight
