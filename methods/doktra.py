@@ -281,7 +281,7 @@ class DoKTra(Method):
         model = lab.student()
         if not (self.options.pad_bug and model.module.config.model_type == "roberta"):
             return model
-        return replace(model, hidden_ids=(0,), key=digest({"of": model.key, "hidden": 0}))
+        return replace(model, unattended_ids=(0,), key=digest({"of": model.key, "hidden": 0}))
 
 
 def rate(lr: float | None) -> dict[str, float]:

@@ -26,8 +26,9 @@ from kdbench.base.options import build
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import Aligner, Alignment
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Model, Role, seeded
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import seeded
+from kdbench.models.load import Model, Role
 from kdbench.train.batching import pad_stack
 from kdbench.train.lab import Lab
 from kdbench.train.losses import Supervised, supervised
@@ -415,7 +416,7 @@ class DsgKD(Method):
         training = self.training(lab, student, unequal)
         if o.mode == "base":
             return lab.train(student, Supervised("single"), stage="base", examples=examples,
-                             **training)
+                             measures=MEASURES, **training)
         if lab.unlabelled:  # they take part in everything but the prediction loss
             examples = (*examples, *lab.unlabelled)
 
@@ -432,7 +433,7 @@ class DsgKD(Method):
                               pool=objective.words.teacher_signals, hidden_states=True,
                               attentions=objective.attentions)
         trained = lab.train(student, objective, stage="code-switched words", examples=examples,
-                            signals=signals, **training)
+                            signals=signals, measures=MEASURES, **training)
         return trained.beside(lab.finetune(teacher)) if o.mode == "ensemble" else trained
 
     def training(self, lab: Lab, student: Model, unequal: bool) -> dict[str, Any]:
@@ -453,6 +454,14 @@ class DsgKD(Method):
             "select_by": measures[o.keep], "ties_improve": o.ties_improve,
             "stays_stalled": o.stays_stalled,
         }
+
+
+def loss_on_probabilities(logits: Tensor, labels: Tensor) -> float:
+    """Cross-entropy of probabilities taken for logits, as the published code measures dev."""
+    return float(F.cross_entropy(logits.softmax(-1), labels))
+
+
+MEASURES = {"loss_on_probabilities": loss_on_probabilities}
 
 
 def drawn(examples: Sequence[Example], share: float, seed: int) -> Sequence[Example]:

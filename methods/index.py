@@ -1,4 +1,6 @@
-"""The built-in methods, and the models that their papers name; reading this imports no method."""
+"""The built-in methods, the models that their papers name, and the architectures that they bring;
+reading this imports no method.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +79,6 @@ MODELS = (
     large("vekd-12x768", encoder("bert", 12, 768, 3072),
           "VE-KD's method on a full-size student, 12 layers of 768"),
 )
+
+# modules that register model types of their own with transformers
+ARCHITECTURES = ("kdbench.methods.gelu_head",)

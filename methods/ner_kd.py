@@ -31,7 +31,9 @@ from kdbench.base.options import build
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.augmentation import AugmentOptions, augmented
 from kdbench.models.bilstm import BiLSTMConfig, BiLSTMTagger
-from kdbench.models.load import Model, Role, resolve, seeded
+from kdbench.models.heads import seeded
+from kdbench.models.load import Model, Role
+from kdbench.models.sources import resolve
 from kdbench.score.metrics import METRICS, Info, published_names, word_tags
 from kdbench.train.lab import Lab
 from kdbench.train.losses import aligned, at_words, soft_targets, task_logits

@@ -26,7 +26,9 @@ from kdbench.base.errors import BadInput, Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.options import build as build_options
 from kdbench.data.task import Example
-from kdbench.models.load import Head, Model, Source, build, seeded
+from kdbench.models.heads import Head, seeded
+from kdbench.models.load import Model, build
+from kdbench.models.sources import Source
 from kdbench.models.vocabulary import (
     change_vocabulary,
     expand,

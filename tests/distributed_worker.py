@@ -15,11 +15,12 @@ from standin import STILL  # noqa: F401  (registers tiny:still)
 
 from kdbench.base import options
 from kdbench.base.registry import METHODS, TASKS
-from kdbench.models.load import resolve
+from kdbench.models.sources import resolve
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.fit import Trainer
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
+from kdbench.train.stage_cache import StageCache
 
 STEPS = 20
 

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from kdbench.models.load import Head, Model, Source, build, resolve, train_tokenizer
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, build
+from kdbench.models.sources import Source, resolve
+from kdbench.models.tokenizer import train_tokenizer
 from kdbench.models.zoo import Recipe
 from kdbench.serve.serving import labels_of
 

@@ -17,16 +17,17 @@ from kdbench.base import options
 from kdbench.base.errors import Skip
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data.task import Example
-from kdbench.models.load import resolve
+from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS, tiny
 from kdbench.tasks.lookalikes import LOOKALIKES
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.batching import Corpus
 from kdbench.train.fit import Trainer
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
 from kdbench.train.method import Term, loss_of
 from kdbench.train.signals import LiveSignals
+from kdbench.train.stage_cache import StageCache
 
 TASK_OF_KIND = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 TASK_OF_METHOD = {"dsg_kd": "emr"}  # it needs code-switched words
@@ -237,7 +238,7 @@ def test_a_wider_and_deeper_teacher_works(name, tmp_path, monkeypatch):
 
 
 def test_stages_are_found_again(done, name, monkeypatch):
-    """The same method on the same shelf trains nothing and gives the same student."""
+    """The same method with the same cache trains nothing and gives the same student."""
     lab, student, _ = done
     monkeypatch.setattr(labs, "Trainer", Spy)
     Spy.seen, Spy.dies_at = [], None

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.models.load import Head, build, resolve
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
 from kdbench.train import cpu
 
 TEXTS = ["aspirin blocks the receptor", "the receptor binds nothing", "a cell"]

@@ -14,11 +14,14 @@ from kdbench.base.options import build as options
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Example
 from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
-from kdbench.models.load import Head, build, resolve
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
 from kdbench.train import spec
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
 from kdbench.train.method import Batch, loss_of
+from kdbench.train.stage_cache import StageCache
 
 
 def transfer(variant="corrected", student=6, teacher=6, rows=4, **given) -> Transfer:
@@ -184,10 +187,10 @@ def test_soft_labels_leave_widths_that_cannot_be_compared(tmp_path, no_data):
 def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():
     texts = ["a drug binds", "a gene"]
     model = build(resolve("tiny:roberta"), Head("single", ("no", "yes")), seed=0, texts=lambda: texts * 5)
-    model.hidden_ids = (0,)
+    model.unattended_ids = (0,)
     batch = Corpus(model, [Example(str(i), text=t, label=0) for i, t in enumerate(texts)], 32, "single", 2).batch([0, 1])
     assert batch.inputs["input_ids"][0, 0] == 0 and batch.inputs["attention_mask"][:, 0].sum() == 0
     assert batch.inputs["attention_mask"][0, 1] == 1
     plain = copy.copy(model)
-    plain.hidden_ids = ()
+    plain.unattended_ids = ()
     assert Corpus(plain, [Example("0", text=texts[0], label=0)], 32, "single", 2).batch([0]).inputs["attention_mask"].all()

@@ -1,7 +1,10 @@
 """DSG-KD: words in two tokenisations, the two losses, and the procedure on small models."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,14 +17,19 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.methods import code_switching, dsg_kd
 from kdbench.methods.code_switching import CLS, FIRST_WORD, REST, SEP
 from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Head, Model, build, resolve
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, build
+from kdbench.models.sources import resolve
+from kdbench.serve.serving import labels_of
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
 from kdbench.train.method import Batch, loss_of
 from kdbench.train.signals import LiveSignals, Teacher
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
 
+ROOT = Path(__file__).resolve().parent.parent
 TEXTS = (
     "아이가 어제부터 fever 있고 vomiting 세번 했다",
     "기침 심해서 옴 cough 3일째 dyspnea 없음 URI 의심됨",
@@ -326,6 +334,30 @@ def test_a_gelu_head_keeps_the_encoder_and_comes_back_from_its_folder(kind, tmp_
     assert again.config.id2label == {0: "no", 1: "yes"}
     kinds = [type(layer).__name__ for layer in headed.module.classifier]
     assert kinds == ["Dropout", "Linear", "GELU", "Dropout", "Linear"]
+
+
+READ = """
+import sys
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
+from kdbench.serve.predict import load_predictor
+
+model = build(resolve(sys.argv[1]), Head("single", ("no", "yes")), seed=0, texts=list)
+answer = load_predictor(sys.argv[1]).predict(["a text"])
+assert "kdbench.methods.dsg_kd" not in sys.modules
+print(type(model.module).__name__, model.ready, answer[0]["label"] in ("no", "yes"))
+"""
+
+
+def test_a_process_that_never_met_the_method_reads_its_students(tmp_path):
+    """The methods' index names the head, as `predict`, `export` and `evaluate` start from the folder alone."""
+    headed = with_gelu_head(tiny(), seed=3)
+    headed.module.save_pretrained(tmp_path)
+    headed.tokenizer.save_pretrained(tmp_path)
+    labels_of(headed, 32).write(tmp_path)
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["GeluHeadModel", "True", "True"]
 
 
 SYMPTOMS = {0: ("fever", "cough", "rash"), 1: ("seizure", "cyanosis", "apnea")}

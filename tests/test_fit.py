@@ -5,8 +5,9 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data.distributed import DistributedSampler
 
-from kdbench.train.fit import Selection, Trainer, Training
+from kdbench.train.fit import Trainer
 from kdbench.train.method import Batch, Objective, Term
+from kdbench.train.training import Selection, Training
 
 
 class Growing(Objective):

@@ -20,8 +20,9 @@ from kdbench.methods.doktra import DoKTra
 from kdbench.methods.dsg_kd import DsgKD
 from kdbench.methods.ve_kd import VeKD, fine_tuning, pretraining
 from kdbench.score.metrics import METRICS, Info, published_names, word_tags
-from kdbench.train.fit import Trainer, Training, learning_rate
+from kdbench.train.fit import Trainer
 from kdbench.train.method import Batch, Objective, Term
+from kdbench.train.training import Training, learning_rate
 
 FOLDER = Path(os.environ.get("KDBENCH_GOLDEN_PROCEDURE") or Path(__file__).parent / "golden_procedure")
 ABOUT = ("schedules", "early_stopping", "piece_f1")

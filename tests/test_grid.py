@@ -31,7 +31,8 @@ from kdbench.runs.plugins import load_plugin
 from kdbench.runs.runner import Request, Runner, plan
 from kdbench.train import lab as labs
 from kdbench.train import spec
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
+from kdbench.train.stage_cache import StageCache
 
 STANDIN = str(Path(__file__).parent / "standin.py")
 NAMES = [entry["name"] for entry in suites()]
@@ -462,7 +463,7 @@ def test_a_full_disk_is_reported_in_one_line(whole, tmp_path):
 def small_lab(folder: Path, **settings) -> Lab:
     from accelerate import Accelerator
 
-    from kdbench.models.load import resolve
+    from kdbench.models.sources import resolve
 
     task = TASKS.get("chemprot")
     data = task.lookalike(train=48, dev=16, test=16)

@@ -28,7 +28,9 @@ from kdbench.base.identity import record_id
 from kdbench.base.options import by_content
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data.task import Data, Example, Task
-from kdbench.models.load import Head, build, resolve
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
 from kdbench.runs import runner
 from kdbench.runs.cells import Cell, message
 from kdbench.runs.plugins import load_plugin
@@ -36,13 +38,14 @@ from kdbench.runs.runner import Request, Runner, plan
 from kdbench.runs.suite import Planned
 from kdbench.score import metrics
 from kdbench.train import spec
-from kdbench.train.content import known_by, model_content
-from kdbench.train.fit import Training
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.content import content_of, model_content
+from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets, Supervised
 from kdbench.train.method import Objective, Term
 from kdbench.train.signals import Teacher
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
+from kdbench.train.training import Training
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench.py"
@@ -332,7 +335,7 @@ MODELS_CHANGED = {
     "the configuration": lambda model: setattr(model.module.config, "hidden_act", "relu"),
     "a hook": lambda model: model.module.register_forward_hook(lambda module, given, made: made),
     "another class of part": lambda model: setattr(model.module, "dropout", torch.nn.Identity()),
-    "hidden ids": lambda model: setattr(model, "hidden_ids", (3,)),
+    "hidden ids": lambda model: setattr(model, "unattended_ids", (3,)),
     "its tokenizer": lambda model: model.tokenizer.add_tokens(["zzz"]),
 }
 OBJECTIVES_CHANGED = {
@@ -409,7 +412,7 @@ def test_dev_decides_a_stage_where_it_selects(select, tmp_path):
     assert len(set(keys)) == (3 if select == "best" else 1)
 
 
-def test_a_trained_model_and_the_same_from_the_shelf_are_one(tmp_path):
+def test_a_trained_model_and_the_same_from_the_cache_are_one(tmp_path):
     made = []
     for _ in range(2):
         lab = make_lab(tmp_path)
@@ -429,7 +432,7 @@ def test_what_cannot_be_hashed_is_refused_in_one_sentence(held, tmp_path):
         key_of(lab, objective=Scaled(1.0, [held]))
     assert "Scaled.helper[0]" in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(BadInput, match="held, which the pool captured"):
-        known_by(lambda outputs, batch: held, "the pool")
+        content_of(lambda outputs, batch: held, "the pool")
 
 
 def test_an_object_says_itself_what_decides():
@@ -442,19 +445,19 @@ def test_an_object_says_itself_what_decides():
 
     one, other = Cache("a"), Cache("a")
     one.found["x"] = 1
-    assert known_by(one, "x") == known_by(other, "x") != known_by(Cache("b"), "x")
+    assert content_of(one, "x") == content_of(other, "x") != content_of(Cache("b"), "x")
 
 
 def test_a_circle_is_no_endless_loop():
     one, other = Holder([]), Holder([])
     one.values.append(one)
     other.values.append(other)
-    assert known_by(one, "x") == known_by(other, "x")
+    assert content_of(one, "x") == content_of(other, "x")
 
 
 def test_keys_do_not_depend_on_hash_seeds(tmp_path):
-    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.train.content import known_by\n"
-               "print(known_by({'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}, 'x'))")
+    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.train.content import content_of\n"
+               "print(content_of({'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}, 'x'))")
     (tmp_path / "p.py").write_text(program)
     printed = {subprocess.run([sys.executable, str(tmp_path / "p.py")], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
                               capture_output=True, check=True).stdout for seed in ("1", "2", "3")}
@@ -514,9 +517,9 @@ def test_another_strategy_of_a_pool_gives_other_signals(kind, tmp_path):
 
 
 def test_a_global_that_a_pool_reads_decides(monkeypatch):
-    before = known_by(by_global, "pool")
+    before = content_of(by_global, "pool")
     monkeypatch.setitem(globals(), "STRATEGY", "mean")
-    assert known_by(by_global, "pool") != before
+    assert content_of(by_global, "pool") != before
 
 
 def teacher(lab: Lab, model=None, **how) -> Teacher:
@@ -574,7 +577,7 @@ def test_stored_and_live_signals_are_not_one(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["signals", "models"])
-def test_a_changed_byte_on_the_shelf_is_seen(where, tmp_path):
+def test_a_changed_byte_in_the_cache_is_seen(where, tmp_path):
     made = []
     for step in range(3):
         lab = make_lab(tmp_path)
@@ -733,7 +736,7 @@ def stages(record: dict) -> dict[str, bool]:
 
 @pytest.mark.parametrize("where", ["plugin", pytest.param("file beside it", marks=pytest.mark.slow), "built in"])
 def test_an_edited_loss_gives_new_figures(where, tmp_path):
-    """Once: the same id, every stage from the shelf, the old figures."""
+    """Once: the same id, every stage from the cache, the old figures."""
     program, plugin = BENCH, tmp_path / "mine.py"
     if where == "built in":
         program = copy_of_project(tmp_path / "copy") / "bench.py"
@@ -760,14 +763,14 @@ def test_an_edited_loss_gives_new_figures(where, tmp_path):
         "what the change does not concern is found again, and only that"
 
 
-def test_overwrite_trains_anew_and_puts_it_on_the_shelf(tmp_path):
+def test_overwrite_trains_anew_and_puts_it_into_the_cache(tmp_path):
     words = ["--method", "logit_kd", "--task", "chemprot", *SMALL]
     first = bench(tmp_path, *words)
-    shelf = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
+    cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
     second = bench(tmp_path, *words, "--overwrite")
     assert [r["id"] for r in first] == [r["id"] for r in second] and [r["score"] for r in first] == [r["score"] for r in second]
     fresh = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
-    assert fresh.keys() == shelf.keys() and all(fresh[path] > shelf[path] for path in shelf)
+    assert fresh.keys() == cached.keys() and all(fresh[path] > cached[path] for path in cached)
     trained = [stage["key"] for record in second for stage in record["cost"]["stages"] if not stage["cached"]]
     assert len(trained) == len(set(trained)) == 4, "each stage once: the teacher, its signals, two students"
 
@@ -878,11 +881,11 @@ def test_workers_renew_what_is_older_than_the_command(tmp_path):
     job = plan(Request("finetune", "chemprot"), [0], controls=False, device="cpu")[0]
     planned = Planned({"method": "finetune", "task": "chemprot", "options": {}}, {}, (0,))
     assert message(Cell(Request("finetune", "chemprot"), 0, job, planned), told, "", 1)["renew"] == told.renew > 0
-    shop, old = StageCache(tmp_path, told.renew), tmp_path / "old"
+    cache, old = StageCache(tmp_path, told.renew), tmp_path / "old"
     old.write_text("")
-    assert shop.fresh(old) and not shop.fresh(tmp_path / "not there")
+    assert cache.is_current(old) and not cache.is_current(tmp_path / "not there")
     os.utime(old, (told.renew - 60, told.renew - 60))
-    assert not shop.fresh(old)
+    assert not cache.is_current(old)
 
 
 # ---- the next cases of each kind: found by somebody who had not seen the code ------------------------
@@ -987,7 +990,7 @@ def test_no_replacement_looks_like_the_original(how, cell_id, monkeypatch):
 
 @pytest.mark.parametrize("where", [
     "kdbench.train.losses.soft_targets", "kdbench.train.losses.SoftTargets.forward",
-    "kdbench.train.signals.builtin_pool", "kdbench.train.batching.Corpus.batch", "kdbench.score.metrics.ratio"])
+    "kdbench.train.signals.built_in", "kdbench.train.batching.Corpus.batch", "kdbench.score.metrics.ratio"])
 def test_what_replaces_a_part_of_the_core_has_figures_of_its_own(where, cell_id, monkeypatch):
     """Once: a plugin that put its own loss into the core changed the controls under their usual ids."""
     before = cell_id()
@@ -1140,7 +1143,7 @@ READ = {
 
 @pytest.mark.parametrize("what", READ)
 def test_what_a_value_holds_in_odd_places_decides(what):
-    one, same, other = (known_by(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
+    one, same, other = (content_of(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
     assert one == same != other
 
 
@@ -1166,10 +1169,10 @@ class Named:
 @pytest.mark.parametrize("value", [ordinary, LOG, Pair(1, 2), Level.LOW, Named(), DAY, __import__("decimal").Decimal("1.5"),
                                    torch.inference_mode()(ordinary), Pair, Level])
 def test_what_people_write_every_day_is_not_refused(value):
-    assert known_by(value, "x") == known_by(value, "x")
+    assert content_of(value, "x") == content_of(value, "x")
 
 
-def test_what_a_method_draws_itself_does_not_depend_on_the_shelf(tmp_path):
+def test_what_a_method_draws_itself_does_not_depend_on_the_cache(tmp_path):
     drawn = []
     for _ in range(2):
         lab = make_lab(tmp_path)
@@ -1187,14 +1190,14 @@ def test_a_pool_that_reads_labels_is_known_with_them(tmp_path):
 
 
 def test_what_is_read_through_others_decides(monkeypatch):
-    before = [known_by(f, "x") for f in (reads_through, reads_object)]
+    before = [content_of(f, "x") for f in (reads_through, reads_object)]
     monkeypatch.setitem(globals(), "W", 3 * torch.ones(2))
     monkeypatch.setattr(State, "value", 3.0)
-    assert all(a != known_by(f, "x") for a, f in zip(before, (reads_through, reads_object), strict=True))
+    assert all(a != content_of(f, "x") for a, f in zip(before, (reads_through, reads_object), strict=True))
     reads_attribute.w = 1.0
-    first = known_by(reads_attribute, "x")
+    first = content_of(reads_attribute, "x")
     reads_attribute.w = 3.0
-    assert known_by(reads_attribute, "x") != first
+    assert content_of(reads_attribute, "x") != first
 
 
 def test_signals_that_a_method_changed_are_other_signals(tmp_path):

@@ -14,8 +14,10 @@ from students import LABELS, student, write
 
 from kdbench.base.errors import BadInput
 from kdbench.cli.verbs import main
-from kdbench.models.load import Head, resolve, tell
+from kdbench.models.heads import Head
 from kdbench.models.load import build as build_model
+from kdbench.models.load import tell
+from kdbench.models.sources import resolve
 from kdbench.runs import suite
 from kdbench.serve.predict import load_predictor
 
@@ -196,7 +198,8 @@ def test_a_bare_vocabulary_from_the_hub_is_read_alike(tmp_path, folder):
     only_a_vocabulary(folder, ["Fever", "fever"]).rename(files)
     (files.parents[1] / "refs").mkdir()
     (files.parents[1] / "refs" / "main").write_text("abc")
-    ask = ("from kdbench.models.load import *\nmodel = build(resolve('owner/biobert'), Head('single', ('no', 'yes')), seed=0, texts=list)\n"
+    ask = ("from kdbench.models.heads import Head\nfrom kdbench.models.load import build\n"
+           "from kdbench.models.sources import resolve\nmodel = build(resolve('owner/biobert'), Head('single', ('no', 'yes')), seed=0, texts=list)\n"
            "print(model.tokenizer.tokenize('Fever fever'))")
     told = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", ask], env=told, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -223,7 +226,7 @@ def test_code_in_a_folder_is_not_run_even_if_somebody_says_yes(tmp_path, folder,
                                    f"open({str(ran)!r}, 'w')\nclass Own(BertConfig): model_type = 'own'\n")
     change("config.json", lambda c: {**c, "model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})(folder)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    monkeypatch.setattr("kdbench.models.load.check_folder", lambda folder: None)  # a model from the hub does not pass there
+    monkeypatch.setattr("kdbench.models.sources.check_folder", lambda folder: None)  # a model from the hub does not pass there
     with pytest.raises(BadInput, match="never run"):
         build(folder)
     with pytest.raises(BadInput, match="cannot be loaded"):
@@ -258,7 +261,7 @@ def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):
     """As its page has it: config.json, vocab.txt, model.bin; no type, old names of LayerNorm."""
     from transformers import BertConfig, BertForPreTraining
 
-    old, shelf = tmp_path / "kmbert", tmp_path / "shelf"
+    old, models = tmp_path / "kmbert", tmp_path / "models"
     old.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\uc5f4", "\uc774", "fever", "ER", "##s"]
     sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 2,
@@ -270,8 +273,8 @@ def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):
     torch.save(state, old / "model.bin")
     (old / "config.json").write_text(json.dumps(sizes))
     (old / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-    assert main(["convert", str(old), str(shelf / "kmbert-b")]) == 0
-    monkeypatch.setenv("KDBENCH_MODELS", str(shelf))
+    assert main(["convert", str(old), str(models / "kmbert-b")]) == 0
+    monkeypatch.setenv("KDBENCH_MODELS", str(models))
     model = build_model(resolve("kmbert-b"), HEAD, seed=0, texts=list)
     assert model.tokenizer.tokenize("\uc5f4 fever ER") == ["\uc5f4", "fever", "ER"]  # case stays
     own = model.module.base_model.embeddings.LayerNorm.weight

@@ -28,14 +28,15 @@ from kdbench.methods.ner_kd import (
     squared_error,
 )
 from kdbench.models.bilstm import BiLSTMTagger
-from kdbench.models.load import resolve
+from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.report.tables import build as table
 from kdbench.runs.runner import Request, plan, run
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
 from kdbench.train.method import Batch, loss_of
-from kdbench.train.signals import builtin_pool
+from kdbench.train.signals import built_in_pool
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
 
 LABELS = ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
 
@@ -120,7 +121,7 @@ def batch_of(objective, teacher, width=8):
         outputs = teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
     pooled = objective.pool()(outputs, batch)
     if "logits" in objective.names:
-        pooled |= builtin_pool(("logits",), True)(outputs, batch)
+        pooled |= built_in_pool(("logits",), True)(outputs, batch)
         pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
         batch.signals["logits_known"] = words >= 0
     batch.signals |= {kind: torch.stack(rows).float() for kind, rows in pooled.items()}

@@ -27,7 +27,9 @@ from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.methods.doktra import Calibrated
-from kdbench.models.load import Head, Source, build
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import Source
 from kdbench.models.zoo import Recipe
 from kdbench.runs import store
 from kdbench.runs.artefacts import export_run
@@ -37,12 +39,14 @@ from kdbench.serve.measure import Protocol
 from kdbench.serve.serving import served
 from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Trainer, Training
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets, Supervised, soft_targets, supervised
 from kdbench.train.mlm import MaskedLM
 from kdbench.train.objective import Batch, loss_of
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
+from kdbench.train.training import Training
 
 # O is not the first tag, so that a word scored as class 0 shows
 LABELS = {"single": ("no", "yes", "perhaps"), "multi": ("growth", "death", "repair"),
@@ -671,7 +675,7 @@ def test_signals_have_their_name_when_they_are_whole(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         signals.save(made, tmp_path)
     assert not (tmp_path / "key-logits.safetensors").exists()
-    assert signals.stored(tmp_path, "key", ("logits",), "single") is None
+    assert signals.load(tmp_path, "key", ("logits",), "single") is None
 
 
 def test_a_kill_in_a_checkpoint_leaves_the_one_before_it(tmp_path, monkeypatch):

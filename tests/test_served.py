@@ -16,7 +16,9 @@ import kdbench
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.data.tags import lenient_spans
-from kdbench.models.load import Head, build, resolve
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.runs import store
 from kdbench.runs.pretrain import pretrain
@@ -183,7 +185,7 @@ def test_what_attention_must_not_see_goes_with_the_student(gate):
     seen = artefact.forward({**batch, "attention_mask": np.ones_like(batch["attention_mask"])})
     assert not np.allclose(artefact.forward(batch), seen, atol=1e-4)
     again = build(resolve(str(folder)), Head("single", labels.labels), seed=0, texts=list)
-    assert again.ready and again.hidden_ids == (0,)
+    assert again.ready and again.unattended_ids == (0,)
 
 
 @pytest.mark.parametrize("student", ["tiny:distilbert", "vekd-6x384"])

@@ -10,7 +10,7 @@ from factory import STORE, UNITS, study
 
 from kdbench.base.errors import BadInput
 from kdbench.cli.verbs import main
-from kdbench.models.load import resolve
+from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.report.page import cell
 from kdbench.report.study import facts, pages, stale, studies, table_of, write

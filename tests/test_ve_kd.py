@@ -25,7 +25,8 @@ from kdbench.base.options import describe
 from kdbench.data.task import Data, Example, Task
 from kdbench.methods import adapt, ve_kd
 from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
-from kdbench.models.load import Model, build, resolve
+from kdbench.models.load import Model, build
+from kdbench.models.sources import resolve
 from kdbench.models.vocabulary import (
     change_vocabulary,
     expand,
@@ -35,10 +36,11 @@ from kdbench.models.vocabulary import (
 )
 from kdbench.runs.runner import Request, plan
 from kdbench.train.batching import Corpus
-from kdbench.train.lab import Lab, StageCache, save_weights
+from kdbench.train.lab import Lab
 from kdbench.train.method import loss_of
 from kdbench.train.mlm import lm_logits
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache, save_weights
 from kdbench.train.textfile import StreamedCorpus, TextFile
 
 GENERAL = ("the child has a fever and a cough", "a cat sat on the mat", "she was seen in the ward", "no pain was felt by the child")

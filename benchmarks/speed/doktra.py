@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdbench.base.options import build
 from kdbench.methods.doktra import DoKTra, Transfer
-from kdbench.models.load import Head, Model
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 from kdbench.train.batching import Corpus
 
 NAMES = ("doktra",)
@@ -66,14 +67,14 @@ def ways(_: str, bench: Bench) -> dict[str, Callable[[], Way]]:
         return Transfer(options, "single", 1, shapes[1]["hidden_size"], shapes[0]["hidden_size"], batch_size, 0)
 
     def ours(precision: str) -> Way:
-        house = lab(bench, "single", head.labels, examples, precision, length)
-        signals = house.signals(teacher, ("cls",))
+        bench_lab = lab(bench, "single", head.labels, examples, precision, length)
+        signals = bench_lab.signals(teacher, ("cls",))
         learner = Model(copy.deepcopy(student.module), student.tokenizer, "student", "student")
-        return Ours(house, learner, objective(), batch_size=batch_size, max_length=length, signals=signals, weight_decay=0.0)
+        return Ours(bench_lab, learner, objective(), batch_size=batch_size, max_length=length, signals=signals, weight_decay=0.0)
 
     def reference() -> Way:
-        house = lab(bench, "single", head.labels, examples)
-        corpora = tuple(house.corpus(model, house.data.train, length) for model in (teacher, student))
-        return PublishedWay(house.accelerator.device, teacher, student, corpora, objective(), length, batch_size)
+        bench_lab = lab(bench, "single", head.labels, examples)
+        corpora = tuple(bench_lab.corpus(model, bench_lab.data.train, length) for model in (teacher, student))
+        return PublishedWay(bench_lab.accelerator.device, teacher, student, corpora, objective(), length, batch_size)
 
     return {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": reference}

@@ -21,8 +21,9 @@ from torch import Tensor
 from kdbench.base.options import build
 from kdbench.methods.code_switching import Aligner, is_code_switched
 from kdbench.methods.dsg_kd import CodeSwitched, Options
-from kdbench.models.gelu_head import with_gelu_head
-from kdbench.models.load import Head, Model
+from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 
 NAMES = {"dsg_kd_8": 8, "dsg_kd_32": 32}
 WHAT = ("DSG-KD, teacher and student 4x256, 32 texts of 60-150 tokens with at most {} code-switched words; reference: padded to 384, "
@@ -94,14 +95,14 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     options = build(Options, "published", {"cs_max_len": NAMES[name]}, "dsg_kd")
 
     def ours(precision: str) -> Way:
-        house = lab(bench, "single", head.labels, examples, precision, length)
+        bench_lab = lab(bench, "single", head.labels, examples, precision, length)
         own = copy.deepcopy(student.module)
         aligner = Aligner(teacher, student, length, most=options.cs_max_len, rule=options.spans, attn_align=options.attn_align)
         objective = CodeSwitched(options, teacher.module.config, own.config, length, aligner)
-        signals = house.signals(teacher, ("word_hidden", "word_attention"), pool=objective.words.teacher_signals,
+        signals = bench_lab.signals(teacher, ("word_hidden", "word_attention"), pool=objective.words.teacher_signals,
                                 hidden_states=True, attentions=True)
         learner = Model(own, student.tokenizer, "student", "student")
-        return Ours(house, learner, objective, batch_size=batch_size, max_length=length, signals=signals)
+        return Ours(bench_lab, learner, objective, batch_size=batch_size, max_length=length, signals=signals)
 
     def reference() -> Way:
         device = lab(bench, "single", head.labels, examples).accelerator.device

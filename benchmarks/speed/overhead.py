@@ -13,7 +13,8 @@ from steps import Ours, lab, model, shape, sizes, tokenizer
 from texts import Lengths, drawn, load, strings
 from timing import Bench, Way
 
-from kdbench.models.load import Head, Model
+from kdbench.models.heads import Head
+from kdbench.models.load import Model
 from kdbench.train.fit import Trainer
 from kdbench.train.losses import Supervised
 
@@ -25,10 +26,10 @@ LENGTHS = Lengths(45, 90, 256)
 class Bare(Way):
     """zero_grad, forward, backward, clip, step, schedule; batches padded by `pad_sequence`."""
 
-    def __init__(self, fitting: Trainer):
-        self.corpus, self.batches = fitting.corpus, fitting.order(0)
-        self.device, self.autocast = fitting.device, fitting.autocast
-        self.student = fitting.student
+    def __init__(self, trainer: Trainer):
+        self.corpus, self.batches = trainer.corpus, trainer.order(0)
+        self.device, self.autocast = trainer.device, trainer.autocast
+        self.student = trainer.student
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-5, fused=True)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1 - step / 1_000_000))
         self.ids = [torch.tensor(ids) for ids in self.corpus.tokens]
@@ -72,4 +73,4 @@ def ways(_: str, bench: Bench) -> dict[str, Callable[[], Way]]:
         return Ours(lab(bench, "single", data.labels, examples, precision), learner, Supervised("single"), batch_size=batch_size,
                     max_length=128)
 
-    return {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": lambda: Bare(ours("auto").fitting)}
+    return {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": lambda: Bare(ours("auto").trainer)}

@@ -63,16 +63,17 @@ def main() -> int:
 
 def row(name: str, bench: timing.Bench) -> dict[str, Any]:
     """One comparison, each part of it in a fresh process."""
-    made = worker(name, "all", bench)
+    found = worker(name, "all", bench)
     with ThreadPoolExecutor() as pool:
         held = {way: pool.submit(worker, name, way, bench, OMP_NUM_THREADS="1") for way in ("ours", "reference")}
     megabytes = {f"{way}_mb": each.result()["mb"] for way, each in held.items()}
     keys = ("name", "ours_ms", "reference_ms", "ratio", "ratio_fp32", "ratio_min", "ratio_max", "ours_mb", "reference_mb", "what")
-    made.update(megabytes)
-    return {key: made.pop(key) for key in keys} | made
+    found.update(megabytes)
+    return {key: found.pop(key) for key in keys} | found
 
 
 def worker(name: str, way: str, bench: timing.Bench, **environment: str) -> dict[str, Any]:
+    """What a fresh process says of one part of a comparison."""
     command = [sys.executable, __file__, "--worker", name, way, "--device", bench.device]
     if bench.data_dir:
         command += ["--data-dir", str(bench.data_dir)]
@@ -87,19 +88,21 @@ def times(name: str, bench: timing.Bench) -> dict[str, Any]:
     module = importlib.import_module(MODULES[name])
     ways = {way: build() for way, build in module.ways(name, bench).items()}
     spent = timing.interleave(ways, bench.quick)
-    made = {"name": name, **timing.compare(spent["ours"], spent["reference"])}
-    fp32 = timing.compare(spent["ours_fp32"], spent.get("reference_fp32", spent["reference"])) if "ours_fp32" in spent else made
-    made |= {"ratio_fp32": fp32["ratio"], "what": module.what(name), "rounds": {way: len(each) for way, each in spent.items()}}
+    row = fp32 = {"name": name, **timing.compare(spent["ours"], spent["reference"])}
+    if "ours_fp32" in spent:
+        fp32 = timing.compare(spent["ours_fp32"], spent.get("reference_fp32", spent["reference"]))
+    rounds = {way: len(each) for way, each in spent.items()}
+    row = row | {"ratio_fp32": fp32["ratio"], "what": module.what(name), "rounds": rounds}
     for way in ways.values():
-        made |= way.facts()
-    return made
+        row |= way.facts()
+    return row
 
 
 def memory(name: str, way: str, bench: timing.Bench) -> dict[str, float]:
     """What this process has held at most after a step or round of one way."""
-    made = importlib.import_module(MODULES[name]).ways(name, bench)[way]()
-    made.prepare()
-    made.round()
+    chosen = importlib.import_module(MODULES[name]).ways(name, bench)[way]()
+    chosen.prepare()
+    chosen.round()
     return {"mb": timing.peak_mb()}
 
 
@@ -112,10 +115,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     return tabulate(body, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 7))
 
 
-def line(made: dict[str, Any]) -> str:
-    return (f"{made['name']:28} {made['ours_ms']:10.2f} ms  {made['reference_ms']:10.1f} ms  {made['ratio']:8.2f}x "
-            f"({made['ratio_min']:.2f}-{made['ratio_max']:.2f}), fp32 {made['ratio_fp32']:.2f}x  "
-            f"{made['ours_mb']:6.0f} MB  {made['reference_mb']:6.0f} MB")
+def line(row: dict[str, Any]) -> str:
+    """The row as one line of text."""
+    return (f"{row['name']:28} {row['ours_ms']:10.2f} ms  {row['reference_ms']:10.1f} ms  {row['ratio']:8.2f}x "
+            f"({row['ratio_min']:.2f}-{row['ratio_max']:.2f}), fp32 {row['ratio_fp32']:.2f}x  "
+            f"{row['ours_mb']:6.0f} MB  {row['reference_mb']:6.0f} MB")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,17 @@ from timing import Bench, Way
 from torch import Tensor, nn
 
 from kdbench.data.task import Data, Example, Task
-from kdbench.models.load import Head, Model, Source, build, train_tokenizer
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, build
+from kdbench.models.sources import Source
+from kdbench.models.tokenizer import train_tokenizer
 from kdbench.models.zoo import Recipe
-from kdbench.train.fit import Trainer, Training
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab
 from kdbench.train.method import Objective, Term, loss_of
 from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
+from kdbench.train.training import Training
 
 WARM = 24  # steps, after which the memory of every batch length has been asked for: the first ones take up to twice as long
 
@@ -59,9 +64,10 @@ def sizes(reader: Any) -> Callable[[Sequence[str]], list[int]]:
 
 def model(name: str, head: Head, reader: Any, *, rows: int, kind: str = "bert", seed: int = 0, **size: int) -> Model:
     """A model of random weights with `rows` rows of word embeddings, as many as the published model has."""
-    made = build(Source(name, recipe=Recipe(config={"type": kind, **size})), head, seed=seed, texts=lambda: (), tokenizer=reader)
-    made.module.resize_token_embeddings(rows, mean_resizing=False)
-    return made
+    source = Source(name, recipe=Recipe(config={"type": kind, **size}))
+    built = build(source, head, seed=seed, texts=lambda: (), tokenizer=reader)
+    built.module.resize_token_embeddings(rows, mean_resizing=False)
+    return built
 
 
 def shape(layers: int, width: int, heads: int, inner: int | None = None) -> dict[str, int]:
@@ -80,33 +86,33 @@ class Ours(Way):
             student.module.set_attn_implementation("eager")
         corpus = bench.corpus(student, bench.data.train, max_length)
         given = {"epochs": 1, "lr": 1e-5, "select": "last", "max_length": max_length, **training}
-        self.fitting = Trainer(student.module, objective, corpus, Training(batch_size=batch_size, **given), seed=0, stage="speed",
+        self.trainer = Trainer(student.module, objective, corpus, Training(batch_size=batch_size, **given), seed=0, stage="speed",
                                accelerator=bench.accelerator, signals=signals, bf16=bench.bf16(student))
-        self.fitting.trainee.train()
-        self.steps = len(self.fitting.order(0))
+        self.trainer.trainee.train()
+        self.steps = len(self.trainer.order(0))
 
     def warm(self) -> None:
-        order = self.fitting.order(0)
-        while self.fitting.step < WARM:
+        order = self.trainer.order(0)
+        while self.trainer.step < WARM:
             self.run(order)
-        self.fitting.phases.seconds.clear()
+        self.trainer.phases.seconds.clear()
 
     def round(self) -> None:
-        self.run(self.fitting.order(self.fitting.step))
+        self.run(self.trainer.order(self.trainer.step))
 
     def run(self, batches: list[list[int]]) -> None:
         for indices in batches:
-            self.fitting.one_step(indices, 1_000_000)  # of so many that the rate stays what it is
-            self.fitting.step += 1
+            self.trainer.one_step(indices, 1_000_000)  # of so many that the rate stays what it is
+            self.trainer.step += 1
 
     def loss(self, indices: list[int]) -> float:
         """The loss of one batch, without dropout."""
-        fitting = self.fitting
-        fitting.trainee.eval()
-        with torch.no_grad(), fitting.autocast():
-            parts = fitting.parts(indices)
-            terms = {name: Term(*term) for name, term in fitting.trainee(parts[0]).items()}
-            return float(loss_of(terms, fitting.global_counts(parts)))
+        trainer = self.trainer
+        trainer.trainee.eval()
+        with torch.no_grad(), trainer.autocast():
+            parts = trainer.parts(indices)
+            terms = {name: Term(*term) for name, term in trainer.trainee(parts[0]).items()}
+            return float(loss_of(terms, trainer.global_counts(parts)))
 
 
 # ---- published -------------------------------------------------------------------------------------------------------

@@ -30,12 +30,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from kdbench.models.load import Head, Model, cut
+from kdbench.models.heads import Head
+from kdbench.models.load import Model, cut
 from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
-from kdbench.train.fit import Training
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets, Supervised, soft_targets
+from kdbench.train.training import Training
 
 NAMES = ("finetune_vs_trainer_grouped", "finetune_vs_trainer_default", "distill_vs_trainer_grouped", "distill_vs_trainer_default")
 LENGTHS = {"finetune": Lengths(45, 90, 256), "distill": Lengths(35, 74, 200)}
@@ -46,37 +47,37 @@ RATE = 1e-4
 class OurRun(Way):
     """A whole `fit.Trainer.run`, with the teacher's signals where it distils."""
 
-    def __init__(self, house: Lab, student: Model, teacher: Model | None, epochs: int, batch_size: int):
-        self.house, self.student, self.teacher, self.epochs, self.batch_size = house, student, teacher, epochs, batch_size
-        self.corpus = house.corpus(student, house.data.train, house.settings.max_length)
+    def __init__(self, bench_lab: Lab, student: Model, teacher: Model | None, epochs: int, batch_size: int):
+        self.lab, self.student, self.teacher, self.epochs, self.batch_size = bench_lab, student, teacher, epochs, batch_size
+        self.corpus = bench_lab.corpus(student, bench_lab.data.train, bench_lab.settings.max_length)
         self.steps = epochs * -(-len(self.corpus) // batch_size)
-        self.bf16 = house.bf16(student)
+        self.bf16 = bench_lab.bf16(student)
         self.speeds: list[float] = []
 
     def warm(self) -> None:
         self.prepare()
-        for indices in self.fitting.order(0)[:2]:
+        for indices in self.training.order(0)[:2]:
             if self.teacher:
-                self.fitting.signals = self.signals([self.corpus.examples[i] for i in indices])
-            self.fitting.one_step(indices, 10)
+                self.training.signals = self.signals([self.corpus.examples[i] for i in indices])
+            self.training.one_step(indices, 10)
 
     def prepare(self) -> None:
-        kind = self.house.task.task_type
+        kind = self.lab.task.task_type
         objective = SoftTargets(kind, HEAT, ALPHA) if self.teacher else Supervised(kind)
         training = Training(epochs=self.epochs, batch_size=self.batch_size, lr=RATE, warmup=0.0, select="last")
-        self.fitting = fit.Trainer(copy.deepcopy(self.student.module), objective, self.corpus, training, seed=0, stage="speed",
-                               accelerator=self.house.accelerator, bf16=self.bf16)
+        self.training = fit.Trainer(copy.deepcopy(self.student.module), objective, self.corpus, training, seed=0, stage="speed",
+                               accelerator=self.lab.accelerator, bf16=self.bf16)
 
     def signals(self, examples: list[Any]) -> Any:
         assert self.teacher is not None
-        giver = signals.Teacher(self.teacher, ("logits",), self.house.task.task_type, self.house.settings.max_length,
-                                device=self.house.accelerator.device, autocast=lambda: self.house.autocast(self.teacher))
-        return signals.compute(giver, examples, "speed", 2e9)
+        teacher = signals.Teacher(self.teacher, ("logits",), self.lab.task.task_type, self.lab.settings.max_length,
+                                device=self.lab.accelerator.device, autocast=lambda: self.lab.autocast(self.teacher))
+        return signals.compute(teacher, examples, "speed", 2e9)
 
     def round(self) -> None:
         if self.teacher:
-            self.fitting.signals = self.signals(self.corpus.examples)
-        self.fitting.run()
+            self.training.signals = self.signals(self.corpus.examples)
+        self.training.run()
 
     def seconds(self) -> float:
         spent = seconds(self.round)
@@ -95,7 +96,7 @@ class OurRun(Way):
         """Fine-tuning in bf16: the share of what the device's matrix products reach in it."""
         if self.teacher or not self.bf16:
             return {}
-        peak, speed = matmul_peak(self.house.accelerator.device), statistics.median(self.speeds)
+        peak, speed = matmul_peak(self.lab.accelerator.device), statistics.median(self.speeds)
         return {"gflops": round(speed), "peak_gflops": round(peak), "share_of_peak": round(speed / peak, 3)}
 
 
@@ -143,9 +144,9 @@ class Stopwatch(TrainerCallback):
 class TrainerRun(Way):
     """`Trainer.train()`, without logs, checkpoints or evaluation."""
 
-    def __init__(self, house: Lab, student: Model, teacher: Model | None, epochs: int, batch_size: int, *, grouped: bool, bf16: bool):
-        self.student, self.teacher, self.device = student, teacher, house.accelerator.device
-        corpus = house.corpus(student, house.data.train, house.settings.max_length)
+    def __init__(self, bench_lab: Lab, student: Model, teacher: Model | None, epochs: int, batch_size: int, *, grouped: bool, bf16: bool):
+        self.student, self.teacher, self.device = student, teacher, bench_lab.accelerator.device
+        corpus = bench_lab.corpus(student, bench_lab.data.train, bench_lab.settings.max_length)
         self.rows = [encoded(corpus, i) for i in range(len(corpus))]
         self.steps = epochs * -(-len(corpus) // batch_size)
         collator = DataCollatorForTokenClassification if corpus.word_ids else DataCollatorWithPadding
@@ -162,10 +163,10 @@ class TrainerRun(Way):
     def trainer(self, **changes: Any) -> Trainer:
         given = {"model": copy.deepcopy(self.student.module), "args": TrainingArguments(**{**self.given, **changes}),
                  "data_collator": self.collator, "train_dataset": self.rows, "processing_class": self.student.tokenizer}
-        made = Distiller(self.teacher.module, **given) if self.teacher else Trainer(**given)
-        made.remove_callback(PrinterCallback)
-        made.add_callback(self.stopwatch)
-        return made
+        trainer = Distiller(self.teacher.module, **given) if self.teacher else Trainer(**given)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(self.stopwatch)
+        return trainer
 
     def warm(self) -> None:
         self.trainer(max_steps=2).train()
@@ -211,16 +212,16 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     whole = model("encoder", Head(kind, data.labels), reader, rows=rows, **size)
     student, teacher = (cut(whole, bench.pick(3, 1)), whole) if distils else (whole, None)
 
-    def house(precision: str = "auto") -> Lab:
+    def bench_lab(precision: str = "auto") -> Lab:
         return lab(bench, kind, data.labels, examples, precision)
 
     def ours(precision: str) -> Way:
-        return OurRun(house(precision), student, teacher, epochs, batch_size)
+        return OurRun(bench_lab(precision), student, teacher, epochs, batch_size)
 
     def reference(bf16: bool = False) -> Way:
-        return TrainerRun(house(), student, teacher, epochs, batch_size, grouped=setting == "grouped", bf16=bf16)
+        return TrainerRun(bench_lab(), student, teacher, epochs, batch_size, grouped=setting == "grouped", bf16=bf16)
 
     found: dict[str, Callable[[], Way]] = {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": reference}
     if name == "finetune_vs_trainer_grouped":
-        found |= {"reference": lambda: reference(house().bf16(student)), "reference_fp32": reference}
+        found |= {"reference": lambda: reference(bench_lab().bf16(student)), "reference_fp32": reference}
     return found

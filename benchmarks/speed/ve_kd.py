@@ -21,7 +21,6 @@ from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
 from kdbench.models.load import Model
 from kdbench.models.vocabulary import expand, train_tokens
 from kdbench.train.batching import Corpus
-from kdbench.train.method import Objective
 
 NAMES = ("ve_kd",)
 WHAT = ("VE-KD, teacher and student 4x256, vocabulary 30,522 + 29,725, 10 sentences of 27 tokens (median); reference: padded to 512, "
@@ -89,19 +88,18 @@ def ways(_: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     def objective() -> VocabularyKD:
         masking = Masking(base.mask_token_id, tuple(base.all_special_ids), old, options.mask_share, options.new_token_mask,
                           tuple(int(part) / 100 for part in options.mlm_mix.split("/")))
-        made = VocabularyKD(masking, 0)
-        made.follow(teacher, options, size["hidden_size"])
-        return made
+        built = VocabularyKD(masking, 0)
+        built.follow(teacher, options, size["hidden_size"])
+        return built
 
     def ours(precision: str) -> Way:
-        house = lab(bench, "single", (), examples, precision, length)
+        bench_lab = lab(bench, "single", (), examples, precision, length)
         learner = Model(copy.deepcopy(student.module), reader, "student", "student")
-        made: Objective = objective()
-        return Ours(house, learner, made, batch_size=batch_size, max_length=length, clip=5.0, betas=(0.9, 0.98), eps=1e-6)
+        return Ours(bench_lab, learner, objective(), batch_size=batch_size, max_length=length, clip=5.0, betas=(0.9, 0.98), eps=1e-6)
 
     def reference() -> Way:
-        house = lab(bench, "single", (), examples)
-        corpus = house.corpus(student, house.data.train, length)
-        return PublishedWay(house.accelerator.device, teacher, student, corpus, objective(), length, batch_size)
+        bench_lab = lab(bench, "single", (), examples)
+        corpus = bench_lab.corpus(student, bench_lab.data.train, length)
+        return PublishedWay(bench_lab.accelerator.device, teacher, student, corpus, objective(), length, batch_size)
 
     return {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": reference}

@@ -43,9 +43,11 @@ VERSIONS = {"training": 1, "scoring": 1}
 CORE = {
     "training":
         ("train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
-         "train.fit", "train.signals", "train.lab", "train.cpu", "base.identity", "models.load",
-         "models.bilstm", "models.gelu_head", "models.vocabulary", "models.zoo",
-         ), "scoring": ("score.metrics", "data.tags", "runs.runner"),
+         "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
+         "train.stage_cache", "train.prediction", "train.scoring", "train.cpu", "base.identity",
+         "data.words", "models.sources", "models.heads", "models.tokenizer", "models.load",
+         "models.bilstm", "models.vocabulary", "models.zoo"),
+    "scoring": ("score.metrics", "data.tags", "runs.runner"),
 }
 CORE_FILES = frozenset(name for names in CORE.values() for name in names)
 # How a function of a metric is described; `kdbench.train.content` adds what it captured.

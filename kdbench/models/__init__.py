@@ -1,5 +1,5 @@
-"""Encoders and students: the zoo of names, loading and building, the BiLSTM, vocabularies,
-conversion of foreign weights.
+"""Encoders and students: the zoo of names and what they stand for, loading and building, heads,
+tokenizers, the BiLSTM, conversion of older weights.
 
 Imports base, data.
 """

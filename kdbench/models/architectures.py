@@ -1,10 +1,15 @@
-"""The model types that transformers lacks: the BiLSTM, and an encoder under DSG-KD's classifier.
+"""The model types that transformers lacks: the BiLSTM, and those that methods bring.
 
 `import kdbench.models.architectures` makes the Auto classes know them. A process that only loads a
 trained student never meets the method that made it, so everything that loads a folder imports this
-first.
+first. The methods' own modules are named in their index; each registers its classes when it is
+imported.
 """
 
-from kdbench.models import bilstm, gelu_head
+import importlib
 
-TYPES = (bilstm.BiLSTMConfig.model_type, gelu_head.GeluHeadConfig.model_type)
+from kdbench.base.registry import attribute
+from kdbench.models import bilstm  # noqa: F401  (registers itself)
+
+for module in attribute("kdbench.methods.index:ARCHITECTURES"):
+    importlib.import_module(module)

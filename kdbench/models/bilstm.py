@@ -1,11 +1,10 @@
-"""A BiLSTM tagger and classifier as `transformers` models: the student of biobert-distillation
-(2021).
+"""A BiLSTM tagger and classifier as `transformers` models.
 
     embedding -> 2 x bidirectional LSTM -> dropout -> [linear - ReLU - dropout -] linear
 
 `import kdbench.models.bilstm` makes the Auto classes find both. Padding is on the right. Each
-direction is an LSTM of its own: the backward one reads every text turned round within its length,
-so that padding never reaches it. That is what `pack_padded_sequence` computes, with plain gathers
+direction is an LSTM of its own: the backward one reads every text reversed within its length, so
+that padding never reaches it. That is what `pack_padded_sequence` computes, here with plain gathers
 that export to ONNX and keep oneDNN's fused LSTM.
 """
 
@@ -29,7 +28,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 
 @strict
 class BiLSTMConfig(PreTrainedConfig):
-    """The default is the README's 47.6 MiB student (with its 9 labels).
+    """The default is a student of 47.6 MiB, with 9 labels.
 
     embedding        trained  an embedding of `embedding_size`
                      bert     BERT's embedding layer: words, positions and type, added and
@@ -40,8 +39,7 @@ class BiLSTMConfig(PreTrainedConfig):
     hidden_size      units a direction
     classifier_size  units of the classifier's hidden layer; 0: one linear layer
     pooling          of the classifier over the positions of a text: max or mean
-    packed           padding is not read (False: it is, by both directions, as in the published
-                     code)
+    packed           padding is not read (False: both directions read it)
     """
 
     model_type = "kdbench_bilstm"
@@ -70,8 +68,8 @@ class BiLSTMConfig(PreTrainedConfig):
 
 
 class TrainedEmbedding(nn.Module):
-    """(B, T) token ids -> (B, T, width); `real` (B, T, 1) is 0 at padding that is not to be read,
-    else 1.
+    """(B, T) token ids -> (B, T, width); `real` (B, T, 1) is 1 at tokens that are read, 0 at
+    others.
     """
 
     def __init__(self, config: BiLSTMConfig):
@@ -80,6 +78,7 @@ class TrainedEmbedding(nn.Module):
         self.width = config.embedding_size
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """The embedding of each token."""
         return self.word_embeddings(input_ids)
 
 
@@ -94,6 +93,7 @@ class BertEmbedding(TrainedEmbedding):
         self.dropout = nn.Dropout(0.1)  # BERT's own
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
+        """Words, positions and type added, normalised, with dropout."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         added = self.word_embeddings(input_ids) + self.position_embeddings(positions)
         return self.dropout(self.LayerNorm(added + self.token_type_embeddings.weight[0]))
@@ -110,10 +110,11 @@ class ConvolvedEmbedding(TrainedEmbedding):
         self.width = len(config.conv_widths) * config.conv_channels
 
     def forward(self, input_ids: Tensor, real: Tensor) -> Tensor:
-        # Beyond the text a convolution must see the same zeros as beyond the batch.
+        """All convolutions' channels side by side, after a ReLU."""
+        # beyond the text a convolution must see the same zeros as beyond the batch
         embedded = (self.word_embeddings(input_ids) * real).transpose(1, 2)
-        return F.relu(torch.cat([convolution(embedded) for convolution in self.convolutions],
-                                dim=1)).transpose(1, 2)
+        channels = torch.cat([convolve(embedded) for convolve in self.convolutions], dim=1)
+        return F.relu(channels).transpose(1, 2)
 
 
 EMBEDDINGS = {"trained": TrainedEmbedding, "bert": BertEmbedding, "cnn": ConvolvedEmbedding}
@@ -127,11 +128,11 @@ class Layer(nn.Module):
         self.forwards = nn.LSTM(width, hidden, batch_first=True)
         self.backwards = nn.LSTM(width, hidden, batch_first=True)
 
-    def forward(self, inputs: Tensor, turned: Tensor) -> Tensor:
-        """`turned` (B, T): where to find, for each position, its mirror image within the text."""
+    def forward(self, inputs: Tensor, mirrored: Tensor) -> Tensor:
+        """`mirrored` (B, T): of each position its mirror image within the text."""
         ahead, _ = self.forwards(inputs)
-        back, _ = self.backwards(take(inputs, turned))
-        return torch.cat([ahead, take(back, turned)], dim=-1)
+        back, _ = self.backwards(take(inputs, mirrored))
+        return torch.cat([ahead, take(back, mirrored)], dim=-1)
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
@@ -151,16 +152,17 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states (B, T, width) of the embedding and of each layer."""
         if not self.config.packed:
             attention_mask = torch.ones_like(attention_mask)
         real = attention_mask.unsqueeze(-1).to(self.embeddings.word_embeddings.weight.dtype)
         position = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         mirrored = attention_mask.sum(1, keepdim=True) - 1 - position
-        turned = torch.where(mirrored >= 0, mirrored, position)
+        mirrored = torch.where(mirrored >= 0, mirrored, position)
         states = [self.embeddings(input_ids, real)]
         for number, layer in enumerate(self.layers):
             inputs = self.dropout(states[-1]) if number else states[-1]
-            states.append(layer(inputs, turned) * real)
+            states.append(layer(inputs, mirrored) * real)
         return tuple(states)
 
 
@@ -184,25 +186,28 @@ class BiLSTMModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """torch's own initial values, as in the published code."""
+        """torch's own initial values."""
         if isinstance(module, (nn.Embedding, nn.Linear, nn.LSTM, nn.Conv1d, nn.LayerNorm)):
             module.reset_parameters()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The embedding of the token ids."""
         return self.encoder.embeddings.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Put another one in its place."""
         self.encoder.embeddings.add_module("word_embeddings", value)
 
     def states(self, input_ids: Tensor,
                attention_mask: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Hidden states, and the attention mask; where none is given, all tokens are read."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return self.encoder(input_ids, mask), mask
 
 
 class BiLSTMTagger(BiLSTMModel):
-    """Logits (B, T, C) a token; zero hidden states, and so the head's bias alone, at padding that
-    is not read.
+    """Logits (B, T, C), one row a token; at padding the hidden states are 0, and the logits the
+    head's bias.
     """
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None,

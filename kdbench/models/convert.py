@@ -1,7 +1,7 @@
 """Older checkpoints -> a folder of safetensors that `from_pretrained` loads.
 
 Two sources: PyTorch weights (`.bin`, `.pt`) beside a config.json, and BERT's original TensorFlow
-form (`*.ckpt.index`, `*.ckpt.data-*`, bert_config.json, vocab.txt), in which BioBERT was published.
+form (`*.ckpt.index`, `*.ckpt.data-*`, bert_config.json, vocab.txt).
 """
 
 from __future__ import annotations
@@ -32,25 +32,22 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 # under which training scripts keep the weights
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
-# BERT's TensorFlow variables by pattern -> module of `BertForPreTraining`. What a module holds is
-# named by the last part: kernel (in, out) is the transpose of a Linear's weight (out, in).
-TF_MODULES = ((r"bert/embeddings/(word|position|token_type)_embeddings",
-               r"bert.embeddings.\1_embeddings.weight"), (r"bert/embeddings/LayerNorm/(\w+)",
-                                                          r"bert.embeddings.LayerNorm.\1"),
-              (r"bert/encoder/layer_(\d+)/attention/self/(query|key|value)/(\w+)",
-               r"bert.encoder.layer.\1.attention.self.\2.\3"),
-              (r"bert/encoder/layer_(\d+)/attention/output/(dense|LayerNorm)/(\w+)",
-               r"bert.encoder.layer.\1.attention.output.\2.\3"),
-              (r"bert/encoder/layer_(\d+)/intermediate/dense/(\w+)",
-               r"bert.encoder.layer.\1.intermediate.dense.\2"),
-              (r"bert/encoder/layer_(\d+)/output/(dense|LayerNorm)/(\w+)",
-               r"bert.encoder.layer.\1.output.\2.\3"), (r"bert/pooler/dense/(\w+)",
-                                                        r"bert.pooler.dense.\1"),
-              (r"cls/predictions/transform/(dense|LayerNorm)/(\w+)",
-               r"cls.predictions.transform.\1.\2"), (r"cls/predictions/output_bias",
-                                                     r"cls.predictions.bias"),
-              (r"cls/seq_relationship/output_(weights|bias)", r"cls.seq_relationship.\1"),
-              )
+# BERT's TensorFlow variables by pattern, and their names in `BertForPreTraining`. The last part
+# says what the variable is: a kernel (in, out) is the transpose of a Linear's weight (out, in).
+LAYER, MODULE = r"bert/encoder/layer_(\d+)", r"bert.encoder.layer.\1"
+TF_MODULES = (
+    (r"bert/embeddings/(word|position|token_type)_embeddings",
+     r"bert.embeddings.\1_embeddings.weight"),
+    (r"bert/embeddings/LayerNorm/(\w+)", r"bert.embeddings.LayerNorm.\1"),
+    (LAYER + r"/attention/self/(query|key|value)/(\w+)", MODULE + r".attention.self.\2.\3"),
+    (LAYER + r"/attention/output/(dense|LayerNorm)/(\w+)", MODULE + r".attention.output.\2.\3"),
+    (LAYER + r"/intermediate/dense/(\w+)", MODULE + r".intermediate.dense.\2"),
+    (LAYER + r"/output/(dense|LayerNorm)/(\w+)", MODULE + r".output.\2.\3"),
+    (r"bert/pooler/dense/(\w+)", r"bert.pooler.dense.\1"),
+    (r"cls/predictions/transform/(dense|LayerNorm)/(\w+)", r"cls.predictions.transform.\1.\2"),
+    (r"cls/predictions/output_bias", r"cls.predictions.bias"),
+    (r"cls/seq_relationship/output_(weights|bias)", r"cls.seq_relationship.\1"),
+)
 TF_PARTS = {"kernel": "weight", "gamma": "weight", "beta": "bias", "weights": "weight"}
 TF_OPTIMISER = re.compile(r"(^|/)(global_step|adam_[mv]|AdamWeightDecayOptimizer(_1)?)$")
 
@@ -69,13 +66,7 @@ def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     weights = find_weights(source)
-    config_file = next(
-        (weights.parent / name for name in CONFIGS if (weights.parent / name).is_file()), None)
-    if config_file is None:
-        raise BadInput(
-            f"{weights.parent}: has no config.json or bert_config.json; put the model's "
-            f"configuration there"
-        )
+    config_file = find_config(weights.parent)
     with new_folder(target) as folder:
         if weights.suffix == ".index":
             state = bert_state(tf_variables(weights.with_suffix("")), weights)
@@ -85,6 +76,15 @@ def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
         report = write_model(state, read_config(config_file), architecture, weights, folder)
         report["notes"] += write_tokenizer(weights.parent, folder)
     return report
+
+
+def find_config(folder: Path) -> Path:
+    """The configuration beside the weights."""
+    for name in CONFIGS:
+        if (folder / name).is_file():
+            return folder / name
+    raise BadInput(f"{folder}: has no config.json or bert_config.json; put the model's "
+                   "configuration there")
 
 
 def find_weights(source: Path) -> Path:
@@ -103,15 +103,11 @@ def find_weights(source: Path) -> Path:
         return source / "pytorch_model.bin"
     found = sorted(path for path in source.iterdir() if path.suffix in (".bin", ".pt", ".index"))
     if not found:
-        raise BadInput(
-            f"{source}: no .bin, .pt or TensorFlow checkpoint (.index) in this folder; nothing to "
-            f"convert"
-        )
+        raise BadInput(f"{source}: no .bin, .pt or TensorFlow checkpoint (.index) in this folder; "
+                       "nothing to convert")
     if len(found) > 1:
-        raise BadInput(
-            f"{source}: holds {', '.join(path.name for path in found)}; name the one file to "
-            f"convert"
-        )
+        names = ", ".join(path.name for path in found)
+        raise BadInput(f"{source}: holds {names}; name the one file to convert")
     return found[0]
 
 
@@ -122,10 +118,8 @@ def read_config(path: Path) -> PretrainedConfig:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if "auto_map" in values:
-            raise BadInput(
-                f"{path}: asks for code of its own (auto_map), which is never run; remove that "
-                f"entry"
-            )
+            raise BadInput(f"{path}: asks for code of its own (auto_map), which is never run; "
+                           "remove that entry")
         return AutoConfig.for_model(values.pop("model_type", "bert"), **values)
     except (ValueError, AttributeError, TypeError) as error:
         raise BadInput(f"{path}: not a model configuration ({first_line(error)})") from error
@@ -147,15 +141,23 @@ def torch_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a broken or hostile file may raise anything
         raise BadInput(
             f"{path}: holds something other than plain tensors, or is damaged, and is not "
-            f"unpickled; "
-            "save the model's state_dict() instead") from error
+            "unpickled; save the model's state_dict() instead") from error
     if isinstance(state, dict):
-        state = next((state[name] for name in WRAPPERS if isinstance(state.get(name), dict)), state)
-    if not isinstance(state, dict) or not state or not all(
-            isinstance(value, torch.Tensor) for value in state.values()):
+        wrapped = [state[name] for name in WRAPPERS if isinstance(state.get(name), dict)]
+        state = wrapped[0] if wrapped else state
+    if not is_state(state):
         raise BadInput(f"{path}: is no table of names and tensors; save the model's state_dict()")
     # as DataParallel names them
     return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def is_state(state: object) -> bool:
+    """Is this a table of names and tensors, with at least one?"""
+    import torch
+
+    if not isinstance(state, dict) or not state:
+        return False
+    return all(isinstance(value, torch.Tensor) for value in state.values())
 
 
 def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture: str | None,
@@ -184,8 +186,7 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     if missing:
         raise BadInput(
             f"{weights}: lacks {len(missing)} of the weights of {cls.__name__} ({missing[0]}, "
-            f"...); "
-            "correct `architectures` in its configuration")
+            "...); correct `architectures` in its configuration")
     if seen["missing_keys"]:
         notes.append("the checkpoint has no pooler: its weights are random")
     if seen["unexpected_keys"]:
@@ -203,48 +204,59 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
     A classifier of texts and one of words have the same names. One without a pooler, or with labels
     like tags, is a tagger's.
     """
-    import torch
     import transformers
 
-    rows = next((len(value) for name, value in sorted(state.items(), reverse=True)
-                 if re.fullmatch(r"classifier\.(.*\.)?weight", name)), 0)
+    rows = label_rows(state)
     if rows and rows != config.num_labels:
         config.num_labels = rows
-    tags = any(re.fullmatch("[BIES](-.*)?", label) for label in (config.id2label or {}).values())
-    taggers = [
-        transformers.AutoModelForTokenClassification,
-        transformers.AutoModelForSequenceClassification
-    ]
-    autos: list[Any] = [
-        *(taggers if tags else reversed(taggers)), transformers.AutoModelForMaskedLM,
-        transformers.AutoModelForPreTraining
-    ]
-    old = {"gamma": "weight", "beta": "bias"}  # as layer norms were called
-    names = {
-        re.sub(r"(?<=LayerNorm\.)(gamma|beta)$", lambda found: old[found[0]], name)
-        for name in state
-        if "position_ids" not in name
-    }
-    for auto in autos:
-        cls: Any = auto._model_mapping.get(type(config), None)
+    tagger = transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    classifier = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    labels = (config.id2label or {}).values()
+    tags = any(re.fullmatch("[BIES](-.*)?", label) for label in labels)
+    heads: list[Any] = [tagger, classifier] if tags else [classifier, tagger]
+    heads += [transformers.MODEL_FOR_MASKED_LM_MAPPING, transformers.MODEL_FOR_PRETRAINING_MAPPING]
+    names = {current_name(name) for name in state if "position_ids" not in name}
+    for head in heads:
+        cls = head.get(type(config), None)
         if cls is None:
             continue
-        with torch.device("meta"):
-            model = cls(config)
-        own = set(model.state_dict())
-        tied = {name for name in own if name.endswith(("decoder.weight", "decoder.bias"))}
-        poolers = {name
-                   for name in names
-                   if "pooler." in name} if auto is taggers[0] and tags else set()
-        if not names - own - poolers and not own - names - tied:
+        spare = "pooler." if head is tagger and tags else None  # a tagger has no pooler
+        if holds_just(names, cls, config, spare):
             labelled = f" of {rows} labels" if rows else ""
             return cls.__name__, [
                 f"the configuration names no architecture: the head{labelled} is read as that of "
-                f"{cls.__name__}; "
-                "if it is another, name it under `architectures`"
+                f"{cls.__name__}; if it is another, name it under `architectures`"
             ]
-    encoder: Any = transformers.AutoModel._model_mapping[type(config)]
+    encoder: Any = transformers.MODEL_MAPPING[type(config)]
     return encoder.__name__, []  # what this leaves out is said
+
+
+def label_rows(state: Mapping[str, Tensor]) -> int:
+    """The number of labels of the classifier's last layer; 0 where there is none."""
+    for name in sorted(state, reverse=True):
+        if re.fullmatch(r"classifier\.(.*\.)?weight", name):
+            return len(state[name])
+    return 0
+
+
+def current_name(name: str) -> str:
+    """The name of a weight today: layer norms once called theirs gamma and beta."""
+    name = re.sub(r"(?<=LayerNorm\.)gamma$", "weight", name)
+    return re.sub(r"(?<=LayerNorm\.)beta$", "bias", name)
+
+
+def holds_just(names: set[str], cls: Any, config: PretrainedConfig, spare: str | None) -> bool:
+    """Are these names those of the weights of a model of this class? Tied weights may be missing,
+    and those with `spare` in their names be there besides.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = cls(config)
+    own = set(model.state_dict())
+    tied = {name for name in own if name.endswith(("decoder.weight", "decoder.bias"))}
+    further = {name for name in names - own if spare is None or spare not in name}
+    return not further and own - tied <= names
 
 
 # ---- TensorFlow ----------------------------------------------------------------------------------
@@ -253,7 +265,7 @@ def head_of(state: Mapping[str, Tensor], config: PretrainedConfig) -> tuple[str,
 def tf_variables(prefix: Path) -> dict[str, np.ndarray]:
     """All variables of the TensorFlow checkpoint `prefix`, but those of its optimiser."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # it computes nothing here, but speaks of it
+    # it computes nothing here, but prints a line about it
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         from tensorflow.train import load_checkpoint
@@ -262,10 +274,8 @@ def tf_variables(prefix: Path) -> dict[str, np.ndarray]:
             "reading a TensorFlow checkpoint needs tensorflow: pip install kdbench[tf]") from None
     try:
         reader = load_checkpoint(str(prefix))
-        names = [
-            name for name in reader.get_variable_to_shape_map() if not TF_OPTIMISER.search(name)
-        ]
-        return {name: reader.get_tensor(name) for name in names}
+        names = reader.get_variable_to_shape_map()
+        return {name: reader.get_tensor(name) for name in names if not TF_OPTIMISER.search(name)}
     except Exception as error:  # tensorflow's own error classes
         raise BadInput(
             f"{prefix}: not a readable TensorFlow checkpoint ({first_line(error)})") from error
@@ -279,9 +289,7 @@ def bert_state(variables: Mapping[str, np.ndarray], where: Path) -> dict[str, Te
     for name, value in variables.items():
         if TF_OPTIMISER.search(name):
             continue
-        module = next((re.sub(pattern, to, name)
-                       for pattern, to in TF_MODULES
-                       if re.fullmatch(pattern, name)), None)
+        module = bert_module(name)
         if module is None:
             raise BadInput(
                 f"{where}: variable {name!r} belongs to no BERT pre-training checkpoint; "
@@ -292,7 +300,15 @@ def bert_state(variables: Mapping[str, np.ndarray], where: Path) -> dict[str, Te
     return state
 
 
-def architecture_of(state: Mapping[str, Any]) -> str:
+def bert_module(variable: str) -> str | None:
+    """The name of TensorFlow's `variable` in `BertForPreTraining`, its last part as it was."""
+    for pattern, module in TF_MODULES:
+        if re.fullmatch(pattern, variable):
+            return re.sub(pattern, module, variable)
+    return None
+
+
+def architecture_of(state: Mapping[str, Tensor]) -> str:
     """The class that has just the heads that the checkpoint has."""
     heads = {name.split(".")[1] for name in state if name.startswith("cls.")}
     if not heads:
@@ -322,7 +338,7 @@ def write_tokenizer(source: Path, folder: Path) -> list[str]:
 
 
 def spelling(folder: Path) -> dict[str, bool]:
-    """Case and accents as the vocabulary has them, where only a vocab.txt says anything.
+    """Case and accents as the vocabulary has them, where a vocab.txt is all there is.
 
     BERT's own default is lower case, which would turn a cased model (BioBERT) into one that knows
     few words.
@@ -341,4 +357,5 @@ def spelling(folder: Path) -> dict[str, bool]:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,9 +1,8 @@
 """Vocabulary expansion: new WordPiece entries behind a tokenizer's own, and embedding rows for
 them.
 
-The old ids stay as they are, so that a model of the old vocabulary still reads its part of every
-text and its output columns line up with the first columns of the expanded model (VE-KD, Gao et al.
-2024).
+The old ids stay as they are. So a model of the old vocabulary still reads its part of every text,
+and its output columns line up with the first columns of the expanded model.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, trainers
 from tokenizers import models as pieces
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from kdbench.data.readers import read, shown
 
 
 def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Does it cut words by a WordPiece vocabulary?"""
     return isinstance(tokenizer.backend_tokenizer.model, pieces.WordPiece)
 
 
@@ -31,7 +31,7 @@ def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokeni
     """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order
     training makes them.
 
-    `texts()` begins to read the texts; it is called twice. The trainer cuts them into words as
+    `texts()` begins to read the texts and is called twice. The trainer cuts them into words as
     `tokenizer` does (same normaliser, same pre-tokeniser): single characters come first, then the
     most frequent merges, down to pairs that occur `min_frequency` times.
     """
@@ -45,13 +45,15 @@ def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokeni
                                             special_tokens=first, continuing_subword_prefix=prefix,
                                             show_progress=False)
         fresh.train_from_iterator(texts(), trainer)
-        return sorted(fresh.get_vocab(), key=fresh.get_vocab().__getitem__)
+        vocabulary = fresh.get_vocab()
+        return sorted(vocabulary, key=vocabulary.__getitem__)
 
     # The trainer numbers `##x` characters in the order of a hash map and breaks ties between merges
-    # by these numbers; naming the characters beforehand, sorted, makes it draw the same vocabulary
-    # every time.
+    # by these numbers. It gets the characters beforehand, sorted, so that it makes the same
+    # vocabulary every time.
     alphabet = sorted(train(0, []))
-    return [token for token in train(len(old) + count, alphabet) if token not in old][:count]
+    trained = train(len(old) + count, alphabet)
+    return [token for token in trained if token not in old][:count]
 
 
 def read_tokens(path: str | Path, tokenizer: PreTrainedTokenizerFast) -> list[str]:
@@ -87,29 +89,41 @@ def expand(tokenizer: PreTrainedTokenizerFast, tokens: list[str],
     taken = set(vocabulary.values())
     if first <= max(taken):
         raise ValueError(f"new ids begin at {first}, but the tokenizer uses id {max(taken)}")
-    new = {f"[unused{i}]": i
-           for i in range(first)
-           if i not in taken} | {token: first + i
-                                 for i, token in enumerate(tokens)}
+    unused = {f"[unused{i}]": i for i in range(first) if i not in taken}
+    new = {token: first + i for i, token in enumerate(tokens)}
     # `add_tokens` would match them anywhere in the raw text; as entries of the model they are
     # pieces like the others
-    spec = json.loads(tokenizer.backend_tokenizer.to_str())
-    spec["model"]["vocab"].update(new)
-    spec["truncation"] = spec["padding"] = None
     expanded = copy.deepcopy(tokenizer)
-    expanded._tokenizer = Tokenizer.from_str(json.dumps(spec))
+    backend = expanded.backend_tokenizer
+    old = backend.model
+    entries = entries_of(backend)
+    backend.model = pieces.WordPiece(
+        entries | unused | new, unk_token=old.unk_token,
+        max_input_chars_per_word=old.max_input_chars_per_word,
+        continuing_subword_prefix=old.continuing_subword_prefix)
+    backend.no_truncation()
+    backend.no_padding()
     return expanded
 
 
+def entries_of(backend: Tokenizer) -> dict[str, int]:
+    """The WordPiece entries of a tokenizer, without the tokens that were added to it."""
+    return json.loads(backend.to_str())["model"]["vocab"]
+
+
 def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> list[int]:
-    """Ids of the entries that greedy longest match cuts `token` into (a leading `prefix` says that
-    it goes on a word); empty where no cut covers it.
+    """Ids of the entries that greedy longest match cuts `token` into; empty where no cut covers it.
+
+    prefix  what a token begins with that goes on inside a word
     """
     inside = token.startswith(prefix) and len(token) > len(prefix)
-    rest, ids = token[len(prefix):] if inside else token, []
+    rest = token[len(prefix):] if inside else token
+    ids: list[int] = []
     while rest:
         start = prefix if inside else ""
-        length = next((n for n in range(len(rest), 0, -1) if start + rest[:n] in vocabulary), 0)
+        length = len(rest)
+        while length and start + rest[:length] not in vocabulary:
+            length -= 1
         if not length:
             return []
         ids.append(vocabulary[start + rest[:length]])
@@ -117,8 +131,9 @@ def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> lis
     return ids
 
 
-def change_vocabulary(module: Any, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast,
-                      init: str, generator: torch.Generator) -> None:
+def change_vocabulary(module: PreTrainedModel, old: PreTrainedTokenizerFast,
+                      new: PreTrainedTokenizerFast, init: str,
+                      generator: torch.Generator) -> None:
     """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and
     output bias.
 
@@ -126,17 +141,20 @@ def change_vocabulary(module: Any, old: PreTrainedTokenizerFast, new: PreTrained
     old pieces ("mean"; at random where it has none) or a normal draw of the model's initialiser
     range ("random").
     """
-    entries, size = new.get_vocab(), max(new.get_vocab().values()) + 1
+    entries = new.get_vocab()
+    size = max(entries.values()) + 1
     vocabulary = old.get_vocab() | same_roles(old, new)
     prefix = old.backend_tokenizer.model.continuing_subword_prefix if is_wordpiece(old) else None
-    before = module.get_input_embeddings().weight.detach().clone()
-    output = module.get_output_embeddings()
+    embedding: Any = module.get_input_embeddings()
+    before = embedding.weight.detach().clone()
+    output: Any = module.get_output_embeddings()
     bias = None if output is None or output.bias is None else output.bias.detach().clone()
 
     spread = getattr(module.config, "initializer_range", 0.02)
     rows = torch.randn(size, before.shape[1], generator=generator).mul_(spread).to(before.dtype)
     kept = sorted((i, vocabulary[token]) for token, i in entries.items() if token in vocabulary)
-    here, there = (torch.tensor(ids, dtype=torch.long) for ids in zip(*kept, strict=True))
+    here = torch.tensor([i for i, _ in kept], dtype=torch.long)
+    there = torch.tensor([i for _, i in kept], dtype=torch.long)
     rows[here] = before[there]
     if init == "mean" and prefix is not None:
         for token, i in entries.items():
@@ -144,18 +162,22 @@ def change_vocabulary(module: Any, old: PreTrainedTokenizerFast, new: PreTrained
                 rows[i] = before[ids].mean(dim=0)
     module.resize_token_embeddings(size, mean_resizing=False)
     with torch.no_grad():
-        module.get_input_embeddings().weight.copy_(rows)
+        embedding = module.get_input_embeddings()
+        embedding.weight.copy_(rows)
         if bias is not None:
-            resized = module.get_output_embeddings().bias
-            resized.zero_()
-            resized[here] = bias[there]
+            output = module.get_output_embeddings()
+            output.bias.zero_()
+            output.bias[here] = bias[there]
 
 
 def same_roles(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> dict[str, int]:
     """The special tokens of `new` at the ids that play the same role in `old` (``[CLS]`` for
     ``<s>``, ...).
     """
-    roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    named = [(getattr(new, role), getattr(old, role)) for role in roles]
-    ids = old.get_vocab()
-    return {theirs: ids[ours] for theirs, ours in named if theirs and ours}
+    vocabulary = old.get_vocab()
+    ids = {}
+    for role in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"):
+        own, other = getattr(new, role), getattr(old, role)
+        if own and other:
+            ids[own] = vocabulary[other]
+    return ids

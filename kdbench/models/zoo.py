@@ -1,9 +1,9 @@
-"""The named teachers and students, as an index that imports nothing.
+"""The named teachers and students; to read this index imports no model.
 
 Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH`
 gives a folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of
-another's) and `tiny:KIND` (random weights, a tokenizer of its own). A folder of a name's own in the
-folder that the variable KDBENCH_MODELS names takes the place of a download.
+another's) and `tiny:TYPE` (random weights, a tokenizer of its own). A folder of the model's name in
+the folder that the variable KDBENCH_MODELS names takes the place of a download.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from kdbench.base.registry import Entry, Registry
 class Recipe:
     """How a named model is made.
 
-    hub     weights to be loaded, by hub id; empty for one built from a configuration
-    config  what a built one is: {"type": "bert", "num_hidden_layers": 2, ...}; with "vocab_size" it
-            has a vocabulary of its own, of at most that many pieces of the task's texts, and
-            without it reads the teacher's
+    hub     id of the weights on the hub; empty for a model that is built from a configuration
+    config  of a model that is built: {"type": "bert", "num_hidden_layers": 2, ...}. With
+            "vocab_size" it has a vocabulary of its own, of at most that many pieces of the task's
+            texts; without it, it reads the teacher's
     steps   masked-LM steps on the task's unlabelled text before the head is put on
     lr      the learning rate of its fine-tuning where neither the user nor the task's recipe gives
             one
-    origin  where to get it, when it is no download
+    origin  where to get a model that is no download
     """
 
     hub: str = ""
@@ -37,6 +37,7 @@ class Recipe:
 
     @property
     def reads_teachers_pieces(self) -> bool:
+        """Has a model of this recipe no vocabulary of its own?"""
         return bool(self.config) and "vocab_size" not in self.config
 
 
@@ -44,8 +45,8 @@ def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
          steps: int = 0) -> Recipe:
     """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights.
 
-    Narrow layers want larger initial weights than the 0.02 made for 768: with 0.08 they learn in a
-    third of the steps.
+    Narrow layers need larger initial weights than the 0.02 that suits a width of 768: with 0.08
+    they learn in a third of the steps.
     """
     size = {
         "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
@@ -87,10 +88,9 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
                "BiLSTM 2x300 over the teacher's word pieces, random weights"),
 }
 
-# those that a paper names stand in the index of the methods
-MODELS = Registry("model", [Entry(name, recipe, (), about)
-                            for name, (recipe, about) in RECIPES.items()],
-                  index="kdbench.methods.index:MODELS")
+# those that a paper names are in the index of the methods
+ENTRIES = [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()]
+MODELS = Registry("model", ENTRIES, index="kdbench.methods.index:MODELS")
 
 
 def position_limit(config: Mapping[str, Any]) -> int:

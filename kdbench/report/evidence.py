@@ -224,7 +224,9 @@ class Case:
         folder = self.root / "models" / self.record["artefact"]
         if not inside(folder, self.root) or not (folder / "labels.json").is_file():
             raise Unchecked("its weights are not kept here")
-        from kdbench.models.load import Head, build, resolve
+        from kdbench.models.heads import Head
+        from kdbench.models.load import build
+        from kdbench.models.sources import resolve
         from kdbench.serve.serving import Labels
         from kdbench.train.batching import Corpus
 

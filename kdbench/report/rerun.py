@@ -44,7 +44,7 @@ def rerun(case: Case) -> Rerun:
 
     `Unchecked` where either is not there, `BadInput` where they do not fit together.
     """
-    from kdbench.train.lab import average
+    from kdbench.train.prediction import average
 
     members = case.student
     task_type, stored = case.same.task.task_type, case.predictions

@@ -76,7 +76,7 @@ def missing_models(request: Request) -> list[str]:
     """Models that are not on this machine, each with the way to get it."""
     from huggingface_hub import try_to_load_from_cache
 
-    from kdbench.models.load import resolve
+    from kdbench.models.sources import resolve
 
     lacking = []
     for name in (request.teacher, request.student):

@@ -16,10 +16,11 @@ from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_folder
 from kdbench.base.registry import METHODS
 from kdbench.data.task import Data, Task
-from kdbench.models.load import Source, resolve
+from kdbench.models.sources import Source, resolve
 from kdbench.runs.runner import Runner, teacher_of
 from kdbench.train import spec
-from kdbench.train.lab import Lab, StageCache
+from kdbench.train.lab import Lab
+from kdbench.train.stage_cache import StageCache
 from kdbench.train.textfile import TextFile
 
 OWN_PIECES = 10_000  # lines of the corpus that a tiny model's own vocabulary is trained on

@@ -26,17 +26,20 @@ from kdbench.base.progress import Phases, say
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Task
-from kdbench.models.load import Model, Role, Source, fetch, on_disk, resolve
+from kdbench.models.load import Model, Role
+from kdbench.models.sources import Source, fetch, on_disk, resolve
 from kdbench.models.zoo import MODELS
 from kdbench.runs import provenance, store, trackers
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.serving import labels_of
 from kdbench.train import cpu, spec
-from kdbench.train.lab import Lab, StageCache, agreed
+from kdbench.train.lab import Lab
 from kdbench.train.method import Method
 from kdbench.train.mlm import unlabelled
+from kdbench.train.prediction import agreed
 from kdbench.train.spec import Cell, Settings
+from kdbench.train.stage_cache import StageCache
 
 REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
 

@@ -352,7 +352,7 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     import kdbench.models.architectures  # noqa: F401  (registers our own types)
-    from kdbench.models.load import check_folder
+    from kdbench.models.sources import check_folder
 
     check_folder(folder)
     torch.set_num_threads(threads)
@@ -388,7 +388,7 @@ def served(model: Model, max_length: int) -> Artefact:
 def labels_of(model: Model, max_length: int) -> Labels:
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.hidden_ids,
+    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.unattended_ids,
                    members=members)
 
 

@@ -8,117 +8,28 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from kdbench.base.errors import Broken
-from kdbench.base.folders import damage
+from kdbench.base.folders import damage, write_text
 from kdbench.base.identity import seed_for
 from kdbench.base.progress import Phases, Progress, say
 from kdbench.train import cpu
 from kdbench.train.batching import Corpus, epoch_batches, pinned
 from kdbench.train.objective import Batch, Objective, Term, divisor, loss_of
-
-
-@dataclass(frozen=True)
-class Training:
-    """How one model is trained.
-
-    batch_size    examples an optimiser step, over all processes and accumulated parts
-    accumulate    parts a batch is computed in, where it does not fit the memory
-    lr, head_lr   peak learning rates; without head_lr one rate for everything
-    warmup        share of the steps, or their number where above 1
-    warmup_rule   how the rate rises, see `learning_rate`
-    order         of the examples: "shuffled", anew in every epoch; "file"; "sampler": one
-                  permutation for all epochs, the one that torch's DistributedSampler draws while
-                  nobody calls its `set_epoch`
-    select        "best": the weights with the best dev measure; "last": those of the last epoch
-    select_by     that measure: "score" (the task's), or any other ("-" before a name: lower is
-                  better)
-    eval_steps    dev is measured after so many steps, and not at the end of epochs; weights before
-                  the first measurement are not kept
-    watch         dev measures that all have to stall for `patience` measurements to stop early ("-"
-                  as above)
-    ties_improve  a value equal to the best so far is a new best stays_stalled a watched measure
-                  that has stalled once counts as stalled, whatever it does afterwards
-    decay_all     weight decay on biases and norms as well
-    """
-
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 5e-5
-    head_lr: float | None = None
-    weight_decay: float = 0.01
-    decay_all: bool = False
-    warmup: float = 0.1
-    warmup_rule: str = "shifted"  # or "int", "ceil"
-    schedule: str = "linear"  # or "constant"
-    clip: float = 1.0
-    accumulate: int = 1
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    order: str = "shuffled"  # or "file", "sampler"
-    select: str = "best"
-    select_by: str = "score"
-    eval_steps: int | None = None
-    patience: int | None = None
-    watch: tuple[str, ...] = ("score",)
-    ties_improve: bool = False
-    stays_stalled: bool = False
-    max_length: int = 128
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """The dev measures that decide something."""
-        return tuple(dict.fromkeys(("score", self.select_by, *self.watch)))
-
-
-@dataclass
-class Selection:
-    """What dev has shown so far: by measure its best value, how many measurements ago that was, and
-    what has stalled once.
-    """
-
-    best: dict[str, float] = field(default_factory=dict)
-    stalled: dict[str, int] = field(default_factory=dict)
-    settled: list[str] = field(default_factory=list)
-
-    def see(self, measures: dict[str, float], training: Training) -> set[str]:
-        """Take in one measurement; returns the measures with a new best."""
-        found = set()
-        for name in training.measures:
-            value = -measures[name[1:]] if name.startswith("-") else measures[name]
-            best = self.best.get(name, -math.inf)
-            if value > best or (training.ties_improve and value == best):
-                self.best[name], self.stalled[name] = value, 0
-                found.add(name)
-                continue
-            self.stalled[name] = self.stalled.get(name, 0) + 1
-            if training.patience is not None and self.stalled[
-                    name] >= training.patience and name not in self.settled:
-                self.settled.append(name)
-        return found
-
-    def stopped(self, training: Training) -> bool:
-        """Whether every watched measure has stalled: is stalled now, or with `stays_stalled` was so
-        once.
-        """
-        if training.patience is None or not self.stalled:
-            return False
-        if training.stays_stalled:
-            return all(name in self.settled for name in training.watch)
-        return all(self.stalled[name] >= training.patience for name in training.watch)
-
+from kdbench.train.signals import Signals
+from kdbench.train.training import Selection, Training, clip, learning_rate, parameter_groups
 
 # of a checkpoint, beside its tensors
 STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")
@@ -134,51 +45,47 @@ class Trainee(nn.Module):
         self.student, self.objective = student, objective
 
     def forward(self, batch: Batch) -> dict[str, tuple[Tensor, str, float]]:
-        # plain tuples: what DistributedDataParallel can look into to find the loss
-        return {
-            name: (term.total, term.per, term.weight)
-            for name, term in self.objective(self.student, batch).items()
-        }
+        """The objective's terms as plain tuples: DistributedDataParallel finds the loss in them."""
+        terms = self.objective(self.student, batch)
+        return {name: (term.total, term.per, term.weight) for name, term in terms.items()}
 
 
 class Trainer:
     """One training run of `student` under `objective`.
 
-    `evaluate()` gives the dev measures, among them "score"; without it the last epoch is kept.
-    `folder` is where checkpoints go; a run that finds one there goes on from it. It ends after
-    `max_steps` steps, in the middle of an epoch if need be. `steps_before` are those of the cell's
-    earlier stages: trackers want steps that only rise.
+    evaluate      gives the dev measures, among them "score"; without it the last epoch is kept
+    folder        where checkpoints go; a run that finds one there goes on from it
+    max_steps     the run ends after so many, in the middle of an epoch if need be
+    steps_before  of the cell's earlier stages: trackers want steps that only rise
     """
 
     def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training,
-                 *, accelerator: Any, seed: int, stage: str, signals: Any = None,
+                 *, accelerator: Accelerator, seed: int, stage: str, signals: Signals | None = None,
                  bf16: bool = False, compile: bool = False,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
                  checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None,
                  steps_before: int = 0, max_steps: int | None = None):
-        self.max_steps = max_steps
         if max_steps:
-            training = replace(
-                training, epochs=min(training.epochs,
-                                     math.ceil(max_steps * training.batch_size / len(corpus))))
-        self.corpus, self.training = corpus, training
+            epochs = math.ceil(max_steps * training.batch_size / len(corpus))
+            training = replace(training, epochs=min(training.epochs, epochs))
+        self.corpus, self.training, self.max_steps = corpus, training, max_steps
         self.accelerator, self.signals = accelerator, signals
         self.seed, self.stage, self.evaluate, self.folder = seed, stage, evaluate, folder
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
         self.label, self.steps_before = label or stage, steps_before
-        self.student, self.objective = student, objective
-        self.encoder: Any = getattr(student, "base_model", student)
         self.device = accelerator.device
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
-        self.bf16 = bf16
+        self.bf16, self.compile = bf16, compile
+        self.student, self.objective = student, objective
+        self.encoder: Any = getattr(student, "base_model", student)
         objective.epochs = training.epochs
         self.trainee = Trainee(student, objective).to(self.device)
         if self.device.type == "cpu":
             cpu.prepare(self.trainee)
-        if compile:  # the encoder alone: what is around it changes from batch to batch
-            self.encoder.compile(dynamic=True)
-        self.optimizer = torch.optim.AdamW(groups(self.trainee, training), lr=training.lr,
-                                           betas=training.betas, eps=training.eps, fused=True)
+        encoder_name = f"student.{getattr(student, 'base_model_prefix', '')}."
+        groups = parameter_groups(self.trainee.named_parameters(), encoder_name, training)
+        self.optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=training.betas,
+                                           eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.parallel: Any = self.trainee
         if self.world > 1:
@@ -192,6 +99,7 @@ class Trainer:
         self.sums: dict[str, Tensor] = {}
         self.counted: dict[str, float] = {}
         self.seconds = 0.0
+        self.begun = self.saved = 0.0  # times of this process: of its first step, of its checkpoint
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -199,38 +107,52 @@ class Trainer:
         """Train to the end; returns the history, one entry an epoch: terms, dev score."""
         torch.manual_seed(seed_for(self.seed, "noise", self.stage))
         self.resume()
-        total = len(self.order(0)) * self.training.epochs
-        if self.max_steps:
-            total = min(total, self.max_steps)
+        total = self.total_steps()
         progress = Progress(self.label, total, "steps", self.step,
                             enabled=self.accelerator.is_main_process)
-        saved = begun = time.monotonic()
-        before = self.seconds
-        every = self.training.eval_steps
+        self.saved = time.monotonic()
+        self.begun = self.saved - self.seconds
+        if self.compile:
+            self.compile_encoder()
         while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
-            batches = self.order(self.epoch)
-            self.trainee.train()
-            self.objective.epoch = self.epoch
-            while self.batch_number < len(batches):
-                self.one_step(batches[self.batch_number], total)
-                self.batch_number += 1
-                self.step += 1
-                if every and self.step % every == 0:
-                    self.measure()
-                progress.at(self.step, f" (epoch {self.epoch + 1}/{self.training.epochs})")
-                if self.folder and time.monotonic() - saved >= self.checkpoint_seconds:
-                    self.seconds = before + time.monotonic() - begun
-                    self.checkpoint()
-                    saved = time.monotonic()
-            self.end_epoch()
-        self.seconds = before + time.monotonic() - begun
+            self.one_epoch(total, progress)
+        self.seconds = time.monotonic() - self.begun
         best = self.selection.best
         progress.end(f", dev {best['score']:.4f}" if "score" in best else "")
         if self.training.select == "best" and self.best_state is not None:
             self.trainee.load_state_dict(self.best_state)
         self.trainee.eval()
-        self.encoder._compiled_call_impl = None  # whoever reads it now reads other shapes
+        if self.compile:
+            del self.encoder.forward  # the class's own: later readers have batches of other shapes
         return self.history
+
+    def compile_encoder(self) -> None:
+        """Compile the encoder alone: what is around it changes from batch to batch."""
+        self.encoder.forward = torch.compile(self.encoder.forward, dynamic=True)
+
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        total = len(self.order(0)) * self.training.epochs
+        return min(total, self.max_steps) if self.max_steps else total
+
+    def one_epoch(self, total: int, progress: Progress) -> None:
+        """The rest of an epoch from where the run stands."""
+        batches = self.order(self.epoch)
+        every = self.training.eval_steps
+        self.trainee.train()
+        self.objective.epoch = self.epoch
+        while self.batch_number < len(batches):
+            self.one_step(batches[self.batch_number], total)
+            self.batch_number += 1
+            self.step += 1
+            if every and self.step % every == 0:
+                self.measure()
+            progress.at(self.step, f" (epoch {self.epoch + 1}/{self.training.epochs})")
+            if self.folder and time.monotonic() - self.saved >= self.checkpoint_seconds:
+                self.seconds = time.monotonic() - self.begun
+                self.checkpoint()
+                self.saved = time.monotonic()
+        self.end_epoch()
 
     def order(self, epoch: int) -> list[list[int]]:
         """The epoch's batches; the seed names no method, so that all methods of one seed read the
@@ -241,14 +163,15 @@ class Trainer:
             batches = epoch_batches(self.corpus.lengths, size,
                                     seed_for(self.seed, "order", str(epoch)), self.world)
         else:
-            places = list(range(len(self.corpus)))
-            # its seed is 0 where nothing is said, plus the epoch, which stays 0
+            indices = list(range(len(self.corpus)))
             if self.training.order == "sampler":
-                places = torch.randperm(len(places),
-                                        generator=torch.Generator().manual_seed(0)).tolist()
-            batches = [places[i:i + size] for i in range(0, len(places), size)]
-        return batches[:max(self.max_steps -
-                            epoch * len(batches), 0)] if self.max_steps else batches
+                # DistributedSampler's seed: 0 unless given, plus the epoch, which nobody sets
+                generator = torch.Generator().manual_seed(0)
+                indices = torch.randperm(len(indices), generator=generator).tolist()
+            batches = [indices[i:i + size] for i in range(0, len(indices), size)]
+        if self.max_steps:
+            return batches[:max(self.max_steps - epoch * len(batches), 0)]
+        return batches
 
     def one_step(self, indices: list[int], total: int) -> None:
         """One optimiser step on one global batch, in `accumulate` parts."""
@@ -259,25 +182,33 @@ class Trainer:
             group["lr"] = peak * rate
         for number, batch in enumerate(parts):
             last = number == len(parts) - 1
-            wait = self.parallel.no_sync() if self.world > 1 and not last else nullcontext()
-            with wait:
-                with self.phases("student forward"), self.autocast():
-                    terms = {name: Term(*term) for name, term in self.parallel(batch).items()}
-                    # DDP averages gradients over processes: the world size turns that back into a
-                    # sum
-                    loss = loss_of(terms, counts) * self.world
-                with self.phases("student backward"):
-                    loss.backward()
-            for name, term in terms.items():
-                zero = torch.zeros((), device=self.device, dtype=torch.float64)
-                self.sums[name] = self.sums.get(name, zero) + term.total.detach()
-                if last:
-                    self.counted[name] = self.counted.get(name, 0.0) + divisor(term.per, counts)
+            with self.parallel.no_sync() if self.world > 1 and not last else nullcontext():
+                terms = self.forward_and_backward(batch, counts)
+            self.add_up(terms)
+        for name, term in terms.items():
+            self.counted[name] = self.counted.get(name, 0.0) + divisor(term.per, counts)
         with self.phases("optimiser"):
             if self.training.clip:
                 clip(self.trainee.parameters(), self.training.clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
+
+    def forward_and_backward(self, batch: Batch, counts: dict[str, float]) -> dict[str, Term]:
+        """Add the gradients of one part; returns its loss terms."""
+        with self.phases("student forward"), self.autocast():
+            terms = {name: Term(*term) for name, term in self.parallel(batch).items()}
+            # DDP averages gradients over processes: the world size turns that back into a sum
+            loss = loss_of(terms, counts) * self.world
+        with self.phases("student backward"):
+            loss.backward()
+        return terms
+
+    def add_up(self, terms: dict[str, Term]) -> None:
+        """Add one part's terms to the epoch's sums."""
+        for name, term in terms.items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros((), device=self.device, dtype=torch.float64)
+            self.sums[name] = self.sums[name] + term.total.detach()
 
     def parts(self, indices: list[int]) -> list[Batch]:
         """This process's share of the batch, in parts; each part is as wide as its widest on any
@@ -295,8 +226,9 @@ class Trainer:
                     self.signals.add(batch)
             with self.phases("data"):
                 self.objective.collate(batch)
-                batches.append(
-                    (pinned(batch) if self.device.type == "cuda" else batch).to(self.device))
+                if self.device.type == "cuda":
+                    batch = pinned(batch)
+                batches.append(batch.to(self.device))
         return batches
 
     def global_counts(self, parts: list[Batch]) -> dict[str, float]:
@@ -307,40 +239,44 @@ class Trainer:
                 counts[name] = counts.get(name, 0.0) + count
         if self.world > 1:
             names = sorted(counts)
-            summed = self.accelerator.reduce(
-                torch.tensor([counts[n] for n in names], device=self.device, dtype=torch.float64),
-                "sum")
+            own = torch.tensor([counts[name] for name in names], device=self.device,
+                               dtype=torch.float64)
+            summed: Any = self.accelerator.reduce(own, "sum")
             counts = dict(zip(names, summed.tolist(), strict=True))
         return counts
 
-    def autocast(self) -> Any:
-        return torch.autocast(self.device.type,
-                              dtype=torch.bfloat16) if self.bf16 else nullcontext()
+    def autocast(self) -> AbstractContextManager:
+        """The context of a forward pass: bf16 where it was asked for."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def end_epoch(self) -> None:
         """Close the epoch: mean terms, dev measures, what was best."""
-        sums = self.sums
-        if self.world > 1:
-            sums = {name: self.accelerator.reduce(value, "sum") for name, value in sums.items()}
-        terms = {name: float(value) / max(self.counted[name], 1.0) for name, value in sums.items()}
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        if bad:
-            raise Broken(
-                f"{self.label}: loss term {bad[0]} is not finite in epoch {self.epoch + 1}; lower "
-                f"the learning rate "
-                f"({self.training.lr:g}) or use --precision fp32")
-        entry: dict[str, Any] = {"epoch": self.epoch + 1, "terms": terms}
+        terms = self.mean_terms()
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise Broken(
+                    f"{self.label}: loss term {name} is not finite in epoch {self.epoch + 1}; "
+                    f"lower the learning rate ({self.training.lr:g}) or use --precision fp32")
         if not self.training.eval_steps:
             self.measure()
+        entry: dict[str, Any] = {"epoch": self.epoch + 1, "terms": terms}
+        logged = {f"{self.stage}/{name}": value for name, value in terms.items()}
         if self.dev is not None:
-            entry["dev"] = self.dev
+            entry["dev"] = logged[f"{self.stage}/dev"] = self.dev
         self.history.append(entry)
-        dev = {f"{self.stage}/dev": entry["dev"]} if "dev" in entry else {}
-        self.accelerator.log(
-            {**{f"{self.stage}/{name}": value
-                for name, value in terms.items()}, **dev}, self.steps_before + self.step)
+        self.accelerator.log(logged, self.steps_before + self.step)
         self.sums, self.counted, self.dev = {}, {}, None
         self.epoch, self.batch_number = self.epoch + 1, 0
+
+    def mean_terms(self) -> dict[str, float]:
+        """The epoch's loss terms, each divided by what it is a sum over."""
+        terms = {}
+        for name, own in self.sums.items():
+            value: Any = self.accelerator.reduce(own, "sum") if self.world > 1 else own
+            terms[name] = float(value) / max(self.counted[name], 1.0)
+        return terms
 
     def measure(self) -> None:
         """Measure dev, and keep the weights where they are the best so far."""
@@ -349,12 +285,11 @@ class Trainer:
         with self.phases("evaluation"):
             measures = self.evaluate()
         self.dev = measures["score"]
-        if self.training.select_by in self.selection.see(
-                measures, self.training) and self.training.select == "best":
-            self.best_state = {
-                k: v.detach().to("cpu", copy=True)
-                for k, v in self.trainee.state_dict().items()
-            }
+        improved = self.selection.see(measures, self.training)
+        if self.training.select == "best" and self.training.select_by in improved:
+            state = self.trainee.state_dict()
+            self.best_state = {name: value.detach().to("cpu", copy=True)
+                               for name, value in state.items()}
 
     # --- crash safety ---------------------------------------------------------------------------
 
@@ -375,11 +310,9 @@ class Trainer:
             best = {name: value.clone() for name, value in self.best_state.items()}
             save_file(best, place / "best.safetensors")
         state = {name: getattr(self, name) for name in STATE}
-        (place / "state.json").write_text(json.dumps({**state, "selection": asdict(self.selection)
-                                                      }))
-        pointer = self.folder / "latest.part"
-        pointer.write_text(name)
-        os.replace(pointer, self.folder / "latest")
+        state["selection"] = asdict(self.selection)
+        (place / "state.json").write_text(json.dumps(state))
+        write_text(self.folder / "latest", name)
         for old in self.folder.glob("step-*"):
             if old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
@@ -396,10 +329,9 @@ class Trainer:
         return tensors
 
     def resume(self) -> None:
-        if self.folder is None or not (self.folder / "latest").is_file():
-            return
-        place = self.folder / (self.folder / "latest").read_text().strip()
-        if place.parent != self.folder or not (place / "state.json").is_file():
+        """Go on from the last checkpoint, where there is one and it is whole."""
+        place = self.last_checkpoint()
+        if place is None:
             return
         try:
             state = json.loads((place / "state.json").read_text())
@@ -407,69 +339,38 @@ class Trainer:
         except ValueError as error:
             wrong = str(error)
         if wrong:  # the machine crashed before all of it was on the disk
-            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); from the "
-                f"beginning"
-                )
+            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); "
+                "from the beginning")
             return
         load_model(self.trainee, str(place / "trainee.safetensors"), device=str(self.device))
-        tensors = load_file(place / "state.safetensors", device=str(self.device))
-        for number, parameter in enumerate(self.trainee.parameters()):
-            prefix = f"adam.{number}."
-            found = {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
-            if found:
-                self.optimizer.state[parameter] = found
-        self.sums = {k[4:]: v for k, v in tensors.items() if k.startswith("sum.")}
-        torch.set_rng_state(tensors["rng"].cpu())
-        if "rng_cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.device)
+        self.take_tensors(load_file(place / "state.safetensors", device=str(self.device)))
         if (place / "best.safetensors").is_file():
             self.best_state = load_file(place / "best.safetensors")
         for name in STATE:
             setattr(self, name, state[name])
         self.selection = Selection(**state["selection"])
 
+    def last_checkpoint(self) -> Path | None:
+        """The folder of the last checkpoint."""
+        if self.folder is None or not (self.folder / "latest").is_file():
+            return None
+        place = self.folder / (self.folder / "latest").read_text().strip()
+        inside = place.parent == self.folder
+        return place if inside and (place / "state.json").is_file() else None
 
-def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """`clip_grad_norm_`, which multiplies all gradients by 1 where nothing is to be clipped: a pass
-    that a CPU can be spared. On a GPU, to look at the norm would be to wait for it.
-    """
-    given = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(
-        [parameter.grad for parameter in given if parameter.grad is not None], foreach=True)
-    if norm.device.type != "cpu" or not norm <= most:  # not: one that is not a number
-        nn.utils.clip_grads_with_norm_(given, most, norm, foreach=True)
-
-
-def groups(trainee: Trainee, training: Training) -> list[dict[str, Any]]:
-    """Parameter groups: head or encoder rate, weight decay or none (biases and norms)."""
-    base = getattr(trainee.student, "base_model_prefix", "")
-    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in trainee.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        head = training.head_lr is not None and not name.startswith(f"student.{base}.")
-        plain = parameter.ndim < 2 and not training.decay_all
-        found.setdefault((head, plain), []).append(parameter)
-    return [{"params": parameters, "lr": training.head_lr if head else training.lr,
-             "weight_decay": 0.0 if plain else training.weight_decay}
-            for (head, plain), parameters in found.items()]
+    def take_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        for number, parameter in enumerate(self.trainee.parameters()):
+            moments = with_prefix(tensors, f"adam.{number}.")
+            if moments:
+                self.optimizer.state[parameter] = moments
+        self.sums = with_prefix(tensors, "sum.")
+        torch.set_rng_state(tensors["rng"].cpu())
+        if "rng_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.device)
 
 
-def learning_rate(step: int, total: int, training: Training) -> float:
-    """The share of the peak rate at `step` (from 0) of `total`: linear warm-up, then linear decay
-    to zero, or constant.
-
-    Of `warm` steps of warm-up, a share of the total or a number, the step s has
-    shifted   (s + 1) / (warm + 1): no step is lost at a rate of 0
-    int       s / warm, warm a share rounded down (DSG-KD)
-    ceil      s / warm, warm a share rounded up (LinkBERT, VE-KD); both as transformers' linear
-              schedule does it
-    """
-    warm = training.warmup if training.warmup > 1 else training.warmup * total
-    if training.warmup_rule != "shifted":
-        warm = int(warm) if training.warmup_rule == "int" else math.ceil(warm)
-    if step < warm:
-        return (step + 1) / (warm + 1) if training.warmup_rule == "shifted" else step / warm
-    if training.schedule == "constant":
-        return 1.0
-    return max(0.0, (total - step) / max(1.0, total - warm))
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items()
+            if name.startswith(prefix)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,8 +34,9 @@ def at_words(values: Tensor, words: Tensor) -> Tensor:
 def supervised(logits: Tensor, batch: Batch, task_type: str, smoothing: float = 0.0) -> Term:
     """The task's own loss on labelled examples (words, for tags).
 
-    single, tags  cross-entropy; multi  binary cross-entropy, mean over the labels; regression
-    squared error.
+    single, tags  cross-entropy
+    multi         binary cross-entropy, mean over the labels
+    regression    squared error
     """
     if batch.labels is None:
         raise ValueError("this batch has no labels")
@@ -55,12 +55,13 @@ def supervised(logits: Tensor, batch: Batch, task_type: str, smoothing: float = 
 
 def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float,
                  task_type: str) -> Tensor:
-    """Hinton et al. 2015, equation 4's limit kept: T² · KL(teacher_T || student_T), one value a
-    row.
+    """T² · KL(teacher_T || student_T) (Hinton et al. 2015, section 2), one value a row.
 
-    single, tags: KL of the softmax distributions, (...,) for logits (..., C). multi: the mean over
-    labels of the KL of two-class (sigmoid) distributions. regression: squared difference. T² keeps
-    the gradient's size independent of the temperature.
+    single, tags  KL of the softmax distributions, (...,) for logits (..., C)
+    multi         the mean over labels of the KL of two-class (sigmoid) distributions
+    regression    squared difference
+
+    T² keeps the gradient's size independent of the temperature.
     """
     student, teacher = logits.float() / temperature, teacher_logits.float() / temperature
     if task_type in ("single", "tags"):
@@ -81,9 +82,8 @@ def entropy(logits: Tensor, task_type: str = "single") -> Tensor:
     binary entropies.
     """
     if task_type == "multi":
-        return F.binary_cross_entropy_with_logits(logits.float(),
-                                                  logits.float().sigmoid(),
-                                                  reduction="none").mean(-1)
+        own = logits.float()
+        return F.binary_cross_entropy_with_logits(own, own.sigmoid(), reduction="none").mean(-1)
     log_p = F.log_softmax(logits.float(), -1)
     return -(log_p.exp() * log_p).sum(-1)
 
@@ -96,11 +96,10 @@ class Supervised(Objective):
         self.task_type = task_type
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        """One term: "cross_entropy", or "squared_error" of a regression."""
         logits = task_logits(self.outputs(student, batch), batch)
-        return {
-            "cross_entropy" if self.task_type != "regression" else "squared_error": supervised(
-                logits, batch, self.task_type)
-        }
+        name = "squared_error" if self.task_type == "regression" else "cross_entropy"
+        return {name: supervised(logits, batch, self.task_type)}
 
 
 class SoftTargets(Objective):
@@ -114,6 +113,7 @@ class SoftTargets(Objective):
         self.task_type, self.temperature, self.alpha = task_type, temperature, alpha
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        """The terms "soft_targets" and, where alpha is not 0, "hard_labels"."""
         logits = task_logits(self.outputs(student, batch), batch)
         each = soft_targets(logits, batch.signals["logits"], self.temperature, self.task_type)
         if self.task_type == "tags":
@@ -131,7 +131,3 @@ def aligned(batch: Batch) -> Tensor:
     """(B, W) 1 where both the student and the teacher have read the word, else 0."""
     assert batch.words is not None
     return (batch.words >= 0) & batch.signals["logits_known"].bool()
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / torch.clamp(mask.sum(), min=1)

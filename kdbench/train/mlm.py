@@ -29,15 +29,17 @@ class MaskedLM(Objective):
     """L = mean over masked positions of -log p(token); logits are computed at these positions
     alone.
 
-    special  ids that are never masked; mask_id, vocabulary: of the tokenizer; share: of the tokens
-             masked
+    mask_id     id of the mask token
+    special     ids that are never masked
+    vocabulary  number of ids, from which random tokens are drawn
+    share       of the tokens that are masked
     """
 
     def __init__(self, mask_id: int, special: Iterable[int], vocabulary: int, seed: int,
                  share: float = 0.15):
         super().__init__()
-        self.mask_id, self.special, self.vocabulary, self.seed, self.share = mask_id, tuple(
-            special), vocabulary, seed, share
+        self.mask_id, self.special, self.vocabulary = mask_id, tuple(special), vocabulary
+        self.seed, self.share = seed, share
 
     def collate(self, batch: Batch) -> None:
         """Mask `batch.inputs` in place; targets, -100 elsewhere, go to `batch.extra["targets"]`."""
@@ -46,29 +48,30 @@ class MaskedLM(Objective):
         allowed = ~np.isin(ids, self.special) & (batch.inputs["attention_mask"].numpy() > 0)
         for row, example in enumerate(batch.examples):
             rng = np.random.default_rng(seed_for(self.seed, "mask", str(self.epoch), example.key))
-            places = np.flatnonzero(allowed[row])
-            if not len(places):
+            positions = np.flatnonzero(allowed[row])
+            if not len(positions):
                 continue
-            chosen = rng.permutation(places)[:max(1, round(self.share * len(places)))]
+            count = max(1, round(self.share * len(positions)))
+            chosen = rng.permutation(positions)[:count]
             targets[row, chosen] = ids[row, chosen]
             fate = rng.random(len(chosen))
             ids[row, chosen[fate < 0.8]] = self.mask_id
             swapped = chosen[fate >= 0.9]
             ids[row, swapped] = rng.integers(0, self.vocabulary, len(swapped))
         batch.extra["targets"] = torch.from_numpy(targets)
-        # positions in the flattened batch: to look for them on a GPU would be to wait for it
+        # positions in the flattened batch, computed on the CPU to avoid a GPU sync
         batch.extra["masked_at"] = torch.from_numpy(np.flatnonzero(targets != -100))
         batch.counts["masked"] = float((targets != -100).sum())
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        """The one term "masked_lm"."""
         encoder: Any = student.base_model
         hidden = encoder(**batch.inputs).last_hidden_state.flatten(0, 1)
         masked = batch.extra["masked_at"]
         logits = lm_logits(student, hidden[masked])
         targets = batch.extra["targets"].flatten()[masked]
-        return {
-            "masked_lm": Term(F.cross_entropy(logits.float(), targets, reduction="sum"), "masked")
-        }
+        total = F.cross_entropy(logits.float(), targets, reduction="sum")
+        return {"masked_lm": Term(total, "masked")}
 
 
 def lm_logits(module: Any, hidden: Tensor) -> Tensor:
@@ -79,6 +82,6 @@ def lm_logits(module: Any, hidden: Tensor) -> Tensor:
         if hasattr(module, name):
             return getattr(module, name)(hidden)
     if hasattr(module, "vocab_projector"):  # DistilBERT
-        return module.vocab_projector(
-            module.vocab_layer_norm(module.activation(module.vocab_transform(hidden))))
+        transformed = module.activation(module.vocab_transform(hidden))
+        return module.vocab_projector(module.vocab_layer_norm(transformed))
     raise TypeError(f"{type(module).__name__} has no masked-LM head that is known here")

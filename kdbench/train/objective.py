@@ -1,24 +1,28 @@
-"""The words in which a method states its loss: named terms of a batch, each with what it is divided
-by.
-"""
+"""What a method states its loss with: named terms of a batch, and the batch itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from kdbench.data.task import Example
 
 
 @dataclass(frozen=True)
 class Term:
     """One named loss term of a batch: ``weight * total / count``.
 
-    `total` is a sum over this process's part of the batch, and `per` names what it is a sum over,
-    one of the counts of `Batch` ("examples", "words", "tokens", "positions", or one that a method
-    adds; "sum" is not divided). The training loop divides by the count over the *global* batch:
-    over gradient accumulation and processes. A weight of 0 makes a term that is only watched.
+    total   a sum over this process's part of the batch
+    per     what it is a sum over, one of the counts of `Batch` ("examples", "words", "tokens",
+            "positions", or one that a method adds); "sum" is not divided
+    weight  0 makes a term that is only watched
+
+    The training loop divides by the count over the *global* batch: over gradient accumulation and
+    processes.
     """
 
     total: Tensor
@@ -26,13 +30,16 @@ class Term:
     weight: float = 1.0
 
 
-def loss_of(terms: dict[str, Term], counts: dict[str, float]) -> Tensor:
+def loss_of(terms: Mapping[str, Term], counts: Mapping[str, float]) -> Tensor:
     """Σ weight · total / count; a count of 0 goes with a total of 0 and is taken as 1."""
-    return sum((t.weight * t.total / divisor(t.per, counts) for t in terms.values()), torch.zeros(
-        ()))
+    loss = torch.zeros(())
+    for term in terms.values():
+        loss = loss + term.weight * term.total / divisor(term.per, counts)
+    return loss
 
 
-def divisor(per: str, counts: dict[str, float]) -> float:
+def divisor(per: str, counts: Mapping[str, float]) -> float:
+    """What a term is divided by: the count of that name, at least 1."""
     return 1.0 if per == "sum" else max(counts[per], 1.0)
 
 
@@ -45,7 +52,7 @@ class Batch:
              -100 beyond
     words    tags and word-level signals: position of each word's first token (B, W), -1 beyond or
              cut off
-    signals  the teacher's, by kind: per example (B, ...); per word (B, W, ...); per token (B, T,
+    signals  the teacher's, by name: per example (B, ...); per word (B, W, ...); per token (B, T,
              ...)
     counts   what terms divide by; sums over this batch, as Python numbers known before the forward
              pass
@@ -58,17 +65,23 @@ class Batch:
     signals: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-    examples: list = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
-        def move(value: Any) -> Any:
-            return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        """The same batch on `device`."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def moved(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: move(value) for name, value in values.items()}
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with each of its tensors changed."""
 
-        return Batch(moved(self.inputs), move(self.labels), move(self.words), moved(self.signals),
-                     self.counts, moved(self.extra), self.examples)
+        def changed(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: change(value) if isinstance(value, Tensor) else value
+                    for name, value in values.items()}
+
+        labels = None if self.labels is None else change(self.labels)
+        words = None if self.words is None else change(self.words)
+        return replace(self, inputs=changed(self.inputs), labels=labels, words=words,
+                       signals=changed(self.signals), extra=changed(self.extra))
 
 
 class Objective(nn.Module):
@@ -85,6 +98,7 @@ class Objective(nn.Module):
     epochs: int = 1
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
+        """The loss terms of one batch, by name."""
         raise NotImplementedError
 
     def collate(self, batch: Batch) -> None:
@@ -99,8 +113,6 @@ class Objective(nn.Module):
             wanted["output_attentions"] = True
         out = student(**batch.inputs, **wanted)
         if self.attentions and not out.attentions:
-            raise RuntimeError(
-                "the student returned no attention probabilities: build it with "
-                "attn_implementation='eager'"
-            )
+            raise RuntimeError("the student returned no attention probabilities: build it with "
+                               "attn_implementation='eager'")
         return out

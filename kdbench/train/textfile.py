@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 from kdbench.base.errors import BadInput
 from kdbench.data.task import Example
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 class StreamedCorpus(Corpus):
     """A `Corpus` that tokenises each batch as it comes. `lengths` are bytes: they group lines of
-    like lengths as well as tokens would, and cost no pass of the tokenizer over the file.
+    similar length as well as tokens would, and cost no pass of the tokenizer over the file.
     """
 
     def __init__(self, model: Model, examples: TextFile, max_length: int, task_type: str,
@@ -32,12 +33,12 @@ class StreamedCorpus(Corpus):
         return len(self.lengths)
 
     def batch(self, indices: Sequence[int], width: int | None = None) -> Batch:
-        """The batch of these lines, padded to its longest; `width`, which would be in bytes, is not
-        looked at.
+        """The batch of these lines, padded to its longest; `width`, which is in bytes, is
+        ignored.
         """
         lines = [self.source[i] for i in indices]
-        return Corpus(self.model, lines, self.max_length, self.task_type,
-                      self.classes).batch(range(len(lines)))
+        corpus = Corpus(self.model, lines, self.max_length, self.task_type, self.classes)
+        return corpus.batch(range(len(lines)))
 
 
 class TextFile(Sequence[Example]):
@@ -53,30 +54,34 @@ class TextFile(Sequence[Example]):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        digest, starts, sizes, position = hashlib.sha256(), array("q"), array("q"), 0
+        digest, position = hashlib.sha256(), 0
+        self.starts, self.sizes = array("q"), array("q")
         try:
             with self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
                     if not decoded(self.path, number, line).isspace():
-                        starts.append(position)
-                        sizes.append(len(line))
+                        self.starts.append(position)
+                        self.sizes.append(len(line))
                     digest.update(line)
                     position += len(line)
         except OSError as error:
-            raise BadInput(
-                f"corpus {path}: cannot be read ({error.strerror}); give a text file, one sequence "
-                f"a line"
-            ) from None
-        if not starts:
+            raise BadInput(f"corpus {path}: cannot be read ({error.strerror}); give a text file, "
+                           "one sequence a line") from None
+        if not self.starts:
             raise BadInput(f"corpus {path}: no text in it; give a text file, one sequence a line")
-        self.starts, self.sizes = starts, sizes
         self.sha256 = digest.hexdigest()
-        self._stream: Any = None
+        self._stream: BufferedReader | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if self._stream is None:
@@ -90,10 +95,12 @@ class TextFile(Sequence[Example]):
         return self.sha256
 
     def texts(self) -> Iterator[str]:
+        """The lines themselves."""
         return (self[i].text for i in range(len(self)))
 
 
 def decoded(path: Path, number: int, line: bytes) -> str:
+    """A line as text; `BadInput` where it is not UTF-8."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:

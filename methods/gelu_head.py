@@ -1,8 +1,8 @@
 """A transformer encoder with DSG-KD's classifier: dropout - Linear - GELU - dropout - Linear on the
 pooler output.
 
-`import kdbench.models.architectures` makes the Auto classes find it, so that a folder of it loads
-like any other.
+To import this module makes the Auto classes find it. `methods/index.py` names it, so that
+`kdbench.models.architectures` imports it and a folder of it loads like any other.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class GeluHeadConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def encoder_config(self) -> PreTrainedConfig:
+        """The configuration of the encoder alone."""
         return AutoConfig.for_model(**self.encoder)
 
 
@@ -68,11 +69,12 @@ class GeluHeadModel(PreTrainedModel):
         """torch's own initial values for the head; the encoder has drawn its own."""
 
     def get_input_embeddings(self) -> nn.Module:
+        """The encoder's."""
         return self.encoder.get_input_embeddings()
 
     def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
+        """The encoder's; the name is also kept here, where other code looks for it."""
         self.encoder.set_attn_implementation(attn_implementation, *args, **kwargs)
-        # where other code asks for it
         self.config._attn_implementation = self.encoder.config._attn_implementation
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None,
@@ -98,8 +100,9 @@ def with_gelu_head(model: Model, seed: int) -> Model:
     old = model.module.config
     sizes = {name: getattr(old, name) for name in SHARED if getattr(old, name, None) is not None}
     task = {"id2label": old.id2label, "label2id": old.label2id, "problem_type": old.problem_type}
+    outside = (*task, "architectures", "num_labels")
     encoder = {name: value for name, value in old.to_diff_dict().items()
-               if not name.startswith("_") and name not in (*task, "architectures", "num_labels")}
+               if not name.startswith("_") and name not in outside}
     config = GeluHeadConfig(encoder={**encoder, "model_type": old.model_type},
                             dropout=getattr(old, "hidden_dropout_prob", 0.1),
                             max_position_embeddings=position_limit(model.module.config.to_dict()),
@@ -109,10 +112,10 @@ def with_gelu_head(model: Model, seed: int) -> Model:
         module = GeluHeadModel(config)
     # RoBERTa's classifier brings its encoder without a pooler
     missing, unexpected = module.encoder.load_state_dict(base.state_dict(), strict=False)
-    assert not unexpected and all(name.startswith("pooler.")
-                                  for name in missing), (missing, unexpected)
-    return replace(model, module=module, key=digest({"head": "gelu", "of": model.key,
-                                                     "seed": seed}), ready=False)
+    assert not unexpected, unexpected
+    assert all(name.startswith("pooler.") for name in missing), missing
+    key = digest({"head": "gelu", "of": model.key, "seed": seed})
+    return replace(model, module=module, key=key, ready=False)
 
 
 AutoConfig.register(GeluHeadConfig.model_type, GeluHeadConfig)

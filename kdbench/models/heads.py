@@ -1,0 +1,153 @@
+"""Heads: what is put on an encoder for a task, and what becomes of a head that came with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+PROBLEM = {
+    "single": "single_label_classification", "multi": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is put on an encoder: a classifier of `labels` for a task type, or a masked-LM head
+    where `task_type` is "mlm".
+    """
+
+    task_type: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def auto(self) -> Any:
+        """The Auto class of transformers that makes models with this head."""
+        if self.task_type == "mlm":
+            return AutoModelForMaskedLM
+        if self.task_type == "tags":
+            return AutoModelForTokenClassification
+        return AutoModelForSequenceClassification
+
+    @property
+    def classes(self) -> Any:
+        """The models with this head, by the class of their configuration."""
+        if self.task_type == "mlm":
+            return MODEL_FOR_MASKED_LM_MAPPING
+        if self.task_type == "tags":
+            return MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+        return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a model's configuration says of this head."""
+        if self.task_type == "mlm":
+            return {}
+        labels = dict(enumerate(self.labels)) if self.labels else {0: "score"}
+        config: dict[str, Any] = {"num_labels": len(labels), "id2label": labels,
+                                  "label2id": {label: i for i, label in labels.items()}}
+        if self.task_type in PROBLEM:
+            config["problem_type"] = PROBLEM[self.task_type]
+        return config
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` inside, and leave the random state outside as it was."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The labels of a model's own head, in the order of its rows."""
+    return [name for _, name in sorted((config.id2label or {}).items())]
+
+
+def trained_head(config: PreTrainedConfig, head: Head) -> bool:
+    """Does the configuration say, or leave open, that the model has a head of this kind?"""
+    cls = head.classes.get(type(config), None)
+    return cls is not None and (not config.architectures or cls.__name__ in config.architectures)
+
+
+def own_rows(config: PreTrainedConfig, head: Head) -> list[int] | None:
+    """The rows of the model's own head that are the task's labels, in their order; None where it
+    has no such head.
+
+    Labels are matched by name. A tagger may have further tags (padding, start and end of a text),
+    which no word gets. Tags match by their letter where neither side has more than one type: `B-`
+    and `B` are `B-GENE`.
+    """
+    own = label_names(config)
+    if not head.labels or not trained_head(config, head):
+        return None
+    if head.task_type != "tags":
+        same = sorted(own) == sorted(head.labels)
+        return [own.index(label) for label in head.labels] if same else None
+    rows = {name.removesuffix("-"): i for i, name in enumerate(own)}
+    wanted = [label.removesuffix("-") for label in head.labels]
+    one_type = max(len(tag_types(own)), len(tag_types(head.labels))) <= 1
+    if not set(wanted) <= set(rows) and one_type:
+        rows = {name.partition("-")[0]: i for name, i in rows.items()}
+        wanted = [label.partition("-")[0] for label in wanted]
+    return [rows[label] for label in wanted] if set(wanted) <= set(rows) else None
+
+
+def tag_types(labels: Iterable[str]) -> set[str]:
+    """The entity types of the tags; of `B` and `B-` the empty one."""
+    types = set()
+    for label in labels:
+        letter, _, entity_type = label.partition("-")
+        if letter in ("B", "I", "E", "S"):
+            types.add(entity_type)
+    return types
+
+
+def take_rows(module: PreTrainedModel, rows: list[int], head: Head) -> None:
+    """Keep only `rows` of the output layer, in this order, under the task's label names."""
+    output = output_layer(module)
+    for name in ("weight", "bias"):
+        values = getattr(output, name)
+        if values is not None:
+            setattr(output, name, nn.Parameter(values.detach()[rows].clone()))
+    output.out_features = len(rows)
+    for name, value in head.config.items():
+        if name != "num_labels":  # which follows from the names
+            setattr(module.config, name, value)
+    if hasattr(module, "num_labels"):
+        module.num_labels = len(rows)  # type: ignore[assignment]
+
+
+def output_layer(module: PreTrainedModel) -> nn.Linear:
+    """The last linear layer with a row for each label."""
+    labels = module.config.num_labels
+    fitting = [layer for layer in module.modules()
+               if isinstance(layer, nn.Linear) and layer.out_features == labels]
+    return fitting[-1]
+
+
+def draw_head(module: PreTrainedModel, seed: int) -> None:
+    """A new head in place of one that was loaded because it has as many labels as the task."""
+    with seeded(seed):
+        fresh = type(module)(module.config)
+    for name, child in fresh.named_children():
+        if name != module.base_model_prefix:
+            setattr(module, name, child)

@@ -1,0 +1,207 @@
+"""What a model's name stands for: a recipe, a folder, a model of the hub, or layers of another.
+
+Names are resolved and checked before anything is loaded or trained. Weights are read from
+safetensors only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from transformers import CONFIG_MAPPING
+
+import kdbench.models.architectures  # noqa: F401  (registers our own model types)
+from kdbench.base.errors import BadInput, one_line
+from kdbench.base.folders import MEMBERS, damage
+from kdbench.base.identity import digest, file_digest
+from kdbench.base.registry import unknown
+from kdbench.models.zoo import MODELS, Recipe
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model",
+                "sentencepiece.bpe.model", "tokenizer.model")
+DOWNLOADED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*",
+              "special_tokens_map.json", "added_tokens.json", *VOCABULARIES, "merges.txt")
+# What decides a model, besides its weights.
+DECIDING = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+            "merges.txt", "labels.json", *VOCABULARIES)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model name stands for, resolved and checked, but not yet loaded.
+
+    name    for tables: never a path
+    recipe  of a named model that is built, or whose weights come from the hub
+    folder  with the weights
+    hub     id of a model on the hub; empty for others
+    cut     how many layers are kept; 0: all
+    base    what a cut model is cut from; None: the teacher
+    """
+
+    name: str
+    recipe: Recipe | None = None
+    folder: Path | None = None
+    hub: str = ""
+    cut: int = 0
+    base: Source | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: content for a folder, the recipe for a built one."""
+        if self.cut:
+            return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher"}
+        if self.folder:
+            return {"folder": folder_identity(self.folder)}
+        if self.hub:
+            downloaded = on_disk(self.hub)
+            content = {"folder": folder_identity(downloaded)} if downloaded else {}
+            return {"hub": self.hub, **content}
+        return {"recipe": self.recipe}
+
+
+def fetch(source: Source) -> None:
+    """Download a model of the hub, so that its identity is that of its weights and not of its name.
+
+    `BadInput` where it cannot be downloaded.
+    """
+    if source.base is not None:
+        fetch(source.base)
+    if not source.hub or source.folder:
+        return
+    try:
+        snapshot_download(source.hub, allow_patterns=list(DOWNLOADED))
+    # offline, not found, not allowed: each library below has its own errors
+    except Exception as error:
+        raise BadInput(
+            f"model {source.name}: cannot be had from the hub ({one_line(error)}); give a local "
+            "folder, or put one of that name into the folder that KDBENCH_MODELS names") from error
+
+
+def resolve(name: str) -> Source:
+    """What `name` stands for; `BadInput` where it is no known name, no usable folder and no hub id.
+
+    A folder of that name in the folder that KDBENCH_MODELS names comes first. So a suite that says
+    `biobert` runs on a machine that reaches no hub.
+    """
+    if name.startswith("cut:"):
+        return resolve_cut(name)
+    name = MODELS.entry(name).name if name in MODELS else name
+    if (folder := local_folder(name)) is not None:
+        check_folder(folder)
+        return Source(name, folder=folder)
+    if name in MODELS:
+        recipe = MODELS.get(name)
+        if recipe.origin:
+            raise BadInput(f"model {name!r} is {recipe.origin}")
+        return Source(name, recipe=recipe, hub=recipe.hub)
+    label, _, path = name.rpartition("=")
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        check_folder(folder)
+        return Source(label or folder.resolve().name, folder=folder)
+    if label or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
+        raise BadInput(f"model {path}: no such folder")
+    if path.count("/") == 1:
+        return Source(path, hub=path)
+    raise BadInput(
+        unknown("model", name, MODELS.names()) + ", or a folder, or a hub id like owner/name")
+
+
+def resolve_cut(name: str) -> Source:
+    """The source of `cut:N` or `cut:N:MODEL`."""
+    _, count, *rest = name.split(":", 2)
+    if not count.isdigit() or int(count) < 1:
+        raise BadInput(
+            f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
+    base = resolve(rest[0]) if rest else None
+    label = f"cut:{count}:{base.name}" if base else f"cut:{count}"
+    return Source(label, cut=int(count), base=base)
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of that name in the folder that KDBENCH_MODELS names."""
+    models = os.environ.get("KDBENCH_MODELS")
+    if not models:
+        return None
+    folder = Path(models) / name
+    return folder if folder.is_dir() and folder.parent == Path(models) else None
+
+
+def check_folder(folder: Path) -> None:
+    """`BadInput` with the remedy where `from_pretrained` cannot load `folder` whole from
+    safetensors.
+
+    transformers itself loads a folder without a vocabulary (every word is then unknown) and asks
+    whether to run a model's own code.
+    """
+    if not (folder / "config.json").is_file() and all((folder / name).is_dir() for name in MEMBERS):
+        raise BadInput(
+            f"model {folder}: is an ensemble of two models, which can be served but not trained; "
+            f"give the folder of one, {folder / MEMBERS[0]}")
+    if not (folder / "config.json").is_file():
+        raise BadInput(
+            f"model {folder}: no config.json in this folder; convert an older checkpoint with "
+            f"`bench.py convert {folder} NEW_FOLDER`")
+    check_type(folder)
+    for path in weight_files(folder):
+        if wrong := damage(path):
+            raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
+                           "get the folder again")
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise BadInput(
+            f"model {folder}: no tokenizer.json in this folder, nor another vocabulary "
+            f"({', '.join(VOCABULARIES[1:])}); put the model's there")
+
+
+def check_type(folder: Path) -> None:
+    """`BadInput` where config.json names no type of model that is known here."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model_type, own_code = config.get("model_type"), "auto_map" in config
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"model {folder}: config.json is not a JSON object; get the folder again") from error
+    if model_type is not None and model_type not in CONFIG_MAPPING:
+        why = "is none that this version of transformers has"
+        if own_code:
+            why = "needs code of its own, which is never run"
+        raise BadInput(f"model {folder}: its type {model_type!r} {why}; give a model of a type "
+                       "that transformers has")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a model folder: one file, or those that its index names."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        raise BadInput(
+            f"model {folder}: no safetensors weights (nothing else is read); make them with "
+            f"`bench.py convert {folder} NEW_FOLDER`")
+    try:
+        weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"model {folder}: {index.name} is not an index of weights; "
+                       "get the folder again") from error
+    return [folder / Path(name).name for name in names]
+
+
+def folder_identity(folder: Path) -> str:
+    """Hash of a model folder's weights, configuration and vocabulary."""
+    files = sorted(path for path in folder.iterdir()
+                   if path.suffix == ".safetensors" or path.name in DECIDING)
+    return digest({path.name: file_digest(path) for path in files})
+
+
+def on_disk(name: str) -> Path | None:
+    """The folder of a model by its path or hub id; None where the hub's was never downloaded."""
+    if Path(name).is_dir():
+        return Path(name)
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent if isinstance(config, str) else None

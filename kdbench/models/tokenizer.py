@@ -1,0 +1,108 @@
+"""Tokenizers: loaded beside a model's weights, or trained on a task's own texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from tokenizers import models as pieces
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+
+from kdbench.base.errors import BadInput
+from kdbench.models.convert import spelling
+from kdbench.models.sources import on_disk
+
+BYTE_LEVEL = ("roberta", "gpt2", "deberta", "longformer", "modernbert")
+BPE_SPECIAL = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>",
+               "cls": "<s>", "sep": "</s>"}
+WORDPIECE_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]",
+                     "mask": "[MASK]"}
+
+
+def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer of the model `name` (folder or hub id); `BadInput` where it has no fast one."""
+    prefix = {"add_prefix_space": True} if config.model_type in BYTE_LEVEL else {}
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **prefix)
+    # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower
+    # case
+    folder = on_disk(name)
+    if folder is not None and (case := spelling(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **case)
+    if not tokenizer.is_fast:
+        raise BadInput(
+            f"model {name}: has no fast tokenizer (tokenizer.json), which word alignment needs")
+    # where there are no files, transformers makes a tokenizer of special tokens alone
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise BadInput(f"model {name}: has no vocabulary; put its tokenizer.json into the folder")
+    return tokenizer
+
+
+def train_tokenizer(model_type: str, texts: Iterable[str],
+                    vocabulary: int) -> PreTrainedTokenizerFast:
+    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for others."""
+    trained = trained_tokenizer(model_type, tuple(texts), vocabulary)
+    special = BPE_SPECIAL if model_type == "roberta" else WORDPIECE_SPECIAL
+    named = {f"{role}_token": text for role, text in special.items()}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(trained), **named)
+
+
+# every cell of a suite asks for the same one, which takes longer than a tiny training
+@lru_cache(maxsize=8)
+def trained_tokenizer(model_type: str, texts: tuple[str, ...], vocabulary: int) -> str:
+    """The trained tokenizer as JSON; the same texts give the same ids."""
+    if model_type == "roberta":
+        tokenizer, special = trained_bpe(texts, vocabulary), BPE_SPECIAL
+    else:
+        tokenizer, special = trained_wordpiece(texts, vocabulary), WORDPIECE_SPECIAL
+    cls, sep = special["cls"], special["sep"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=[(cls, tokenizer.token_to_id(cls)), (sep, tokenizer.token_to_id(sep))])
+    return tokenizer.to_str()
+
+
+def trained_bpe(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary` pieces."""
+    tokenizer = Tokenizer(pieces.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = list(dict.fromkeys(BPE_SPECIAL.values()))
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special,
+                                  show_progress=False,
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def trained_wordpiece(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """A lower-casing WordPiece of at most `vocabulary` pieces.
+
+    The trainer numbers inner characters in the order of a hash map. They are given to it
+    beforehand, sorted, so that the same texts give the same ids.
+    """
+    special = list(WORDPIECE_SPECIAL.values())
+    tokenizer = Tokenizer(pieces.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    characters: set[str] = set()
+    for text in texts:
+        characters.update(tokenizer.normalizer.normalize_str(text))
+    inner = sorted(f"##{c}" for c in characters if not c.isspace())
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=[*special, *inner],
+                                        show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    # a new one with the same vocabulary, in which inner characters are no special tokens
+    plain = Tokenizer(pieces.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
+    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    plain.add_special_tokens(special)
+    plain.decoder = decoders.WordPiece()
+    return plain

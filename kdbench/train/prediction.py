@@ -1,0 +1,72 @@
+"""What a model answers: logits of a corpus, and predictions as the metrics take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from scipy.special import softmax
+
+from kdbench.base.errors import Skip
+from kdbench.base.progress import Progress
+from kdbench.models.load import Model
+from kdbench.train.batching import Corpus, by_length
+
+BATCH = 64
+Value = TypeVar("Value")
+
+
+def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
+              autocast: AbstractContextManager, label: str) -> list[np.ndarray]:
+    """The model's logits of each example, (C,); for tags the predicted tag of each token, (T,).
+
+    Each process computes its share of the batches; all of them get all results.
+    """
+    module = model.module.to(accelerator.device)
+    was_training = module.training
+    module.eval()
+    progress = Progress(label, len(corpus), "texts", enabled=accelerator.is_main_process)
+    rows: dict[int, np.ndarray] = {}
+    done = 0
+    with torch.inference_mode(), autocast:
+        for number, indices in enumerate(by_length(corpus.lengths, BATCH)):
+            progress.at(done)
+            done += len(indices)
+            if number % accelerator.num_processes != accelerator.process_index:
+                continue
+            batch = corpus.batch(indices).to(accelerator.device)
+            logits = module(**batch.inputs).logits
+            if corpus.task_type == "tags":
+                logits = logits.argmax(-1)
+            rows.update(zip(indices, logits.float().cpu().numpy(), strict=True))
+    if accelerator.num_processes > 1:
+        rows = dict(gather_object(list(rows.items())))
+    progress.end()
+    module.train(was_training)
+    return [rows[i] for i in range(len(corpus))]
+
+
+def average(one: Sequence[np.ndarray], other: Sequence[np.ndarray],
+            task_type: str) -> list[np.ndarray]:
+    """log of the mean of two models' class probabilities, as logits again."""
+    if task_type != "single":
+        raise Skip("the mean of two models' probabilities is defined for one label a text")
+    return list(np.log((probabilities(one) + probabilities(other)) / 2))
+
+
+def probabilities(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, C) softmax of logits, in float64."""
+    return softmax(np.stack(list(rows)).astype(np.float64), axis=-1)
+
+
+def agreed(accelerator: Accelerator, value: Value) -> Value:
+    """What the main process says, on every process."""
+    if accelerator.num_processes == 1:
+        return value
+    values: list[Any] = [value]
+    return broadcast_object_list(values)[0]

@@ -1,0 +1,136 @@
+"""Signals for a cell: what its teachers say of the examples, from the cache or computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kdbench.base import code
+from kdbench.base.identity import digest
+from kdbench.base.progress import Progress
+from kdbench.data.task import Example
+from kdbench.models.load import Model
+from kdbench.train import signals
+from kdbench.train.batching import by_length
+from kdbench.train.content import content_of, model_content
+from kdbench.train.scoring import Scoring
+from kdbench.train.signals import Pool, Signals, StoredSignals, Teacher
+from kdbench.train.stage_cache import StageCache
+
+
+class Teaching(Scoring):
+    """The part of a lab that asks teachers for signals; the attributes are the lab's."""
+
+    cache: StageCache
+    stages: list[dict[str, Any]]
+    teachers: dict[str, Teacher | None]
+
+    def signals(self, teacher: Model, names: Sequence[str] = ("logits",), *,
+                examples: Sequence[Example] | None = None, pool: Pool | None = None,
+                live: bool = False, hidden_states: bool = False,
+                attentions: bool = False) -> Signals:
+        """The teacher's signals for `examples` (default: the training examples), stored by content.
+
+        names  built in (see `kdbench.train.signals.built_in_pool`), or else what `pool` gives
+        pool   `pool(outputs, batch)` gives the signals that are not built in. Its source and
+               whatever it captured (of a bound method: its object) decide the key, so let it
+               capture what it needs and no more
+        live   compute them for every batch as it comes: for what depends on the batch or is too
+               large to keep
+        hidden_states, attentions  what the pool reads of the teacher's outputs
+        """
+        examples = self.data.train if examples is None else examples
+        frozen = self._frozen(teacher, names, pool, hidden_states, attentions)
+        label = f"{teacher.name}: {'+'.join(names)}"
+        key = self.signals_key(frozen, examples)
+        with self.cache.lock(f"signals-{key}"):
+            stored = None if live else self._stored_signals(key, names)
+            if stored is not None:
+                self.teachers.setdefault(label, None)
+                # once, or it would be paid for twice
+                if not any(stage["key"] == key for stage in self.stages):
+                    self.stages.append(signal_stage(key, stored.seconds, cached=True))
+                return stored
+            begun = time.monotonic()
+            computed = self._computed_signals(frozen, examples, key, live)
+            seconds = time.monotonic() - begun
+            if isinstance(computed, StoredSignals):
+                computed.seconds = seconds
+                signals.save(computed, self.cache.signals)
+        self.stages.append(signal_stage(key, seconds, cached=False))
+        self.teachers[label] = frozen
+        return computed
+
+    def _frozen(self, model: Model, names: Sequence[str], pool: Pool | None = None,
+                hidden_states: bool = False, attentions: bool = False) -> Teacher:
+        model.module.to(self.accelerator.device)
+        return Teacher(model, names, self.task.task_type, self.settings.max_length,
+                       device=self.accelerator.device, autocast=lambda: self.autocast(model),
+                       pool=pool, hidden_states=hidden_states, attentions=attentions)
+
+    def _stored_signals(self, key: str, names: Sequence[str]) -> StoredSignals | None:
+        """What the cache has under `key`; None where any file is missing, damaged or too old."""
+        folder = self.cache.signals
+        files = [signals.signal_file(folder, key, name) for name in names]
+        if not all(self.cache.is_current(path) for path in files):
+            return None
+        return signals.load(folder, key, names, self.task.task_type)
+
+    def _computed_signals(self, teacher: Teacher, examples: Sequence[Example], key: str,
+                          live: bool) -> Signals:
+        """The signals themselves, or what computes them for each batch."""
+        s = self.settings
+        texts = len({e.key for e in examples})
+        progress = Progress(f"{self.label}{teacher.model.name}, signals", texts, "texts",
+                            enabled=self.accelerator.is_main_process)
+        # a training that reads only some of the examples has them computed as they come
+        few = s.max_steps is not None and s.max_steps * s.batch_size < len(examples)
+        budget = 0 if few else s.signal_memory * 1e9
+        computed = signals.compute(teacher, examples, key, budget, live, progress.at)
+        progress.end()
+        return computed
+
+    def signals_key(self, teacher: Teacher, examples: Sequence[Example]) -> str:
+        """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool,
+        the precision.
+        """
+        # a pool of a method's own sees the labels too
+        read: list[Any] = sorted({e.key for e in examples})
+        if teacher.pool is not None:
+            read = [(e.key, e.label) for e in examples]
+        return digest(
+            {
+                "code": code.core("training"),
+                "teacher": model_content(teacher.model),
+                "examples": digest(read),
+                "task_type": self.task.task_type,
+                "max_length": self.settings.max_length,
+                "pool": content_of(teacher.pool, "the pool"),
+                "attentions": teacher.attentions,
+                "bf16": self.bf16(teacher.model),
+                "device": self.accelerator.device.type,
+            },
+            24)
+
+    def vectors(self, model: Model, examples: Sequence[Example]) -> np.ndarray:
+        """(N, H) the last layer's first position of each text, before any pooler.
+
+        The same as the signal `cls`, but not kept, and no stage with a cost.
+        """
+        frozen = self._frozen(model, ("cls",))
+        corpus = frozen.corpus(examples)
+        rows: dict[int, np.ndarray] = {}
+        for indices in by_length(corpus.lengths, signals.BATCH):
+            rows.update(zip(indices, frozen(corpus, indices)["cls"], strict=True))
+        return np.stack([rows[i] for i in range(len(corpus))])
+
+
+def signal_stage(key: str, seconds: float, *, cached: bool) -> dict[str, Any]:
+    """What the record says of signals; cached ones have the cost of when they were computed."""
+    return {
+        "name": "signals", "role": "teacher", "seconds": round(seconds, 3), "steps": 0,
+        "cached": cached, "key": key
+    }
