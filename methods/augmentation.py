@@ -50,17 +50,18 @@ class AugmentOptions:
     published: the notebook's.
     """
 
-    augment: tuple[str,
-                   ...] = option(OPERATIONS, "operations, each applied to the original sentence",
-                                 choices=OPERATIONS, source="README")
+    augment: tuple[str, ...] = option(
+        OPERATIONS, "operations, each applied to the original sentence", choices=OPERATIONS,
+        source="README")
     copies: int = option(
         1, "copies an operation makes of each sentence (the README's tables: 1, 3, 6)", published=3,
         minimum=1, source="corrected: Dai and Adel; published: code", why="protocol")
     p_label_wise: float = option(
         0.5, "probability that label-wise replacement replaces a word", minimum=0, maximum=1,
         source="README, code (Dai and Adel: 0.3)")
-    p_mention: float = option(0.5, "probability that a mention is replaced", minimum=0, maximum=1,
-                              source="README, code (Dai and Adel: 0.3)")
+    p_mention: float = option(
+        0.5, "probability that a mention is replaced", minimum=0, maximum=1,
+        source="README, code (Dai and Adel: 0.3)")
     p_shuffle: float = option(
         0.5, "probability that a segment (shuffle_of=words) or a sentence (segments) is shuffled",
         published=1.0, minimum=0, maximum=1,
@@ -85,8 +86,9 @@ class AugmentOptions:
         "uniform", "a mention is drawn uniformly over distinct mentions, or by its frequency",
         choices=("uniform", "frequency"), published="frequency",
         source="corrected: Dai and Adel; published: code")
-    mr_bug: bool = option(False, "a mention of several words that is not replaced is deleted",
-                          published=True, source="code")
+    mr_bug: bool = option(
+        False, "a mention of several words that is not replaced is deleted", published=True,
+        source="code")
     shuffle_of: str = option(
         "words",
         "words change place inside their segment, tags stay; or whole segments change place",

@@ -159,8 +159,8 @@ class DoKTra(Method):
         ("HoC: the program ends in its loss, and scores no HoC",
          "the binary loss for several labels is our reading"),
         ("a field of a TSV file that begins with a double quote is read up to the closing one",
-         "a quote is text here: otherwise one that is not closed takes the rows below it into its"
-         " sentence"),
+         "a quote is text here: otherwise one that is not closed takes the rows below it into its "
+         "sentence"),
         ("`albert-xlarge`, which is no id of the hub", "`albert-xlarge-v2` by assumption"),
         ("options of type bool, which any text but an empty one switches on",
          "yes and no are what they say"),
@@ -172,8 +172,8 @@ class DoKTra(Method):
          "NO_DDI_CONTAINED",
          "a served student gives the corpus's own labels: DDI-int is a relation, DDI-false is "
          "none"),
-        ("its predictor's settings of later students (DeBERTa-v3 xsmall, 25 epochs), known from a"
-         " path in a comment",
+        ("its predictor's settings of later students (DeBERTa-v3 xsmall, 25 epochs), known from a "
+         "path in a comment",
          "no released program trains them, and no figure of them is published; `--student "
          "deberta-v3-xsmall` is that student"),
     )
@@ -183,27 +183,30 @@ class DoKTra(Method):
         transfer: str = option(
             "abd", "what is transferred: activation boundaries or the class distribution",
             choices=("abd", "kld"), source="paper; kld is its ablation")
-        beta_teacher: float = option(0.3, "confidence penalty of the teacher", minimum=0.0,
-                                     source="README and code")
-        beta_student: float = option(0.5, "confidence penalty of the student", minimum=0.0,
-                                     source="README (code's default: 0.3)")
-        gamma: float = option(0.8, "share of the distillation epochs before the switch",
-                              minimum=0.0, maximum=1.0, source="README (code's default: 0.7)")
+        beta_teacher: float = option(
+            0.3, "confidence penalty of the teacher", minimum=0.0, source="README and code")
+        beta_student: float = option(
+            0.5, "confidence penalty of the student", minimum=0.0,
+            source="README (code's default: 0.3)")
+        gamma: float = option(
+            0.8, "share of the distillation epochs before the switch", minimum=0.0, maximum=1.0,
+            source="README (code's default: 0.7)")
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
-        teacher_epochs: int | None = option(None,
-                                            "epochs of the calibrated teacher (default: --epochs)",
-                                            minimum=1, source="README: 5", follows="epochs")
+        teacher_epochs: int | None = option(
+            None, "epochs of the calibrated teacher (default: --epochs)", minimum=1,
+            source="README: 5", follows="epochs")
         student_epochs: int | None = option(
             None, "epochs of the initial fine-tuning (default: --epochs)", minimum=1,
             source="README: 5", follows="epochs")
-        distil_epochs: int | None = option(None, "epochs of the transfer (default: twice --epochs)",
-                                           minimum=1, source="README: 10", follows="epochs")
-        teacher_lr: float | None = option(None, "teacher's rate (default: the protocol's)",
-                                          minimum=0, source="README: 2e-5")
-        student_lr: float | None = option(None, "student's rate (default: the protocol's)",
-                                          minimum=0, source="README: 1e-5")
-        distil_lr: float | None = option(None, "rate of the transfer (default: the student's)",
-                                         minimum=0, source="README: 1e-5")
+        distil_epochs: int | None = option(
+            None, "epochs of the transfer (default: twice --epochs)", minimum=1,
+            source="README: 10", follows="epochs")
+        teacher_lr: float | None = option(
+            None, "teacher's rate (default: the protocol's)", minimum=0, source="README: 2e-5")
+        student_lr: float | None = option(
+            None, "student's rate (default: the protocol's)", minimum=0, source="README: 1e-5")
+        distil_lr: float | None = option(
+            None, "rate of the transfer (default: the student's)", minimum=0, source="README: 1e-5")
         temperature: float = option(
             1.0, "transfer=kld: temperature T of both distributions, the loss times T^2",
             minimum=0.01, source="code has none", why="ours")
@@ -212,25 +215,29 @@ class DoKTra(Method):
             "what the boundary loss is divided by besides the batch: its dimensions, or 1000",
             choices=("mean", "1/1000"), published="1/1000",
             source="code, from Heo et al.'s CIFAR script")
-        abd_batch: str = option("actual", "batch size that the boundary loss is divided by",
-                                choices=("actual", "nominal"), published="nominal", source="code")
+        abd_batch: str = option(
+            "actual", "batch size that the boundary loss is divided by",
+            choices=("actual", "nominal"), published="nominal", source="code")
         expander: str = option(
             "frozen_teacher",
-            "connector where widths differ: random and frozen, on the teacher, or learned, on "
-            "the student", choices=("frozen_teacher", "learned_student"),
+            "connector where widths differ: random and frozen, on the teacher, or learned, on the "
+            "student",
+            choices=("frozen_teacher", "learned_student"),
             source="code; learned_student: Heo et al.", why="ours")
-        warmup: float | None = option(None, "warm-up of every phase (default: the protocol's)",
-                                      minimum=0, published=0.0, source="code", why="protocol",
-                                      setting="warmup")
+        warmup: float | None = option(
+            None, "warm-up of every phase (default: the protocol's)", minimum=0, published=0.0,
+            source="code", why="protocol", setting="warmup")
         weight_decay: float | None = option(
             None, "weight decay of every phase (default: the protocol's)", minimum=0, published=0.0,
             source="code", why="protocol", setting="weight_decay")
-        select: str | None = option(None, "epoch that is kept (default: the protocol's)",
-                                    choices=("best", "last"), published="last", source="code",
-                                    why="protocol", setting="select")
+        select: str | None = option(
+            None, "epoch that is kept (default: the protocol's)", choices=("best", "last"),
+            published="last", source="code", why="protocol", setting="select")
         second_schedule: bool = option(
-            False, "give the cross-entropy phase a warm-up and decay of its own, instead of one "
-            "decay over both phases", source="code: one decay", why="ours")
+            False,
+            "give the cross-entropy phase a warm-up and decay of its own, instead of one decay "
+            "over both phases",
+            source="code: one decay", why="ours")
         pad_bug: bool = option(
             False,
             "RoBERTa: the mask is (id > 0), so that no position can attend to <s>, whose id is 0",

@@ -125,8 +125,7 @@ class Options:
     mode: str = option(
         "mlkd",
         "mlkd: distil; base: the student alone, with this method's head and recipe; ensemble: "
-        "distil, "
-        "then predict with the mean of the student's and the fine-tuned teacher's class "
+        "distil, then predict with the mean of the student's and the fine-tuned teacher's class "
         "probabilities",
         choices=("mlkd", "base", "ensemble"),
         source="README; ensemble, absent from the code, is our reading")
@@ -134,17 +133,17 @@ class Options:
         "domain_to_general",
         "which model teaches: --teacher (the domain model) or, swapped, --student",
         choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both")
-    alpha: float = option(0.6, "weight of the hidden-state loss", minimum=0,
-                          source="code (README: 0.5)")
-    beta: float = option(0.2, "weight of the attention loss", minimum=0,
-                         source="code (README: 0.1)")
-    cs_max_len: int = option(32, "code-switched words used of a text, at most", minimum=1,
-                             source="README and code")
+    alpha: float = option(
+        0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)")
+    beta: float = option(
+        0.2, "weight of the attention loss", minimum=0, source="code (README: 0.1)")
+    cs_max_len: int = option(
+        32, "code-switched words used of a text, at most", minimum=1, source="README and code")
     spans: str = option(
         "offsets",
         "how words are found in tokens: by the characters each token covers, or by tokenising "
-        "each word alone and counting", choices=("offsets", "alone"), published="alone",
-        source="code")
+        "each word alone and counting",
+        choices=("offsets", "alone"), published="alone", source="code")
     attn_align: str = option(
         "word",
         "what is compared in attention rows: attention added up by word, or token positions",
@@ -154,61 +153,68 @@ class Options:
         choices=("valid", "max_length"), published="max_length", source="code")
     attn_kind: str = option(
         "probs",
-        "attention probabilities, or the scores before the softmax (a word's column is then "
-        "their mean)", choices=("probs", "scores"), source="code; scores: TinyBERT", why="ours")
+        "attention probabilities, or the scores before the softmax (a word's column is then their "
+        "mean)",
+        choices=("probs", "scores"), source="code; scores: TinyBERT", why="ours")
     head: str = option(
         "gelu",
         "classifier: dropout-Linear-GELU-dropout-Linear on the pooler, or the student's own",
         choices=("gelu", "own"), source="code", why="ours")
     base_recipe: str = option(
-        "same", "mode=base: head, its rate and dev loss of mlkd, or as published: the student's "
-        "own head, rate 1e-2 for it where none is given, dev loss of the logits (the encoder's "
-        "rate is in --recipe paper)", choices=("same", "published"),
-        published="published", source="code; run_base.sh", why="protocol")
+        "same",
+        "mode=base: head, its rate and dev loss of mlkd, or as published: the student's own head, "
+        "rate 1e-2 for it where none is given, dev loss of the logits (the encoder's rate is in "
+        "--recipe paper)",
+        choices=("same", "published"), published="published", source="code; run_base.sh",
+        why="protocol")
     lr: float | None = option(
         None, "encoder's peak rate (default: the protocol's)", minimum=0,
         source="README, run_1.sh, run_2.sh, run_mlkd_1.sh: 1e-4; run_base.sh, code's default: 1e-5")
     head_lr: float | None = option(
         None, "peak rate of head and projection (default: 1e-3; 1e-2 for mode=base as published)",
-        minimum=0, source="run_1.sh, run_2.sh: 1e-3; run_mlkd_1.sh: 5e-3; run_base.sh, README and "
-        "code's default: 1e-2")
-    warmup: float = option(0.25, "warm-up, as --warmup has it", minimum=0, source="code",
-                           setting="warmup")
-    base_warmup: float = option(0.25, "mode=base: warm-up, as --warmup has it", minimum=0,
-                                published=0.15, source="code", why="protocol", setting="warmup")
+        minimum=0,
+        source="run_1.sh, run_2.sh: 1e-3; run_mlkd_1.sh: 5e-3; run_base.sh, README and code's "
+               "default: 1e-2")
+    warmup: float = option(
+        0.25, "warm-up, as --warmup has it", minimum=0, source="code", setting="warmup")
+    base_warmup: float = option(
+        0.25, "mode=base: warm-up, as --warmup has it", minimum=0, published=0.15, source="code",
+        why="protocol", setting="warmup")
     warmup_rule: str = option(
         "shifted",
         "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
-        "rounded down (int) or up (ceil)", choices=("shifted", "int", "ceil"), published="int",
-        source="code", why="protocol", setting="warmup_rule")
-    decay_all: bool = option(False, "weight decay on biases and norms as well", published=True,
-                             source="code", why="protocol")
+        "rounded down (int) or up (ceil)",
+        choices=("shifted", "int", "ceil"), published="int", source="code", why="protocol",
+        setting="warmup_rule")
+    decay_all: bool = option(
+        False, "weight decay on biases and norms as well", published=True, source="code",
+        why="protocol")
     patience: int = option(
         5,
-        "training stops when F1, Brier score and loss have all been without a new best for so many "
-        "epochs",
+        "training stops when F1, Brier score and loss have all been without a new best for so "
+        "many epochs",
         minimum=1, source="code")
     ties_improve: bool = option(
         False, "a value equal to the best one is a new best, and its weights are kept",
         published=True, source="code", why="protocol")
     stays_stalled: bool = option(
-        False, "one of the three that was once without a new best for `patience` epochs counts as "
-        "stalled for good, though it may improve again", published=True,
-        source="code: its flags are "
-        "never taken back")
+        False,
+        "one of the three that was once without a new best for `patience` epochs counts as "
+        "stalled for good, though it may improve again",
+        published=True, source="code: its flags are never taken back")
     keep: str = option(
         "score",
-        "whose best epoch is kept: that of the task's measure, F1 (at the positive rate of train), "
-        "Brier "
-        "score or loss", choices=("score", "f1", "brier", "loss"), published="f1",
-        source="code keeps one each of "
-        "the three, F1 first; take the others by --set keep", why="protocol")
+        "whose best epoch is kept: that of the task's measure, F1 (at the positive rate of "
+        "train), Brier score or loss",
+        choices=("score", "f1", "brier", "loss"), published="f1",
+        source="code keeps one each of the three, F1 first; take the others by --set keep",
+        why="protocol")
     eval_loss_on: str = option(
         "logits", "dev loss: cross-entropy of the logits, or of the probabilities in their place",
         choices=("logits", "probs"), published="probs", source="code of mlkd; base has the logits'")
-    subsample: float = option(1.0, "share of the training examples that is used", minimum=0.01,
-                              maximum=1, published=0.75,
-                              source="code; it also cut dev and test, which here stay whole")
+    subsample: float = option(
+        1.0, "share of the training examples that is used", minimum=0.01, maximum=1, published=0.75,
+        source="code; it also cut dev and test, which here stay whole")
 
 
 @dataclass
@@ -366,8 +372,8 @@ class DsgKD(Method):
     not_reproduced = (
         ("ten draws of 75 % of test for each of three kept checkpoints, with mean and spread",
          "draws from one test set say nothing about other texts or another training; intervals "
-         "here are bootstrapped from the "
-         "whole test set, and seeds are trainings. Each of the three epochs is kept by `keep`"),
+         "here are bootstrapped from the whole test set, and seeds are trainings. Each of the "
+         "three epochs is kept by `keep`"),
         ("dev and test cut to 75 % as train is, by a check that was left in",
          "a score on a part of test compares with no other"),
         ("test measured by the weights of the last epoch, beside those of the three kept ones",
@@ -383,8 +389,8 @@ class DsgKD(Method):
          "a log decides nothing; records name theirs"),
         ("KM-BERT pre-trained again on the notes, with either vocabulary",
          "its weights and the notes are not public, and no code of the repository makes it; "
-         "`kmbert-re` and `kmbert-b-re` stand for folders that `pretrain` makes of one's"
-         " own notes (`docs/models.md`)"),
+         "`kmbert-re` and `kmbert-b-re` stand for folders that `pretrain` makes of one's own "
+         "notes (`docs/models.md`)"),
         ("dev loss as the mean over batches of their means, in random order",
          "here it is the mean over texts, whatever the batch"),
         ("Python's own random numbers, which no seed sets", "a run here can be repeated"),

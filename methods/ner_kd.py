@@ -387,28 +387,28 @@ class NerKD(Method):
         "the student's it "
         "teaches logits and hidden states at each word's first token, and no attention")
     task_types = ("tags",)
-    not_reproduced = ((
-        "nine tags: also PAD, START, END and UNK, of which [CLS] and [SEP] are labelled START and "
-        "END",
-        "no score reads them, and a teacher with tags of its own could teach no other method of "
-        "the table"
-    ), ("the untrained student is measured too, and kept where it is the best", "it never is"), (
-        "precision and recall under each other's names",
-        "F1 is the same; where the two are given here they have their own"
-    ), ("steps at once where `step % accumulation == 0`, and saves on every step but the "
-        "multiples of `save_steps`",
-        "no command of the README accumulates, and what is saved on the way is not read"), (
-            "without distillation the program ends at its last commit",
-            "`distillation=no` computes what it did before (ee25d58)"
-        ), ("the notebook appends to a file of one name, without a seed, and the README trains on "
-            "that of another", "copies are made from the seed in memory, or once by `augment`"),
-                      ("TinyBERT's size with two projections that only its training needs",
-                       "size is that of the student that is served"),
-                      ("models that are drawn before the seed is set",
-                       "a run here can be repeated"),
-                      ("its teacher, which no released code trains",
-                       "the teacher here is fine-tuned by the protocol"),
-                      )
+    not_reproduced = (
+        ("nine tags: also PAD, START, END and UNK, of which [CLS] and [SEP] are labelled START "
+         "and END",
+         "no score reads them, and a teacher with tags of its own could teach no other method of "
+         "the table"),
+        ("the untrained student is measured too, and kept where it is the best", "it never is"),
+        ("precision and recall under each other's names",
+         "F1 is the same; where the two are given here they have their own"),
+        ("steps at once where `step % accumulation == 0`, and saves on every step but the "
+         "multiples of `save_steps`",
+         "no command of the README accumulates, and what is saved on the way is not read"),
+        ("without distillation the program ends at its last commit",
+         "`distillation=no` computes what it did before (ee25d58)"),
+        ("the notebook appends to a file of one name, without a seed, and the README trains on "
+         "that of another",
+         "copies are made from the seed in memory, or once by `augment`"),
+        ("TinyBERT's size with two projections that only its training needs",
+         "size is that of the student that is served"),
+        ("models that are drawn before the seed is set", "a run here can be repeated"),
+        ("its teacher, which no released code trains",
+         "the teacher here is fine-tuned by the protocol"),
+    )
 
     @dataclass(frozen=True)
     class Options(AugmentOptions):
@@ -418,18 +418,19 @@ class NerKD(Method):
             "added",
             choices=("as_given", "bilstm", "tinybert"),
             source="code: --model_name, random weights; what TinyBERT begins with, a general "
-            "distillation, can be given as --student")
-        layers: int | None = option(None, "BiLSTM: layers (default: the student's; `bilstm` has 2)",
-                                    minimum=1, source="code: 2")
+                   "distillation, can be given as --student")
+        layers: int | None = option(
+            None, "BiLSTM: layers (default: the student's; `bilstm` has 2)", minimum=1,
+            source="code: 2")
         embedding: str | None = option(
             None,
             "BiLSTM: embedding trained; copied from a BERT teacher (pieces, positions, type); or "
-            "multi-channel, "
-            "convolutions over 1, 3 and 5 pieces of a trained one (`bilstm`: trained)",
+            "multi-channel, convolutions over 1, 3 and 5 pieces of a trained one (`bilstm`: "
+            "trained)",
             choices=("trained", "bert", "cnn"), source="code: train, bert, multichannel")
-        embedding_size: int | None = option(None,
-                                            "BiLSTM: width of a trained embedding (`bilstm`: 300)",
-                                            minimum=1, source="README: 300")
+        embedding_size: int | None = option(
+            None, "BiLSTM: width of a trained embedding (`bilstm`: 300)", minimum=1,
+            source="README: 300")
         hidden: int | None = option(
             None, "BiLSTM: units a direction (`bilstm`: 300)", minimum=1, source="README: 300, 200")
         head: int | None = option(
@@ -440,23 +441,23 @@ class NerKD(Method):
         dropout: float | None = option(
             None, "BiLSTM: dropout (`bilstm`: 0.5)", minimum=0, maximum=0.99, source="code: 0.5")
         packed: bool = option(True, "BiLSTM: padding is not read", published=False, source="code")
-        lower_case: bool = option(False, "lower-case all text, also for a cased vocabulary",
-                                  published=True, source="code")
+        lower_case: bool = option(
+            False, "lower-case all text, also for a cased vocabulary", published=True,
+            source="code")
         distillation: bool = option(
             True, "no: the labels of the augmented sentences, without the teacher",
             source="README's first table")
         alpha: float = option(
             0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
             source="published: code, whose labels no command of the README lets in; corrected: "
-            "both terms of its loss, the weight to be searched in 0, 0.5, 1")
+                   "both terms of its loss, the weight to be searched in 0, 0.5, 1")
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
         level: str = option(
             "words",
             "logits and labels at each word's first token, or at all tokens, each with its word's "
-            "tag (for "
-            "models with one tokenizer)", choices=("words", "tokens"), published="tokens",
-            source="code", why="protocol")
+            "tag (for models with one tokenizer)",
+            choices=("words", "tokens"), published="tokens", source="code", why="protocol")
         mse_over: str = option(
             "real",
             "squared errors: means over real tokens, or over all positions of the batch, padding "
@@ -476,9 +477,8 @@ class NerKD(Method):
         soft_loss: str = option(
             "auto",
             "the teacher's tags: cross-entropy with its distribution, or squared error of the "
-            "logits; auto: squared error "
-            "for a BiLSTM, else cross-entropy", choices=("auto", "cross_entropy", "squared_error"),
-            published="squared_error",
+            "logits; auto: squared error for a BiLSTM, else cross-entropy",
+            choices=("auto", "cross_entropy", "squared_error"), published="squared_error",
             source="published: code; corrected: TinyBERT, section 3.1, at its temperature 1")
         layer_map: str = option(
             "uniform",
@@ -496,23 +496,23 @@ class NerKD(Method):
         epochs: int | None = option(
             None,
             "epochs over the augmented sentences (default: half of --epochs, as these are several "
-            "times as many; "
-            "without copies all of them)", minimum=1,
-            source="README: 30 to 50; the default is ours", follows="epochs")
-        lr: float | None = option(None, "student's learning rate (default: the protocol's)",
-                                  minimum=0, published=1e-3, source="README", why="protocol",
-                                  setting="lr")
-        warmup: float | None = option(None, "student's warm-up (default: the protocol's)",
-                                      minimum=0, published=0.0, source="code", why="protocol",
-                                      setting="warmup")
-        weight_decay: float | None = option(None,
-                                            "student's weight decay (default: the protocol's)",
-                                            minimum=0, published=0.01, source="README",
-                                            why="protocol", setting="weight_decay")
-        decay_all: bool = option(False, "weight decay on biases and norms as well", published=True,
-                                 source="code", why="protocol")
-        eps: float = option(1e-8, "AdamW's epsilon", minimum=0, published=1e-6,
-                            source="code: transformers' AdamW", why="protocol")
+            "times as many; without copies all of them)",
+            minimum=1, source="README: 30 to 50; the default is ours", follows="epochs")
+        lr: float | None = option(
+            None, "student's learning rate (default: the protocol's)", minimum=0, published=1e-3,
+            source="README", why="protocol", setting="lr")
+        warmup: float | None = option(
+            None, "student's warm-up (default: the protocol's)", minimum=0, published=0.0,
+            source="code", why="protocol", setting="warmup")
+        weight_decay: float | None = option(
+            None, "student's weight decay (default: the protocol's)", minimum=0, published=0.01,
+            source="README", why="protocol", setting="weight_decay")
+        decay_all: bool = option(
+            False, "weight decay on biases and norms as well", published=True, source="code",
+            why="protocol")
+        eps: float = option(
+            1e-8, "AdamW's epsilon", minimum=0, published=1e-6, source="code: transformers' AdamW",
+            why="protocol")
         eval_steps: int | None = option(
             None,
             "the student is measured on dev after so many steps (default: after each epoch), and "
@@ -522,10 +522,9 @@ class NerKD(Method):
             "score", "by what the student is kept: the task's measure, or F1 over word pieces",
             choices=("score", "piece_tag_micro_f1"), published="piece_tag_micro_f1", source="code",
             why="protocol")
-        schedule: str = option("linear",
-                               "learning rate after the warm-up: linear decay, or constant",
-                               choices=("linear", "constant"), published="constant", source="code",
-                               why="protocol")
+        schedule: str = option(
+            "linear", "learning rate after the warm-up: linear decay, or constant",
+            choices=("linear", "constant"), published="constant", source="code", why="protocol")
         shuffle: bool = option(
             True, "shuffle the sentences; otherwise copies stay beside their original",
             published=False, source="code")

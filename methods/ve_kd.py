@@ -277,84 +277,90 @@ class Stage:
         None, "text file, one sequence a line (default: the task's unlabelled or training text)",
         source="code", file=True)
     vocabulary: str | None = option(
-        None, "vocabulary file, one entry a line; what the teacher's lacks is new (default: "
-        "trained on the corpus)", source="README: vocab.txt", file=True)
+        None,
+        "vocabulary file, one entry a line; what the teacher's lacks is new (default: trained on "
+        "the corpus)",
+        source="README: vocab.txt", file=True)
     new_tokens: int = option(
         29_725, "entries trained on the corpus, at most", minimum=0,
-        source="vocab.txt; how they were "
-        "chosen is not said: WordPiece training is our reading")
-    min_frequency: int = option(10, "occurrences that a merge needs to become an entry", minimum=1,
-                                source="ours")
-    embedding_init: str = option("random",
-                                 "a new entry's embedding: random, or mean of its old pieces'",
-                                 choices=("random", "mean"), source="code", why="ours")
+        source="vocab.txt; how they were chosen is not said: WordPiece training is our reading")
+    min_frequency: int = option(
+        10, "occurrences that a merge needs to become an entry", minimum=1, source="ours")
+    embedding_init: str = option(
+        "random", "a new entry's embedding: random, or mean of its old pieces'",
+        choices=("random", "mean"), source="code", why="ours")
     student_init: str = option(
         "weights", "the student's other weights: as it comes (the README's option), or random",
         choices=("weights", "random"), published="random", source="code and checkpoint",
         why="protocol")
-    mask_share: float = option(0.15, "old tokens that are targets", minimum=0, maximum=1,
-                               source="code")
+    mask_share: float = option(
+        0.15, "old tokens that are targets", minimum=0, maximum=1, source="code")
     new_token_mask: float = option(
         1.0,
         "new tokens that are targets, and so [MASK] to both models; the others the student reads, "
-        "and "
-        "the teacher sees [MASK] there too", minimum=0, maximum=1,
-        source="code: all, so that both read one input", why="ours")
+        "and the teacher sees [MASK] there too",
+        minimum=0, maximum=1, source="code: all, so that both read one input", why="ours")
     mlm_mix: str = option(
         "80/10/10", "per cent of the old targets shown as [MASK] / as a random token / as they are",
         choices=("80/10/10", "100/0/0"), published="100/0/0",
         source="code; its docstring: 80/10/10")
-    unk_targets: bool = option(True, "[UNK] can be a target like any old token", source="code",
-                               why="ours")
-    pretrain_epochs: int = option(5, "epochs on the corpus", minimum=1,
-                                  source="README and checkpoint")
+    unk_targets: bool = option(
+        True, "[UNK] can be a target like any old token", source="code", why="ours")
+    pretrain_epochs: int = option(
+        5, "epochs on the corpus", minimum=1, source="README and checkpoint")
     pretrain_batch: int = option(
         32, "sequences a step", minimum=1,
-        source="checkpoint: 32 x 8 GPUs x 50 accumulated, made for "
-        "a corpus of millions of lines")
+        source="checkpoint: 32 x 8 GPUs x 50 accumulated, made for a corpus of millions of lines")
     pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
-    pretrain_warmup: float = option(0.05, "share of the steps with a rising rate", minimum=0,
-                                    maximum=1, source="code")
+    pretrain_warmup: float = option(
+        0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
     warmup_rule: str = option(
-        "shifted", "how the rate rises over w steps, at step s from 0, in both stages: "
-        "(s + 1) / (w + 1), or s / w with w rounded down (int) or up (ceil)",
+        "shifted",
+        "how the rate rises over w steps, at step s from 0, in both stages: (s + 1) / (w + 1), or "
+        "s / w with w rounded down (int) or up (ceil)",
         choices=("shifted", "int", "ceil"), published="ceil",
         source="code; LinkBERT's scripts for the fine-tuning", why="protocol",
         setting="warmup_rule")
-    pretrain_length: int | None = option(None,
-                                         "tokens a sequence is cut at (default: --max-length)",
-                                         minimum=4, published=512, source="code", why="protocol")
+    pretrain_length: int | None = option(
+        None, "tokens a sequence is cut at (default: --max-length)", minimum=4, published=512,
+        source="code", why="protocol")
     reshuffle: bool = option(
-        True, "a new order every epoch, or one random permutation for all, that of torch's "
-        "DistributedSampler", published=False, source="code: never calls the sampler's set_epoch")
-    select: str | None = option(None,
-                                "epoch of the fine-tuning that is kept (default: the protocol's)",
-                                choices=("best", "last"), published="last",
-                                source="README: no selection", why="protocol", setting="select")
+        True,
+        "a new order every epoch, or one random permutation for all, that of torch's "
+        "DistributedSampler",
+        published=False, source="code: never calls the sampler's set_epoch")
+    select: str | None = option(
+        None, "epoch of the fine-tuning that is kept (default: the protocol's)",
+        choices=("best", "last"), published="last", source="README: no selection", why="protocol",
+        setting="select")
 
 
 @dataclass(frozen=True)
 class Options(Stage):
-    a_ce: float = option(2.0, "weight of the KL divergence", minimum=0,
-                         source="README and checkpoint")
-    a_mlm: float = option(1.0, "weight of the masked-LM loss", minimum=0,
-                          source="README and checkpoint")
-    a_mse: float = option(0.0, "weight of the squared logit differences", minimum=0,
-                          source="checkpoint (README: 1.0)")
-    a_cos: float = option(5.0, "weight of the hidden states' cosine distance", minimum=0,
-                          source="README and checkpoint")
-    temperature: float = option(2.0, "temperature of the KL divergence", minimum=0.01,
-                                source="code and checkpoint")
-    tolerance: float = option(0.5, "what each loss may be without being a loss", minimum=0,
-                              source="README and checkpoint")
+    a_ce: float = option(
+        2.0, "weight of the KL divergence", minimum=0, source="README and checkpoint")
+    a_mlm: float = option(
+        1.0, "weight of the masked-LM loss", minimum=0, source="README and checkpoint")
+    a_mse: float = option(
+        0.0, "weight of the squared logit differences", minimum=0,
+        source="checkpoint (README: 1.0)")
+    a_cos: float = option(
+        5.0, "weight of the hidden states' cosine distance", minimum=0,
+        source="README and checkpoint")
+    temperature: float = option(
+        2.0, "temperature of the KL divergence", minimum=0.01, source="code and checkpoint")
+    tolerance: float = option(
+        0.5, "what each loss may be without being a loss", minimum=0,
+        source="README and checkpoint")
     tolerance_on: str = option(
         "weighted",
-        "the tolerance is taken off the weighted loss, so that it is tolerance / weight on "
-        "the loss itself (KL 0.25, cosine 0.1, MSE 0.5), or off the loss",
+        "the tolerance is taken off the weighted loss, so that it is tolerance / weight on the "
+        "loss itself (KL 0.25, cosine 0.1, MSE 0.5), or off the loss",
         choices=("weighted", "raw"), source="code", why="ours")
-    projection: str = option("trainable", "map of a student's hidden states to another width",
-                             choices=("trainable", "frozen"), published="frozen",
-                             source="code: not given to the optimiser")
+    projection: str = option(
+        "trainable", "map of a student's hidden states to another width",
+        choices=("trainable", "frozen"), published="frozen",
+        source="code: not given to the optimiser")
 
 
 class VeKD(Method):
@@ -376,39 +382,35 @@ class VeKD(Method):
     needs = "an encoder with a masked-LM head and a WordPiece vocabulary, not fine-tuned"
     task_types = ("single", "multi", "regression", "tags")
     Options = Options
-    not_reproduced = ((
-        "accumulation as the mean of the parts' means",
-        "parts are a matter of memory here (`--accumulate`) and change no "
-        "result but the tolerance, which acts on each part as published: a loss is the mean over "
-        "the whole batch"
-    ), (
-        "accumulation that begins anew in every epoch and leaves parts over, and a decay over one "
-        "step more than are made",
-        "every part is used in the step that it belongs to"
-    ), (
-        "sinusoidal positions, which are not trained (the README's configurations)",
-        "the released checkpoint has trained ones; the students here are that one's"
-    ), (
-        "words beyond the limit, which LinkBERT leaves out of gold and predictions",
-        "they count as missed, as they would be in use: a score that leaves them out rises as the "
-        "limit falls. The published score is `entity_f1_seen`, in every record whose task has "
-        "`entity_f1`"
-    ), (
-        "30,522 as the number of old tokens, whatever the teacher",
-        "here it is the size of the teacher's own vocabulary, which is 30,522 for the published "
-        "one"
-    ), (
-        "`--student_pretrained_weights` ends where the vocabularies differ in size",
-        "here the weights are loaded first, and the embeddings grow then (`student_init`)"
-    ), ("README commands that cannot run as printed, a program that ends on one GPU or none, one"
-        " output folder for all models, `np.float`", "what they mean to compute is computed"),
-                      ("one run of seed 42, without BIOSSES",
-                       "seeds are `--seeds`; BIOSSES is a task as the others are"),
-                      ("fp16 in the fine-tuning",
-                       "precision is the protocol's: bf16 where the machine has it, or fp32"),
-                      ("how the new tokens were chosen",
-                       "nothing says it: WordPiece training on the corpus is our reading"),
-                      )
+    not_reproduced = (
+        ("accumulation as the mean of the parts' means",
+         "parts are a matter of memory here (`--accumulate`) and change no result but the "
+         "tolerance, which acts on each part as published: a loss is the mean over the whole "
+         "batch"),
+        ("accumulation that begins anew in every epoch and leaves parts over, and a decay over "
+         "one step more than are made",
+         "every part is used in the step that it belongs to"),
+        ("sinusoidal positions, which are not trained (the README's configurations)",
+         "the released checkpoint has trained ones; the students here are that one's"),
+        ("words beyond the limit, which LinkBERT leaves out of gold and predictions",
+         "they count as missed, as they would be in use: a score that leaves them out rises as "
+         "the limit falls. The published score is `entity_f1_seen`, in every record whose task "
+         "has `entity_f1`"),
+        ("30,522 as the number of old tokens, whatever the teacher",
+         "here it is the size of the teacher's own vocabulary, which is 30,522 for the published "
+         "one"),
+        ("`--student_pretrained_weights` ends where the vocabularies differ in size",
+         "here the weights are loaded first, and the embeddings grow then (`student_init`)"),
+        ("README commands that cannot run as printed, a program that ends on one GPU or none, one "
+         "output folder for all models, `np.float`",
+         "what they mean to compute is computed"),
+        ("one run of seed 42, without BIOSSES",
+         "seeds are `--seeds`; BIOSSES is a task as the others are"),
+        ("fp16 in the fine-tuning",
+         "precision is the protocol's: bf16 where the machine has it, or fp32"),
+        ("how the new tokens were chosen",
+         "nothing says it: WordPiece training on the corpus is our reading"),
+    )
 
     def check(self, lab: Lab) -> None:
         check(lab)

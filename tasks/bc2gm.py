@@ -28,15 +28,11 @@ class Bc2gmOptions:
     dev: str = option(
         "train",
         "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
-        choices=("train", "val"),
-        source="code: it selects and reports on val.tsv",
-    )
+        choices=("train", "val"), source="code: it selects and reports on val.tsv")
     split_dev: float = option(
-        0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5
-    )
+        0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5)
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
 def read_columns(

@@ -189,8 +189,7 @@ class HocOptions:
         "what the model reads: one sentence, or the sentences of an abstract joined; scored by "
         "document",
         choices=("sentence", "abstract"),
-        source="the files: sentences; BLURB's definition: abstracts",
-    )
+        source="the files: sentences; BLURB's definition: abstracts")
 
 
 def read_hoc(source: Source, labels: tuple[str, ...], level: str) -> list[Example]:

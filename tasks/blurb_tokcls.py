@@ -30,18 +30,15 @@ PICO = ("O", "B-INT", "B-OUT", "B-PAR")  # every word of a span carries B-, as t
 @dataclass(frozen=True)
 class TagOptions:
     scheme: str = option(
-        "IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES)
-    )
+        "IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES))
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
 @dataclass(frozen=True)
 class RepairOptions:
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
 def read_tagged(source: Source, labels: tuple[str, ...], repair: bool, target: str,

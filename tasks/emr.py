@@ -44,8 +44,7 @@ class EmrOptions:
     text_column: str = option("ER_DHX", "column of the note", source="code")
     label_column: str = option("LABEL", "column of the label, 0 or 1 (an emergency)", source="code")
     group_column: str = option(
-        "", "column of the patient or visit, which statistics resample; without one, the note"
-    )
+        "", "column of the patient or visit, which statistics resample; without one, the note")
 
 
 def read_notes(

@@ -34,9 +34,7 @@ class TsvOptions:
     header: str = option(
         "published",
         "files with a header and a further column: as in the published code, all or none",
-        choices=("published", "all", "none"),
-        source="code",
-    )
+        choices=("published", "all", "none"), source="code")
 
 
 def rows_of(source: Source, headed: bool) -> tuple[list[Record], list[str]]:
