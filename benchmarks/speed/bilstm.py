@@ -16,7 +16,8 @@ from timing import Bench, Way
 from torch import Tensor, nn
 
 from kdbench.base.options import build
-from kdbench.methods.ner_kd import Distillation, NerKD
+from kdbench.methods.ner_kd import NerKD
+from kdbench.methods.tinybert import Distillation
 from kdbench.models.load import Head, Model
 from kdbench.train.batching import Corpus
 
