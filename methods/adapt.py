@@ -27,9 +27,11 @@ class Adapt(Method):
     options: ExpansionOptions
 
     def check(self, lab: Lab) -> None:
+        """As `check_models`: what ve_kd cannot do here, its control cannot either."""
         check_models(lab)
 
     def fit(self, lab: Lab) -> Model:
+        """The masked-LM training, then the fine-tuning."""
         return finetuned(lab, self.options, self.pretrain(lab))
 
     def pretrain(self, lab: Lab) -> Model:

@@ -189,6 +189,8 @@ class DoKTra(Method):
 
     @dataclass(frozen=True)
     class Options:
+        """What is transferred, by which losses, and the three trainings."""
+
         transfer: str = option(
             "abd", "what is transferred: activation boundaries or the class distribution",
             choices=("abd", "kld"), source="paper; kld is its ablation")
@@ -255,6 +257,7 @@ class DoKTra(Method):
     options: Options
 
     def fit(self, lab: Lab) -> Model:
+        """The three trainings of `equations`."""
         o, epochs = self.options, lab.settings.epochs
         phase, task_type = self.phase_settings(), lab.task.task_type
 

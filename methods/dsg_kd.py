@@ -257,6 +257,7 @@ class DsgKD(Method):
         return replace(general, role=Role.TEACHER), replace(domain, role=Role.STUDENT)
 
     def check(self, lab: Lab) -> None:
+        """`Skip` where a model gives no attention, or no scores where they are asked for."""
         for model in self.models(lab):
             if not getattr(model.module.config, "num_attention_heads", None):
                 raise Skip(f"{model.name} has no attention to compare at code-switched words")
@@ -264,6 +265,7 @@ class DsgKD(Method):
                 raise Skip(f"{model.name} does not hand out attention scores; use attn_kind=probs")
 
     def fit(self, lab: Lab) -> Model:
+        """One training on labels and signals, or the one that `mode` asks for."""
         o = self.options
         teacher, student = self.models(lab)
         published_base = o.mode == "base" and o.base_recipe == "published"

@@ -28,4 +28,5 @@ class Finetune(Method):
         """Everything about it is the protocol's."""
 
     def fit(self, lab: Lab) -> Model:
+        """The student under the protocol's training."""
         return lab.finetune(lab.student())

@@ -82,6 +82,8 @@ class NerKD(Method):
 
     @dataclass(frozen=True)
     class Options(AugmentOptions):
+        """The copies, the student's shape, its losses and its training."""
+
         student: str = option(
             "as_given",
             "the student: that of --student, or one built here, whose row without teacher is then "
@@ -202,6 +204,7 @@ class NerKD(Method):
     options: Options
 
     def fit(self, lab: Lab) -> Model:
+        """Teacher, copies, student."""
         o = self.options
         teacher, student = self.models(lab)
         same = same_tokens(teacher.tokenizer, student.tokenizer)

@@ -251,6 +251,7 @@ class VeKD(Method):
     )
 
     def check(self, lab: Lab) -> None:
+        """As `check_models`, and `Skip` where the teacher has no masked-LM head to follow."""
         check_models(lab)
         source, logits = lab.teacher_source, self.options.a_ce or self.options.a_mse
         if logits and source and (source.folder or source.hub) and not lab.teacher(MLM).ready:
@@ -259,6 +260,7 @@ class VeKD(Method):
                        "a_ce and a_mse to 0")
 
     def fit(self, lab: Lab) -> Model:
+        """The masked-LM training, then the fine-tuning."""
         return finetuned(lab, self.options, self.pretrain(lab))
 
     def pretrain(self, lab: Lab) -> Model:

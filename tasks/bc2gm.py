@@ -25,6 +25,8 @@ DEV_FILES, TEST_FILES = ("val.tsv", "devel.tsv", "dev.tsv"), ("test.tsv",)
 
 @dataclass(frozen=True)
 class Bc2gmOptions:
+    """Where dev comes from, and what is done with broken tags."""
+
     dev: str = option(
         "train",
         "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
@@ -35,23 +37,24 @@ class Bc2gmOptions:
         False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
-def read_columns(
-    source: Source, labels: Sequence[str] = LABELS, repair: bool = False
-) -> list[Example]:
+def read_columns(source: Source, labels: Sequence[str] = LABELS,
+                 repair: bool = False) -> list[Example]:
+    """The sentences of a two-column file; the row number is the id.
+
+    repair  read tags that break the scheme as seqeval does
+    """
     places = {tag: i for i, tag in enumerate(labels)}
     examples = []
     for row, record in enumerate(two_columns(source)):
-        words, found = tagged_words(record, "words", "tags", labels, "IOBES", repair)
-        examples.append(
-            Example(
-                id=str(row), words=words, label=tuple(places[tag] for tag in found), group=str(row)
-            )
-        )
+        words, sentence_tags = tagged_words(record, "words", "tags", labels, "IOBES", repair)
+        label = tuple(places[tag] for tag in sentence_tags)
+        examples.append(Example(id=str(row), words=words, label=label, group=str(row)))
     return examples
 
 
 def load(options: LoadOptions) -> Data:
-    settings = options.settings or Bc2gmOptions()
+    """The corpus from the user's folder; without test.tsv, val.tsv is the test set."""
+    settings: Bc2gmOptions = options.settings or Bc2gmOptions()
     reader = partial(read_columns, repair=settings.repair)
     files = {"train": ("train.tsv",), "dev": DEV_FILES, "test": TEST_FILES}
     data = corpora.read_splits("bc2gm_iobes", options, files, reader, LABELS, optional=("test",))
