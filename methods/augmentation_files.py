@@ -1,4 +1,4 @@
-"""The command `augment`: a file of tagged sentences into one with their copies, in one pass."""
+"""The command `augment`: a file of tagged sentences, written again with copies of each."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class ExpansionOptions:
         source="code", file=True)
     vocabulary: str | None = option(
         None,
-        "vocabulary file, one entry a line; what the teacher's lacks is new (default: trained on "
-        "the corpus)",
+        "vocabulary file, one entry a line; entries that the teacher's lacks are new (default: "
+        "trained on the corpus)",
         source="README: vocab.txt", file=True)
     new_tokens: int = option(
         29_725, "entries trained on the corpus, at most", minimum=0,
@@ -59,11 +59,11 @@ class ExpansionOptions:
         choices=("weights", "random"), published="random", source="code and checkpoint",
         why="protocol")
     mask_share: float = option(
-        0.15, "old tokens that are targets", minimum=0, maximum=1, source="code")
+        0.15, "share of the old tokens that are targets", minimum=0, maximum=1, source="code")
     new_token_mask: float = option(
         1.0,
-        "new tokens that are targets, and so [MASK] to both models; the others the student reads, "
-        "and the teacher sees [MASK] there too",
+        "share of the new tokens that are targets, and so [MASK] to both models; the student "
+        "reads the others, where the teacher sees [MASK] too",
         minimum=0, maximum=1, source="code: all, so that both read one input", why="ours")
     mlm_mix: str = option(
         "80/10/10", "per cent of the old targets shown as [MASK] / as a random token / as they are",
@@ -87,7 +87,7 @@ class ExpansionOptions:
         source="code; LinkBERT's scripts for the fine-tuning", why="protocol",
         setting="warmup_rule")
     pretrain_length: int | None = option(
-        None, "tokens a sequence is cut at (default: --max-length)", minimum=4, published=512,
+        None, "length of a sequence, in tokens (default: --max-length)", minimum=4, published=512,
         source="code", why="protocol")
     reshuffle: bool = option(
         True,

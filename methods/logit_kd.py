@@ -1,4 +1,4 @@
-"""Plain logit distillation, the control that a cleverer method has to beat."""
+"""Plain logit distillation: the control that every other distillation has to beat."""
 
 from __future__ import annotations
 

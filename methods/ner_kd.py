@@ -3,8 +3,8 @@
 
     1. fine-tune the teacher on the training sentences
     2. generate copies of the sentences (`methods/augmentation.py`)
-    3. train the student on originals and copies: the teacher's logits by squared error, `alpha` of
-       the labels; a transformer student learns embedding, hidden states and attention as well
+    3. train the student on originals and copies: on the teacher's logits and, by `alpha`, on the
+       labels; a transformer student learns embedding, hidden states and attention as well
        (`methods/tinybert.py`)
 """
 
@@ -121,7 +121,7 @@ class NerKD(Method):
             source="README's first table")
         alpha: float = option(
             0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
-            source="published: code, whose labels no command of the README lets in; corrected: "
+            source="published: code, where no command of the README uses the labels; corrected: "
                    "both terms of its loss, the weight to be searched in 0, 0.5, 1")
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
@@ -191,7 +191,7 @@ class NerKD(Method):
             "the best one kept",
             minimum=1, published=50, source="README (code's default: 5)", why="protocol")
         select_by: str = option(
-            "score", "by what the student is kept: the task's measure, or F1 over word pieces",
+            "score", "measure by which the student is kept: the task's, or F1 over word pieces",
             choices=("score", "piece_tag_micro_f1"), published="piece_tag_micro_f1", source="code",
             why="protocol")
         schedule: str = option(

@@ -187,7 +187,7 @@ class VeKDOptions(ExpansionOptions):
     temperature: float = option(
         2.0, "temperature of the KL divergence", minimum=0.01, source="code and checkpoint")
     tolerance: float = option(
-        0.5, "what each loss may be without being a loss", minimum=0,
+        0.5, "how large each loss may be before it counts", minimum=0,
         source="README and checkpoint")
     tolerance_on: str = option(
         "weighted",

@@ -92,8 +92,8 @@ BC2GM_IOBES = Task(
             "(cambridgeltl/MTL-Bioinformatics-2016)",
     source="https://github.com/dsashulya/biobert-distillation at fa32db9, bc2gm/; "
     "cambridgeltl/MTL-Bioinformatics-2016 at df0df02, data/BC2GM-IOBES",
-    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1:
-    # nothing to set beside this task's metric.
+    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1,
+    # so no published score has this task's metric.
     rows={"train": 12574, "dev": 2519, "test": 5038},
     mentions={"train": 15197, "dev": 3061, "test": 6325},
     sha256={

@@ -206,7 +206,7 @@ EBMNLP = Task(
     published=published(72.34, 73.02, 73.18, 73.12, 72.06, 72.54, 73.38, None),
     rows={"test": 2076},
     mentions={"train": 339167, "dev": 85321, "test": 16364},  # labelled words
-    # the others are not known
+    # those of train and dev are not known
     sha256={"test": "1f6020c9364e7e6f0043fd030d26e3b09182b659a5be095e83e9f7f94e112b9c"},
     recipes=linkbert(lr=5e-5, batch_size=32, epochs=1, max_length=512, warmup=0),
     max_length=512,

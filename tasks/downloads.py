@@ -1,8 +1,8 @@
 """Where `prepare` fetches each corpus, with sizes and git blob ids.
 
-BLURB's tasks come from the VE-KD repository at one commit, eleven of them whole. The blob ids are
-those of its tree; that of ddi's train file is not known here, but its rows are, so it is verified
-by its sorted lines. Nothing verifies the train and dev files of ebmnlp: they are not fetched.
+BLURB's tasks come from the VE-KD repository at one commit, eleven of them with all splits. The blob
+ids are those of its tree. That of ddi's train file is not known, but its rows are, so its sorted
+lines are verified. Nothing could verify the train and dev files of ebmnlp, so they are not fetched.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def read_notes(texts: Sequence[Record], labels: Sequence[Record],
 
 
 def _same_row(text: Record, label: Record) -> None:
-    """A column that both files have (a row index, a patient number) must agree: a shifted label is
-    silent.
+    """`BadInput` where a column that both files have (a row index, a patient number) differs:
+    nothing else shows that the labels are shifted.
     """
     for name in text.fields.keys() & label.fields.keys():
         if text.fields[name] != label.fields[name]:
@@ -110,8 +110,9 @@ def load_emr(options: LoadOptions) -> Data:
 
 def _files_of(names: Sequence[str], find: Callable[[list[str]], Path | None]) -> list[Path]:
     """Of one split: the file of texts and that of labels, or the one with both columns, or none."""
-    texts, labels, both = (find([f"{prefix}{name}.csv" for name in names])
-                           for prefix in ("X_", "y_", ""))
+    texts = find([f"X_{name}.csv" for name in names])
+    labels = find([f"y_{name}.csv" for name in names])
+    both = find([f"{name}.csv" for name in names])
     if texts and labels:
         return [texts, labels]
     return [both] if both else []

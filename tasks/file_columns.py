@@ -85,8 +85,8 @@ def labelled_columns(records: Sequence[Record], settings: FilesOptions) -> Colum
         text, labels = longer, (shorter,)
     elif bool(text) != bool(labels) and len(left) == 1:
         text, labels = text or left[0], labels or (left[0],)
-    for what, found in (("text", text), ("label", labels)):
-        if not found:
+    for what, column in (("text", text), ("label", labels)):
+        if not column:
             names = shown(", ".join(first.fields), 200)
             raise first.wrong(f"which column has the {what}? There are {names}",
                               f"say --task-set {what}_column=NAME")

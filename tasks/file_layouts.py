@@ -179,7 +179,7 @@ def load_dataset(path: Path) -> Dataset | DatasetDict:
         if path.is_dir():
             return datasets.load_from_disk(str(path))
         return datasets.load_dataset(path.as_posix())
-    except Exception as error:  # whatever reader, network or hub raise: to the user it is one thing
+    except Exception as error:  # readers, network and hub have many errors of their own
         what = ("folder written by save_to_disk" if path.is_dir() else
                 "file or folder, nor to be had from the hub")
         raise BadInput(f"{path}: no {what} ({type(error).__name__}); give a file, such a folder "

@@ -28,8 +28,8 @@ def read_tags(records: Sequence[Record], columns: Columns, repair: bool) -> Labe
     places = {tag: i for i, tag in enumerate(labels)}
 
     def read(record: Record) -> tuple[tuple[str, ...], Label]:
-        words, found = tagged_words(record, columns.text, column, labels, scheme, repair)
-        return words, tuple(places[tag] for tag in found)
+        words, own = tagged_words(record, columns.text, column, labels, scheme, repair)
+        return words, tuple(places[tag] for tag in own)
 
     return Labelling("tags", labels, read)
 

@@ -70,7 +70,7 @@ def build(records: Sequence[Record], columns: Columns, read: LabelReader) -> tup
 
 FILES = Task(
     name="files",
-    # read from the data: see `kdbench.data.corpora.settled`, which sets the metric too
+    # both are read from the data and set by `kdbench.data.corpora.settled`
     task_type="",
     about="your own files: one label, several labels, a score or tags; one text or a pair",
     metric="",
