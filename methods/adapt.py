@@ -1,10 +1,11 @@
-"""The control of VE-KD: the same student, vocabulary, corpus and masks, and no teacher to
-follow.
+"""The control of VE-KD: the same student, vocabulary, corpus and masks, without the teacher's
+losses.
 """
 
 from __future__ import annotations
 
-from kdbench.methods.ve_kd import Stage, check, finetuned, pretrain
+from kdbench.methods.expanded_vocabulary import ExpansionOptions, check_models, finetuned
+from kdbench.methods.ve_kd import pretrained
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
 from kdbench.train.method import Method
@@ -22,14 +23,17 @@ class Adapt(Method):
     then fine-tuning on the task: L = CE(z_S, y)"""
     needs = "of the teacher its vocabulary alone, so that the student is the one that ve_kd trains"
     task_types = ("single", "multi", "regression", "tags")
-    Options = Stage
+    Options = ExpansionOptions
+    options: ExpansionOptions
 
     def check(self, lab: Lab) -> None:
-        check(lab)
+        """As `check_models`: what ve_kd cannot do here, its control cannot either."""
+        check_models(lab)
 
     def fit(self, lab: Lab) -> Model:
+        """The masked-LM training, then the fine-tuning."""
         return finetuned(lab, self.options, self.pretrain(lab))
 
     def pretrain(self, lab: Lab) -> Model:
-        """Stage one alone."""
-        return pretrain(lab, self.options)
+        """The student after its masked-LM training, not yet fine-tuned."""
+        return pretrained(lab, self.options)

@@ -6,7 +6,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -16,12 +16,14 @@ from kdbench.data.task import Example
 from kdbench.models.zoo import position_limit
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import BatchEncoding, PreTrainedTokenizerFast
 
     from kdbench.models.load import Model
 
 CLS, SEP, REST = 0, 1, 2  # columns of a word-aligned attention row that are no words
 FIRST_WORD = 3
+
+Span: TypeAlias = tuple[int, int]  # half-open, of tokens or of characters
 
 
 def is_code_switched(word: str) -> bool:
@@ -31,12 +33,13 @@ def is_code_switched(word: str) -> bool:
     return word.encode("utf-8", "surrogatepass").isalpha()
 
 
-def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | None]:
-    """Token ranges of words as the published code counts them: from position 1, each word as long
-    as it is when tokenised alone; cut at `limit` - 1, and none from the first word on that would
-    start there.
+def spans_alone(lengths: Sequence[int], limit: int) -> list[Span | None]:
+    """Token ranges of words as the published code counts them, None for a word beyond the limit.
+
+    The count starts at position 1, and each word is as long as it is when tokenised alone. Ranges
+    are cut at `limit` - 1; no word that would start there has one, nor has any word behind it.
     """
-    spans: list[tuple[int, int] | None] = []
+    spans: list[Span | None] = []
     start = 1
     for length in lengths:
         inside = start < limit - 1 and length > 0
@@ -45,15 +48,16 @@ def spans_alone(lengths: Sequence[int], limit: int) -> list[tuple[int, int] | No
     return spans
 
 
-def spans_by_offsets(words: Sequence[tuple[int, int]],
-                     offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int] | None]:
+def spans_by_offsets(words: Sequence[Span],
+                     offsets: Sequence[Span]) -> list[Span | None]:
     """Token ranges of words from characters: a token belongs to the word in which its last
     character lies.
 
     words    character range of each word, in order
     offsets  character range of each token of the same text, empty for special tokens
+    Returns None for a word that no token belongs to.
     """
-    spans: list[tuple[int, int] | None] = [None] * len(words)
+    spans: list[Span | None] = [None] * len(words)
     starts = [start for start, _ in words]
     for position, (start, end) in enumerate(offsets):
         word = bisect_right(starts, end - 1) - 1
@@ -65,11 +69,13 @@ def spans_by_offsets(words: Sequence[tuple[int, int]],
 
 @dataclass(frozen=True)
 class Reading:
-    """One model's reading of a text: token ranges of its words (None: not read), and its number of
-    tokens.
+    """One model's reading of a text.
+
+    spans   token range of each word, None where the model does not read it
+    tokens  the text's number of tokens
     """
 
-    spans: list[tuple[int, int] | None]
+    spans: list[Span | None]
     tokens: int
 
 
@@ -85,46 +91,54 @@ class Reader:
         self.bare = without_prefix_space(tokenizer)
 
     def __call__(self, examples: Sequence[Example]) -> list[Reading]:
+        """A reading of each text."""
         texts = [example.text for example in examples]
-        pairs = [example.pair or "" for example in examples] if any(e.pair is not None
-                                                                    for e in examples) else None
+        pairs = None
+        if any(example.pair is not None for example in examples):
+            pairs = [example.pair or "" for example in examples]
         encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.limit,
                                  return_offsets_mapping=True)
         read = self.by_offsets if self.rule == "offsets" else self.alone
         return [read(example, encoded, i) for i, example in enumerate(examples)]
 
-    def by_offsets(self, example: Example, encoded: Any, i: int) -> Reading:
+    def by_offsets(self, example: Example, encoded: BatchEncoding, i: int) -> Reading:
+        """The reading of text `i` of a batch, by the characters of its tokens."""
         offsets, belongs = encoded["offset_mapping"][i], encoded.sequence_ids(i)
-        spans: list[tuple[int, int] | None] = []
+        spans: list[Span | None] = []
         for number, text in enumerate(texts_of(example)):
             own = [
-                span if which == number else (0, 0)
-                for span, which in zip(offsets, belongs, strict=True)
+                offset if which == number else (0, 0)
+                for offset, which in zip(offsets, belongs, strict=True)
             ]
             spans += spans_by_offsets(word_ranges(text), own)
         return Reading(spans, len(offsets))
 
-    def alone(self, example: Example, encoded: Any, i: int) -> Reading:
-        """The published data have one text field, so the words of a pair's second text are not
-        looked for. Words that the count puts behind the text's last token are left out: the
-        published code reads padding there.
+    def alone(self, example: Example, encoded: BatchEncoding, i: int) -> Reading:
+        """The reading of text `i` of a batch, by the lengths of its words alone.
+
+        The published data have one text field, so the words of a pair's second text have no range.
+        Words that the count puts behind the text's last token have none either: the published code
+        reads padding there.
         """
         tokens = len(encoded["offset_mapping"][i])
         words = self.bare.encode_batch(example.text.split(" "), add_special_tokens=False)
         spans = spans_alone([len(word.ids) for word in words], min(self.limit, tokens))
-        return Reading(spans + [None] * sum(len(text.split(" ")) for text in texts_of(example)[1:]),
-                       tokens)
+        if example.pair is not None:
+            spans += [None] * len(example.pair.split(" "))
+        return Reading(spans, tokens)
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
+    """The one or two texts of an example."""
     return (example.text,) if example.pair is None else (example.text, example.pair)
 
 
-def word_ranges(text: str) -> list[tuple[int, int]]:
+def word_ranges(text: str) -> list[Span]:
     """Character ranges of the parts of `text` between single blanks (two blanks in a row enclose an
     empty word).
     """
-    ranges, start = [], 0
+    ranges: list[Span] = []
+    start = 0
     for word in text.split(" "):
         ranges.append((start, start + len(word)))
         start += len(word) + 1
@@ -170,45 +184,61 @@ def align(example: Example, teacher: Reading, student: Reading, most: int,
                 [SEP], for the tokens of no common word, and for every word that both models read
     """
     words = [word for text in texts_of(example) for word in text.split(" ")]
-    common = [
-        i for i, spans in enumerate(zip(teacher.spans, student.spans, strict=True))
-        if None not in spans
-    ]
-    chosen = [i for i in common if is_code_switched(words[i])][:most]
-    spans, columns = [], []
-    for reading in (teacher, student):
-        spans.append(np.array([reading.spans[i] for i in chosen], dtype=np.int64).reshape(-1, 2))
-        column = np.full(reading.tokens, REST)
-        column[0], column[-1] = CLS, SEP
-        for number, i in enumerate(common):
-            column[slice(*reading.spans[i])] = FIRST_WORD + number
-        columns.append(np.arange(reading.tokens) if attn_align == "raw_columns" else column)
-    width = max(teacher.tokens,
-                student.tokens) if attn_align == "raw_columns" else FIRST_WORD + len(common)
-    return Alignment((spans[0], spans[1]), (columns[0], columns[1]), width)
+    common, spans = [], []  # the words that both read, and their (teacher, student) token ranges
+    for i, (ours, theirs) in enumerate(zip(teacher.spans, student.spans, strict=True)):
+        if ours is not None and theirs is not None:
+            common.append(i)
+            spans.append((ours, theirs))
+    switched = [both for i, both in zip(common, spans, strict=True) if is_code_switched(words[i])]
+    chosen = np.array(switched[:most], dtype=np.int64).reshape(-1, 2, 2)
+    if attn_align == "raw_columns":
+        columns = np.arange(teacher.tokens), np.arange(student.tokens)
+        width = max(teacher.tokens, student.tokens)
+    else:
+        columns = (word_columns(teacher.tokens, [ours for ours, _ in spans]),
+                   word_columns(student.tokens, [theirs for _, theirs in spans]))
+        width = FIRST_WORD + len(common)
+    return Alignment((chosen[:, 0], chosen[:, 1]), columns, width)
+
+
+def word_columns(tokens: int, spans: Sequence[Span]) -> np.ndarray:
+    """(T,) the column of each token, given the token ranges of the words that both models read."""
+    columns = np.full(tokens, REST)
+    columns[0], columns[-1] = CLS, SEP
+    for number, (start, end) in enumerate(spans):
+        columns[start:end] = FIRST_WORD + number
+    return columns
 
 
 class Aligner:
-    """Alignments of texts by their content, each found once."""
+    """Alignments of texts by their content, each computed once.
+
+    most, attn_align  of `align`;  rule  of `Reader`
+    """
 
     def __init__(self, teacher: Model, student: Model, max_length: int, *, most: int, rule: str,
                  attn_align: str):
-        limits = [position_limit(model.module.config.to_dict()) for model in (teacher, student)]
-        self.readers = [Reader(model.tokenizer, min(max_length, limit), rule)
-                        for model, limit in zip((teacher, student), limits, strict=True)]
+        self.readers = []
+        for model in (teacher, student):
+            limit = min(max_length, position_limit(model.module.config.to_dict()))
+            self.readers.append(Reader(model.tokenizer, limit, rule))
         self.most, self.attn_align = most, attn_align
-        self.found: dict[str, Alignment] = {}
+        self.alignments: dict[str, Alignment] = {}
 
-    def identity(self) -> dict[str, Any]:
-        """What decides an alignment; those that were found already do not."""
+    def identity(self) -> dict[str, object]:
+        """What decides an alignment; those that are kept already do not."""
         readers = [[tokenizer_key(reader.tokenizer), reader.limit, reader.rule]
                    for reader in self.readers]
         return {"readers": readers, "most": self.most, "attn_align": self.attn_align}
 
     def __call__(self, examples: Sequence[Example]) -> list[Alignment]:
-        new = list({e.key: e for e in examples if e.key not in self.found}.values())
+        """The alignment of each text."""
+        new = {example.key: example for example in examples
+               if example.key not in self.alignments}
         if new:
-            teacher, student = (reader(new) for reader in self.readers)
-            for example, ours, theirs in zip(new, teacher, student, strict=True):
-                self.found[example.key] = align(example, ours, theirs, self.most, self.attn_align)
-        return [self.found[e.key] for e in examples]
+            missing = list(new.values())
+            teacher, student = (reader(missing) for reader in self.readers)
+            for example, ours, theirs in zip(missing, teacher, student, strict=True):
+                self.alignments[example.key] = align(example, ours, theirs, self.most,
+                                                     self.attn_align)
+        return [self.alignments[example.key] for example in examples]

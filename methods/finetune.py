@@ -16,8 +16,7 @@ class Finetune(Method):
     version = 1
     title = "Plain fine-tuning"
     citation = ("Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, "
-                "section "
-                "3.2")
+                "section 3.2")
     equations = ("L = CE(z_S, y)   (tags: mean over words; several labels: binary CE, mean over "
                  "labels)")
     needs = "no teacher"
@@ -29,4 +28,5 @@ class Finetune(Method):
         """Everything about it is the protocol's."""
 
     def fit(self, lab: Lab) -> Model:
+        """The student under the protocol's training."""
         return lab.finetune(lab.student())

@@ -1,4 +1,4 @@
-"""Plain logit distillation, the control that a cleverer method has to beat."""
+"""Plain logit distillation: the control that every other distillation has to beat."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class LogitKD(Method):
 
     @dataclass(frozen=True)
     class Options:
+        """Temperature and weight, as Hinton et al. have them."""
+
         temperature: float = option(
             2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
             source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses")
@@ -36,7 +38,10 @@ class LogitKD(Method):
             0.1, "weight of the labels", minimum=0.0, maximum=1.0,
             source="paper, section 3: a considerably lower weight on the labels works best")
 
+    options: Options
+
     def fit(self, lab: Lab) -> Model:
+        """Fine-tune the teacher, read its logits, train the student on them."""
         o = self.options
         teacher = lab.finetune(lab.teacher())
         examples = (*lab.data.train, *lab.unlabelled)

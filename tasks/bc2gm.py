@@ -25,37 +25,36 @@ DEV_FILES, TEST_FILES = ("val.tsv", "devel.tsv", "dev.tsv"), ("test.tsv",)
 
 @dataclass(frozen=True)
 class Bc2gmOptions:
+    """Where dev comes from, and what is done with broken tags."""
+
     dev: str = option(
         "train",
         "without test.tsv, dev is a share of train, or val.tsv itself as in the published code",
-        choices=("train", "val"),
-        source="code: it selects and reports on val.tsv",
-    )
+        choices=("train", "val"), source="code: it selects and reports on val.tsv")
     split_dev: float = option(
-        0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5
-    )
+        0.1, "that share of the sentences of train", minimum=0.01, maximum=0.5)
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
-def read_columns(
-    source: Source, labels: Sequence[str] = LABELS, repair: bool = False
-) -> list[Example]:
+def read_columns(source: Source, labels: Sequence[str] = LABELS,
+                 repair: bool = False) -> list[Example]:
+    """The sentences of a two-column file; the row number is the id.
+
+    repair  read tags that break the scheme as seqeval does
+    """
     places = {tag: i for i, tag in enumerate(labels)}
     examples = []
     for row, record in enumerate(two_columns(source)):
-        words, found = tagged_words(record, "words", "tags", labels, "IOBES", repair)
-        examples.append(
-            Example(
-                id=str(row), words=words, label=tuple(places[tag] for tag in found), group=str(row)
-            )
-        )
+        words, sentence_tags = tagged_words(record, "words", "tags", labels, "IOBES", repair)
+        label = tuple(places[tag] for tag in sentence_tags)
+        examples.append(Example(id=str(row), words=words, label=label, group=str(row)))
     return examples
 
 
 def load(options: LoadOptions) -> Data:
-    settings = options.settings or Bc2gmOptions()
+    """The corpus from the user's folder; without test.tsv, val.tsv is the test set."""
+    settings: Bc2gmOptions = options.settings or Bc2gmOptions()
     reader = partial(read_columns, repair=settings.repair)
     files = {"train": ("train.tsv",), "dev": DEV_FILES, "test": TEST_FILES}
     data = corpora.read_splits("bc2gm_iobes", options, files, reader, LABELS, optional=("test",))
@@ -93,8 +92,8 @@ BC2GM_IOBES = Task(
             "(cambridgeltl/MTL-Bioinformatics-2016)",
     source="https://github.com/dsashulya/biobert-distillation at fa32db9, bc2gm/; "
     "cambridgeltl/MTL-Bioinformatics-2016 at df0df02, data/BC2GM-IOBES",
-    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1:
-    # nothing to set beside this task's metric.
+    # The project's README has word-piece tag F1 on val.tsv (`piece_tag_micro_f1`), no entity F1,
+    # so no published score has this task's metric.
     rows={"train": 12574, "dev": 2519, "test": 5038},
     mentions={"train": 15197, "dev": 3061, "test": 6325},
     sha256={

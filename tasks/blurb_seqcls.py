@@ -22,16 +22,8 @@ from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DOKTRA_CHEMPROT, linkbert
 
 FILES = {"train": ("train.json",), "dev": ("dev.json",), "test": ("test.json",)}
-SYSTEMS = (
-    "BERT",
-    "RoBERTa",
-    "BioBERT",
-    "SciBERT",
-    "ClinicalBERT",
-    "BlueBERT",
-    "PubMedBERT",
-    "BioLinkBERT-base",
-)
+SYSTEMS = ("BERT", "RoBERTa", "BioBERT", "SciBERT", "ClinicalBERT", "BlueBERT", "PubMedBERT",
+           "BioLinkBERT-base")
 VE_KD = "https://github.com/pZvfkv3t8PA9vAc/VE-KD at 6b16046, evaluation_data/seqcls"
 
 
@@ -39,12 +31,12 @@ def published(*scores: float | None) -> tuple[tuple[str, float], ...]:
     """(system, score) of one row of the BLURB table, in the order of `SYSTEMS`; None where none was
     found.
     """
-    return tuple(
-        (system, score) for system, score in zip(SYSTEMS, scores, strict=True) if score is not None
-    )
+    return tuple((system, score) for system, score in zip(SYSTEMS, scores, strict=True)
+                 if score is not None)
 
 
 def own_id(id: str) -> str:
+    """The row itself, where the files name no document."""
     return id
 
 
@@ -61,11 +53,12 @@ def before_underscore(id: str) -> str:
     return id.partition("_")[0]
 
 
-def read_single(
-    source: Source, labels: tuple[str, ...], document: Callable[[str], str], pair: bool
-) -> list[Example]:
+def read_single(source: Source, labels: tuple[str, ...], document: Callable[[str], str],
+                pair: bool) -> list[Example]:
     """Rows ``{"id", "sentence", "label"}``, or with `pair` ``{"id", "sentence1", "sentence2",
     "label"}``.
+
+    document  from an id to that of the document that the row is from
     """
     records, places = json_lines(source), {label: i for i, label in enumerate(labels)}
     return [
@@ -78,6 +71,7 @@ def read_single(
 
 def load_single(name: str, labels: tuple[str, ...], options: LoadOptions,
                 document: Callable[[str], str] = own_id, pair: bool = False) -> Data:
+    """One of the tasks with one label a text, from the user's folder."""
     reader = partial(read_single, labels=labels, document=document, pair=pair)
     return corpora.read_splits(name, options, FILES, reader, labels)
 
@@ -184,13 +178,14 @@ GAD = Task(
 
 @dataclass(frozen=True)
 class HocOptions:
+    """What one text is."""
+
     level: str = option(
         "sentence",
         "what the model reads: one sentence, or the sentences of an abstract joined; scored by "
         "document",
         choices=("sentence", "abstract"),
-        source="the files: sentences; BLURB's definition: abstracts",
-    )
+        source="the files: sentences; BLURB's definition: abstracts")
 
 
 def read_hoc(source: Source, labels: tuple[str, ...], level: str) -> list[Example]:
@@ -211,15 +206,17 @@ def merged(sentences: list[Example]) -> list[Example]:
     documents: dict[str, list[Example]] = {}
     for sentence in sentences:
         documents.setdefault(sentence.group, []).append(sentence)
-    return [
-        Example(id=group, text=" ".join(part.text for part in parts), group=group,
-                label=tuple(map(max, zip(*(part.label for part in parts), strict=True))))
-        for group, parts in documents.items()
-    ]
+    examples = []
+    for group, parts in documents.items():
+        text = " ".join(part.text for part in parts)
+        columns = zip(*(part.label for part in parts), strict=True)
+        examples.append(Example(id=group, text=text, group=group, label=tuple(map(max, columns))))
+    return examples
 
 
 def load_hoc(options: LoadOptions) -> Data:
-    settings = options.settings or HocOptions()
+    """HoC from the user's folder."""
+    settings: HocOptions = options.settings or HocOptions()
     reader = partial(read_hoc, labels=HALLMARKS, level=settings.level)
     return corpora.read_splits("hoc", options, FILES, reader, HALLMARKS)
 
@@ -337,6 +334,7 @@ def _similarities(records: list[Record], id_name: str, score: str) -> list[Examp
 
 
 def load_biosses(options: LoadOptions) -> Data:
+    """BIOSSES from the user's folder, in either format."""
     files = {split: (f"{split}.json", f"{split}.tsv") for split in FILES}
     return corpora.read_splits("biosses", options, files, read_biosses, ())
 
@@ -359,7 +357,6 @@ BIOSSES = Task(
     recipes=linkbert(in_ve_kd=False, lr=1e-5, batch_size=16, epochs=30, max_length=512, warmup=0),
     max_length=512,
     how_to_get="no source with a known checksum: unpack "
-               "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip "
-    "(seqcls/BIOSSES_hf) or BLUE's release (BIOSSES/*.tsv), then `bench.py prepare biosses --from "
-    "FOLDER`",
+               "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip (seqcls/BIOSSES_hf) or "
+               "BLUE's release (BIOSSES/*.tsv), then `bench.py prepare biosses --from FOLDER`",
 )

@@ -29,19 +29,20 @@ PICO = ("O", "B-INT", "B-OUT", "B-PAR")  # every word of a span carries B-, as t
 
 @dataclass(frozen=True)
 class TagOptions:
+    """The scheme of the tags, and what is done with broken ones."""
+
     scheme: str = option(
-        "IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES)
-    )
+        "IOB", "tags that the model learns; the files have IOB", choices=tuple(tags.PREFIXES))
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
 @dataclass(frozen=True)
 class RepairOptions:
+    """What is done with broken tags."""
+
     repair: bool = option(
-        False, "read tags that break the scheme as seqeval does instead of refusing them"
-    )
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
 
 
 def read_tagged(source: Source, labels: tuple[str, ...], repair: bool, target: str,
@@ -52,36 +53,30 @@ def read_tagged(source: Source, labels: tuple[str, ...], repair: bool, target: s
     records, places = json_lines(source), {tag: i for i, tag in enumerate(learnt)}
     examples = []
     for id, record in zip(unique_ids(records), records, strict=True):
-        words, found = tagged_words(record, "tokens", "ner_tags", labels, "IOB", repair)
-        if target != "IOB":
-            found = tags.convert(found, "IOB", target)
-        examples.append(
-            Example(id=id, words=words, label=tuple(places[tag] for tag in found), group=id)
-        )
+        words, given = tagged_words(record, "tokens", "ner_tags", labels, "IOB", repair)
+        converted = given if target == "IOB" else tags.convert(given, "IOB", target)
+        label = tuple(places[tag] for tag in converted)
+        examples.append(Example(id=id, words=words, label=label, group=id))
     return examples
 
 
 def load_tagged(name: str, labels: tuple[str, ...], options: LoadOptions) -> Data:
-    settings = options.settings or TagOptions()
-    target = getattr(settings, "scheme", "IOB")
-    learnt = (
-        labels
-        if target == "IOB"
-        else tags.tag_set({tags.parts(tag)[1] for tag in labels[1:]}, target)
-    )
-    reader = partial(
-        read_tagged, labels=labels, repair=settings.repair, target=target, learnt=learnt
-    )
+    """One of the tagging tasks from the user's folder, its tags in the scheme of the options.
+
+    labels  the tags of the files
+    """
+    settings: TagOptions | RepairOptions = options.settings or TagOptions()
+    target = settings.scheme if isinstance(settings, TagOptions) else "IOB"
+    learnt = labels
+    if target != "IOB":
+        learnt = tags.tag_set({tags.parts(tag)[1] for tag in labels[1:]}, target)
+    reader = partial(read_tagged, labels=labels, repair=settings.repair, target=target,
+                     learnt=learnt)
     data = corpora.read_splits(name, options, FILES, reader, learnt)
-    if target == "IO":
-        return replace(
-            data,
-            notes=(
-                *data.notes,
-                "IO tags: mentions that touch count as one, in the gold labels too",
-            ),
-        )
-    return data
+    if target != "IO":
+        return data
+    note = "IO tags: mentions that touch count as one, in the gold labels too"
+    return replace(data, notes=(*data.notes, note))
 
 
 def _task(name: str, about: str, mentions: Mapping[str, int], **facts: Any) -> Task:
@@ -211,7 +206,7 @@ EBMNLP = Task(
     published=published(72.34, 73.02, 73.18, 73.12, 72.06, 72.54, 73.38, None),
     rows={"test": 2076},
     mentions={"train": 339167, "dev": 85321, "test": 16364},  # labelled words
-    # the others are not known
+    # those of train and dev are not known
     sha256={"test": "1f6020c9364e7e6f0043fd030d26e3b09182b659a5be095e83e9f7f94e112b9c"},
     recipes=linkbert(lr=5e-5, batch_size=32, epochs=1, max_length=512, warmup=0),
     max_length=512,

@@ -1,8 +1,8 @@
 """Where `prepare` fetches each corpus, with sizes and git blob ids.
 
-BLURB's tasks come from the VE-KD repository at one commit, eleven of them whole. The blob ids are
-those of its tree; that of ddi's train file is not known here, but its rows are, so it is verified
-by its sorted lines. Nothing verifies the train and dev files of ebmnlp: they are not fetched.
+BLURB's tasks come from the VE-KD repository at one commit, eleven of them with all splits. The blob
+ids are those of its tree. That of ddi's train file is not known, but its rows are, so its sorted
+lines are verified. Nothing could verify the train and dev files of ebmnlp, so they are not fetched.
 """
 
 from __future__ import annotations
@@ -11,22 +11,16 @@ from kdbench.data.prepare import Download, Remote
 from kdbench.tasks.emr import convert_ktas
 
 VE_KD = "pZvfkv3t8PA9vAc/VE-KD/6b1604611927e80ab907613b84bc310919059878/evaluation_data"
-MTL = (
-    "cambridgeltl/MTL-Bioinformatics-2016/4e61f0a6417123e7bcdc3ef0b6c7ca1823d3c16a/data/BC2GM-IOBES"
-)
+MTL = ("cambridgeltl/MTL-Bioinformatics-2016/4e61f0a6417123e7bcdc3ef0b6c7ca1823d3c16a/data/"
+       "BC2GM-IOBES")
 
 
-def ve_kd(
-    folder: str, train: tuple[int, str], dev: tuple[int, str], test: tuple[int, str]
-) -> Download:
+def ve_kd(folder: str, train: tuple[int, str], dev: tuple[int, str],
+          test: tuple[int, str]) -> Download:
     """The three files of one folder of the VE-KD repository, each as (size, blob id)."""
-    files = zip(("train", "dev", "test"), (train, dev, test), strict=True)
-    return Download(
-        {
-            f"{split}.json": Remote(f"{VE_KD}/{folder}/{split}.json", *facts)
-            for split, facts in files
-        }
-    )
+    files = {"train": train, "dev": dev, "test": test}
+    return Download({f"{split}.json": Remote(f"{VE_KD}/{folder}/{split}.json", *facts)
+                     for split, facts in files.items()})
 
 
 DOWNLOADS: dict[str, Download] = {
@@ -118,10 +112,9 @@ DOWNLOADS: dict[str, Download] = {
             )
         },
         missing="no checksum of its train and dev files is known, so they are not fetched: take "
-        "them from "
-        "https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip (tokcls/ebmnlp_hf), or rebuild "
-        "them from "
-        "EBM-NLP, and call `bench.py prepare ebmnlp --from FOLDER`",
+                "them from https://nlp.stanford.edu/projects/myasu/LinkBERT/data.zip "
+                "(tokcls/ebmnlp_hf), or rebuild them from EBM-NLP, and call `bench.py prepare "
+                "ebmnlp --from FOLDER`",
     ),
     "bc2gm_iobes": Download(
         {
@@ -139,7 +132,7 @@ DOWNLOADS: dict[str, Download] = {
         }
     ),
     "ktas_ed": Download(
-        # the blob id pins it
+        # its commit is not pinned, but its blob id is
         {
             "data.csv": Remote(
                 "yerin16/ai-diagnosis-assistant/HEAD/data/data.csv",

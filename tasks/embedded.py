@@ -1,6 +1,4 @@
-"""The embedded look-alikes by task name; their generators are imported when the first one is
-called.
-"""
+"""The embedded look-alikes by task name; the first call imports their generators."""
 
 from __future__ import annotations
 

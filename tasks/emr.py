@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,8 @@ from kdbench.tasks.blurb_seqcls import load_single
 from kdbench.tasks.embedded import lookalike
 from kdbench.tasks.recipes import DSG_KD
 
-MEASURES = (
-    "f1_at_rate",
-    "accuracy_at_rate",
-    "recall_at_rate",
-    "precision_at_rate",
-    "auroc",
-    "auprc",
-    "brier",
-)
+MEASURES = ("f1_at_rate", "accuracy_at_rate", "recall_at_rate", "precision_at_rate", "auroc",
+            "auprc", "brier")
 EMR_LABELS = ("0", "1")
 NAMES = {"train": ("train",), "dev": ("val", "dev", "valid"), "test": ("test",)}
 MISSING = ("", "nan")  # as pandas writes and reads a missing cell
@@ -41,25 +34,22 @@ MISSING = ("", "nan")  # as pandas writes and reads a missing cell
 
 @dataclass(frozen=True)
 class EmrOptions:
+    """Which column is what."""
+
     text_column: str = option("ER_DHX", "column of the note", source="code")
     label_column: str = option("LABEL", "column of the label, 0 or 1 (an emergency)", source="code")
     group_column: str = option(
-        "", "column of the patient or visit, which statistics resample; without one, the note"
-    )
+        "", "column of the patient or visit, which statistics resample; without one, the note")
 
 
-def read_notes(
-    texts: Sequence[Record], labels: Sequence[Record], settings: EmrOptions
-) -> tuple[list[Example], int]:
+def read_notes(texts: Sequence[Record], labels: Sequence[Record],
+               settings: EmrOptions) -> tuple[list[Example], int]:
     """The notes that have text and label, and how many had not. `labels` may be the same rows as
     `texts`.
     """
     if len(texts) != len(labels):
-        raise BadInput(
-            f"{texts[0].source.path} has {len(texts)} rows but {labels[0].source.path} has "
-            f"{len(labels)}; "
-            "they must agree row by row"
-        )
+        raise BadInput(f"{texts[0].source.path} has {len(texts)} rows but {labels[0].source.path} "
+                       f"has {len(labels)}; they must agree row by row")
     examples, dropped = [], 0
     for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
         if text is not label:
@@ -69,42 +59,36 @@ def read_notes(
             dropped += 1
             continue
         if answer not in ("0", "1", "0.0", "1.0"):
-            raise label.wrong(
-                f"{settings.label_column} is {answer!r}", "give 1 (an emergency) or 0"
-            )
+            raise label.wrong(f"{settings.label_column} is {answer!r}",
+                              "give 1 (an emergency) or 0")
         group = text.text(settings.group_column) if settings.group_column else str(row)
         examples.append(Example(id=str(row), text=note, label=int(float(answer)), group=group))
     return examples, dropped
 
 
 def _same_row(text: Record, label: Record) -> None:
-    """A column that both files have (a row index, a patient number) must agree: a shifted label is
-    silent.
+    """`BadInput` where a column that both files have (a row index, a patient number) differs:
+    nothing else shows that the labels are shifted.
     """
     for name in text.fields.keys() & label.fields.keys():
         if text.fields[name] != label.fields[name]:
             raise label.wrong(
                 f"{name} is {label.fields[name]!r} but {text.fields[name]!r} in "
-                f"{text.source.path.name}",
-                "bring the rows of the two files into one order",
-            )
+                f"{text.source.path.name}", "bring the rows of the two files into one order")
 
 
 def load_emr(options: LoadOptions) -> Data:
+    """The notes of every split from the user's folder `emr`; a single `data.csv` is split here."""
     assert options.data_dir is not None
-    settings = options.settings or EmrOptions()
+    settings: EmrOptions = options.settings or EmrOptions()
     folder = corpora.find_folder("emr", options.data_dir)
     find = partial(corpora.find_file, folder, options.data_dir)
     splits: dict[str, tuple[Example, ...]] = {}
     checksums, dropped = {}, {}
     for split, names in NAMES.items():
-        x, y, both = (
-            find([f"{prefix}{name}.csv" for name in names]) for prefix in ("X_", "y_", "")
-        )
-        files = [x, y] if x and y else [both] if both else []
-        if not files:
+        sources = [read(file) for file in _files_of(names, find)]
+        if not sources:
             break
-        sources = [read(file) for file in files]
         records = [table(source, ",") for source in sources]
         examples, dropped[split] = read_notes(records[0], records[-1], settings)
         splits[split] = tuple(examples)
@@ -115,24 +99,23 @@ def load_emr(options: LoadOptions) -> Data:
     missing = next((split for split in SPLITS if split not in splits), None)
     if missing:
         name = NAMES[missing][0]
-        raise BadInput(
-            f"{folder} has no {missing} files (looked for X_{name}.csv with y_{name}.csv, "
-            f"{name}.csv"
-            f"{', data.csv' if missing == 'train' else ''}); give the notes of every split"
-        )
-    notes = [
-        f"{split}: {count:,} rows without text or label dropped"
-        for split, count in dropped.items()
-        if count
-    ]
-    return Data(
-        splits["train"],
-        splits["dev"],
-        splits["test"],
-        EMR_LABELS,
-        sha256=checksums,
-        notes=tuple(notes),
-    )
+        data_csv = ", data.csv" if missing == "train" else ""
+        raise BadInput(f"{folder} has no {missing} files (looked for X_{name}.csv with "
+                       f"y_{name}.csv, {name}.csv{data_csv}); give the notes of every split")
+    notes = [f"{split}: {count:,} rows without text or label dropped"
+             for split, count in dropped.items() if count]
+    return Data(splits["train"], splits["dev"], splits["test"], EMR_LABELS, sha256=checksums,
+                notes=tuple(notes))
+
+
+def _files_of(names: Sequence[str], find: Callable[[list[str]], Path | None]) -> list[Path]:
+    """Of one split: the file of texts and that of labels, or the one with both columns, or none."""
+    texts = find([f"X_{name}.csv" for name in names])
+    labels = find([f"y_{name}.csv" for name in names])
+    both = find([f"{name}.csv" for name in names])
+    if texts and labels:
+        return [texts, labels]
+    return [both] if both else []
 
 
 def _joint(sources: Sequence[Source]) -> str:
@@ -143,6 +126,7 @@ def _joint(sources: Sequence[Source]) -> str:
 
 
 def _split_one(source: Source, settings: EmrOptions, seed: int) -> Data:
+    """The notes of one file, split 70/10/20 by `seed`."""
     records = table(source, ",")
     examples, dropped = read_notes(records, records, settings)
     rest, test = corpora.split(examples, 0.2, seed)
@@ -172,8 +156,7 @@ EMR = Task(
     max_length=384,
     options=EmrOptions,
     how_to_get="the notes are private: put your own as X_train.csv, y_train.csv, X_val.csv, ... "
-               "into a folder `emr`, "
-    "or use the stand-in `ktas_ed`",
+               "into a folder `emr`, or use the stand-in `ktas_ed`",
 )
 
 KTAS_LABELS = ("non-emergency", "emergency")
@@ -186,29 +169,25 @@ def convert_ktas(data_csv: Path, folder: Path) -> None:
     ``ktas-<row>``, the first 70 % are train, the next 10 % dev. The nurse's level and the diagnosis
     are kept, but are no input.
     """
-    rows = list(
-        csv.DictReader(
-            io.StringIO(data_csv.read_bytes().decode("cp1252"), newline=""), delimiter=";"
-        )
-    )
+    text = data_csv.read_bytes().decode("cp1252")
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=";"))
     labels = [KTAS_LABELS[int(row["KTAS_expert"]) <= 3] for row in rows]
-    place: dict[int, str] = {}
+    split_of: dict[int, str] = {}
     for label in KTAS_LABELS:
         members = [i for i in range(len(rows)) if labels[i] == label]
         members.sort(key=lambda i: hashlib.sha1(f"ktas-{i}".encode()).hexdigest())
         train, dev = round(0.7 * len(members)), round(0.1 * len(members))
-        place |= {
-            i: "train" if at < train else "dev" if at < train + dev else "test"
-            for at, i in enumerate(members)
-        }
+        split_of |= dict.fromkeys(members[:train], "train")
+        split_of |= dict.fromkeys(members[train:train + dev], "dev")
+        split_of |= dict.fromkeys(members[train + dev:], "test")
+    lines: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for i, row in enumerate(rows):
+        fields = {"id": str(i), "sentence": row["Chief_complain"].strip(), "label": labels[i],
+                  "ktas_expert": int(row["KTAS_expert"]), "ktas_nurse": int(row["KTAS_RN"]),
+                  "diagnosis": row["Diagnosis in ED"].strip()}
+        lines[split_of[i]].append(json.dumps(fields) + "\n")
     for split in SPLITS:
-        lines = [
-            json.dumps({"id": str(i), "sentence": row["Chief_complain"].strip(), "label": labels[i],
-                        "ktas_expert": int(row["KTAS_expert"]), "ktas_nurse": int(row["KTAS_RN"]),
-                        "diagnosis": row["Diagnosis in ED"].strip()}) + "\n"
-            for i, row in enumerate(rows) if place[i] == split
-        ]
-        (folder / f"{split}.json").write_bytes("".join(lines).encode("utf-8"))
+        (folder / f"{split}.json").write_bytes("".join(lines[split]).encode("utf-8"))
 
 
 KTAS_ED = replace(

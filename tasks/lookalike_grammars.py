@@ -10,10 +10,13 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
+from kdbench.data.tags import Span
 from kdbench.data.task import Example
 from kdbench.tasks.lookalike_words import Lexicon
+
+T = TypeVar("T")
 
 # share of rare cues (train: while uses are left)
 RARE = {"train": 0.12, "dev": 0.5, "test": 0.5, "domain": 0.75}
@@ -29,45 +32,55 @@ class Dice:
         self.roll = random.Random(seed).random
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return self.roll() < probability
 
-    def pick(self, items: Sequence[Any]) -> Any:
+    def pick(self, items: Sequence[T]) -> T:
+        """One of the items, each as likely."""
         return items[int(self.roll() * len(items))]
 
-    def other(self, items: Sequence[Any], than: Any) -> Any:
+    def other(self, items: Sequence[T], than: T) -> T:
+        """One of the items but this one."""
         return self.pick([item for item in items if item != than])
 
-    def take(self, items: Sequence[Any], count: int) -> list:
+    def take(self, items: Sequence[T], count: int) -> list[T]:
         """`count` different items in random order."""
         left = list(items)
         return [left.pop(int(self.roll() * len(left))) for _ in range(count)]
 
-    def order(self, first: Any, second: Any, kept: float) -> tuple[Any, Any]:
+    def order(self, first: T, second: T, kept: float) -> tuple[T, T]:
         """The two, in the other order with probability ``1 - kept``."""
         return (first, second) if self.chance(kept) else (second, first)
 
-    def write(self, pattern: str, slot: Callable[[str], str] | None = None, **slots: str) -> str:
+    def write(self, pattern: str, slot: Callable[[str], str] | None = None, /,
+              **slots: str) -> str:
         """Choose among ``[a|b|]`` and fill ``{name}`` from `slots` or by ``slot(name)``, until
         neither is left.
         """
-        slot = slot or slots.__getitem__
+        fill = slot or slots.__getitem__
         while "[" in pattern or "{" in pattern:
             while "[" in pattern:
                 pattern = _CHOICE.sub(lambda match: self.pick(match[1].split("|")), pattern)
-            pattern = _SLOT.sub(lambda match: slot(match[1]), pattern)
+            pattern = _SLOT.sub(lambda match: fill(match[1]), pattern)
         return " ".join(pattern.split())
 
 
 class Draw:
-    """Cue words of a class, common or rare as often as the split wants them."""
+    """Cue words of a class; the split decides how often a rare one is drawn."""
 
     def __init__(self, dice: Dice, lexicon: Lexicon, split: str):
         self.dice, self.lexicon, self.share = dice, lexicon, RARE[split]
         self.left: dict[str, list[str]] | None = None
         if split == "train":
-            uses = {name: [word for word in cues.rare for _ in range(dice.pick(USES))]
-                    for name, cues in lexicon.items()}
+            uses = {name: self.uses(cues.rare) for name, cues in lexicon.items()}
             self.left = {name: dice.take(words, len(words)) for name, words in uses.items()}
+
+    def uses(self, rare: Sequence[str]) -> list[str]:
+        """Each rare cue as often as train has it."""
+        words = []
+        for word in rare:
+            words += [word] * self.dice.pick(USES)
+        return words
 
     def __call__(self, name: str) -> str:
         cues = self.lexicon[name]
@@ -92,14 +105,16 @@ class Grammar:
     lexicon: Lexicon
 
     def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
+        """An endless stream, drawn by `dice`, its cue words by `draw`."""
         while True:
             yield self.example(dice, draw)
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """One of the stream, with its label written out and neither id nor group."""
         raise NotImplementedError
 
 
-# how often what decides comes first: without this hint a tiny student does not get off the ground
+# how often the deciding clause comes first: without this hint a tiny student learns nothing
 USUAL = 0.85
 
 # A sentence of two clauses. They begin at the same place in every sentence: with openings of their
@@ -139,10 +154,12 @@ class Relation(Grammar):
     reverse: tuple[str, ...] = ()
 
     def clause(self, dice: Dice, draw: Draw, name: str, pair: Sequence[str], denied: bool) -> str:
+        """What class `name` says of a pair, stated or denied."""
         a, b = reversed(pair) if name in self.reverse else pair
         return dice.write(self.clauses[denied], a=a, b=b, cue=draw(name))
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """Two clauses; how the pair is unrelated is drawn where it is."""
         related = [name for name in self.lexicon if name != self.negative]
         label = self.negative if dice.chance(self.share_negative) else dice.pick(related)
         how = dice.pick(("denied", "apart", "neutral cue")) if label == self.negative else "stated"
@@ -173,6 +190,7 @@ class Question(Grammar):
     diseases: Sequence[str]
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """Question and passage; the finding is the label."""
         label = dice.pick(list(self.lexicon))
         believed = dice.other(list(self.lexicon), label)
         about = {
@@ -196,8 +214,8 @@ class Question(Grammar):
 
 @dataclass(frozen=True)
 class Trend(Grammar):
-    """What is reported of now decides, not what was before; where the measure is a cost, upside
-    down.
+    """News of a measure: what is reported of now decides, not what was before. Where the measure is
+    a cost, a rise is negative.
     """
 
     names: Sequence[str]
@@ -206,16 +224,15 @@ class Trend(Grammar):
     before: str
 
     def clause(self, dice: Dice, draw: Draw, pattern: str, tone: str) -> str:
-        costs = dice.chance(0.15)
-        trend = (
-            {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone]
-            if costs
-            else tone
-        )
-        measure = "[costs|losses|expenses|debt]" if costs else "[sales|profit|orders|margins]"
+        """News of this tone, of a profit or of a cost."""
+        measure, trend = "[sales|profit|orders|margins]", tone
+        if dice.chance(0.15):
+            measure = "[costs|losses|expenses|debt]"
+            trend = {"positive": "negative", "negative": "positive", "neutral": "neutral"}[tone]
         return dice.write(pattern, name=dice.pick(self.names), measure=measure, cue=draw(trend))
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """What is now and what was before, of two tones; the former is the label."""
         label = dice.pick(list(self.lexicon))
         now = self.clause(dice, draw, self.now, label)
         before = self.clause(dice, draw, self.before, dice.other(list(self.lexicon), label))
@@ -234,40 +251,39 @@ class Hallmarks(Grammar):
     denied: str = "{agent} [spared|ignored] [the|overall|basal] {cue}"
 
     def examples(self, dice: Dice, draw: Draw) -> Iterator[Example]:
+        """The sentences of one abstract after another; the group is the abstract's number."""
         abstract = 0
         while True:
             topics = dice.take(list(self.lexicon), dice.pick((1, 2, 2)))
             for _ in range(dice.pick((4, 5, 6, 7))):
-                found = dice.take(topics, dice.pick((0, 1, 1, len(topics))))
-                yield Example(
-                    "",
-                    self.sentence(dice, draw, topics, found),
-                    label=frozenset(found),
-                    group=str(abstract),
-                )
+                affirmed = dice.take(topics, dice.pick((0, 1, 1, len(topics))))
+                text = self.sentence(dice, draw, topics, affirmed)
+                yield Example("", text, label=frozenset(affirmed), group=str(abstract))
             abstract += 1
 
-    def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str], found: Sequence[str]) -> str:
+    def sentence(self, dice: Dice, draw: Draw, topics: Sequence[str],
+                 affirmed: Sequence[str]) -> str:
+        """A clause that affirms these topics, or without any a denying one, and one that denies
+        topics that the abstract does not have.
+        """
         others = dice.take([name for name in self.lexicon if name not in topics], 2)
-        said = ([*found] * 2)[:2] or [others.pop()]
-        x, y = dice.order(
-            self.clause(
-                dice, self.affirmed if found else self.denied, [draw(name) for name in said]
-            ),
-            self.clause(dice, self.denied, [draw(name) for name in others[: dice.pick((1, 2))]]),
-            kept=USUAL,
-        )
+        named = ([*affirmed] * 2)[:2] or [others.pop()]
+        pattern = self.affirmed if affirmed else self.denied
+        first = self.clause(dice, pattern, [draw(name) for name in named])
+        second = self.clause(dice, self.denied,
+                             [draw(name) for name in others[:dice.pick((1, 2))]])
+        x, y = dice.order(first, second, kept=USUAL)
         return sentence(dice.write(TWO_CLAUSES, x=x, y=y, place=PLACE))
 
     def clause(self, dice: Dice, pattern: str, cues: Sequence[str]) -> str:
-        return dice.write(
-            pattern, agent=dice.pick(self.agents), cue=" and ".join(dict.fromkeys(cues))
-        )
+        """An agent and the cues, each named once."""
+        return dice.write(pattern, agent=dice.pick(self.agents),
+                          cue=" and ".join(dict.fromkeys(cues)))
 
 
 @dataclass(frozen=True)
 class Similarity(Grammar):
-    """Two statements: 2 points for the same kind of effect, 1 for the same agent, 1 for the same
+    """Two statements: 2 points for the same class of effect, 1 for the same agent, 1 for the same
     target.
     """
 
@@ -275,9 +291,11 @@ class Similarity(Grammar):
     targets: Sequence[str]
 
     def statement(self, dice: Dice, draw: Draw, agent: str, effect: str, target: str) -> str:
+        """A sentence: the agent has the effect on the target."""
         return sentence(dice.write(f"{ACTS_ON[0]} {PLACE}.", a=agent, b=target, cue=draw(effect)))
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """Two statements, each part of the second the same or another; the label is the points."""
         choices = (self.agents, list(self.lexicon), self.targets)
         one = [dice.pick(names) for names in choices]
         two = [
@@ -298,10 +316,13 @@ class Mentions(Grammar):
     patterns: Mapping[str, str]  # "text", and the patterns that it names
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """A sentence in words, with the spans of its mentions."""
         def slot(name: str) -> str:
             return draw(name) if name in self.lexicon else self.patterns[name]
 
-        words, spans, start, entity_type = [], [], 0, ""
+        words: list[str] = []
+        spans: list[Span] = []
+        start, entity_type = 0, ""
         for word in dice.write("{text}", slot).split():
             if word.startswith("<"):
                 start, entity_type = len(words), word[1:]
@@ -317,8 +338,8 @@ class Notes(Grammar):
     """A finding that is there now, and one that is absent, past or another's: the former decides on
     the emergency.
 
-    The other is more often of the other kind, but not always, as a bag of words could be taught to
-    subtract.
+    Mostly one is harmless and the other dangerous, but not always: else a bag of words could tell
+    them by subtracting.
     """
 
     text: str  # pattern with {x} {y}, the findings
@@ -327,11 +348,10 @@ class Notes(Grammar):
     labels: tuple[str, str]  # no emergency, emergency
 
     def example(self, dice: Dice, draw: Draw) -> Example:
+        """A note with both findings; the label is that of the present one."""
         emergency, contrast = dice.chance(0.45), dice.chance(0.65)
-        kinds = ("benign", "danger")
-        x, y = dice.order(
-            dice.write(self.present, cue=draw(kinds[emergency])),
-            dice.write(self.absent, cue=draw(kinds[emergency != contrast])),
-            kept=USUAL,
-        )
+        classes = ("benign", "danger")
+        present = dice.write(self.present, cue=draw(classes[emergency]))
+        absent = dice.write(self.absent, cue=draw(classes[emergency != contrast]))
+        x, y = dice.order(present, absent, kept=USUAL)
         return Example("", dice.write(self.text, x=x, y=y), label=self.labels[emergency])

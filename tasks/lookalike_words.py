@@ -29,6 +29,7 @@ def cues(text: str) -> Cues:
 
 
 def names(text: str) -> tuple[str, ...]:
+    """``"one two"``, words separated by blanks."""
     return tuple(text.split())
 
 

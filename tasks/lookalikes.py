@@ -1,5 +1,4 @@
-"""The embedded look-alikes: small generated corpora, one for every kind of task, that need no
-download.
+"""The embedded look-alikes: small generated corpora, one for every task, that need no download.
 
 Each is written by a seeded grammar of our own and has three properties that make it a fair toy:
 
@@ -54,37 +53,30 @@ class Lookalike:
     mentions: tuple[str, ...] = ()  # types that are tagged
 
 
-def generate(
-    spec: Lookalike, seed: int = 0, train: int = 0, dev: int = 400, test: int = 400
-) -> Data:
+def generate(spec: Lookalike, seed: int = 0, train: int = 0, dev: int = 400,
+             test: int = 400) -> Data:
     """The corpus of `spec`, the same on every machine; no text occurs twice, be it in splits or
     domain text.
 
-    Only train has wrong labels, and they do not change its texts. By default it has 2,000 examples;
-    1,000 where they are tagged, with a label a word: `ner_kd` into a TinyBERT, with its teacher and
-    controls, then takes under two minutes on two cores.
+    Only train has wrong labels, and they do not change its texts.
+
+    train, dev, test  examples; train has 2,000 by default, or 1,000 where they are tagged, with a
+                      label a word: `ner_kd` into a TinyBERT, with its teacher and controls, then
+                      takes under two minutes on two cores
     """
     train = train or (1000 if spec.mentions else 2000)
     seen: set[str] = set()
     splits = {}
     for name, size in (("train", train), ("dev", dev), ("test", test)):
-        noise = Noise(
-            Dice(f"{spec.texts}/{name}/{seed}/noise"), spec.noise if name == "train" else 0.0
-        )
+        share = spec.noise if name == "train" else 0.0
+        noise = Noise(Dice(f"{spec.texts}/{name}/{seed}/noise"), share)
         drafts = fresh(spec, name, seed, seen)
-        splits[name] = tuple(
-            finished(spec, next(drafts), f"{name}-{row}", noise) for row in range(size)
-        )
-    return Data(
-        **splits,
-        labels=spec.labels,
-        origin="lookalike",
-        sha256={name: checksum(rows) for name, rows in splits.items()},
-        domain_text=domain_text(spec, seed, seen),
-        notes=(
-            f"generated {spec.about}; {spec.noise:.0%} of the labels of train are wrong on purpose",
-        ),
-    )
+        splits[name] = tuple(finished(spec, next(drafts), f"{name}-{row}", noise)
+                             for row in range(size))
+    note = f"generated {spec.about}; {spec.noise:.0%} of the labels of train are wrong on purpose"
+    return Data(splits["train"], splits["dev"], splits["test"], spec.labels, origin="lookalike",
+                sha256={name: checksum(rows) for name, rows in splits.items()},
+                domain_text=domain_text(spec, seed, seen), notes=(note,))
 
 
 def fresh(spec: Lookalike, split: str, seed: int, seen: set[str]) -> Iterator[Example]:
@@ -102,19 +94,18 @@ def finished(spec: Lookalike, draft: Example, id: str, noise: Noise) -> Example:
         case frozenset():  # sentences of an abstract, ids like HoC's
             split, row = id.split("-")
             abstract = f"{split}{draft.group}"
-            found = noise.topics(draft.label, spec.labels)
-            hot = tuple(int(topic in found) for topic in spec.labels)
-            return replace(draft, id=f"{abstract}_s{row}", group=abstract, label=hot)
+            topics = noise.topics(draft.label, spec.labels)
+            vector = tuple(int(topic in topics) for topic in spec.labels)
+            return replace(draft, id=f"{abstract}_s{row}", group=abstract, label=vector)
         case tuple():
             spans = noise.spans([span for span in draft.label if span[2] in spec.mentions])
-            label: Any = tag_indices(spans, len(draft.words), spec.labels)
+            tag_numbers = tag_indices(spans, len(draft.words), spec.labels)
+            return replace(draft, id=id, group=id, label=tag_numbers)
         case float():
-            label = noise.score(draft.label)
+            return replace(draft, id=id, group=id, label=noise.score(draft.label))
         case _:
-            label = spec.labels.index(
-                noise.name(spec.rename.get(draft.label, draft.label), spec.labels)
-            )
-    return replace(draft, id=id, group=id, label=label)
+            name = noise.name(spec.rename.get(draft.label, draft.label), spec.labels)
+            return replace(draft, id=id, group=id, label=spec.labels.index(name))
 
 
 def tag_indices(spans: Sequence[tags.Span], length: int, labels: Sequence[str]) -> tuple[int, ...]:
@@ -131,30 +122,28 @@ def tag_indices(spans: Sequence[tags.Span], length: int, labels: Sequence[str]) 
 
 @dataclass(frozen=True)
 class Noise:
-    """Mistakes of an annotator, one in `share` labels (for tags: mentions)."""
+    """Mistakes of an annotator in a `share` of the labels (for tags: of the mentions)."""
 
     dice: Dice
     share: float
 
     def name(self, label: str, labels: Sequence[str]) -> str:
+        """Another of the labels."""
         return self.dice.other(labels, label) if self.dice.chance(self.share) else label
 
     def score(self, value: float) -> float:
-        return (
-            min(4.0, max(0.0, value + self.dice.pick((-1.0, 1.0))))
-            if self.dice.chance(self.share)
-            else value
-        )
+        """A point more or less, from 0 to 4."""
+        if not self.dice.chance(self.share):
+            return value
+        return min(4.0, max(0.0, value + self.dice.pick((-1.0, 1.0))))
 
-    def topics(self, found: frozenset[str], labels: Sequence[str]) -> frozenset[str]:
+    def topics(self, topics: frozenset[str], labels: Sequence[str]) -> frozenset[str]:
         """One topic missed, or, where there is none, one too many."""
         if not self.dice.chance(self.share):
-            return found
-        return (
-            found - {self.dice.pick(sorted(found))}
-            if found
-            else frozenset([self.dice.pick(labels)])
-        )
+            return topics
+        if topics:
+            return topics - {self.dice.pick(sorted(topics))}
+        return frozenset([self.dice.pick(labels)])
 
     def spans(self, spans: Sequence[tags.Span]) -> list[tags.Span]:
         """A mention missed, or without its first word (one of one word: with the word before
@@ -180,11 +169,8 @@ def domain_text(spec: Lookalike, seed: int, seen: set[str]) -> tuple[str, ...]:
     for _ in range(DOMAIN):
         if dice.chance(KEYWORDS):
             name = dice.pick(list(lexicon))
-            texts.append(
-                " ".join(
-                    ["Keywords:", dice.pick(lexicon[name].company), *(draw(name) for _ in range(6))]
-                )
-            )
+            keywords = [dice.pick(lexicon[name].company), *(draw(name) for _ in range(6))]
+            texts.append(" ".join(["Keywords:", *keywords]))
         else:
             draft = next(drafts)
             texts.append(" ".join(filter(None, [*draft.words, draft.text, draft.pair])))
@@ -194,25 +180,19 @@ def domain_text(spec: Lookalike, seed: int, seen: set[str]) -> tuple[str, ...]:
 def checksum(examples: Sequence[Example]) -> str:
     """SHA-256 of the examples as canonical JSON."""
     rows = [astuple(example) for example in examples]
-    return hashlib.sha256(
-        json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
-    ).hexdigest()
+    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def relation(
-    texts: str,
-    lexicon: words.Lexicon,
-    marks: tuple[str, str],
-    names: Sequence[Sequence[str]],
-    about: str,
-    **facts: Any,
-) -> Lookalike:
+def relation(texts: str, lexicon: words.Lexicon, marks: tuple[str, str],
+             names: Sequence[Sequence[str]], about: str, **facts: Any) -> Lookalike:
     """A relation corpus in which all classes have the same pair of marks; class `0` is the negative
     one.
+
+    facts  further fields of `Relation`
     """
-    grammar = Relation(
-        lexicon, dict.fromkeys(lexicon, marks), dict(zip(marks, names, strict=True)), "0", **facts
-    )
+    grammar = Relation(lexicon, dict.fromkeys(lexicon, marks),
+                       dict(zip(marks, names, strict=True)), "0", **facts)
     return Lookalike(texts, grammar, tuple(lexicon), about)
 
 
@@ -235,8 +215,11 @@ GAD = relation(
     clauses=words.VARIANTS,
     share_negative=0.5,
 )
-I2B2_MARKS = dict.fromkeys(words.I2B2, ("@TREATMENT$", "@PROBLEM$")) | dict.fromkeys(
-    ("TeRP", "TeCP"), ("@TEST$", "@PROBLEM$")) | {"PIP": ("@PROBLEM$", "@PROBLEM$")}
+I2B2_MARKS = {
+    **dict.fromkeys(words.I2B2, ("@TREATMENT$", "@PROBLEM$")),
+    **dict.fromkeys(("TeRP", "TeCP"), ("@TEST$", "@PROBLEM$")),
+    "PIP": ("@PROBLEM$", "@PROBLEM$"),
+}
 I2B2_NAMES = {"@TREATMENT$": words.TREATMENTS, "@PROBLEM$": words.PROBLEMS, "@TEST$": words.TESTS}
 I2B2 = Lookalike(
     "i2b2",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from kdbench.base.options import option
 from kdbench.data import corpora
@@ -25,18 +25,20 @@ from kdbench.tasks.recipes import DOKTRA_CHEMPROT, DOKTRA_CHEMPROT_STUDENT, DOKT
 
 FILES = {split: (f"{split}.tsv",) for split in SPLITS}
 ALL = frozenset(SPLITS)
+# rows of a file, given its labels and whether it has a header
+Reader: TypeAlias = Callable[[Source, tuple[str, ...], bool], list[Example]]
 REMEDY = ("; where header and first column are not as in the published code, say --task-set "
           "header=all or header=none")
 
 
 @dataclass(frozen=True)
 class TsvOptions:
+    """Which files have a header."""
+
     header: str = option(
         "published",
         "files with a header and a further column: as in the published code, all or none",
-        choices=("published", "all", "none"),
-        source="code",
-    )
+        choices=("published", "all", "none"), source="code")
 
 
 def rows_of(source: Source, headed: bool) -> tuple[list[Record], list[str]]:
@@ -53,43 +55,35 @@ def rows_of(source: Source, headed: bool) -> tuple[list[Record], list[str]]:
 
 
 def read_rows(source: Source, labels: tuple[str, ...], headed: bool) -> list[Example]:
+    """The rows of a task with one label a sentence; the row number is the id."""
     records, columns = rows_of(source, headed)
     text, label = columns[-2:]
     places = {name: i for i, name in enumerate(labels)}
     if records[0].fields[label] not in places:
         raise records[0].wrong(f"unknown label {shown(records[0].fields[label])}",
                                f"the task's are {', '.join(labels)}{REMEDY}")
-    return [
-        Example(
-            id=str(row), text=record.text(text), label=record.index(label, places), group=str(row)
-        )
-        for row, record in enumerate(records)
-    ]
+    return [Example(id=str(row), text=record.text(text), label=record.index(label, places),
+                    group=str(row))
+            for row, record in enumerate(records)]
 
 
 def read_hoc(source: Source, labels: tuple[str, ...], headed: bool) -> list[Example]:
     """BLUE's rows; without a header there is no index, and each sentence is its own document."""
     records, columns = rows_of(source, headed)
-    hot, text = columns[:2] if headed else columns[::-1]
+    label, text = columns[:2] if headed else columns[::-1]
     examples = []
     for row, record in enumerate(records):
         id = record.id(columns[2]) if headed else str(row)
-        examples.append(
-            Example(
-                id=id,
-                text=record.text(text),
-                label=hallmarks(record, hot, len(labels)),
-                group=before_underscore(id),
-            )
-        )
+        examples.append(Example(id=id, text=record.text(text), group=before_underscore(id),
+                                label=hallmarks(record, label, len(labels))))
     return examples
 
 
 def hallmarks(record: Record, name: str, width: int) -> tuple[int, ...]:
     """``0_0,1_1,2_0,...`` as a vector of 0 and 1."""
-    given = record.text(name).split(",")
-    vector = tuple(int(each == f"{i}_1") for i, each in enumerate(given))
-    if len(given) != width or given != [f"{i}_{value}" for i, value in enumerate(vector)]:
+    pairs = record.text(name).split(",")
+    vector = tuple(int(pair == f"{i}_1") for i, pair in enumerate(pairs))
+    if len(pairs) != width or pairs != [f"{i}_{value}" for i, value in enumerate(vector)]:
         raise record.wrong(
             f"labels are {shown(record.fields[name])}, not 0_v,1_v,...,{width - 1}_v with v 0 or 1",
             f"give one pair a label{REMEDY}",
@@ -97,14 +91,13 @@ def hallmarks(record: Record, name: str, width: int) -> tuple[int, ...]:
     return vector
 
 
-def load(
-    name: str,
-    labels: tuple[str, ...],
-    published: frozenset[str],
-    reader: Callable[..., list[Example]],
-    options: LoadOptions,
-) -> Data:
-    settings = options.settings or TsvOptions()
+def load(name: str, labels: tuple[str, ...], published: frozenset[str], reader: Reader,
+         options: LoadOptions) -> Data:
+    """One of the tasks from the user's folder.
+
+    published  the splits whose file has a header in the published code
+    """
+    settings: TsvOptions = options.settings or TsvOptions()
     headed = {"published": published, "all": ALL, "none": frozenset()}[settings.header]
 
     def read_split(source: Source) -> list[Example]:
@@ -113,15 +106,12 @@ def load(
     return corpora.read_splits(name, options, FILES, read_split, labels)
 
 
-def _task(
-    name: str,
-    labels: tuple[str, ...],
-    headed: frozenset[str],
-    how_to_get: str,
-    reader: Callable[..., list[Example]] = read_rows,
-    task_type: str = "single",
-    **facts: Any,
-) -> Task:
+def _task(name: str, labels: tuple[str, ...], headed: frozenset[str], how_to_get: str,
+          reader: Reader = read_rows, task_type: str = "single", **facts: Any) -> Task:
+    """What the tasks of this layout share.
+
+    headed  the splits whose file has a header in the published code;  facts  fields of `Task`
+    """
     return Task(
         name=name,
         task_type=task_type,
@@ -135,6 +125,7 @@ def _task(
 
 
 def names_without_negative(task: Task) -> dict[str, str]:
+    """The labels spelled out, but those of no relation, which have another name here."""
     return {label: name for label, name in task.label_names.items() if label not in task.negative}
 
 
@@ -168,8 +159,8 @@ GAD_TSV = _task(
     ("0", "1"),
     frozenset({"dev"}),
     "BioBERT's distribution of GAD (https://github.com/dmis-lab/biobert): ten folds of train.tsv "
-    "and test.tsv; the "
-    "test split of DoKTra is not documented; then `bench.py prepare gad_tsv --from FOLDER`",
+    "and test.tsv; the test split of DoKTra is not documented; then `bench.py prepare gad_tsv "
+    "--from FOLDER`",
     about="GAD in DoKTra's layout",
     metric="f1_positive",
     metrics=("f1_positive", "accuracy"),
@@ -212,9 +203,8 @@ I2B2 = _task(
     ("PIP", "TeCP", "TeRP", "TrAP", "TrCP", "TrIP", "TrNAP", "TrWP", "false"),
     ALL,
     "the notes need a signed data use agreement: register at https://portal.dbmi.hms.harvard.edu "
-    "(n2c2, 2010 "
-    "relations), preprocess with BLUE's blue/bert/create_i2b2_bert.py, then `bench.py prepare i2b2 "
-    "--from FOLDER`",
+    "(n2c2, 2010 relations), preprocess with BLUE's blue/bert/create_i2b2_bert.py, then `bench.py "
+    "prepare i2b2 --from FOLDER`",
     about="relations between problems, tests and treatments in clinical notes (i2b2 2010)",
     metric="micro_f1",
     metrics=MICRO,
@@ -241,9 +231,8 @@ FPB = _task(
     SENTIMENTS,
     frozenset(),
     "Financial PhraseBank, on the hub as takala/financial_phrasebank; DoKTra's split is not "
-    "public: write train.tsv, "
-    "dev.tsv and test.tsv with rows `sentence TAB label`, then `bench.py prepare fpb --from "
-    "FOLDER`",
+    "public: write train.tsv, dev.tsv and test.tsv with rows `sentence TAB label`, then `bench.py "
+    "prepare fpb --from FOLDER`",
     about="sentiment of sentences from financial news",
     metric="micro_f1",
     metrics=("micro_f1", "macro_f1", "accuracy"),
@@ -257,8 +246,8 @@ FTS = _task(
     SENTIMENTS,
     frozenset(),
     "no source of FinTextSen with known terms was found, and DoKTra's split is not public: write "
-    "train.tsv, dev.tsv "
-    "and test.tsv with rows `sentence TAB label`, then `bench.py prepare fts --from FOLDER`",
+    "train.tsv, dev.tsv and test.tsv with rows `sentence TAB label`, then `bench.py prepare fts "
+    "--from FOLDER`",
     about="sentiment of financial microblogs",
     metric="micro_f1",
     metrics=("micro_f1", "macro_f1", "accuracy"),

@@ -17,12 +17,10 @@ from kdbench.methods.augmentation import (
     STOP_WORDS,
     Augmenter,
     AugmentOptions,
-    Row,
-    augment_file,
     augmented,
-    rows,
     segments,
 )
+from kdbench.methods.augmentation_files import Row, augment_file, rows
 
 # The same spans, spelled in each scheme; `PER` has one word, two words or three, `DRUG` one or two.
 SPANS = [

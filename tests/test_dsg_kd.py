@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import golden_losses
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,12 @@ from transformers import AutoModelForSequenceClassification
 
 from kdbench.base.options import build as build_options
 from kdbench.data.task import Data, Example, Task
-from kdbench.methods import code_switching, dsg_kd
+from kdbench.methods import code_switching, dsg_kd, word_states
+from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.code_switching import CLS, FIRST_WORD, REST, SEP
-from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, Options
+from kdbench.methods.dsg_kd import CodeSwitched, DsgKD, DsgOptions
 from kdbench.methods.gelu_head import with_gelu_head
+from kdbench.methods.layer_pairs import layer_pairs
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, build
 from kdbench.models.sources import resolve
@@ -30,6 +33,18 @@ from kdbench.train.spec import Settings
 from kdbench.train.stage_cache import StageCache
 
 ROOT = Path(__file__).resolve().parent.parent
+READ = """
+import sys
+from kdbench.models.heads import Head
+from kdbench.models.load import build
+from kdbench.models.sources import resolve
+from kdbench.serve.predict import load_predictor
+
+model = build(resolve(sys.argv[1]), Head("single", ("no", "yes")), seed=0, texts=list)
+answer = load_predictor(sys.argv[1]).predict(["a text"])
+assert "kdbench.methods.dsg_kd" not in sys.modules
+print(type(model.module).__name__, model.ready, answer[0]["label"] in ("no", "yes"))
+"""
 TEXTS = (
     "아이가 어제부터 fever 있고 vomiting 세번 했다",
     "기침 심해서 옴 cough 3일째 dyspnea 없음 URI 의심됨",
@@ -51,8 +66,8 @@ def tiny(kind="bert", seed=0, texts=TEXTS, **changes) -> Model:
     return replace(model, module=model.module.eval())
 
 
-def options(variant="corrected", **given) -> Options:
-    return build_options(Options, variant, given, "dsg_kd")
+def options(variant="corrected", **given) -> DsgOptions:
+    return build_options(DsgOptions, variant, given, "dsg_kd")
 
 
 def aligner(teacher, student, o=None, length=LENGTH) -> code_switching.Aligner:
@@ -194,21 +209,21 @@ def word_by_word(case: dict) -> dict[str, float]:
 @pytest.mark.parametrize("words", [(3, 0, 1), (1, 1, 1), (0, 0, 0), (3, 3, 3)])
 def test_matrix_products_equal_the_formulas_word_by_word(words):
     case = random_case(sum(words), words)
-    assert dsg_kd.golden(case) == pytest.approx(word_by_word(case), rel=1e-5, abs=1e-7)
+    assert golden_losses.dsg_kd(case) == pytest.approx(word_by_word(case), rel=1e-5, abs=1e-7)
 
 
 def test_gradients_of_both_losses():
     torch.manual_seed(0)
     spans, counts = torch.tensor([[[0, 2], [1, 2]], [[2, 3], [0, 0]]]), torch.tensor([2, 1])
-    words = dsg_kd.segment_means(spans, counts, 3).double()
-    real, columns = dsg_kd.real_words(spans, counts), dsg_kd.column_sums(torch.tensor([[0, 1, 1], [0, 2, -1]]), 3, mean=False)
+    words = word_states.segment_means(spans, counts, 3).double()
+    real, columns = word_states.real_words(spans, counts), word_states.column_sums(torch.tensor([[0, 1, 1], [0, 2, -1]]), 3, mean=False)
     hidden = [torch.randn(2, 3, 4, dtype=torch.double, requires_grad=True) for _ in range(2)]
     attention = [torch.rand(2, 2, 3, 3, dtype=torch.double, requires_grad=True) for _ in range(2)]
 
     def total(*layers):
-        pooled = dsg_kd.pool_hidden(layers[:2], words), dsg_kd.pool_attention(layers[2:], words, columns, False)
-        return (dsg_kd.hidden_sum(torch.ones_like(pooled[0]), pooled[0], real)
-                + dsg_kd.attention_sum(torch.zeros_like(pooled[1]), pooled[1], real, torch.tensor([3, 2])))
+        pooled = word_states.pool_hidden(layers[:2], words), word_states.pool_attention(layers[2:], words, columns, False)
+        return (word_states.hidden_sum(torch.ones_like(pooled[0]), pooled[0], real)
+                + word_states.attention_sum(torch.zeros_like(pooled[1]), pooled[1], real, torch.tensor([3, 2])))
 
     assert torch.autograd.gradcheck(total, (*hidden, *attention))
 
@@ -227,8 +242,8 @@ def test_a_text_adds_the_same_in_every_batch(given):
     teacher, student = tiny(seed=1), tiny("bert", seed=2, num_hidden_layers=1, hidden_size=32)
     if given.get("attn_kind") == "scores":
         for model in (teacher, student):
-            dsg_kd.use_scores(model.module)
-            model.module.register_forward_pre_hook(dsg_kd.use_scores)
+            use_scores(model.module)
+            model.module.register_forward_pre_hook(use_scores)
     together = losses(teacher, student, options(**given), EXAMPLES)
     turned = losses(teacher, student, options(**given), EXAMPLES[::-1])
     alone = [losses(teacher, student, options(**given), [example]) for example in EXAMPLES]
@@ -260,9 +275,9 @@ def test_teacher_and_student_of_other_shapes(teacher, student, variant):
 
 
 def test_layers_are_spread_evenly():
-    assert dsg_kd.layer_pairs(12, 12) == [(i, i) for i in range(1, 13)]
-    assert dsg_kd.layer_pairs(12, 4) == [(3, 1), (6, 2), (9, 3), (12, 4)]
-    assert dsg_kd.layer_pairs(2, 6) == [(1, 3), (2, 6)]
+    assert layer_pairs(12, 12, 12) == [(i, i) for i in range(1, 13)]
+    assert layer_pairs(12, 4, 4) == [(3, 1), (6, 2), (9, 3), (12, 4)]
+    assert layer_pairs(2, 6, 2) == [(1, 3), (2, 6)]
 
 
 def test_a_batch_without_code_switched_words_has_the_task_loss_alone():
@@ -282,7 +297,7 @@ def test_aligned_attention_rows_keep_their_mass():
     objective = objective_for(teacher, student, options(), length=12)  # which cuts words off: their mass goes to the rest
     batch = batch_of(objective, teacher, student, EXAMPLES, 12)
     rows = batch.signals["word_attention"]
-    real = dsg_kd.real_words(batch.extra["spans"], batch.extra["words"])
+    real = word_states.real_words(batch.extra["spans"], batch.extra["words"])
     assert rows.sum(-1).permute(0, 3, 1, 2)[real].flatten() == pytest.approx(1, abs=1e-5)
 
 
@@ -308,7 +323,7 @@ def test_scores_are_what_the_softmax_makes_probabilities_of():
     inputs = model.tokenizer(list(TEXTS[:2]), return_tensors="pt", padding=True)
     with torch.inference_mode():
         eager = model.module(**inputs, output_attentions=True)
-        dsg_kd.use_scores(model.module)
+        use_scores(model.module)
         scored = model.module(**inputs, output_attentions=True)
     assert torch.allclose(eager.logits, scored.logits, atol=1e-6)
     for p, s in zip(eager.attentions, scored.attentions, strict=True):
@@ -316,6 +331,16 @@ def test_scores_are_what_the_softmax_makes_probabilities_of():
 
 
 # ---- the head and the procedure --------------------------------------------------------------------------------------
+
+
+def test_a_process_that_never_met_the_method_reads_its_students(tmp_path):
+    """The methods' index names the head, as `predict`, `export` and `evaluate` start from the folder alone."""
+    headed = with_gelu_head(tiny(), seed=3)
+    headed.module.save_pretrained(tmp_path)
+    headed.tokenizer.save_pretrained(tmp_path)
+    labels_of(headed, 32).write(tmp_path)
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["GeluHeadModel", "True", "True"]
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "albert", "deberta", "distilbert"])
@@ -334,30 +359,6 @@ def test_a_gelu_head_keeps_the_encoder_and_comes_back_from_its_folder(kind, tmp_
     assert again.config.id2label == {0: "no", 1: "yes"}
     kinds = [type(layer).__name__ for layer in headed.module.classifier]
     assert kinds == ["Dropout", "Linear", "GELU", "Dropout", "Linear"]
-
-
-READ = """
-import sys
-from kdbench.models.heads import Head
-from kdbench.models.load import build
-from kdbench.models.sources import resolve
-from kdbench.serve.predict import load_predictor
-
-model = build(resolve(sys.argv[1]), Head("single", ("no", "yes")), seed=0, texts=list)
-answer = load_predictor(sys.argv[1]).predict(["a text"])
-assert "kdbench.methods.dsg_kd" not in sys.modules
-print(type(model.module).__name__, model.ready, answer[0]["label"] in ("no", "yes"))
-"""
-
-
-def test_a_process_that_never_met_the_method_reads_its_students(tmp_path):
-    """The methods' index names the head, as `predict`, `export` and `evaluate` start from the folder alone."""
-    headed = with_gelu_head(tiny(), seed=3)
-    headed.module.save_pretrained(tmp_path)
-    headed.tokenizer.save_pretrained(tmp_path)
-    labels_of(headed, 32).write(tmp_path)
-    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["GeluHeadModel", "True", "True"]
 
 
 SYMPTOMS = {0: ("fever", "cough", "rash"), 1: ("seizure", "cyanosis", "apnea")}

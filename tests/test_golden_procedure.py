@@ -18,7 +18,8 @@ from accelerate import Accelerator
 from kdbench.base.options import build
 from kdbench.methods.doktra import DoKTra
 from kdbench.methods.dsg_kd import DsgKD
-from kdbench.methods.ve_kd import VeKD, fine_tuning, pretraining
+from kdbench.methods.expanded_vocabulary import fine_tuning, pretraining
+from kdbench.methods.ve_kd import VeKD
 from kdbench.score.metrics import METRICS, Info, published_names, word_tags
 from kdbench.train.fit import Trainer
 from kdbench.train.method import Batch, Objective, Term
@@ -52,7 +53,7 @@ def training(case) -> Training:
     program, warmup = case["program"], case["warmup"]
     if program == "doktra":
         assert warmup == 0, "DoKTra's program takes no warm-up"
-        return replace(Training(), **published(DoKTra).own())
+        return replace(Training(), **published(DoKTra).phase_settings())
     if program == "dsg_kd":
         return dsg_kd(warmup=warmup)
     if program == "ve_kd":

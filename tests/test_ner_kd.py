@@ -17,13 +17,12 @@ from kdbench.base.errors import Skip
 from kdbench.base.options import build
 from kdbench.data.task import Data, Example, Task
 from kdbench.methods.attention_scores import use_scores
-from kdbench.methods.ner_kd import (
+from kdbench.methods.ner_kd import NerKD
+from kdbench.methods.ner_students import lower_cased, same_tokens, shaped
+from kdbench.methods.tinybert import (
     Distillation,
-    NerKD,
     attention_error,
-    layer_pairs,
-    lower_cased,
-    same_tokens,
+    pairs_by_rule,
     smoothed_cross_entropy,
     squared_error,
 )
@@ -85,13 +84,13 @@ def test_attention_of_other_numbers_of_heads_is_averaged():
 
 
 def test_layer_pairs():
-    assert layer_pairs(12, 4, "off_by_one") == ([(1, 0), (4, 1), (7, 2), (10, 3)], [(1, 1), (4, 2), (7, 3), (10, 4)])
-    assert layer_pairs(12, 4, "uniform") == ([(3, 1), (6, 2), (9, 3), (12, 4)],) * 2
+    assert pairs_by_rule(12, 4, "off_by_one") == ([(1, 0), (4, 1), (7, 2), (10, 3)], [(1, 1), (4, 2), (7, 3), (10, 4)])
+    assert pairs_by_rule(12, 4, "uniform") == ([(3, 1), (6, 2), (9, 3), (12, 4)],) * 2
     for teacher, student in [(3, 2), (6, 3), (2, 4), (24, 5), (1, 1)]:
-        hidden, attention = layer_pairs(teacher, student, "uniform")
+        hidden, attention = pairs_by_rule(teacher, student, "uniform")
         assert hidden == attention and [layer for _, layer in hidden] == list(range(1, student + 1))
         assert hidden[-1][0] == teacher, "the last layer learns from the last"
-        for pairs in layer_pairs(teacher, student, "off_by_one"):
+        for pairs in pairs_by_rule(teacher, student, "off_by_one"):
             assert all(0 <= t <= teacher and s <= student for t, s in pairs)
 
 
@@ -115,16 +114,16 @@ def batch_of(objective, teacher, width=8):
     batch = Batch({"input_ids": ids, "attention_mask": mask}, labels=labels, words=words, extra={"word_ids": word_ids},
                   counts={"examples": 2.0, "tokens": 13.0, "positions": 2.0 * width, "words": 6.0, "aligned": 6.0},
                   examples=[SimpleNamespace(words=range(4)), SimpleNamespace(words=range(2))])
-    if objective.o["attention"] == "scores":
+    if objective.options.attention == "scores":
         use_scores(teacher)
     with torch.no_grad():
         outputs = teacher(**batch.inputs, output_hidden_states=True, output_attentions=True)
     pooled = objective.pool()(outputs, batch)
-    if "logits" in objective.names:
+    if "logits" in objective.signal_names:
         pooled |= built_in_pool(("logits",), True)(outputs, batch)
         pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
         batch.signals["logits_known"] = words >= 0
-    batch.signals |= {kind: torch.stack(rows).float() for kind, rows in pooled.items()}
+    batch.signals |= {name: torch.stack(rows).float() for name, rows in pooled.items()}
     objective.collate(batch)
     return batch
 
@@ -304,7 +303,7 @@ def test_tinybert_learns_attention_too(lab):
     train = made.train
     made.train = lambda model, objective, **more: objectives.append(objective) or train(model, objective, **more)
     NerKD(options(augment="", intermediate_epochs=1)).fit(made)
-    assert ["layer_attentions" in each.names for each in objectives if isinstance(each, Distillation)] == [True, False]
+    assert ["layer_attentions" in each.signal_names for each in objectives if isinstance(each, Distillation)] == [True, False]
 
 
 @pytest.mark.parametrize(("given", "scores"), [({}, True), ({"attention": "probabilities"}, False)])
@@ -313,8 +312,8 @@ def test_tinybert_compares_attention_before_the_softmax(lab, given, scores):
     signals = made.signals
     made.signals = lambda teacher, names, **more: taught.append((names, signals(teacher, names, **more))) or taught[-1][1]
     NerKD(options(augment="", **given)).fit(made)
-    kinds, live = taught[0]
-    assert "layer_attentions" in kinds
+    names, live = taught[0]
+    assert "layer_attentions" in names
     found = live.teacher(live.teacher.corpus(DATA.train[:1]), [0])["layer_attentions"][0]
     assert (found.min() < 0) == scores and np.allclose(found.sum(-1), 1, atol=1e-3) == (not scores)
     assert "layer_attentions" not in taught[1][0]
@@ -323,7 +322,7 @@ def test_tinybert_compares_attention_before_the_softmax(lab, given, scores):
 @pytest.mark.parametrize(("variant", "student", "expected"), [
     ("corrected", "tiny:bert", "cross_entropy"), ("corrected", "bilstm", "squared_error"), ("published", "tiny:bert", "squared_error")])
 def test_a_bilstm_learns_logits_and_a_transformer_their_distribution(lab, variant, student, expected):
-    assert NerKD(options(variant)).losses(lab().model(resolve(student))).soft_loss == expected
+    assert NerKD(options(variant)).options_for(lab().model(resolve(student))).soft_loss == expected
 
 
 def test_the_soft_cross_entropy_is_that_of_its_formula_up_to_the_teachers_entropy():
@@ -433,9 +432,8 @@ def test_published_protocol_reaches_the_training(lab, monkeypatch):
 
 def test_bert_embedding_is_copied_from_the_fine_tuned_teacher(lab):
     made = lab(student="bilstm")
-    method = NerKD(options(embedding="bert"))
     teacher = made.finetune(made.teacher())
-    student = method.shaped(made.student(), teacher, seed=0)
+    student = shaped(made.student(), NerKD(options(embedding="bert")).bilstm_settings(), teacher, seed=0)
     for name, value in teacher.module.bert.embeddings.state_dict().items():
         assert torch.equal(student.module.encoder.embeddings.state_dict()[name], value)
     assert student.key != made.student().key
@@ -444,11 +442,11 @@ def test_bert_embedding_is_copied_from_the_fine_tuned_teacher(lab):
 def test_a_bilstm_keeps_its_weights_where_they_fit(lab):
     made = lab(student="bilstm")
     given, teacher = made.student(), made.teacher()
-    assert NerKD(options()).shaped(given, teacher, seed=0) is given
-    unpacked = NerKD(options(packed=False)).shaped(given, teacher, seed=0)
+    assert shaped(given, NerKD(options()).bilstm_settings(), teacher, seed=0) is given
+    unpacked = shaped(given, {"packed": False}, teacher, seed=0)
     assert not unpacked.module.config.packed and given.module.config.packed
     assert all(torch.equal(a, b) for a, b in zip(unpacked.module.parameters(), given.module.parameters(), strict=True))
-    small = NerKD(options(hidden=8)).shaped(given, teacher, seed=0)
+    small = shaped(given, {"hidden_size": 8}, teacher, seed=0)
     assert small.module.config.hidden_size == 8
 
 

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import golden_losses
 import numpy as np
 import pytest
 import torch
@@ -23,8 +24,9 @@ from kdbench.base.errors import BadInput, Skip
 from kdbench.base.options import build as build_options
 from kdbench.base.options import describe
 from kdbench.data.task import Data, Example, Task
-from kdbench.methods import adapt, ve_kd
-from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
+from kdbench.methods import adapt, divergences, ve_kd
+from kdbench.methods.expanded_vocabulary import MLM, Masking
+from kdbench.methods.ve_kd import VeKDOptions, VocabularyKD
 from kdbench.models.load import Model, build
 from kdbench.models.sources import resolve
 from kdbench.models.vocabulary import (
@@ -56,8 +58,8 @@ def tiny(kind="bert", seed=0, **changes) -> Model:
     return replace(model, module=model.module.eval())
 
 
-def options(variant="corrected", **given) -> Options:
-    return build_options(Options, variant, {"min_frequency": 2, **given}, "ve_kd")
+def options(variant="corrected", **given) -> VeKDOptions:
+    return build_options(VeKDOptions, variant, {"min_frequency": 2, **given}, "ve_kd")
 
 
 def expanded_pair(student_seed=1, **changes) -> tuple[Model, Model]:
@@ -289,7 +291,7 @@ def token_by_token(case: dict) -> dict[str, float]:
 @pytest.mark.parametrize("given", [{}, {"tolerance": 0.0}, {"tolerance": 40.0}, {"alpha_mse": 0.0}, {"alpha_mlm": 0.0, "temperature": 1.0}])
 def test_the_losses_equal_the_formulas_token_by_token(given):
     case = random_case(len(str(given)), **given)
-    assert ve_kd.golden(case) == pytest.approx(token_by_token(case), rel=1e-5, abs=1e-6)
+    assert golden_losses.ve_kd(case) == pytest.approx(token_by_token(case), rel=1e-5, abs=1e-6)
 
 
 def test_within_the_tolerance_the_gradient_is_exactly_zero():
@@ -313,7 +315,7 @@ def test_the_first_columns_are_those_of_the_whole_logits(kind):
     model = tiny(kind)
     hidden = model.module.base_model(**model.tokenizer(GENERAL[0], return_tensors="pt")).last_hidden_state[0]
     whole = lm_logits(model.module, hidden)
-    assert torch.allclose(ve_kd.first_columns(model.module, hidden, 11), whole[:, :11], atol=1e-6)
+    assert torch.allclose(divergences.first_columns(model.module, hidden, 11), whole[:, :11], atol=1e-6)
     assert lm_logits(model.module, hidden).shape == whole.shape  # nothing stays hooked
 
 
@@ -355,17 +357,17 @@ def test_a_text_adds_the_same_in_every_batch(variant):
 
 def test_divergences_in_blocks_are_the_whole_ones(monkeypatch):
     """Values and gradients, the last block smaller than the others."""
-    monkeypatch.setattr(ve_kd.Divergences, "BLOCK", 20)  # two rows of nine
+    monkeypatch.setattr(divergences.Divergences, "BLOCK", 20)  # two rows of nine
     torch.manual_seed(0)
     ours, theirs = torch.randn(2, 5, 9, dtype=torch.float64).unbind(0)
     ours.requires_grad_()
-    kl, mse = ve_kd.Divergences.apply(ours, theirs, 2.0)
+    kl, mse = divergences.Divergences.apply(ours, theirs, 2.0)
     log_p, log_q = (theirs / 2).log_softmax(-1), (ours / 2).log_softmax(-1)
     torch.testing.assert_close(kl, 4 * (log_p.exp() * (log_p - log_q)).sum())
     torch.testing.assert_close(mse, (ours - theirs).square().sum())
-    assert torch.autograd.gradcheck(lambda z: ve_kd.Divergences.apply(z, theirs, 2.0), (ours,))
+    assert torch.autograd.gradcheck(lambda z: divergences.Divergences.apply(z, theirs, 2.0), (ours,))
     for number in (0, 1):  # one loss without the other
-        assert torch.autograd.gradcheck(lambda z, number=number: ve_kd.Divergences.apply(z, theirs, 2.0)[number], (ours,))
+        assert torch.autograd.gradcheck(lambda z, number=number: divergences.Divergences.apply(z, theirs, 2.0)[number], (ours,))
 
 
 def test_divergences_of_bf16_logits_are_computed_in_fp32():
@@ -373,7 +375,7 @@ def test_divergences_of_bf16_logits_are_computed_in_fp32():
     ours, theirs = torch.randn(2, 50, 700, dtype=torch.bfloat16).unbind(0)
     halves, wholes = ours.requires_grad_(), ours.detach().float().requires_grad_()
     for z, t in ((halves, theirs), (wholes, theirs.float())):
-        kl, mse = ve_kd.Divergences.apply(z, t, 2.0)
+        kl, mse = divergences.Divergences.apply(z, t, 2.0)
         (kl + mse).backward()
     torch.testing.assert_close(halves.grad, wholes.grad.bfloat16())
 

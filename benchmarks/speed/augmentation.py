@@ -19,7 +19,8 @@ from timing import Bench, Way
 
 from kdbench.base.options import build
 from kdbench.data import corpora
-from kdbench.methods.augmentation import AugmentOptions, augment_file, rows
+from kdbench.methods.augmentation import AugmentOptions
+from kdbench.methods.augmentation_files import augment_file, rows
 
 NAMES = ("augmentation",)
 WHAT = ("three copies each of label-wise replacement, mention replacement and shuffling, a sentence of BC2GM, file to file; reference: "

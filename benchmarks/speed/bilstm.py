@@ -16,7 +16,8 @@ from timing import Bench, Way
 from torch import Tensor, nn
 
 from kdbench.base.options import build
-from kdbench.methods.ner_kd import Distillation, NerKD
+from kdbench.methods.ner_kd import NerKD
+from kdbench.methods.tinybert import Distillation
 from kdbench.models.heads import Head
 from kdbench.models.load import Model
 from kdbench.train.batching import Corpus
@@ -73,15 +74,15 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     options = build(NerKD.Options, "corrected", {"alpha": 0}, "ner_kd")
 
     def ours(precision: str) -> Way:
-        bench_lab = lab(bench, "tags", data.labels, examples, precision)
-        signals = bench_lab.signals(teacher, ("logits",))
+        house = lab(bench, "tags", data.labels, examples, precision)
+        signals = house.signals(teacher, ("logits",))
         student = model("student", head, reader, rows=rows, kind="kdbench_bilstm", embedding_size=width, hidden_size=width)
-        return Ours(bench_lab, student, Distillation(options, ("logits",)), batch_size=batch_size, max_length=128, signals=signals)
+        return Ours(house, student, Distillation(options, ("logits",)), batch_size=batch_size, max_length=128, signals=signals)
 
     def reference() -> Way:
-        bench_lab = lab(bench, "tags", data.labels, examples)
-        corpus = bench_lab.corpus(teacher, bench_lab.data.train, 200)
+        house = lab(bench, "tags", data.labels, examples)
+        corpus = house.corpus(teacher, house.data.train, 200)
         student = Tagger(rows, width, width, 256, len(data.labels))
-        return PublishedWay(bench_lab.accelerator.device, teacher, student, corpus, batch_size, steps)
+        return PublishedWay(house.accelerator.device, teacher, student, corpus, batch_size, steps)
 
     return {"ours": lambda: ours("auto"), "ours_fp32": lambda: ours("fp32"), "reference": reference}

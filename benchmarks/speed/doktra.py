@@ -31,7 +31,7 @@ class PublishedWay(Published):
                  length: int, batch_size: int):
         super().__init__(device, copy.deepcopy(student.module), corpora[1].examples, batch_size, steps=4)
         self.teacher, self.connector = teacher.module.to(device).eval(), objective.expander.to(device)
-        self.corpora, self.o, self.length = corpora, objective.o, length
+        self.corpora, self.options, self.length = corpora, objective.options, length
 
     def warm(self) -> None:
         self.run(1)
@@ -41,7 +41,7 @@ class PublishedWay(Published):
         with torch.no_grad():
             t = self.connector(self.teacher(**theirs, output_hidden_states=True).hidden_states[-1][:, 0])
         s = self.student(**ours, output_hidden_states=True).hidden_states[-1][:, 0]
-        m = self.o["margin"]
+        m = self.options.margin
         each = (s + m) ** 2 * ((s > -m) & (t <= 0)).float() + (s - m) ** 2 * ((s <= m) & (t > 0)).float()
         return each.sum() / self.batch_size / 1000
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kdbench.base.options import build
 from kdbench.methods.code_switching import Aligner, is_code_switched
-from kdbench.methods.dsg_kd import CodeSwitched, Options
+from kdbench.methods.dsg_kd import CodeSwitched, DsgOptions
 from kdbench.methods.gelu_head import with_gelu_head
 from kdbench.models.heads import Head
 from kdbench.models.load import Model
@@ -32,7 +32,7 @@ LENGTHS = Lengths(105, 145, 150, least=60)
 
 
 class PublishedWay(Published):
-    def __init__(self, device: torch.device, teacher: Model, student: Model, examples: Sequence[Any], batch_size: int, options: Options,
+    def __init__(self, device: torch.device, teacher: Model, student: Model, examples: Sequence[Any], batch_size: int, options: DsgOptions,
                  length: int):
         module = copy.deepcopy(student.module)
         super().__init__(device, module, examples, batch_size, steps=1)
@@ -92,17 +92,17 @@ def ways(name: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     head = Head("single", ("no", "yes"))
     teacher, bare = (model(name, head, reader, rows=rows, seed=seed, **size) for seed, name in enumerate(("teacher", "student")))
     student = with_gelu_head(bare, 0)
-    options = build(Options, "published", {"cs_max_len": NAMES[name]}, "dsg_kd")
+    options = build(DsgOptions, "published", {"cs_max_len": NAMES[name]}, "dsg_kd")
 
     def ours(precision: str) -> Way:
-        bench_lab = lab(bench, "single", head.labels, examples, precision, length)
+        house = lab(bench, "single", head.labels, examples, precision, length)
         own = copy.deepcopy(student.module)
         aligner = Aligner(teacher, student, length, most=options.cs_max_len, rule=options.spans, attn_align=options.attn_align)
         objective = CodeSwitched(options, teacher.module.config, own.config, length, aligner)
-        signals = bench_lab.signals(teacher, ("word_hidden", "word_attention"), pool=objective.words.teacher_signals,
+        signals = house.signals(teacher, ("word_hidden", "word_attention"), pool=objective.words.teacher_signals,
                                 hidden_states=True, attentions=True)
         learner = Model(own, student.tokenizer, "student", "student")
-        return Ours(bench_lab, learner, objective, batch_size=batch_size, max_length=length, signals=signals)
+        return Ours(house, learner, objective, batch_size=batch_size, max_length=length, signals=signals)
 
     def reference() -> Way:
         device = lab(bench, "single", head.labels, examples).accelerator.device

@@ -17,7 +17,8 @@ from timing import Bench, Way
 from torch import Tensor
 
 from kdbench.base.options import build
-from kdbench.methods.ve_kd import MLM, Masking, Options, VocabularyKD
+from kdbench.methods.expanded_vocabulary import MLM, Masking
+from kdbench.methods.ve_kd import VeKD, VocabularyKD
 from kdbench.models.load import Model
 from kdbench.models.vocabulary import expand, train_tokens
 from kdbench.train.batching import Corpus
@@ -83,7 +84,7 @@ def ways(_: str, bench: Bench) -> dict[str, Callable[[], Way]]:
     teacher = model("teacher", MLM, base, rows=old, max_position_embeddings=512, **size)
     student = model("student", MLM, reader, rows=old + new, kind="distilbert", seed=1, **size)
     # README's weights, squared logit differences included
-    options = build(Options, "published", {"a_mse": 1.0}, "ve_kd")
+    options = build(VeKD.Options, "published", {"a_mse": 1.0}, "ve_kd")
 
     def objective() -> VocabularyKD:
         masking = Masking(base.mask_token_id, tuple(base.all_special_ids), old, options.mask_share, options.new_token_mask,

@@ -146,5 +146,5 @@ TASKS = Registry("task", index="kdbench.tasks.index:TASKS")
 
 # what verbs of the command line call; like the methods and tasks it lies outside the core
 AUGMENT_OPTIONS = Entry("augmentation options", "kdbench.methods.augmentation:AugmentOptions")
-AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation:augment_file")
+AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation_files:augment_file")
 DOWNLOADS = Entry("downloads", "kdbench.tasks.downloads:DOWNLOADS")

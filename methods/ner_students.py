@@ -1,0 +1,95 @@
+"""The models of `ner_kd`: their tokenizers compared, and a BiLSTM built as its options say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+import torch
+from tokenizers import Tokenizer, normalizers
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from kdbench.base.identity import digest
+from kdbench.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from kdbench.models.heads import seeded
+from kdbench.models.load import Model
+
+Setting: TypeAlias = str | int | float | bool | None
+
+
+def is_bilstm(model: Model) -> bool:
+    """Is it a BiLSTM, which has no attention and no layers of TinyBERT's?"""
+    return isinstance(model.module.config, BiLSTMConfig)
+
+
+def lower_cased(model: Model) -> Model:
+    """`model` with a tokenizer that lower-cases first, whatever its vocabulary."""
+    backend = model.tokenizer.backend_tokenizer
+    normalizer = backend.normalizer
+    if normalizer is not None and normalizer.normalize_str("A") == "a":
+        return model
+    changed = Tokenizer.from_str(backend.to_str())
+    steps = [normalizers.Lowercase()]
+    if normalizer is not None:
+        steps.append(normalizer)
+    changed.normalizer = normalizers.Sequence(steps)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=changed,
+                                        **model.tokenizer.special_tokens_map)
+    return replace(model, tokenizer=tokenizer, key=digest({"lower-cased": model.key}))
+
+
+def same_tokens(first: PreTrainedTokenizerFast, second: PreTrainedTokenizerFast) -> bool:
+    """Do both cut every text into the same ids?"""
+    if first is second:
+        return True
+    specs = [json.loads(tokenizer.backend_tokenizer.to_str()) for tokenizer in (first, second)]
+    for spec in specs:
+        spec["truncation"] = spec["padding"] = None  # left over from the last call
+    return specs[0] == specs[1]
+
+
+def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model, seed: int) -> Model:
+    """`bilstm` with another configuration: with its weights where they still fit, else drawn from
+    `seed`.
+
+    settings  fields of `BiLSTMConfig`; None leaves one as it is. With embedding "bert" the
+              embedding has the teacher's shape and its weights
+    """
+    changes = changed_settings(bilstm, settings, teacher)
+    if not changes:
+        return bilstm
+    with seeded(seed):
+        config = BiLSTMConfig.from_dict({**bilstm.module.config.to_dict(), **changes})
+        module = BiLSTMTagger(config)
+    if shapes(bilstm.module) == shapes(module):
+        module.load_state_dict(bilstm.module.state_dict())
+    copied = changes.get("embedding") == "bert"
+    if copied:
+        embeddings = teacher.module.base_model.get_submodule("embeddings")
+        module.encoder.embeddings.load_state_dict(embeddings.state_dict())
+    key = digest(
+        {"of": bilstm.key, "changes": changes, "embeddings": teacher.key if copied else None})
+    return replace(bilstm, module=module, key=key)
+
+
+def changed_settings(bilstm: Model, settings: Mapping[str, Setting],
+                     teacher: Model) -> dict[str, Setting]:
+    """Those of the `settings` that the BiLSTM does not have yet."""
+    wanted = dict(settings)
+    if wanted.get("embedding") == "bert":
+        source = teacher.module.config
+        wanted |= {"vocab_size": source.vocab_size, "embedding_size": source.hidden_size,
+                   "max_position_embeddings": source.max_position_embeddings,
+                   "type_vocab_size": source.type_vocab_size,
+                   "layer_norm_eps": source.layer_norm_eps}
+    config = bilstm.module.config
+    return {name: value for name, value in wanted.items()
+            if value is not None and value != getattr(config, name)}
+
+
+def shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """The shape of every weight, by name."""
+    return {name: value.shape for name, value in module.state_dict().items()}

@@ -1,0 +1,118 @@
+"""Which column of a file is what: by option, by name, or because only one is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kdbench.data.readers import Record, shown
+from kdbench.tasks.file_options import FilesOptions
+
+WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
+TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sentence", "note",
+         "abstract", "er_dhx")
+PAIRS = {
+    "sentence1": ("sentence2",),
+    "text1": ("text2",),
+    "premise": ("hypothesis",),
+    "question1": ("question2",),
+    "question": ("context", "passage", "sentence"),
+    "text": ("text_pair",),
+}
+LABELS = ("label", "labels", "class", "target", "category", "score", "similarity")
+IDS = ("id", "idx", "guid")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what; `labels` has several names for columns of 0 and 1."""
+
+    text: str
+    pair: str | None = None
+    labels: tuple[str, ...] = ()
+    tags: str | None = None
+    id: str | None = None
+    group: str | None = None
+
+
+def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
+    """The columns of these rows; `BadInput` where the options name one that is not there, or where
+    text or label are open.
+    """
+    check_names(records[0], settings)
+    return tagged_columns(records[0], settings) or labelled_columns(records, settings)
+
+
+def check_names(first: Record, settings: FilesOptions) -> None:
+    """`BadInput` where the options name a column that the first row does not have."""
+    names = (settings.text_column, settings.pair_column, *settings.label_column,
+             settings.tags_column, settings.id_column, settings.group_column)
+    for name in filter(None, names):
+        first.value(name)
+
+
+def by_name(record: Record, candidates: Iterable[str]) -> str | None:
+    """The column with the first of these names, in any case of letters."""
+    lower = {name.lower(): name for name in reversed(list(record.fields))}
+    return next((lower[name] for name in candidates if name in lower), None)
+
+
+def tagged_columns(first: Record, settings: FilesOptions) -> Columns | None:
+    """The columns of a file of tagged words; None for any other file."""
+    words = settings.text_column or by_name(first, WORDS)
+    tags = settings.tags_column or by_name(first, TAGS)
+    tagged = words and tags and isinstance(first.fields[words], list)
+    if not tagged and not settings.tags_column:
+        return None
+    if words is None or tags is None:
+        raise first.wrong("no column of words", "say --task-set text_column=NAME")
+    return Columns(words, tags=tags, id=settings.id_column or by_name(first, IDS),
+                   group=settings.group_column or None)
+
+
+def labelled_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
+    """The columns of a file of texts with labels."""
+    first = records[0]
+    id, group = settings.id_column or by_name(first, IDS), settings.group_column or None
+    text, labels = settings.text_column or by_name(first, TEXTS) or "", settings.label_column
+    pair = settings.pair_column or by_name(first, PAIRS.get(text.lower(), ()))
+    if not labels and (label := by_name(first, LABELS)):
+        labels = (label,)
+    known = (text, pair, id, group, *labels)
+    left = [name for name in first.fields if name not in known and not is_index(records, name)]
+    if not text and not labels and len(left) == 2:
+        longer, shorter = sorted(left, key=lambda name: -characters(records, name))
+        text, labels = longer, (shorter,)
+    elif bool(text) != bool(labels) and len(left) == 1:
+        text, labels = text or left[0], labels or (left[0],)
+    for what, column in (("text", text), ("label", labels)):
+        if not column:
+            names = shown(", ".join(first.fields), 200)
+            raise first.wrong(f"which column has the {what}? There are {names}",
+                              f"say --task-set {what}_column=NAME")
+    return Columns(text, pair, labels, id=id, group=group)
+
+
+def characters(records: Sequence[Record], name: str) -> int:
+    """The length of all values of a column."""
+    return sum(len(str(record.fields.get(name))) for record in records)
+
+
+def is_index(records: Sequence[Record], name: str) -> bool:
+    """An unnamed column that counts the rows, as pandas writes it."""
+    return name.startswith("column ") and len(records) > 1 and all(
+        record.fields.get(name) == str(i) for i, record in enumerate(records))
+
+
+def describe(layout: str, columns: Columns) -> str:
+    """Layout and columns in words, for `Data.notes`."""
+    if layout.startswith("two columns"):
+        return layout
+    parts = [f"{'words' if columns.tags else 'text'} from {columns.text!r}"]
+    if columns.tags:
+        parts.append(f"tags from {columns.tags!r}")
+    if columns.pair:
+        parts.append(f"pair from {columns.pair!r}")
+    if columns.labels:
+        parts.append(f"label from {', '.join(map(repr, columns.labels))}")
+    return f"{layout}, {', '.join(parts)}"

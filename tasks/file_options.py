@@ -1,0 +1,29 @@
+"""The options of the task `files`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdbench.base.options import option
+
+
+@dataclass(frozen=True)
+class FilesOptions:
+    """Which column is what, and what is done where a file leaves it open."""
+
+    text_column: str = option(
+        "", "column of the text, or of the list of words; empty: found by name")
+    pair_column: str = option("", "column of the second text of a pair; empty: found by name")
+    label_column: tuple[str, ...] = option(
+        (), "column of the label, or several columns of 0 and 1: one a label")
+    tags_column: str = option("", "column of the list of tags; empty: found by name")
+    id_column: str = option(
+        "", "column of the id; empty: `id` where there is one, else the row number")
+    group_column: str = option(
+        "", "column that statistics resample (document, patient); empty: the row")
+    header: str = option(
+        "auto", "do CSV and TSV files begin with a header", choices=("auto", "yes", "no"))
+    split_dev: float = option(
+        0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5)
+    repair: bool = option(
+        False, "read tags that break the scheme as seqeval does instead of refusing them")
