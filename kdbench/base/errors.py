@@ -14,7 +14,7 @@ class BadInput(Exception):
 
 
 class Skip(Exception):
-    """A cell that cannot run (a tagger on a classification task, say); the table gives the reason."""
+    """A cell that cannot run, as a tagger on a classification task; the table has the reason."""
 
 
 class Broken(Exception):

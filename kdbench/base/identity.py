@@ -48,6 +48,6 @@ def file_digest(path: Path) -> str:
 
 
 def seed_for(seed: int, *axes: str) -> int:
-    """A 31-bit seed for the named axes of run `seed`; the same axes always draw the same numbers."""
+    """A 31-bit seed for the named axes of run `seed`; equal axes always draw equal numbers."""
     name = "/".join((str(seed), *axes))
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) & 0x7FFFFFFF

@@ -198,7 +198,7 @@ def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH
 
 
 def blocks_of(widths: Sequence[int], width: int) -> list[list[int]]:
-    """The numbers of all columns but the first, in groups that fit into `width` beside the first."""
+    """The numbers of all columns but the first, in groups that fit beside it into `width`."""
     blocks: list[list[int]] = [[]]
     for i in range(1, len(widths)):
         beside = [0, *blocks[-1], i]
