@@ -69,7 +69,7 @@ def read_notes(
             dropped += 1
             continue
         if answer not in ("0", "1", "0.0", "1.0"):
-            raise label.wrong(
+            raise label.mistake(
                 f"{settings.label_column} is {answer!r}", "give 1 (an emergency) or 0"
             )
         group = text.text(settings.group_column) if settings.group_column else str(row)
@@ -83,7 +83,7 @@ def _same_row(text: Record, label: Record) -> None:
     """
     for name in text.fields.keys() & label.fields.keys():
         if text.fields[name] != label.fields[name]:
-            raise label.wrong(
+            raise label.mistake(
                 f"{name} is {label.fields[name]!r} but {text.fields[name]!r} in "
                 f"{text.source.path.name}",
                 "bring the rows of the two files into one order",

@@ -332,7 +332,7 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
     )
     if settings.tags_column or (words and found_tags and isinstance(first.fields[words], list)):
         if words is None or found_tags is None:
-            raise first.wrong("no column of words", "say --task-set text_column=NAME")
+            raise first.mistake("no column of words", "say --task-set text_column=NAME")
         return Columns(words, tags=found_tags, id=id, group=group)
     text, labels = settings.text_column or by_name(TEXTS) or "", settings.label_column
     pair = settings.pair_column or (by_name(PAIRS.get(text.lower(), ())) if text else None)
@@ -350,7 +350,7 @@ def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
         text, labels = text or left[0], labels or (left[0],)
     for what, known in (("text", bool(text)), ("label", bool(labels))):
         if not known:
-            raise first.wrong(
+            raise first.mistake(
                 f"which column has the {what}? There are {shown(', '.join(names), 200)}",
                 f"say --task-set {what}_column=NAME",
             )
@@ -388,7 +388,7 @@ def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOption
     scheme = tags.scheme_of(seen)
     labels = tags.tag_set({tags.parts(tag)[1] for tag in seen if tag != "O"}, scheme)
     if len(labels) < 2:
-        raise records[0].wrong(
+        raise records[0].mistake(
             "no word of the file has an entity tag", "give tags O, B-TYPE, I-TYPE (or IO, or IOBES)"
         )
     places = {tag: i for i, tag in enumerate(labels)}
@@ -417,12 +417,12 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
     if is_scale(labels, values):
         return "regression", (), lambda record: ((), record.number(name))
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
-        raise records[0].wrong(
+        raise records[0].mistake(
             f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
             "say --task-set label_column=NAME",
         )
     if len(labels) < 2:
-        raise records[0].wrong(
+        raise records[0].mistake(
             f"{name} is {shown(labels[0])} in every row", "give rows of at least two labels"
         )
     places = {label: i for i, label in enumerate(labels)}
@@ -430,7 +430,7 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
     def label_of(record: Record) -> tuple[tuple[str, ...], Any]:
         label = class_name(record, name)
         if label not in places:
-            raise record.wrong(
+            raise record.mistake(
                 f"unknown {name} {shown(label)}",
                 f"those of train are {shown(', '.join(labels), 200)}",
             )
@@ -456,14 +456,15 @@ def class_name(record: Record, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or isinstance(value, (list, dict)) or not str(value).strip():
-        raise record.wrong(f"{name} is {shown(value)}", "give a label or remove the row")
+        raise record.mistake(f"{name} is {shown(value)}", "give a label or remove the row")
     return record.clean(name, str(value).strip())
 
 
 def zero_or_one(record: Record, name: str) -> int:
     value = record.value(name)
     if isinstance(value, bool) or str(value).strip() not in ("0", "1"):
-        raise record.wrong(f"{name} is {shown(value)}", "columns of a multi-label task have 0 or 1")
+        raise record.mistake(f"{name} is {shown(value)}",
+                             "columns of a multi-label task have 0 or 1")
     return int(value)
 
 
@@ -474,7 +475,7 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
         return "multi", tuple(map(str, range(width))), lambda record: ((), record.hot(name, width))
     labels = tuple(sorted({label for record in records for label in label_names(record, name)}))
     if not labels:
-        raise records[0].wrong(
+        raise records[0].mistake(
             f"{name} is empty in every row", "give lists of label names, or of 0 and 1"
         )
 
@@ -482,7 +483,7 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
         found = label_names(record, name)
         new = next((label for label in found if label not in labels), None)
         if new is not None:
-            raise record.wrong(
+            raise record.mistake(
                 f"unknown {name} {shown(new)}",
                 f"those of train are {shown(', '.join(labels), 200)}",
             )
@@ -494,7 +495,7 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
 def label_names(record: Record, name: str) -> list[str]:
     value = record.value(name)
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise record.wrong(f"{name} is {shown(value)}", "give a list of label names in every row")
+        raise record.mistake(f"{name} is {shown(value)}", "give a list of label names in every row")
     return [record.clean(name, item) for item in value]
 
 
