@@ -176,7 +176,7 @@ def test_what_attention_must_not_see_goes_with_the_student(gate):
     """Without it a served student gives other logits than were scored."""
     folder = folder_of(gate, "doktra, a token that attention must not see")
     labels = Labels.read(folder)
-    assert labels.hidden_ids == (0,)
+    assert labels.unattended_ids == (0,)
     artefact = open_artefact(folder)
     batch = artefact.batch([[0, 5, 6, 2]])
     assert batch["attention_mask"].tolist() == [[0, 1, 1, 1]]

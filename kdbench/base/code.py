@@ -29,7 +29,9 @@ from typing import Any
 from kdbench.base.identity import digest
 from kdbench.base.places import PACKAGE
 from kdbench.base.registry import METHODS
+from kdbench.base.sources import LIBRARIES as LIBRARIES  # the wings above import it from here
 from kdbench.base.sources import home, is_of_a_library, source_hash
+from kdbench.base.sources import installed as installed
 from kdbench.base.syntax import Module, module_of, names_in, shape
 
 KEPT = Path(__file__).with_name("code.json")

@@ -31,11 +31,10 @@ import torch
 from torch import nn
 
 from kdbench.base import code
-from kdbench.base.code import code_of
+from kdbench.base.code import LIBRARIES, code_of, home, installed
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import Registry
-from kdbench.base.sources import LIBRARIES, home, installed
 from kdbench.data.task import Example
 from kdbench.train import cpu
 from kdbench.train.objective import Objective
