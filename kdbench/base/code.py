@@ -72,7 +72,7 @@ def method_file(module: str) -> Path | None:
 
 
 def core_digest(part: str) -> str:
-    """Digest of all definitions in the files of one part of the core, by whatever file."""
+    """Digest of all definitions in the files of one part of the core; file names do not matter."""
     definitions = []
     for name in CORE[part]:
         source = module_of(core_file(name))
@@ -82,17 +82,16 @@ def core_digest(part: str) -> str:
 
 
 def described_definition(source: Module, name: str) -> list:
-    """What a digest knows of a definition: its name, its syntax trees and its imported names."""
+    """A definition as it is hashed: its name, its syntax trees and its imported names."""
     statements = source.definitions[name]
     return [name, [shape(statement) for statement in statements], bindings(source, statements)]
 
 
 def bindings(source: Module, statements: Sequence[ast.stmt]) -> list[list[str]]:
-    """What the imported names among those used stand for, so that a swapped import shows: the
-    package and the name there.
+    """The imported names that these statements use, each with its package and its name there.
 
-    The core's and the methods' own under their own names are left out: their definitions are
-    hashed where they are, and they may move.
+    They make a digest change with an import. Definitions of the core and of methods under their own
+    names are left out: they are hashed in their own file, and may move to another.
     """
     imported = []
     for name in sorted(set(names_in(statements)) & source.imported.keys()):

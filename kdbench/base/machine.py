@@ -1,6 +1,6 @@
 """The machine's lock: a latency is measured while no other work runs.
 
-Trainings may run beside each other, a measurement beside nothing. So trainings take the lock as
+Several trainings may run at the same time, a measurement only alone. So trainings take the lock as
 readers and a measurement takes it as a writer.
 """
 

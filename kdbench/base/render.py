@@ -175,7 +175,7 @@ def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDT
 def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
     """A table for a terminal, at most `width` columns wide.
 
-    What does not fit beside goes below, in blocks that each begin with the first column.
+    Columns that do not fit are shown below, in blocks that each begin with the first column.
     """
     from tabulate import tabulate
 

@@ -189,7 +189,7 @@ def samples(data: Data) -> list[Example]:
 
 
 def decode(task: Task, data: Data, example: Example) -> dict[str, str]:
-    """Id, text and label for people; the type of an entity stands behind it in brackets."""
+    """Id, text and label for people; an entity is followed by its type in brackets."""
 
     def name(label: str) -> str:
         return f"{label} ({task.label_names[label]})" if label in task.label_names else label

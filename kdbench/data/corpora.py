@@ -2,7 +2,7 @@
 the published ones.
 
 Without a data folder a task has its embedded look-alike. A folder that lacks the task is an error,
-and the look-alike is never taken instead: a table must not show generated text where its reader
+and the look-alike never takes its place: a table must not show generated text where its reader
 expects the corpus.
 """
 

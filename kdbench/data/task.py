@@ -139,7 +139,7 @@ class Task:
 
     By keyword only: most fields are strings, and two in each other's place would not be noticed.
 
-    `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names
+    `load(options)` returns `Data`; `lookalike(seed)` returns generated data. `metric` names
     the one figure that tables show (see `kdbench.score.metrics`), `metrics` all that records keep.
     """
 

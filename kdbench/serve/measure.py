@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FIXED = 128  # tokens of the second latency, comparable across tasks
 BATCH = 32  # texts at once, for throughput
 TEXTS = 100  # timed ones, evenly spread over those given, so that their lengths are the task's
-TRAINING_SECONDS = 30  # that a quick measurement waits for a training to end
+WAIT_SECONDS = 30  # of a quick measurement for the machine, before it goes on beside a training
 
 Call = Callable[[Any], Any]
 Clock = Callable[[Call, Any], float]  # milliseconds of one call
@@ -310,7 +310,7 @@ def measuring_soon(plan: Protocol) -> Iterator[bool]:
     with contextlib.ExitStack() as stack:
         alone = True
         try:
-            stack.enter_context(measuring(-1 if plan.processes > 1 else TRAINING_SECONDS))
+            stack.enter_context(measuring(-1 if plan.processes > 1 else WAIT_SECONDS))
         except Timeout:
             alone = False
         yield alone
