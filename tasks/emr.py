@@ -59,7 +59,7 @@ def read_notes(texts: Sequence[Record], labels: Sequence[Record],
             dropped += 1
             continue
         if answer not in ("0", "1", "0.0", "1.0"):
-            raise label.wrong(f"{settings.label_column} is {answer!r}",
+            raise label.mistake(f"{settings.label_column} is {answer!r}",
                               "give 1 (an emergency) or 0")
         group = text.text(settings.group_column) if settings.group_column else str(row)
         examples.append(Example(id=str(row), text=note, label=int(float(answer)), group=group))
@@ -72,7 +72,7 @@ def _same_row(text: Record, label: Record) -> None:
     """
     for name in text.fields.keys() & label.fields.keys():
         if text.fields[name] != label.fields[name]:
-            raise label.wrong(
+            raise label.mistake(
                 f"{name} is {label.fields[name]!r} but {text.fields[name]!r} in "
                 f"{text.source.path.name}", "bring the rows of the two files into one order")
 

@@ -65,7 +65,7 @@ def tagged_columns(first: Record, settings: FilesOptions) -> Columns | None:
     if not tagged and not settings.tags_column:
         return None
     if words is None or tags is None:
-        raise first.wrong("no column of words", "say --task-set text_column=NAME")
+        raise first.mistake("no column of words", "say --task-set text_column=NAME")
     return Columns(words, tags=tags, id=settings.id_column or by_name(first, IDS),
                    group=settings.group_column or None)
 
@@ -88,7 +88,7 @@ def labelled_columns(records: Sequence[Record], settings: FilesOptions) -> Colum
     for what, column in (("text", text), ("label", labels)):
         if not column:
             names = shown(", ".join(first.fields), 200)
-            raise first.wrong(f"which column has the {what}? There are {names}",
+            raise first.mistake(f"which column has the {what}? There are {names}",
                               f"say --task-set {what}_column=NAME")
     return Columns(text, pair, labels, id=id, group=group)
 

@@ -50,11 +50,11 @@ def read_labels(records: Sequence[Record], columns: Columns) -> Labelling:
 def read_classes(records: Sequence[Record], name: str, labels: Sequence[str]) -> Labelling:
     """One label a row."""
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
-        raise records[0].wrong(
+        raise records[0].mistake(
             f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
             "say --task-set label_column=NAME")
     if len(labels) < 2:
-        raise records[0].wrong(f"{name} is {shown(labels[0])} in every row",
+        raise records[0].mistake(f"{name} is {shown(labels[0])} in every row",
                                "give rows of at least two labels")
     places = {label: i for i, label in enumerate(labels)}
 
@@ -84,7 +84,7 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
     """Several labels a row: a list of their names."""
     labels = tuple(sorted({label for record in records for label in label_names(record, name)}))
     if not labels:
-        raise records[0].wrong(f"{name} is empty in every row",
+        raise records[0].mistake(f"{name} is empty in every row",
                                "give lists of label names, or of 0 and 1")
     places = {label: i for i, label in enumerate(labels)}
 
@@ -100,7 +100,7 @@ def read_sets(records: Sequence[Record], name: str) -> Labelling:
 def check_known(record: Record, name: str, label: str, places: Mapping[str, int]) -> None:
     """`BadInput` for a label that train does not have."""
     if label not in places:
-        raise record.wrong(f"unknown {name} {shown(label)}",
+        raise record.mistake(f"unknown {name} {shown(label)}",
                            f"those of train are {shown(', '.join(places), 200)}")
 
 
@@ -131,7 +131,7 @@ def class_name(record: Record, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or isinstance(value, (list, dict)) or not str(value).strip():
-        raise record.wrong(f"{name} is {shown(value)}", "give a label or remove the row")
+        raise record.mistake(f"{name} is {shown(value)}", "give a label or remove the row")
     return record.clean(name, str(value).strip())
 
 
@@ -139,7 +139,8 @@ def zero_or_one(record: Record, name: str) -> int:
     """The value of a column of 0 and 1."""
     value = record.value(name)
     if isinstance(value, bool) or str(value).strip() not in ("0", "1"):
-        raise record.wrong(f"{name} is {shown(value)}", "columns of a multi-label task have 0 or 1")
+        raise record.mistake(f"{name} is {shown(value)}",
+                             "columns of a multi-label task have 0 or 1")
     return int(value)
 
 
@@ -147,5 +148,5 @@ def label_names(record: Record, name: str) -> list[str]:
     """The label names of a row."""
     value = record.value(name)
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise record.wrong(f"{name} is {shown(value)}", "give a list of label names in every row")
+        raise record.mistake(f"{name} is {shown(value)}", "give a list of label names in every row")
     return [record.clean(name, item) for item in value]

@@ -23,7 +23,7 @@ def read_tags(records: Sequence[Record], columns: Columns, repair: bool) -> Labe
     scheme = tags.scheme_of(seen)
     labels = tags.tag_set({tags.parts(tag)[1] for tag in seen if tag != "O"}, scheme)
     if len(labels) < 2:
-        raise records[0].wrong("no word of the file has an entity tag",
+        raise records[0].mistake("no word of the file has an entity tag",
                                "give tags O, B-TYPE, I-TYPE (or IO, or IOBES)")
     places = {tag: i for i, tag in enumerate(labels)}
 

@@ -47,7 +47,7 @@ def rows_of(source: Source, headed: bool) -> tuple[list[Record], list[str]]:
     columns = list(records[0].fields)
     wanted = 3 if headed else 2
     if len(columns) != wanted:
-        raise records[0].wrong(
+        raise records[0].mistake(
             f"{len(columns)} columns, not {wanted} ({'a' if headed else 'no'} header expected)",
             f"a row is {'index, ' if headed else ''}sentence, label{REMEDY}",
         )
@@ -60,7 +60,7 @@ def read_rows(source: Source, labels: tuple[str, ...], headed: bool) -> list[Exa
     text, label = columns[-2:]
     places = {name: i for i, name in enumerate(labels)}
     if records[0].fields[label] not in places:
-        raise records[0].wrong(f"unknown label {shown(records[0].fields[label])}",
+        raise records[0].mistake(f"unknown label {shown(records[0].fields[label])}",
                                f"the task's are {', '.join(labels)}{REMEDY}")
     return [Example(id=str(row), text=record.text(text), label=record.index(label, places),
                     group=str(row))
@@ -84,7 +84,7 @@ def hallmarks(record: Record, name: str, width: int) -> tuple[int, ...]:
     pairs = record.text(name).split(",")
     vector = tuple(int(pair == f"{i}_1") for i, pair in enumerate(pairs))
     if len(pairs) != width or pairs != [f"{i}_{value}" for i, value in enumerate(vector)]:
-        raise record.wrong(
+        raise record.mistake(
             f"labels are {shown(record.fields[name])}, not 0_v,1_v,...,{width - 1}_v with v 0 or 1",
             f"give one pair a label{REMEDY}",
         )

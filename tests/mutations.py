@@ -476,7 +476,7 @@ IDENTITY = (
              '"config.json", "tokenizer_config.json", "special',
              '"config.json", "special',
              identity("test_all_that_decides_how_a_folder_reads_is_in_its_identity")),
-    Mutation("plugin-known-without-its-helpers", "kdbench/base/code.py",
+    Mutation("plugin-known-without-its-helpers", "kdbench/base/sources.py",
              'imported_beside(current, content, roots) if current.suffix == ".py" else ():',
              '() if current.suffix == ".py" else ():',
              identity("test_a_plugin_is_known_with_all_files_of_its_own_that_it_imports")),

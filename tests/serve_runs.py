@@ -1,6 +1,6 @@
-"""A process that serves finished runs and has never met a method: predict, evaluate and export, as the command line does them.
+"""A process that serves finished runs without their methods: predict, evaluate and export, as on the command line.
 
-    python serve_runs.py RESULTS WORK KINDS RUN... -> one JSON object on standard output: run -> what each verb said
+    python serve_runs.py RESULTS WORK FORMATS RUN... -> one JSON object on standard output: run -> the output of each verb
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+from kdbench.base.registry import METHODS
 from kdbench.cli.verbs import main
 from kdbench.runs.artefacts import find_run, task_of
 from kdbench.serve import measure
@@ -17,7 +18,8 @@ from kdbench.serve import measure
 measure.PROTOCOLS["quick"] = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=1)
 
 
-def said(*words):
+def output_of(*words):
+    """What the command line prints; it must end well."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = main([*map(str, words)])
     assert code == 0, words
@@ -25,31 +27,53 @@ def said(*words):
 
 
 def row(task, labels, example):
-    """An example as a line of a file of one's own."""
-    values = {"id": example.id, "group": example.group or example.id}
+    """An example as a line of a user's file."""
+    values = {"id": example.id, "group": example.unit}
     if task.task_type == "tags":
         return {**values, "tokens": example.words, "ner_tags": [labels[i] for i in example.label]}
-    label = {"single": lambda: labels[example.label], "regression": lambda: example.label,
-             "multi": lambda: [name for name, held in zip(labels, example.label, strict=True) if held]}[task.task_type]()
-    texts = {"sentence": example.text} if example.pair is None else {"sentence1": example.text, "sentence2": example.pair}
-    return {**values, **texts, "label": label}
+    texts = {"sentence": example.text}
+    if example.pair is not None:
+        texts = {"sentence1": example.text, "sentence2": example.pair}
+    return {**values, **texts, "label": label_of(task, labels, example)}
 
 
-def serve(results, work, kinds, run):
+def label_of(task, labels, example):
+    """The label of an example as a user writes it."""
+    if task.task_type == "single":
+        return labels[example.label]
+    if task.task_type == "multi":
+        return [name for name, held in zip(labels, example.label, strict=True) if held]
+    return example.label
+
+
+def serve(results, work, formats, run):
+    """The output of each verb for one run."""
     record, _ = find_run(results, run)
     task, data = task_of(record, None)
     file, where = work / f"{run}.jsonl", ("--results-dir", results)
-    file.write_text("".join(json.dumps(row(task, data.labels, e)) + "\n" for e in data.test))
-    evaluated = json.loads(said("evaluate", run, *where, "--test", file, "--json"))
-    exported = json.loads(said("export", run, work / run, *where, "--kinds", kinds, "--latency", "quick", "--json"))
-    answers = {"run": said("predict", run, *where, "--file", file, "--json"),
-               "onnx": said("predict", work / run / "onnx", "--file", file, "--json")}
-    return {"evaluate": evaluated, "export": exported, "labels": data.labels, "kind": task.task_type,
-            "predict": {name: [json.loads(line) for line in lines.splitlines()] for name, lines in answers.items()}}
+    file.write_text("".join(json.dumps(row(task, data.labels, example)) + "\n" for example in data.test))
+    evaluated = json.loads(output_of("evaluate", run, *where, "--test", file, "--json"))
+    exported = json.loads(
+        output_of("export", run, work / run, *where, "--kinds", formats, "--latency", "quick", "--json"))
+    answers = {"run": answers_of(run, *where, "--file", file),
+               "onnx": answers_of(work / run / "onnx", "--file", file)}
+    return {"evaluate": evaluated, "export": exported, "labels": data.labels, "task_type": task.task_type, "predict": answers}
+
+
+def answers_of(*words):
+    """The answers that `predict` prints, one a line."""
+    return list(map(json.loads, output_of("predict", *words, "--json").splitlines()))
+
+
+def modules_of_methods():
+    """The modules of the built-in methods."""
+    places = [entry.where for entry in METHODS.entries()]
+    return {place.partition(":")[0] for place in places if isinstance(place, str)}
 
 
 if __name__ == "__main__":
     results, work = map(Path, sys.argv[1:3])
-    found = {run: serve(results, work, sys.argv[3], run) for run in sys.argv[4:]}
-    assert not [name for name in sys.modules if name.startswith("kdbench.methods.")], "a method was imported"
-    print(json.dumps(found))
+    outputs = {run: serve(results, work, sys.argv[3], run) for run in sys.argv[4:]}
+    imported = modules_of_methods() & sys.modules.keys()
+    assert not imported, f"a student must be served without its method: {imported}"
+    print(json.dumps(outputs))

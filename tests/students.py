@@ -18,15 +18,16 @@ BILSTM = Recipe(config={"type": "kdbench_bilstm", "embedding_size": 32, "hidden_
 RECIPES = {"bilstm": BILSTM, "bilstm: cnn": Recipe(config={**BILSTM.config, "embedding": "cnn"})}
 
 
-def student(name: str = "tiny:bert", kind: str = "single", seed: int = 0) -> Model:
+def student(name: str = "tiny:bert", task_type: str = "single", seed: int = 0) -> Model:
+    """A student in memory, with a tokenizer trained on TEXTS."""
     source = Source(name, recipe=RECIPES[name]) if name in RECIPES else resolve(name)
     tokenizer = train_tokenizer("bert", TEXTS, 4000)
-    return build(source, Head(kind, LABELS[kind]), seed=seed, texts=lambda: TEXTS, tokenizer=tokenizer)
+    return build(source, Head(task_type, LABELS[task_type]), seed=seed, texts=lambda: TEXTS, tokenizer=tokenizer)
 
 
-def write(folder, name: str = "tiny:bert", kind: str = "single", max_length: int = 128, **facts):
-    """A student's folder; `facts` go into its labels.json."""
-    model = student(name, kind)
+def write(folder, name: str = "tiny:bert", task_type: str = "single", max_length: int = 128, **facts):
+    """Write a student's folder; `facts` go into its labels.json."""
+    model = student(name, task_type)
     model.module.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     replace(labels_of(model, max_length), **facts).write(folder)

@@ -1,4 +1,4 @@
-"""Bad files: each is refused in one line that names the file, the line and the remedy, and nothing else ever comes."""
+"""Bad files: each is refused in one line that names the file, the line and the remedy, without a traceback."""
 
 import json
 import random
@@ -88,7 +88,7 @@ def test_the_little_corpora_are_valid(tmp_path, task):
     assert data.published_files is (None if task in ("emr", "chemprot_tsv") else False)
 
 
-CASES = {  # what is wrong: task, the line that is replaced, by what, where it is reported, what is said
+CASES = {  # mistake: task, the line that is replaced, the new line, the line reported, a part of the message
     "a broken line": ("chemprot", 3, '{"id": "1", "sent', 3, "not a JSON object"),
     "a list": ("chemprot", 3, "[1]", 3, "a JSON list, not an object"),
     "a number too long to read": ("chemprot", 2, '{"id": ' + "9" * 5000 + "}", 2, "not a JSON object"),
@@ -135,23 +135,23 @@ CASES = {  # what is wrong: task, the line that is replaced, by what, where it i
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_line_is_named(tmp_path, case):
-    task, number, new, reported, said = CASES[case]
+    task, number, new, reported, expected = CASES[case]
     file = write(tmp_path, task) / LAYOUTS[task][1].format("train")
     content = file.read_bytes().split(b"\n")
     content[number - 1] = new if isinstance(new, bytes) else new.encode("utf-8")
     file.write_bytes(b"\n".join(content))
     message = refusal(task, tmp_path)
-    assert message.startswith(f"{file}:{reported}: ") and said in message
+    assert message.startswith(f"{file}:{reported}: ") and expected in message
     assert "; " in message.removeprefix(str(file)), "no remedy"
 
 
-@pytest.mark.parametrize("content, said", [(b"", "the file is empty"), (b"\n \n", "the file is empty"),
+@pytest.mark.parametrize("content, expected", [(b"", "the file is empty"), (b"\n \n", "the file is empty"),
                                            (b"\xef\xbb\xbf", "the file is empty"),
                                            ("\ufeffwide".encode("utf-16"), "a NUL byte; save the file as UTF-8")])
-def test_files_without_text(tmp_path, content, said):
+def test_files_without_text(tmp_path, content, expected):
     file = write(tmp_path, "chemprot") / "dev.json"
     file.write_bytes(content)
-    assert said in refusal("chemprot", tmp_path)
+    assert expected in refusal("chemprot", tmp_path)
 
 
 def test_a_line_of_50_megabytes_is_refused(tmp_path):
@@ -227,31 +227,31 @@ def test_a_file_that_may_not_be_read(tmp_path):
 
 
 def damaged(content, dice):
-    """`content` with one kind of damage that disks, editors and scripts do."""
-    kind = dice.choice(["flip", "insert", "cut line", "cut file", "drop field", "drop line", "repeat line", "join"])
+    """`content` with damage of one sort, as disks, editors and scripts do it."""
+    damage = dice.choice(["flip", "insert", "cut line", "cut file", "drop field", "drop line", "repeat line", "join"])
     rows = content.split(b"\n")
     at = dice.randrange(len(rows))
-    if kind == "flip":
+    if damage == "flip":
         wrong = bytearray(content)
         for _ in range(dice.randint(1, 20)):
             wrong[dice.randrange(len(wrong))] ^= 1 << dice.randrange(8)
         return bytes(wrong)
-    if kind == "insert":
+    if damage == "insert":
         place = dice.randrange(len(content))
         return content[:place] + dice.randbytes(dice.randint(1, 30)) + content[place:]
-    if kind == "cut file":
+    if damage == "cut file":
         return content[: dice.randrange(len(content))]
-    if kind == "cut line":
+    if damage == "cut line":
         rows[at] = rows[at][: dice.randint(0, len(rows[at]))]
-    elif kind == "drop field":
+    elif damage == "drop field":
         for mark in (b"\t", b",", b"["):
             head, found, tail = rows[at].partition(mark)
             if found:
                 rows[at] = dice.choice([head, tail, head + tail])
                 break
-    elif kind == "drop line":
+    elif damage == "drop line":
         del rows[at]
-    elif kind == "repeat line":
+    elif damage == "repeat line":
         rows.insert(at, rows[dice.randrange(len(rows))])
     else:
         rows[at : at + 2] = [b"".join(rows[at : at + 2])]
@@ -278,4 +278,4 @@ def test_500_damaged_files_never_give_a_traceback(tmp_path):
             refused += 1
             assert "\n" not in str(error) and str(folders[task]) in str(error) or "byte-identical" in str(error)
         victim.write_bytes(content)
-    assert 150 < refused < 500, f"{refused} of 500 refused: is the damage no damage, or is all refused?"
+    assert 150 < refused < 500, f"{refused} of 500 refused: either the damage is too small, or everything is refused"

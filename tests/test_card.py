@@ -1,4 +1,4 @@
-"""Model cards: metadata that the hub's own reader takes, and the facts that a user must not miss."""
+"""Model cards: metadata that the hub's own reader accepts, and the facts that a user needs."""
 
 from factory import record
 from huggingface_hub import ModelCard
@@ -11,19 +11,19 @@ TASK = Task(name="chemprot", task_type="single", about="relation between a chemi
 
 
 def test_metadata_is_read_back():
-    made = record(test=0.7)
-    data = ModelCard(card(made, TASK)).data
+    finished = record(test=0.7)
+    data = ModelCard(card(finished, TASK)).data
     scores = {result.dataset_split: result.metric_value for result in data.eval_results}
-    assert scores == {"test": round(made["score"]["test"], 4), "dev": round(made["score"]["dev"], 4)}
+    assert scores == {"test": round(finished["score"]["test"], 4), "dev": round(finished["score"]["dev"], 4)}
     assert {(result.dataset_type, result.metric_type, result.task_type) for result in data.eval_results} == {
         ("chemprot", "micro_f1", "text-classification")}
     assert data.license == "other" and data.pipeline_tag == "text-classification" and "doktra" in data.tags
 
 
 def test_precision_and_recall_stand_beside_an_f1():
-    made = record()
-    made["score"]["all"]["test"] |= {"micro_precision": 0.812, "micro_recall": 0.634}
-    text = card(made, TASK)
+    finished = record()
+    finished["score"]["all"]["test"] |= {"micro_precision": 0.812, "micro_recall": 0.634}
+    text = card(finished, TASK)
     head, test = (
         next(line for line in text.splitlines() if line.startswith(word))
         for word in ("| split", "| test")
@@ -71,8 +71,8 @@ def test_exports_have_rows_of_their_own():
 
 
 def test_a_record_without_latency_or_dev_set():
-    made = record(latency=None)
-    made["score"]["dev"] = None
-    text = card(made, TASK)
+    finished = record(latency=None)
+    finished["score"]["dev"] = None
+    text = card(finished, TASK)
     assert "Latency was not measured." in text
     assert len(ModelCard(text).data.eval_results) == 1

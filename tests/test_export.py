@@ -1,4 +1,4 @@
-"""Exports answer as the student they came from, by themselves, and say what they are."""
+"""An export answers as the student it was made of, and needs no other file."""
 
 import json
 import subprocess
@@ -20,17 +20,17 @@ from kdbench.train.batching import Corpus
 RAGGED = [[2, 7, 3], [2, *range(5, 60), 3], [2, 3], [2, 9, 9, 11, 3]]  # lengths unlike the traced example's
 
 
-@pytest.mark.parametrize("name, kind", [("tiny:bert", "tags"), ("tiny:albert", "single"), ("tiny:deberta", "multi"),
+@pytest.mark.parametrize("name, task_type", [("tiny:bert", "tags"), ("tiny:albert", "single"), ("tiny:deberta", "multi"),
                                         ("tiny:distilbert", "regression"), ("tiny:roberta", "single"),
                                         ("bilstm", "tags"), ("bilstm", "single")])
-def test_onnx_gives_pytorchs_logits_at_any_length_and_batch(tmp_path, name, kind):
-    write(tmp_path / "run", name, kind)
+def test_onnx_gives_pytorchs_logits_at_any_length_and_batch(tmp_path, name, task_type):
+    write(tmp_path / "run", name, task_type)
     row, = export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:5])
     assert row["largest_difference"] < 1e-4 and row["agreement"] == 1
     expected = predict_logits(open_artefact(tmp_path / "run", "torch"), RAGGED)
     found = predict_logits(tmp_path / "out" / "onnx", RAGGED)
     for a, b, row in zip(expected, found, RAGGED, strict=True):
-        assert a.shape == b.shape and (len(a) == len(row) or kind != "tags")
+        assert a.shape == b.shape and (len(a) == len(row) or task_type != "tags")
         assert np.allclose(a, b, atol=1e-4)
 
 
@@ -72,18 +72,18 @@ def test_int8_is_per_channel(tmp_path):
     assert scales and all(tensor.dims and tensor.dims[0] > 1 for tensor in scales)
 
 
-@pytest.mark.parametrize("kind, dtype", [("safetensors", "F32"), ("safetensors_fp16", "F16"), ("safetensors_bf16", "BF16")])
-def test_safetensors_in_three_precisions(tmp_path, kind, dtype):
+@pytest.mark.parametrize("format, dtype", [("safetensors", "F32"), ("safetensors_fp16", "F16"), ("safetensors_bf16", "BF16")])
+def test_safetensors_in_three_precisions(tmp_path, format, dtype):
     write(tmp_path / "run", "bilstm", "tags")
-    row, = export(tmp_path / "run", tmp_path / "out", (kind,), sample_texts=TEXTS[:5])
-    with safe_open(tmp_path / "out" / kind / "model.safetensors", "pt") as weights:
+    row, = export(tmp_path / "run", tmp_path / "out", (format,), sample_texts=TEXTS[:5])
+    with safe_open(tmp_path / "out" / format / "model.safetensors", "pt") as weights:
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {dtype}  # noqa: SIM118
-    assert row["megabytes"] == disk_megabytes(tmp_path / "out" / kind)
+    assert row["megabytes"] == disk_megabytes(tmp_path / "out" / format)
     assert row["largest_difference"] < (1e-6 if dtype == "F32" else 0.02)
 
 
 def test_an_onnx_folder_answers_without_torch_and_transformers(tmp_path):
-    write(tmp_path / "run", kind="tags")
+    write(tmp_path / "run", task_type="tags")
     export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:2])
     program = f"""
 import sys
@@ -97,7 +97,7 @@ print(json.dumps(load_predictor({str(tmp_path / "out" / "onnx")!r}).predict({TEX
 
 
 def test_whole_test_sets_are_predicted_as_training_predicts_them(tmp_path):
-    model = student(kind="tags")
+    model = student(task_type="tags")
     model.module.save_pretrained(tmp_path / "run")
     model.tokenizer.save_pretrained(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:2])
@@ -113,12 +113,12 @@ def test_whole_test_sets_are_predicted_as_training_predicts_them(tmp_path):
     assert any((batch.words[i, :len(e.words)] < 0).any() for i, e in enumerate(examples))
 
 
-@pytest.mark.parametrize("kind, shape", [("single", (4, 3)), ("regression", (4,))])
-def test_predictions_of_texts_have_the_shape_that_metrics_take(tmp_path, kind, shape):
-    model = student(kind=kind)
-    write(tmp_path / "run", kind=kind)
+@pytest.mark.parametrize("task_type, shape", [("single", (4, 3)), ("regression", (4,))])
+def test_predictions_of_texts_have_the_shape_that_metrics_take(tmp_path, task_type, shape):
+    model = student(task_type=task_type)
+    write(tmp_path / "run", task_type=task_type)
     examples = [Example(str(i), text=text, pair="a pair" if i else None) for i, text in enumerate(TEXTS[:4])]
-    assert predictions(open_artefact(tmp_path / "run"), Corpus(model, examples, 64, kind, 3)).shape == shape
+    assert predictions(open_artefact(tmp_path / "run"), Corpus(model, examples, 64, task_type, 3)).shape == shape
 
 
 def test_pairs_keep_their_token_types(tmp_path):
@@ -159,6 +159,9 @@ def test_bad_requests_take_one_line(tmp_path):
     (lambda run: (run / "model.safetensors").unlink(), "bench.py convert"),
     (lambda run: (run / "config.json").unlink(), "config.json"),
     (lambda run: (run / "labels.json").write_text("{"), "not valid JSON"),
+    (lambda run: (run / "labels.json").write_text("[]"), "not a JSON object"),
+    (lambda run: (run / "labels.json").write_text('{"labels": ["a"]}'), "labels.json has no known `kind`"),
+    (lambda run: (run / "labels.json").write_text('{"kind": "single", "treshold": 1}'), "unknown entry 'treshold'"),
     (lambda run: (run / "model.onnx").write_bytes(b"no graph"), "cannot be loaded"),
 ])
 def test_broken_folders_take_one_line(tmp_path, break_it, message):

@@ -1,4 +1,4 @@
-"""Answers in words: labels with probabilities, entities where they stand in the text."""
+"""Answers of a student: labels with probabilities, entities with their place in the text."""
 
 import json
 
@@ -11,12 +11,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from kdbench.base.errors import BadInput
 from kdbench.data.task import Example
 from kdbench.serve.export import export
+from kdbench.serve.labels import Labels
 from kdbench.serve.predict import Predictor, load_predictor, read_texts, render
-from kdbench.serve.serving import Artefact, Labels
+from kdbench.serve.serving import Artefact
 
 
 class Lookup(Artefact):
-    """A model of our own making: each token's logits are looked up by the token's text."""
+    """A model without weights: each token's logits are looked up by the token's text."""
 
     def __init__(self, labels, table, limit=64):
         letters = [chr(i) for i in range(33, 127)] + ["µ", "é"]
@@ -32,12 +33,15 @@ class Lookup(Artefact):
     def forward(self, inputs):
         none = np.zeros(len(self.labels.labels))
         none[0] = 4.0
-        return np.array([[self.table.get(i, none) for i in row] for row in inputs["input_ids"]], dtype=np.float32)
+        rows = []
+        for ids in inputs["input_ids"]:
+            rows.append([self.table.get(i, none) for i in ids])
+        return np.array(rows, dtype=np.float32)
 
 
 def tagger(limit=64, labels=("O", "B-GENE", "I-GENE"), names=None):
-    begins, goes_on = (0, 9, 0), (0, 0, 9)
-    table = {"p53": begins, "IL": begins, "-": goes_on, "2": goes_on, "NF": begins, "kappa": goes_on, "##kappa": (99, 0, 0)}
+    opening, inner = (0, 9, 0), (0, 0, 9)
+    table = {"p53": opening, "IL": opening, "-": inner, "2": inner, "NF": opening, "kappa": inner, "##kappa": (99, 0, 0)}
     return Predictor(Lookup(Labels("tags", labels, names or {}, 512), table, limit))
 
 
@@ -51,7 +55,7 @@ def tagger(limit=64, labels=("O", "B-GENE", "I-GENE"), names=None):
     ("nothing here", []),
     (["Of", "IL", "-", "2", ",", "p53"], [("IL - 2", 3, 9), ("p53", 12, 15)]),
     ("p53 p53", [("p53", 0, 3), ("p53", 4, 7)]),
-    ("p53_a", [("p53_a", 0, 5)]),  # one word: its first piece speaks for it
+    ("p53_a", [("p53_a", 0, 5)]),  # one word, with the tag of its first piece
     ("xp53", []),
 ])
 def test_entities_stand_where_the_text_has_them(text, entities):
@@ -94,13 +98,13 @@ def test_a_text_beyond_the_limit_says_so():
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
-def fixed(tmp_path, kind, bias, **facts):
+def fixed(tmp_path, task_type, bias, **facts):
     """A student whose logits are `bias`, whatever it reads."""
-    model = student(kind=kind)
+    model = student(task_type=task_type)
     with torch.no_grad():
         model.module.classifier.weight.zero_()
         model.module.classifier.bias.copy_(torch.tensor(bias))
-    write(tmp_path / "run", kind=kind, **facts)
+    write(tmp_path / "run", task_type=task_type, **facts)
     model.module.save_pretrained(tmp_path / "run")
     return load_predictor(tmp_path / "run")
 
@@ -135,15 +139,18 @@ def test_numbers(tmp_path):
     assert answer == {"text": "one", "pair": "two", "value": 2.5}
 
 
-@pytest.mark.parametrize("kind", ["single", "tags"])
-def test_onnx_says_what_safetensors_says(tmp_path, kind):
-    write(tmp_path / "run", kind=kind)
+def places(answer):
+    return [(entity["start"], entity["end"], entity["type"]) for entity in answer.get("entities", ())]
+
+
+@pytest.mark.parametrize("task_type", ["single", "tags"])
+def test_onnx_says_what_safetensors_says(tmp_path, task_type):
+    write(tmp_path / "run", task_type=task_type)
     export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:2])
-    torch_says, onnx_says = (load_predictor(tmp_path / place).predict(TEXTS) for place in ("run", "out/onnx"))
-    for a, b in zip(torch_says, onnx_says, strict=True):
+    by_torch, by_onnx = (load_predictor(tmp_path / place).predict(TEXTS) for place in ("run", "out/onnx"))
+    for a, b in zip(by_torch, by_onnx, strict=True):
         assert a.get("label") == b.get("label")
-        assert [(e["start"], e["end"], e["type"]) for e in a.get("entities", ())] == [
-            (e["start"], e["end"], e["type"]) for e in b.get("entities", ())]
+        assert places(a) == places(b)
 
 
 def test_examples_are_texts_too():
@@ -153,13 +160,13 @@ def test_examples_are_texts_too():
 
 
 def test_a_folder_without_labels_json_is_read_by_its_configuration(tmp_path):
-    for kind in ("single", "multi", "tags"):
+    for task_type in ("single", "multi", "tags"):
         for name in ("tiny:bert", "bilstm"):
-            folder = write(tmp_path / f"{name}-{kind}", name, kind)
+            folder = write(tmp_path / f"{name}-{task_type}", name, task_type)
             written = Labels.read(folder)
             (folder / "labels.json").unlink()
             assert (Labels.read(folder).task_type, Labels.read(folder).labels) == (written.task_type, written.labels)
-            assert written.task_type == kind
+            assert written.task_type == task_type
 
 
 # ---- in and out ------------------------------------------------------------------------------------------------------

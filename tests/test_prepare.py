@@ -1,4 +1,4 @@
-"""`prepare` against a local server that cuts, redirects, lies and fails: resumed or refused, each in one line."""
+"""`prepare` against a local server that cuts, redirects and fails, or has other bytes: resumed, or refused in one line."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ FILE = Remote("o/r/c/train.json", len(CONTENT), git_blob_id(CONTENT))
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; `behave(handler, offset)` may answer in its own way (True: it did)."""
+    """Serves `content`, unless `behave(handler, offset)` answers a request itself and returns True."""
 
     daemon_threads = True
 
@@ -228,8 +228,6 @@ def offer(server, monkeypatch, **downloads):
                    for name, content in files.items()}
         known[task] = Download(remotes, convert, missing)
     monkeypatch.setattr(module, "DOWNLOADS", Entry("downloads", known))
-
-
 
 
 def test_a_task_is_downloaded_into_its_folder(server, tmp_path, monkeypatch, capsys):

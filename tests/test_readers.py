@@ -1,4 +1,4 @@
-"""Layouts, what they accept without complaint, and the arithmetic of tag schemes."""
+"""File layouts and what they accept; tag schemes and their conversion."""
 
 import random
 
@@ -71,8 +71,9 @@ def test_separators_of_unicode_do_not_end_a_line(tmp_path):
 def test_entities_are_seqevals_on_any_sequence(scheme):
     dice, every = random.Random(scheme), tags.tag_set(["GENE", "DRUG"], scheme)
     for _ in range(3000):
-        found = dice.choices(every, k=dice.randint(0, 9))
-        assert [(kind, first, end - 1) for first, end, kind in tags.lenient_spans(found)] == get_entities(found)
+        sequence = dice.choices(every, k=dice.randint(0, 9))
+        spans = [(entity_type, first, end - 1) for first, end, entity_type in tags.lenient_spans(sequence)]
+        assert spans == get_entities(sequence)
 
 
 def test_conversion_keeps_every_entity():

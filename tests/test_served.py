@@ -1,6 +1,6 @@
-"""What is served is what was scored: a process of its own predicts, evaluates and exports every kind of student.
+"""What is served is what was scored: another process predicts, evaluates and exports every kind of student.
 
-The record says what the run scored on its test set. A fresh process must say the same from the student's folder: to
+The record has the scores of the run on its test set. Another process must get the same from the student's folder: to
 1e-6 from safetensors, in all predictions but those at a tie from ONNX, and within a stated loss from int8.
 """
 
@@ -22,7 +22,8 @@ from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.runs import store
 from kdbench.runs.pretrain import pretrain
-from kdbench.serve.serving import Labels, averaged, open_artefact
+from kdbench.serve.labels import Labels
+from kdbench.serve.serving import averaged, open_artefact
 
 HERE = Path(__file__).resolve().parent
 TINY = {"teacher": "tiny:bert", "precision": "fp32", "device": "cpu", "latency": "off", "batch_size": 16, "lr": 2e-3,
@@ -31,9 +32,9 @@ VOCABULARY = {"min_frequency": 4, "new_tokens": 200, "pretrain_epochs": 1, "pret
 BILSTM = {"augment": "", "hidden": 48, "embedding_size": 48, "head": 0, "dropout": 0.1, "alpha": 0.9}
 # how far a score may be from the record's: ONNX may turn a tie, half precision and int8 some predictions
 TOLERANCE = {"safetensors": 1e-6, "onnx": 2e-3, "safetensors_fp16": 1e-2, "safetensors_bf16": 0.15, "onnx_int8": 0.15}
-KINDS = ("safetensors", "onnx", "onnx_int8")  # all of TOLERANCE's in the slow test
+FORMATS = ("safetensors", "onnx", "onnx_int8")  # all of TOLERANCE's in the slow test
 
-# each method, each kind of task, and each student that is more than weights: (method, task, run)
+# each method, each type of task, and each student that is more than weights: (method, task, run)
 GATE = {
     "finetune, a score of two texts": ("finetune", "biosses", {"max_steps": 30}),
     "logit_kd, several labels": ("logit_kd", "hoc", {"max_steps": 30}),
@@ -54,8 +55,9 @@ def trained(results, method, task, request):
     return record
 
 
-def served(results, work, runs, kinds=KINDS):
-    command = [sys.executable, HERE / "serve_runs.py", results, work, ",".join(kinds), *runs]
+def served(results, work, runs, formats=FORMATS):
+    """run -> the output of each verb, from another process."""
+    command = [sys.executable, HERE / "serve_runs.py", results, work, ",".join(formats), *runs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -63,53 +65,53 @@ def served(results, work, runs, kinds=KINDS):
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
-    """name -> (record, what a fresh process said of the run, its results folder); the runs are trained in this process."""
+    """name -> (record, outputs of another process, its results folder); the runs are trained in this process."""
     results, work = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("exports")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KDBENCH_DATA", raising=False)
         records = {name: trained(results, *run) for name, run in GATE.items()}
-        found = served(results, work, [record["id"] for record in records.values()])
-    return {name: (record, found[record["id"]], results) for name, record in records.items()}
+        outputs = served(results, work, [record["id"] for record in records.values()])
+    return {name: (record, outputs[record["id"]], results) for name, record in records.items()}
 
 
-def holds(record, said, results):
-    """The fresh process says what the record says."""
+def check_outputs(record, outputs, results):
+    """The other process gets the figures of the record."""
     score = record["score"]["test"]
-    assert len({json.dumps({**answer, "text": ""}, sort_keys=True) for answer in said["predict"]["run"]}) > 10, "answers vary"
-    # thirty steps on ten rare labels predict none of them: there the probabilities are what is compared
-    assert any(record["score"]["all"]["test"].values()) or said["kind"] == "multi", "learned nothing"
+    answers = {json.dumps({**answer, "text": ""}, sort_keys=True) for answer in outputs["predict"]["run"]}
+    assert len(answers) > 10, "all answers are the same, so that comparing them proves nothing"
+    # after thirty steps none of ten rare labels is predicted; there the probabilities are compared
+    assert any(record["score"]["all"]["test"].values()) or outputs["task_type"] == "multi", "learned nothing"
     for name, value in record["score"]["all"]["test"].items():
-        found = said["evaluate"]["all"][name]
-        assert found == pytest.approx(value, abs=TOLERANCE["safetensors"]), f"evaluate: {name}"
-    rows = {row["name"]: row for row in said["export"]}
+        assert outputs["evaluate"]["all"][name] == pytest.approx(value, abs=TOLERANCE["safetensors"]), f"evaluate: {name}"
+    rows = {row["name"]: row for row in outputs["export"]}
     for name, row in rows.items():
-        if name in ("safetensors", "onnx") or said["kind"] != "regression" or abs(score) > 0.3:
+        if name in ("safetensors", "onnx") or outputs["task_type"] != "regression" or abs(score) > 0.3:
             # of nearly equal values, half precision makes another correlation
             assert row["score"]["test"] == pytest.approx(score, abs=TOLERANCE[name]), name
     assert rows["safetensors"]["size"]["megabytes"] == pytest.approx(record["size"]["megabytes"], rel=0.02)
     assert rows["onnx_int8"]["size"]["megabytes"] < 0.6 * rows["onnx"]["size"]["megabytes"]
     assert record["size"]["megabytes"] == pytest.approx(4e-6 * record["size"]["parameters"], rel=0.05)
-    same_answers(record, said, results)
+    check_answers(record, outputs, results)
 
 
-def same_answers(record, said, results):
-    """`predict` says of every test text what the record's stored predictions say, from safetensors and from ONNX."""
+def check_answers(record, outputs, results):
+    """`predict` gives the stored predictions of the record, from safetensors and from ONNX."""
     path = store.path_of(results, record["id"], record["cell"]["task"]).with_suffix(".npz")
     with np.load(path, allow_pickle=False) as arrays:
         values, lengths = arrays["test_predictions"], arrays.get("test_lengths")
-    kind, labels = said["kind"], said["labels"]
-    for answers in said["predict"].values():
-        if kind == "tags":
-            stored = [[labels[i] for i in row] for row in np.split(values, np.cumsum(lengths)[:-1])]
-            counted = [sum(1 for _ in lenient_spans(row)) for row in stored]
+    task_type, labels = outputs["task_type"], outputs["labels"]
+    for answers in outputs["predict"].values():
+        if task_type == "tags":
+            tags = np.array(labels)[values]
+            counted = [len(lenient_spans(row.tolist())) for row in np.split(tags, np.cumsum(lengths)[:-1])]
             different = sum(a != len(b["entities"]) for a, b in zip(counted, answers, strict=True))
             assert different <= 0.01 * len(answers)
-        elif kind == "regression":
+        elif task_type == "regression":
             assert np.allclose([answer["value"] for answer in answers], values, atol=2e-3)
         else:
-            chances = np.array([[answer["labels"][label] for label in labels] for answer in answers])
-            expected = np.exp(averaged([values])) if kind == "single" else 1 / (1 + np.exp(-values.astype(np.float64)))
-            assert np.allclose(chances, expected, atol=2e-3)
+            probabilities = np.array([list(map(answer["labels"].get, labels)) for answer in answers])
+            expected = np.exp(averaged([values])) if task_type == "single" else 1 / (1 + np.exp(-values.astype(np.float64)))
+            assert np.allclose(probabilities, expected, atol=2e-3)
 
 
 MATRIX = [(method, task) for method in METHODS.names() for task in TASKS.names() if task != "files"
@@ -128,16 +130,16 @@ def test_every_method_on_every_task_is_served_as_it_was_scored(shared, tmp_path,
     given = {"ve_kd": {"options": VOCABULARY}, "adapt": {"options": VOCABULARY}, "ner_kd": {"student": "bilstm", "options": BILSTM}}
     record = trained(shared, method, task, {"max_steps": 200, "teacher": "tiny-teacher", **given.get(method, {})})
     (tmp_path / "exports").mkdir()
-    found = served(shared, tmp_path / "exports", [record["id"]], TOLERANCE)
-    holds(record, found[record["id"]], shared)
+    outputs = served(shared, tmp_path / "exports", [record["id"]], TOLERANCE)
+    check_outputs(record, outputs[record["id"]], shared)
 
 
 @pytest.mark.parametrize("name", GATE)
 def test_a_fresh_process_serves_what_the_record_scored(gate, name):
-    holds(*gate[name])
+    check_outputs(*gate[name])
 
 
-# ---- what such students are in their folders -------------------------------------------------------------------------
+# ---- the folders of such students -------------------------------------------------------------------------
 
 
 def folder_of(gate, name):
@@ -178,7 +180,7 @@ def test_what_attention_must_not_see_goes_with_the_student(gate):
     """Without it a served student gives other logits than were scored."""
     folder = folder_of(gate, "doktra, a token that attention must not see")
     labels = Labels.read(folder)
-    assert labels.hidden_ids == (0,)
+    assert labels.unattended_ids == (0,)
     artefact = open_artefact(folder)
     batch = artefact.batch([[0, 5, 6, 2]])
     assert batch["attention_mask"].tolist() == [[0, 1, 1, 1]]

@@ -15,6 +15,7 @@ from kdbench.base.options import build
 from kdbench.base.registry import DOWNLOADS, METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora
+from kdbench.data.check import check, render
 from kdbench.data.task import LoadOptions
 from kdbench.runs.runner import Request, plan
 from kdbench.score.metrics import METRICS
@@ -484,7 +485,7 @@ def test_check_counts_by_hand(tmp_path):
                {"id": "2", "sentence": "short", "label": "1"}],
         dev=[{"id": "0", "sentence": "another short one", "label": "0"}],
         test=[{"id": "0", "sentence": long.upper(), "label": "0"}, {"id": "1", "sentence": "short", "label": "0"}])
-    report = corpora.check(TASKS.get("gad"), load("gad", tmp_path))
+    report = check(TASKS.get("gad"), load("gad", tmp_path))
     assert report["splits"]["train"] == {
         "rows": 3, "mentions": None, "runs": None, "groups": 3, "labels": {"0": 1, "1": 2}, "tokens": None,
         "words": {"min": 1, "median": 7, "p95": 7, "max": 7}, "repeated": 1, "conflicting": 1}
@@ -497,7 +498,7 @@ def test_check_counts_by_hand(tmp_path):
 def test_check_of_tags_decodes_mentions(tmp_path):
     row = {"id": "0", "tokens": ["A", "B", "C", "D"], "ner_tags": ["B-PAR", "B-PAR", "O", "B-INT"]}
     put(tmp_path / "ebmnlp", train=[row], dev=[{**row, "id": "1"}], test=[{**row, "id": "2"}])
-    report = corpora.check(TASKS.get("ebmnlp"), load("ebmnlp", tmp_path))
+    report = check(TASKS.get("ebmnlp"), load("ebmnlp", tmp_path))
     assert (report["splits"]["train"]["mentions"], report["splits"]["train"]["runs"]) == (3, 2)
     assert report["samples"] == [{"id": "0", "text": "A B C D", "label": "A [PAR], B [PAR], D [INT]"}]
     assert report["splits"]["train"]["labels"] == {"O": 1, "B-INT": 1, "B-OUT": 0, "B-PAR": 2}
@@ -512,20 +513,20 @@ def test_check_counts_tokens_of_a_model(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     rows = [{"id": str(size), "sentence1": "a a?", "sentence2": "a " * size, "label": "yes"} for size in (4, 600, 2)]
     put(tmp_path / "bioasq", train=rows, dev=rows[:1], test=rows[2:])
-    report = corpora.check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path)
+    report = check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path)
     assert report["splits"]["train"]["tokens"] == {"min": 5, "median": 7, "p95": 7, "max": 603, "cut": 1, "limit": 512}
     with pytest.raises(BadInput, match="no tokenizer.json"):
-        corpora.check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path / "bioasq")
+        check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path / "bioasq")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BadInput, match="tokenizer.json: not a tokenizer"):
-        corpora.check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path)
+        check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path)
 
 
 def test_the_printed_report_fits(tmp_path):
     text = "".join(json.dumps({"text": f"word{i} " * 300, "label": f"a label of {i % 25} words " * 4}) + "\n"
                    for i in range(60))
     data, task = own(tmp_path, text)
-    printed = corpora.render_check(corpora.check(TASKS.get("files"), data))
+    printed = render(check(TASKS.get("files"), data))
     assert max(map(len, printed.splitlines())) <= 100
     assert "files: single, metric macro_f1; real data, not comparable with published files" in printed
     assert "and 5 more labels" in printed and "note: no dev file" in printed
@@ -556,7 +557,7 @@ SHARED = {"jnlpba": (105, 110), "bc2gm": (14, 20), "ddi": (131, 140), "chemprot"
 def test_check_agrees_with_the_real_corpora(name):
     counts, mentions, published = REAL[name]
     data = load(name, Path(os.environ["KDBENCH_DATA"]))
-    report = corpora.check(TASKS.get(name), data)
+    report = check(TASKS.get(name), data)
     splits = [report["splits"][split] for split in ("train", "dev", "test")]
     assert tuple(split["rows"] for split in splits) == counts
     assert tuple(split["mentions"] for split in splits) == (mentions or (None, None, None))
@@ -571,7 +572,7 @@ def test_check_agrees_with_the_real_corpora(name):
         assert overlap["other_label"] == 28 and splits[0]["conflicting"] == 18 and splits[2]["conflicting"] == 1
     if name == "gad":
         assert report["overlap"]["train/dev"]["rows"] == 39
-    assert max(map(len, corpora.render_check(report).splitlines())) <= 100
+    assert max(map(len, render(report).splitlines())) <= 100
 
 
 @pytest.mark.realdata

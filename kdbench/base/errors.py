@@ -1,6 +1,4 @@
-"""The three ways in which a request can end early, and what a user sees of them: one line and an
-exit code.
-"""
+"""The errors that end a request early. A user sees one line and an exit code."""
 
 from __future__ import annotations
 
@@ -16,19 +14,17 @@ class BadInput(Exception):
 
 
 class Skip(Exception):
-    """A cell that cannot apply (a tagger on a classification task, say); the reason goes into the
-    table.
-    """
+    """A cell that cannot run, as a tagger on a classification task; the table has the reason."""
 
 
 class Broken(Exception):
-    """A cell failed for a reason worth one line of its own; it is recorded and the others go on."""
+    """A cell failed for a known reason: one line; it is recorded and the other cells run."""
 
 
-def guarded(do: Callable[[], int | None]) -> int:
-    """The exit code of `do`; every foreseen error becomes one line."""
+def guarded(command: Callable[[], int | None]) -> int:
+    """Run `command` and return its exit code; every foreseen error becomes one line."""
     try:
-        return do() or DONE
+        return command() or DONE
     except (BadInput, Skip) as error:
         print(f"bench.py: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
@@ -40,18 +36,18 @@ def guarded(do: Callable[[], int | None]) -> int:
               file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the reader of a pipe went away; nothing is lost
+        # the reader of the pipe has closed it, as `head` does; that is no error
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return DONE
     except OSError as error:
         if error.errno is None:
             raise
-        print(
-            f"bench.py: {error.filename or 'writing'}: {error.strerror}; make room or give another "
-            f"folder",
-            file=sys.stderr)
+        where = error.filename or "writing"
+        print(f"bench.py: {where}: {error.strerror}; make room or give another folder",
+              file=sys.stderr)
         return FAILED
 
 
 def one_line(error: BaseException) -> str:
+    """The message of `error` without line breaks."""
     return " ".join(str(error).split())

@@ -1,6 +1,4 @@
-"""Files and folders that are either whole or not there, and files of weights that are or are
-not.
-"""
+"""Files and folders that are written whole or not at all, and the check of a file of weights."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from kdbench.base.errors import BadInput, one_line
 
-# folders of an ensemble: the model that was trained, and the one that answers with it
+# folders of an ensemble: the trained model, and the one whose probabilities are averaged with its
 MEMBERS = ("student", "teacher")
 
 
@@ -24,12 +22,12 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A temporary file beside `target` that takes its place when the block ends well, and is
     removed when it does not.
 
-    Whoever opens `target` meanwhile, or after a kill, finds what was there before.
+    Until then, and after a kill, `target` is what it was before.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    mode, encoding, newline = ("wb", None, None) if binary else ("w", "utf-8", "\n")
     try:
-        with partial.open("wb") if binary else partial.open("w", encoding="utf-8",
-                                                            newline="\n") as stream:
+        with partial.open(mode, encoding=encoding, newline=newline) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -39,7 +37,7 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """`text` in place of what `target` held, at once."""
+    """Replace the content of `target` with `text` in one step."""
     with new_file(target) as stream:
         stream.write(text)
 
@@ -67,7 +65,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     try:
         yield partial
         if target.is_dir():
-            target.rmdir()  # empty: renaming onto a folder does not work everywhere
+            target.rmdir()  # it is empty; not every system renames onto a folder
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -78,9 +76,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def damage(weights: Path) -> str:
-    """What is wrong with a safetensors file, by its header and its length; empty where nothing is.
+    """What is wrong with a safetensors file, by its header and its length; empty for a whole one.
 
-    A download that was cut off leaves half a file, and so does a machine that crashes after a file
+    An interrupted download leaves half a file, and so does a crash of the machine soon after a file
     got its name.
     """
     try:

@@ -1,7 +1,7 @@
-"""What cells and processes of one machine share: its time. Latencies are taken while no other work
-runs.
+"""The machine's lock: a latency is measured while no other work runs.
 
-Trainings may run beside each other, measurements beside nothing: a lock with readers and writers.
+Several trainings may run at the same time, a measurement only alone. So trainings take the lock as
+readers and a measurement takes it as a writer.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-
-def machine_lock() -> Any:
+if TYPE_CHECKING:
     from filelock import ReadWriteLock
 
-    # a name for each user: in a shared folder nobody may open another's file for writing
+
+def machine_lock() -> ReadWriteLock:
+    """This user's lock file on this machine."""
+    from filelock import ReadWriteLock
+
+    # the temporary folder is shared, and nobody may write to another user's file
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     return ReadWriteLock(Path(tempfile.gettempdir()) / f"kdbench-{user}.lock.db")
 
 
 @contextlib.contextmanager
 def measuring(timeout: float = -1) -> Iterator[None]:
-    """Alone on this machine: no other measurement of this user, and no training that holds
-    `training()`, meanwhile.
+    """Hold the machine for one measurement: no other one, and no `training()`, runs meanwhile.
 
-    Waits for them, `timeout` seconds at most (-1: as long as it takes), then raises
-    `filelock.Timeout`. A process must not ask for it inside its own `training()`.
+    Waits for those that run, `timeout` seconds at most (-1: as long as it takes), then raises
+    `filelock.Timeout`. A process must not take it inside its own `training()`.
     """
     with machine_lock().write_lock(timeout):
         yield
@@ -37,6 +40,6 @@ def measuring(timeout: float = -1) -> Iterator[None]:
 
 @contextlib.contextmanager
 def training(timeout: float = -1) -> Iterator[None]:
-    """Beside other trainings, but beside no measurement."""
+    """Hold the machine for a training: other trainings may run meanwhile, measurements wait."""
     with machine_lock().read_lock(timeout):
         yield

@@ -1,4 +1,4 @@
-"""Where this package lies, and what is shipped with it."""
+"""Where this package is installed, and the folders that are shipped with it."""
 
 from pathlib import Path
 

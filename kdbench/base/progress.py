@@ -1,5 +1,6 @@
-"""Progress on standard error: one rewritten line on a terminal, a plain line now and then
-elsewhere.
+"""Progress on standard error, and the time that each phase of a run took.
+
+On a terminal progress is one line that is rewritten; elsewhere it is a plain line now and then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 QUIET_SECONDS = 2.0  # anything shorter says nothing
+REWRITE_SECONDS = 0.2  # between versions of a terminal's line
 LINE_SECONDS = 10.0  # between plain lines
 
 
@@ -26,8 +28,9 @@ class Progress:
         self.shown = False
 
     def at(self, done: int, note: str = "") -> None:
+        """Show that `done` units are finished, unless a line was shown just before."""
         now = time.monotonic()
-        wait = 0.2 if self.terminal else LINE_SECONDS
+        wait = REWRITE_SECONDS if self.terminal else LINE_SECONDS
         early = now - self.start < QUIET_SECONDS
         shown_lately = self.shown and now - self.last < wait
         if not self.enabled or early or shown_lately:
@@ -35,22 +38,26 @@ class Progress:
         self.last, self.shown = now, True
         rate = (done - self.first) / (now - self.start)
         left = (self.total - done) / rate if rate > 0 else float("inf")
-        line = (f"{self.label}: {done:,}/{self.total:,} {self.unit}, {rate:.1f}/s, {clock(left)} "
-                f"left{note}")
-        sys.stderr.write(f"\r\x1b[2K{line}" if self.terminal else f"{line}\n")
-        sys.stderr.flush()
+        self._write(f"{self.label}: {done:,}/{self.total:,} {self.unit}, {rate:.1f}/s, "
+                    f"{clock(left)} left{note}")
 
     def end(self, note: str = "") -> None:
-        """Say how it ended, where anything was said before."""
+        """Show the time that all took, if progress was shown before."""
         if self.shown and self.enabled:
-            line = f"{self.label}: done in {clock(time.monotonic() - self.start)}{note}"
-            sys.stderr.write(f"\r\x1b[2K{line}\n" if self.terminal else f"{line}\n")
-            sys.stderr.flush()
+            spent = clock(time.monotonic() - self.start)
+            self._write(f"{self.label}: done in {spent}{note}", last=True)
+
+    def _write(self, line: str, last: bool = False) -> None:
+        if self.terminal:
+            line = f"\r\x1b[2K{line}"  # over the line before
+        sys.stderr.write(line if self.terminal and not last else f"{line}\n")
+        sys.stderr.flush()
 
 
 class Overall:
-    """Cells of a grid: which one this is, with the rate and the remaining time of those that were
-    not finished before.
+    """Progress over the cells of a grid.
+
+    Rate and remaining time are those of the cells that were not finished before.
     """
 
     def __init__(self, total: int, finished: int):
@@ -58,6 +65,7 @@ class Overall:
         self.start = time.monotonic()
 
     def label(self, number: int) -> str:
+        """What stands before each line of cell `number`, counted from 1."""
         parts = [f"{number}/{self.total}"]
         if self.worked:
             rate = self.worked / (time.monotonic() - self.start)
@@ -65,14 +73,16 @@ class Overall:
         return f"[{', '.join(parts)}] "
 
     def end(self) -> None:
-        """One more has been worked on."""
+        """Count one more cell as finished."""
         self.left, self.worked = self.left - 1, self.worked + 1
 
     def spent(self) -> str:
+        """The time since the grid began."""
         return clock(time.monotonic() - self.start)
 
 
 def clock(seconds: float) -> str:
+    """A time for people: ``42s``, ``3m07s``, ``2h05m``."""
     if seconds == float("inf"):
         return "unknown time"
     minutes, seconds = divmod(round(seconds), 60)
@@ -83,12 +93,13 @@ def clock(seconds: float) -> str:
 
 
 def say(line: str) -> None:
+    """Write one line for the user to standard error."""
     sys.stderr.write(f"{line}\n")  # one write: workers share the stream
     sys.stderr.flush()
 
 
 class Phases:
-    """Where the time went: seconds by name, with the untracked rest made visible."""
+    """Seconds by the name of a phase: ``with phases("forward"): ...``."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -103,5 +114,6 @@ class Phases:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
     def table(self) -> dict[str, float]:
+        """Seconds of each phase, of the rest that belongs to none, and in total."""
         total = time.perf_counter() - self.start
         return {**self.seconds, "rest": total - sum(self.seconds.values()), "total": total}

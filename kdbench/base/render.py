@@ -1,4 +1,4 @@
-"""Figures as people read them, and tables of them as markdown, LaTeX, plain text, CSV and JSON."""
+"""Figures as text, and tables of them as markdown, LaTeX, plain text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 WIDTH = 100
 STRONG = "\x02"  # leads a cell that is printed bold
@@ -17,8 +16,9 @@ STRONG = "\x02"  # leads a cell that is printed bold
 
 @dataclass(frozen=True)
 class Value:
-    """Mean over `n` seeds with the sample SD (None for one seed); of a difference also its interval
-    and verdict.
+    """Mean over `n` seeds with the sample SD (None for one seed).
+
+    A difference also has its interval, its p and a star where it is significant.
     """
 
     mean: float
@@ -31,15 +31,15 @@ class Value:
 
     @classmethod
     def of(cls, numbers: Iterable[float | None]) -> Value | None:
-        """Mean and SD of the numbers that are there; None where there is none."""
+        """Mean and SD of the numbers, missing ones left out; None where all are missing."""
         present = [float(x) for x in numbers if x is not None and not math.isnan(x)]
         if not present:
             return None
         mean = math.fsum(present) / len(present)
         if len(present) == 1:
             return cls(mean)
-        return cls(mean, math.sqrt(math.fsum((x - mean)**2 for x in present) / (len(present) - 1)),
-                   len(present))
+        variance = math.fsum((x - mean)**2 for x in present) / (len(present) - 1)
+        return cls(mean, math.sqrt(variance), len(present))
 
 
 # ---- one figure ----------------------------------------------------------------------------------
@@ -53,9 +53,9 @@ def points(value: Value | None) -> str:
 
 
 def gain(value: Value | None) -> str:
-    """A difference of scores times 100, with its interval; a star where it is separable from 0.
+    """A difference of scores times 100, with its interval; a star where it is significant.
 
-    Two seeds leave one degree of freedom, and an interval wider than the scale: it is not shown.
+    Two seeds leave one degree of freedom and an interval wider than the scale, which is not shown.
     """
     if value is None:
         return ""
@@ -66,6 +66,7 @@ def gain(value: Value | None) -> str:
 
 
 def percent(value: Value | None) -> str:
+    """A share, as 98.8%."""
     return "" if value is None else f"{100 * value.mean:.1f}%"
 
 
@@ -80,6 +81,7 @@ def count(value: Value | None) -> str:
 
 
 def whole(value: Value | None) -> str:
+    """A whole number with separators, as 12,574."""
     return f"{value.mean:,.0f}" if value is not None else ""
 
 
@@ -95,12 +97,12 @@ def number(value: Value | None) -> str:
 
 
 def numeric(lines: Sequence[Sequence[str]]) -> list[bool]:
-    """For each column whether it holds figures, which are set to the right."""
-    return [
-        all(text.lstrip(STRONG)[:1] in "+-0123456789"
-            for text in texts)
-        for texts in zip(*lines, strict=True)
-    ]
+    """For each column whether it holds figures, which are aligned to the right."""
+
+    def is_figure(text: str) -> bool:
+        return text.lstrip(STRONG)[:1] in "+-0123456789"
+
+    return [all(map(is_figure, column)) for column in zip(*lines, strict=True)]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -110,14 +112,15 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         text = text.replace("|", "\\|")
         return f"**{text[1:]}**" if text.startswith(STRONG) else text
 
-    rows = [[cell(text) for text in line] for line in (head, *lines)]
-    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(head))]
-    rule = [
-        "-" * (width - right) + ":" * right
-        for width, right in zip(widths, numeric(lines), strict=True)
-    ]
-    return "\n".join("| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |"
-                     for row in (rows[0], rule, *rows[1:]))
+    rows = [list(map(cell, line)) for line in (head, *lines)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    rule = []
+    for width, right in zip(widths, numeric(lines), strict=True):
+        rule.append("-" * (width - right) + ":" * right)
+    written = []
+    for row in (rows[0], rule, *rows[1:]):
+        written.append("| " + " | ".join(map(str.ljust, row, widths)) + " |")
+    return "\n".join(written)
 
 
 LATEX = {
@@ -129,8 +132,9 @@ LATEX = {
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands; what pdflatex cannot print is shown as its code
-    point.
+    """`text` with what LaTeX would read as commands escaped.
+
+    What pdflatex cannot print is written as its code point.
     """
     return "".join(LATEX.get(c) or (c if c.isascii() else f"U+{ord(c):04X}") for c in text)
 
@@ -151,73 +155,89 @@ def latex(head: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> 
 
 
 def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
-    """Aligned text for a terminal, at most `width` wide: empty columns go, the first one gives
-    way.
+    """Aligned text for a terminal, at most `width` columns wide.
+
+    Empty columns are left out, and the first one is cut to make room.
     """
-    used = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines)]
-    rows = [[line[i] for i in used] for line in (head, *lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(used))]
+    columns = list(zip(head, *lines, strict=True))
+    columns = [column for i, column in enumerate(columns) if i == 0 or any(column[1:])]
+    rows = list(zip(*columns, strict=True))
+    widths = [max(map(len, column)) for column in columns]
     widths[0] = max(8, widths[0] - max(0, sum(widths) + 2 * (len(widths) - 1) - width))
     shown = []
     for first, *rest in rows:
         first = first if len(first) <= widths[0] else first[: widths[0] - 1] + "…"
-        cells = [
-            first.ljust(widths[0]),
-            *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))
-        ]
+        cells = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
         shown.append("  ".join(cells).rstrip())
     return "\n".join([shown[0], "-" * max(map(len, shown)), *shown[1:]])
 
 
 def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH) -> str:
-    """A table for a terminal: what does not fit beside goes below, in blocks that each begin with
-    the first column.
+    """A table for a terminal, at most `width` columns wide.
+
+    Columns that do not fit are shown below, in blocks that each begin with the first column.
     """
     from tabulate import tabulate
 
-    rows = [[cell.removeprefix(STRONG) for cell in line] for line in lines]
-    right = numeric(rows)
-    # tabulate's room around names
-    widths = [max(len(name) + 2, *(len(row[i]) for row in rows)) for i, name in enumerate(head)]
+    columns = []
+    for column in zip(head, *lines, strict=True):
+        columns.append([cell.removeprefix(STRONG) for cell in column])
+    right = numeric([list(row) for row in zip(*columns, strict=True)][1:])
+    widths = []
+    for name, *cells in columns:
+        widths.append(max(len(name) + 2, *map(len, cells)))  # tabulate's room around names
     widths[0] = min(widths[0], max(24, width // 3))
+    blocks = []
+    for block in blocks_of(widths, width):
+        shown = [0, *block]
+        names, *rows = zip(*(columns[i] for i in shown), strict=True)
+        blocks.append(tabulate(rows, names, tablefmt="simple", disable_numparse=True,
+                               colalign=["right" if right[i] else "left" for i in shown],
+                               maxcolwidths=[widths[0], *[None] * len(block)]))
+    return "\n\n".join(blocks)
+
+
+def blocks_of(widths: Sequence[int], width: int) -> list[list[int]]:
+    """The numbers of all columns but the first, in groups that fit beside it into `width`."""
     blocks: list[list[int]] = [[]]
-    for i in range(1, len(head)):
-        if blocks[-1] and sum(widths[j] + 2 for j in (0, *blocks[-1], i)) - 2 > width:
+    for i in range(1, len(widths)):
+        beside = [0, *blocks[-1], i]
+        if blocks[-1] and sum(widths[j] + 2 for j in beside) - 2 > width:
             blocks.append([])
         blocks[-1].append(i)
-    return "\n\n".join(
-        tabulate([[row[j]
-                   for j in (0, *block)]
-                  for row in rows], [head[j]
-                                     for j in (0,
-                                               *block)], tablefmt="simple", disable_numparse=True,
-                 colalign=["right" if right[j] else "left"
-                           for j in (0, *block)], maxcolwidths=[widths[0], *[None] * len(block)])
-        for block in blocks)
+    return blocks
 
 
 def wrap(text: str, width: int = WIDTH) -> str:
+    """`text` in lines of at most `width` columns, all but the first indented."""
     return "\n".join(textwrap.wrap(text, width, subsequent_indent="  "))
 
 
 # ---- data ----------------------------------------------------------------------------------------
 
 
-def rounded(value: Any) -> Any:
-    """Six significant digits; None for what is no number."""
+def rounded(value: object) -> object:
+    """A float with six significant digits, None for NaN and infinity; other values as they are."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def rounded_row(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with its figures `rounded`."""
+    return {key: rounded(value) for key, value in row.items()}
+
+
+def as_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as CSV, with the names of the first as the header."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: rounded(value) for key, value in row.items()} for row in rows)
+    writer.writerows(map(rounded_row, rows))
     return stream.getvalue()
 
 
-def as_json(rows: Sequence[dict[str, Any]]) -> str:
-    clean = [{key: rounded(value) for key, value in row.items()} for row in rows]
+def as_json(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a JSON list; numbers that JSON does not have are null."""
+    clean = list(map(rounded_row, rows))
     return json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

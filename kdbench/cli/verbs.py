@@ -550,6 +550,7 @@ def do_show(args: argparse.Namespace) -> int:
 def do_check(args: argparse.Namespace) -> int:
     from kdbench.base.options import build
     from kdbench.data import corpora
+    from kdbench.data.check import check, render
     from kdbench.data.task import LoadOptions
 
     task = TASKS.get(args.task)
@@ -557,10 +558,8 @@ def do_check(args: argparse.Namespace) -> int:
     chosen = build(task.options, "corrected", assignments(args.task_set, "--task-set"),
                    f"task {args.task}") if task.options else None
     data = corpora.load(task, LoadOptions(folder, files, chosen))
-    report = corpora.check(corpora.settled(task, data), data, args.model)
-    print(
-        json.dumps(report, indent=1, ensure_ascii=False) if args.json else corpora.
-        render_check(report))
+    report = check(corpora.settled(task, data), data, args.model)
+    print(json.dumps(report, indent=1, ensure_ascii=False) if args.json else render(report))
     return DONE
 
 

@@ -1,5 +1,5 @@
-"""Tasks and what they read: the facts of a task, its examples, readers of corpora and of people's
-own files, downloads.
+"""Tasks and what they read: the facts of a task, its examples, readers of corpora and of users' own
+files, downloads, the report of `check`.
 
 Imports base.
 """

@@ -1,8 +1,8 @@
-"""Corpora onto the disk: downloaded from a stable public source and verified, or copied from the
-user's folder.
+"""Corpora for a data folder: downloaded and verified, or copied from another folder.
 
-A download is resumed where it was cut (HTTP Range), verified by size and git blob id, and only then
-takes its name. Nothing unverified is kept: a file whose checksum is not known is not fetched.
+A download is resumed where it was cut (HTTP Range). It gets its name only after its size and its
+git blob id are verified. Nothing unverified is kept: a file whose checksum is not known is not
+fetched.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
+from kdbench.base.folders import new_file
 from kdbench.base.progress import Progress, say
 from kdbench.base.registry import DOWNLOADS, TASKS
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions, Task
 
 BASE_URL = "https://raw.githubusercontent.com"
-ATTEMPTS = 5  # in a row that bring nothing new
-PAUSE = 0.2  # seconds after the first of them, doubled after each further one
-TIMEOUT = 30.0  # seconds of silence
+ATTEMPTS = 5  # in a row that bring no byte more
+PAUSE = 0.2  # seconds after the first of them, twice as long after each further one
+TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
 COPIED = (".json", ".jsonl", ".tsv", ".csv")
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of a public repository at a commit: `path` is owner/name/commit/file.
+    """A file of a public repository at a commit.
 
-    `blob` is the file's git id. Where the published file's is not known but its rows are,
-    `sorted_lines` has the SHA-256 of its lines in sorted order.
+    path          owner/name/commit/file
+    size          in bytes
+    blob          the file's git id
+    sorted_lines  where that is not known but the rows are: the SHA-256 of the lines in sorted order
     """
 
     path: str
@@ -49,10 +52,11 @@ class Remote:
 
 @dataclass(frozen=True)
 class Download:
-    """What `prepare` fetches for a task: target file -> where it lies; `convert(fetched file,
-    folder)` if it needs it.
+    """What `prepare` fetches for a task.
 
-    `missing` says what cannot be fetched and verified, and what to do about it.
+    files    name in the task's folder -> where the file is published
+    convert  called with each fetched file and the folder, where the task needs another format
+    missing  what cannot be fetched and verified, and how a user gets it
     """
 
     files: Mapping[str, Remote]
@@ -62,13 +66,16 @@ class Download:
 
 def prepare(names: Sequence[str], folder: Path, from_folder: Path | None = None,
             base_url: str = BASE_URL) -> list[dict[str, Any]]:
-    """Put the corpora `names` into ``folder/<task>`` and return what was done, one entry a file.
+    """Put each corpus of `names` into ``folder/<task>``; returns one entry a file.
 
-    entry: task, file, state (downloaded, already there, copied), bytes, verified (True, False, or
-    None: nothing to compare with); or task, state "by hand", how. With `from_folder` nothing is
-    downloaded: the task's files are found there as in a data folder, read as a check, and copied. A
-    task that fails does not keep the others back; `BadInput` has all mistakes at the end, or, where
-    nothing was got, how to get it.
+    from_folder  a data folder that has the corpora: they are read as a check and copied, and
+                 nothing is downloaded
+    entry        task, file, state (downloaded, already there, copied), bytes, verified (True,
+                 False, or None: nothing to compare with); for a corpus that cannot be downloaded
+                 task, state "by hand", how
+
+    Raises `BadInput` after the last task, with the mistakes of all; also where all corpora are to
+    be had by hand alone.
     """
     entries: list[dict[str, Any]] = []
     mistakes: list[str] = []
@@ -76,8 +83,10 @@ def prepare(names: Sequence[str], folder: Path, from_folder: Path | None = None,
         task = TASKS.get(name)
         try:
             _make(folder)
-            entries += fetch(task, folder, base_url) if from_folder is None else copy(
-                task, from_folder, folder)
+            if from_folder is None:
+                entries += fetch(task, folder, base_url)
+            else:
+                entries += copy(task, from_folder, folder)
         except BadInput as error:
             mistakes.append(str(error))
     by_hand = [entry for entry in entries if entry["state"] == "by hand"]
@@ -98,9 +107,7 @@ def _make(folder: Path) -> None:
 
 
 def fetch(task: Task, folder: Path, base_url: str = BASE_URL) -> list[dict[str, Any]]:
-    """Download the files of `task` into ``folder/<task>``, verified, and convert them where it
-    needs that.
-    """
+    """Download the files of `task` into ``folder/<task>``, verify and convert them."""
     downloads: Mapping[str, Download] = DOWNLOADS.load()
     if task.name not in downloads:
         return [{"task": task.name, "state": "by hand", "how": task.how_to_get}]
@@ -119,19 +126,17 @@ def fetch(task: Task, folder: Path, base_url: str = BASE_URL) -> list[dict[str, 
     if download.missing:
         return [*entries, {"task": task.name, "state": "by hand", "how": download.missing}]
     if corpora.load(task, LoadOptions(data_dir=folder)).published_files is False:
-        raise BadInput(
-            f"{target}: the files are not the published ones; remove the folder and prepare it "
-            f"again"
-        )
+        raise BadInput(f"{target}: the files are not the published ones; remove the folder and "
+                       "prepare it again")
     return entries
 
 
 def download_file(url: str, target: Path, remote: Remote) -> str:
-    """Fetch `url` to `target` and verify it; "already there" where a verified file is.
+    """Fetch `url` to `target` and verify it; returns "downloaded", or "already there".
 
-    A cut transfer is resumed from the `.part` file, also that of an earlier call. `BadInput` at
-    once for what no new attempt mends (404, a wrong size or checksum), and after `ATTEMPTS` that
-    brought nothing new.
+    A cut transfer is resumed from the `.part` file, also that of an earlier call. Raises `BadInput`
+    at once where another attempt would end in the same way (404, a wrong size or checksum), and
+    after `ATTEMPTS` in a row that brought no byte more.
     """
     if target.exists():
         if _mistake(target, remote) is not None:
@@ -152,10 +157,11 @@ def download_file(url: str, target: Path, remote: Remote) -> str:
             raise BadInput(f"{url}: {farthest:,} of {remote.size:,} bytes, then {reason}; "
                            "call prepare again to resume, or use --from FOLDER")
         time.sleep(PAUSE * 2 ** (failures - 1))
-    wrong = _mistake(part, remote)
-    if wrong is not None:
+    mistake = _mistake(part, remote)
+    if mistake is not None:
         part.unlink()
-        raise BadInput(f"{url}: {wrong}; nothing was kept: the file there is not the published one")
+        raise BadInput(
+            f"{url}: {mistake}; nothing was kept: the file there is not the published one")
     os.replace(part, target)
     return "downloaded"
 
@@ -165,16 +171,17 @@ def _size(path: Path) -> int:
 
 
 def _attempt(url: str, part: Path, remote: Remote) -> str:
-    """One request; returns why it ended. Raises `BadInput` for what would happen again."""
+    """One request; returns why it ended. Raises `BadInput` where another would end so too."""
     try:
         _transfer(url, part, remote)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is no beginning of this file
             part.unlink(missing_ok=True)
         elif error.code < 500:
+            reason = " ".join(str(error.reason).split())
             raise BadInput(
-                f"{url}: the server answers {error.code} {' '.join(str(error.reason).split())}; "
-                "if the file has moved, get it by hand and use --from FOLDER") from None
+                f"{url}: the server answers {error.code} {reason}; if the file has moved, get it "
+                "by hand and use --from FOLDER") from None
         return f"the server answers {error.code}"
     # no connection, reset, silence, a full disk
     except (OSError, http.client.HTTPException) as error:
@@ -183,7 +190,7 @@ def _attempt(url: str, part: Path, remote: Remote) -> str:
 
 
 def _transfer(url: str, part: Path, remote: Remote) -> None:
-    """Append to `part` what it lacks, or all of it anew where the server does not resume."""
+    """Append to `part` what it lacks; the whole file where the server does not resume."""
     offset = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
@@ -209,7 +216,7 @@ def _transfer(url: str, part: Path, remote: Remote) -> None:
 
 
 def _mistake(path: Path, remote: Remote) -> str | None:
-    """What is wrong with a fetched file, or None."""
+    """What is wrong with a fetched file; None where it is the published one."""
     content = path.read_bytes()
     if len(content) != remote.size:
         return f"{len(content):,} bytes instead of {remote.size:,}"
@@ -221,7 +228,7 @@ def _mistake(path: Path, remote: Remote) -> str | None:
 
 
 def git_blob_id(content: bytes) -> str:
-    """What `git hash-object` says of a file: SHA-1 of a header with its size, and its bytes."""
+    """The id that `git hash-object` prints: SHA-1 of a header with the size, and the bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
@@ -231,21 +238,23 @@ def sorted_lines_id(content: bytes) -> str:
 
 
 def copy(task: Task, source: Path, folder: Path) -> list[dict[str, Any]]:
-    """Copy the task's files out of the data folder `source`, after reading them as a run would."""
+    """Copy the task's files from the data folder `source`, after reading them as a run would.
+
+    Raises `BadInput` where they are wrong, lead out of `source`, or are the target.
+    """
     if task.name == "files":
         raise BadInput("task files reads your files where they are: --train FILE --test FILE")
     data = corpora.load(task, LoadOptions(data_dir=source))
-    found, target = corpora.find_folder(task.name, source), folder / task.name
-    if target.exists() and target.samefile(found):
-        raise BadInput(f"{found} is where the files would go; they can be used as they are")
+    origin, target = corpora.find_folder(task.name, source), folder / task.name
+    if target.exists() and target.samefile(origin):
+        raise BadInput(f"{origin} is where the files would go; they can be used as they are")
     _make(target)
     entries = []
-    for path in sorted(found.iterdir()):
-        if path.suffix in COPIED and path.is_file() and corpora.find_file(
-                found, source, [path.name]):
-            partial = target / f"{path.name}.part"
-            shutil.copyfile(path, partial)
-            os.replace(partial, target / path.name)
+    for path in sorted(origin.iterdir()):
+        is_data = path.suffix in COPIED and path.is_file()
+        if is_data and corpora.find_file(origin, source, [path.name]):
+            with path.open("rb") as original, new_file(target / path.name, binary=True) as written:
+                shutil.copyfileobj(original, written)
             entries.append({
                 "task": task.name, "file": path.name, "state": "copied",
                 "bytes": path.stat().st_size, "verified": data.published_files

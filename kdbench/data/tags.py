@@ -1,9 +1,8 @@
 """Tag schemes: IO, IOB (every entity opens with B-) and IOBES (E- closes, S- is an entity of one
 word).
 
-A tag is ``O`` or a prefix with an optional type: ``B``, ``B-GENE``. All conversions go over spans,
-so what they mean is said once, in `lenient_spans` (how a reader understands any sequence) and
-`encode` (how a scheme writes it).
+A tag is ``O`` or a prefix with an optional type: ``B``, ``B-GENE``. All conversions go through
+spans: `lenient_spans` reads any sequence, and `encode` writes it in a scheme.
 """
 
 from __future__ import annotations
@@ -61,13 +60,14 @@ def encode(spans: Iterable[Span], length: int, scheme: str) -> list[str]:
 
 
 def repair(tags: Sequence[str], scheme: str) -> list[str]:
-    """The nearest valid sequence of `scheme`: an I- that opens an entity becomes B-, and so on."""
+    """The nearest valid sequence of `scheme`; an I- that opens an entity becomes B-, and so on."""
     return encode(lenient_spans(tags), len(tags), scheme)
 
 
 def mistake(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
-    """The first tag that breaks `scheme` and the tag that would not, or None where the sequence is
-    valid.
+    """The index of the first tag that breaks `scheme` and the tag that is valid there.
+
+    None where the whole sequence is valid.
     """
     for i, (tag, due) in enumerate(zip(tags, repair(tags, scheme), strict=True)):
         if tag != due:
@@ -77,10 +77,9 @@ def mistake(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
 
 def spans(tags: Sequence[str], scheme: str) -> list[Span]:
     """Entities of a sequence that is valid in `scheme`; `ValueError` where it is not."""
-    wrong = mistake(tags, scheme)
-    if wrong is not None:
-        raise ValueError(
-            f"tag {wrong[0] + 1} is {tags[wrong[0]]}, but {scheme} wants {wrong[1]} there")
+    if (first := mistake(tags, scheme)) is not None:
+        i, due = first
+        raise ValueError(f"tag {i + 1} is {tags[i]}, but {scheme} wants {due} there")
     return lenient_spans(tags)
 
 
@@ -92,12 +91,15 @@ def convert(tags: Sequence[str], source: str, target: str) -> list[str]:
 def scheme_of(tags: Iterable[str]) -> str:
     """The plainest scheme that has all these tags."""
     prefixes = {parts(tag)[0] for tag in tags}
-    return "IOBES" if prefixes & {"E", "S"
-                                  } else "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
+    if prefixes & {"E", "S"}:
+        return "IOBES"
+    return "IOB" if "B" in prefixes or "I" not in prefixes else "IO"
 
 
 def tag_set(entity_types: Iterable[str], scheme: str) -> tuple[str, ...]:
     """All tags of `scheme` for these entity types, O first: the label set of a tagger."""
-    return ("O", *(prefix + (f"-{entity_type}" if entity_type else "")
-                   for entity_type in sorted(set(entity_types))
-                   for prefix in PREFIXES[scheme]))
+    tags = ["O"]
+    for entity_type in sorted(set(entity_types)):
+        ending = f"-{entity_type}" if entity_type else ""
+        tags += [prefix + ending for prefix in PREFIXES[scheme]]
+    return tuple(tags)

@@ -43,17 +43,24 @@ class Example:
 
     @cached_property
     def key(self) -> str:
-        """Content hash of what a model reads: where a teacher's signal is found again."""
-        parts = ("w",
-                 *self.words) if self.words else ("t",
-                                                  self.text) if self.pair is None else ("p",
-                                                                                        self.text,
-                                                                                        self.pair)
+        """Content hash of what a model reads; a teacher's stored signals are found by it."""
+        if self.words:
+            parts: tuple[str, ...] = ("w", *self.words)
+        elif self.pair is None:
+            parts = ("t", self.text)
+        else:
+            parts = ("p", self.text, self.pair)
         return hashlib.sha1("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def example_content(example: Example) -> list[Any]:
-    """All of an example, as values that can be hashed."""
+    @property
+    def unit(self) -> str:
+        """What statistics resample: the example's group, or its id where it has none."""
+        return self.group or self.id
+
+
+def example_content(example: Example) -> list[object]:
+    """All fields of an example, as values that can be hashed."""
     return [example.id, example.text, example.pair, example.words, example.label, example.group]
 
 
@@ -73,23 +80,29 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Example, ...]:
+        """The examples of one of `SPLITS`."""
         return {"train": self.train, "dev": self.dev, "test": self.test}[name]
 
     @property
     def rows(self) -> dict[str, int]:
+        """The number of examples by split."""
         return {name: len(self.split(name)) for name in SPLITS}
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Digests of what the corpus says, split by split, whatever files it came from: every row
-        with its id, text, label and group, in order; the labels; the unlabelled text.
+        """Digests of the corpus, whatever files it came from: by split, of all fields of its rows
+        in order; of the labels; of the unlabelled text.
         """
-        rows = {name: digest([example_content(e) for e in self.split(name)], 24) for name in SPLITS}
-        return {**rows, "labels": digest(self.labels, 24), "domain": digest(self.domain_text, 24)}
+        digests = {}
+        for name in SPLITS:
+            digests[name] = digest(list(map(example_content, self.split(name))), 24)
+        return {**digests, "labels": digest(self.labels, 24),
+                "domain": digest(self.domain_text, 24)}
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
-        """The same data with at most `train` and `dev` examples, drawn once by `seed`, kept in file
-        order.
+        """The same data with at most `train` and `dev` examples.
+
+        They are drawn by `seed` and stay in the order of the file.
         """
 
         def draw(examples: tuple[Example, ...], most: int | None, name: str) -> tuple[Example, ...]:
@@ -103,12 +116,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Published settings of one method on one task: `values` of the protocol and `options` of the
-    method, by name.
+    """Published settings of one method on one task.
 
-    `source` is where they are from; `sources` where those are from that are not, by name
-    (`--set NAME` for an option).
-    `note` is what one has to know before one calls them published.
+    values   settings of the protocol, by name
+    source   where they are from
+    sources  by name (`--set NAME` for an option), where single ones are from that have another
+             source
+    options  options of the method, by name
+    note     what a reader has to know before calling them published
     """
 
     values: Mapping[str, Any]
@@ -122,9 +137,9 @@ class Recipe:
 class Task:
     """A corpus with its protocol and its facts.
 
-    By keyword only: most fields are strings, and two that changed places would go unseen.
+    By keyword only: most fields are strings, and two in each other's place would not be noticed.
 
-    `load(options)` returns `Data`; `lookalike(seed)` returns the embedded stand-in. `metric` names
+    `load(options)` returns `Data`; `lookalike(seed)` returns generated data. `metric` names
     the one figure that tables show (see `kdbench.score.metrics`), `metrics` all that records keep.
     """
 
@@ -165,12 +180,13 @@ class Task:
 
     @property
     def tagging(self) -> bool:
+        """Whether every word has a label."""
         return self.task_type == "tags"
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Where and how to read: `data_dir` is the user's folder (already checked to exist)."""
+    """Where and how to read. `data_dir` is the user's folder (already checked to exist)."""
 
     data_dir: Path | None = None
     files: Mapping[str, Path] = field(default_factory=dict)  # task `files`: train, dev, test

@@ -65,10 +65,10 @@ def read_tokens(path: str | Path, tokenizer: PreTrainedTokenizerFast) -> list[st
     for number, line in enumerate(source.lines, 1):
         token = line.strip()
         if not token or len(token.split()) > 1:
-            raise source.wrong(number, f"{shown(line)} is not one vocabulary entry",
+            raise source.mistake(number, f"{shown(line)} is not one vocabulary entry",
                                "write one a line, without blanks")
         if token in seen:
-            raise source.wrong(number, f"{shown(token)} stands in line {seen[token]} already",
+            raise source.mistake(number, f"{shown(token)} stands in line {seen[token]} already",
                                "remove one of them")
         seen[token] = number
     old = tokenizer.get_vocab()

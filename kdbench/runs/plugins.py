@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from kdbench.base.code import LIBRARIES, file_hash, installed
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import Registry
+from kdbench.base.sources import LIBRARIES, file_hash, installed
 from kdbench.score.metrics import METRICS
 
 

@@ -9,26 +9,30 @@ from kdbench.base.render import Value, count, markdown, number, points
 from kdbench.data.task import Task
 
 if TYPE_CHECKING:
-    from kdbench.serve.serving import Labels
+    from kdbench.serve.labels import Labels
+
+Record = Mapping[str, Any]  # a record of status done, as `kdbench.runs.store` reads it
 
 PIPELINES = {
-    "single": "text-classification", "multi": "text-classification",
-    "regression": "text-classification", "tags": "token-classification"
+    "single": "text-classification",
+    "multi": "text-classification",
+    "regression": "text-classification",
+    "tags": "token-classification",
 }
 AUTO = {"text-classification": "AutoModelForSequenceClassification",
         "token-classification": "AutoModelForTokenClassification"}
 
 
-def card(record: Mapping[str, Any], task: Task, form: str = "safetensors",
+def card(record: Record, task: Task, form: str = "safetensors",
          folder: str = "THIS_FOLDER", labels: Labels | None = None) -> str:
-    """README.md for the student of `record` (of status done): YAML metadata with `model-index`,
-    then plain text.
+    """README.md for the student of `record`: YAML metadata with `model-index`, then plain text.
 
-    form, folder  which export the card says how to load, and where that lies as seen from the card
-    labels        the student's own, which say whether it is an ensemble and what its attention must
-                  not see
+    form    the format of the export that the card shows how to load
+    folder  where that export is, as seen from the card
+    labels  the student's own; they state whether it is an ensemble, and the tokens that its
+            attention must not see
     """
-    name = f"{record['cell']['student']}, {how(record)}, on {task.name}"
+    name = f"{record['cell']['student']}, {training_name(record)}, on {task.name}"
     sections = [
         f"---\n{metadata(record, task, name)}\n---",
         f"# {name}",
@@ -42,68 +46,69 @@ def card(record: Mapping[str, Any], task: Task, form: str = "safetensors",
     return "\n\n".join(sections) + "\n"
 
 
-def how(record: Mapping[str, Any]) -> str:
+def training_name(record: Record) -> str:
+    """The method and the teacher it had."""
     cell = record["cell"]
     return f"{cell['method']} from {cell['teacher']}" if cell["teacher"] else cell["method"]
 
 
-def metadata(record: Mapping[str, Any], task: Task, name: str) -> str:
-    """The YAML block. The licence is the training data's, whose terms no common licence id would
-    state.
+def metadata(record: Record, task: Task, name: str) -> str:
+    """The YAML block.
+
+    The licence is that of the training data, whose terms no common licence id states.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
     pipeline, score, origin = PIPELINES[task.task_type], record["score"], record["data"]["kind"]
-    results = [
-        EvalResult(task_type=pipeline, dataset_type=task.name,
-                   dataset_name=f"{task.name} ({origin})", dataset_split=split,
-                   metric_type=score["metric"], metric_name=score["metric"],
-                   metric_value=round(score[split], 4))
-        for split in ("test", "dev")
-        if score[split] is not None
-    ]
+    results = []
+    for split in ("test", "dev"):
+        if score[split] is not None:
+            results.append(EvalResult(
+                task_type=pipeline, dataset_type=task.name,
+                dataset_name=f"{task.name} ({origin})", dataset_split=split,
+                metric_type=score["metric"], metric_name=score["metric"],
+                metric_value=round(score[split], 4)))
     student, method = record["cell"]["student"], record["cell"]["method"]
-    values = ModelCardData(license="other", license_name="licence-of-the-training-data",
-                           library_name="transformers", pipeline_tag=pipeline,
-                           base_model=student if "/" in student else None,
-                           tags=["knowledge-distillation", "biomedical", "kdbench",
-                                 method], model_name=name, eval_results=results)
+    values = ModelCardData(
+        license="other", license_name="licence-of-the-training-data",
+        library_name="transformers", pipeline_tag=pipeline,
+        base_model=student if "/" in student else None,
+        tags=["knowledge-distillation", "biomedical", "kdbench", method], model_name=name,
+        eval_results=results)
     return values.to_yaml().strip()
 
 
-def about(record: Mapping[str, Any], task: Task) -> str:
+def about(record: Record, task: Task) -> str:
+    """What the student is for, and how it was trained."""
     cell = record["cell"]
-    said = (f"Task: {task.about}. Trained with kdbench: {how(record)}, variant "
-            f"`{cell['variant']}`, "
-            f"seed {cell['seed']}.")
+    text = (f"Task: {task.about}. Trained with kdbench: {training_name(record)}, variant "
+            f"`{cell['variant']}`, seed {cell['seed']}.")
     if record["data"]["kind"] == "lookalike":
-        said += (
-            "\n\n**It was trained and scored on a look-alike: text generated by the benchmark "
-            "itself. "
-            "It knows nothing of real documents.**")
-    return said
+        text += ("\n\n**It was trained and scored on a look-alike: text generated by the benchmark "
+                 "itself. It knows nothing of real documents.**")
+    return text
 
 
-def scores(record: Mapping[str, Any]) -> str:
+def scores(record: Record) -> str:
+    """Scores on dev and test as a table, with the naive predictor's."""
     score = record["score"]
     naive = score.get("naive") or {}
     every, main = score.get("all") or {}, score["metric"]
-    ratios = [main.replace("f1", what) for what in ("precision", "recall")] if "f1" in main else []
-    shown = [name for name in ratios if name in every.get("test", {})]
+    ratios = [main.replace("f1", ratio) for ratio in ("precision", "recall")]
+    shown = [name for name in ratios if "f1" in main and name in every.get("test", {})]
     lines = []
     for split in ("dev", "test"):
         if score[split] is not None:
             more = [points_of(every[split].get(name)) for name in shown]
             lines.append([split, points_of(score[split]), *more, points_of(naive.get(split))])
-    named = [f"{name} x 100" for name in (main, *shown)]
-    return (
-        markdown(["split", *named, "naive predictor"], lines) +
-        "\n\nDev chose the epoch; test was scored once. One seed: another training may differ by "
-        "points."
-    )
+    names = [f"{name} x 100" for name in (main, *shown)]
+    table = markdown(["split", *names, "naive predictor"], lines)
+    return (f"{table}\n\nDev chose the epoch; test was scored once. One seed: another training may "
+            "differ by points.")
 
 
-def speed(record: Mapping[str, Any]) -> str:
+def speed(record: Record) -> str:
+    """Size, score and latency of the student as trained and of each export."""
     rows = [("as trained", record), *((row["name"], row) for row in record.get("artefacts") or ())]
     head = ["form", "parameters", "MB", "test x 100", "p50 ms", "p95 ms"]
     lines = []
@@ -111,41 +116,36 @@ def speed(record: Mapping[str, Any]) -> str:
         size, latency = row.get("size") or {}, row.get("latency") or {}
         figures = (size.get("megabytes"), latency.get("p50_ms"), latency.get("p95_ms"))
         megabytes, *times = (number(value(figure)) for figure in figures)
-        lines.append([
-            name,
-            count(value(size.get("parameters"))), megabytes,
-            points_of(row["score"]["test"]), *times
-        ])
-    latency = record.get("latency")
+        parameters = count(value(size.get("parameters")))
+        lines.append([name, parameters, megabytes, points_of(row["score"]["test"]), *times])
+    table, latency = markdown(head, lines), record.get("latency")
     if not latency:
-        return markdown(head, lines) + "\n\nLatency was not measured."
+        return f"{table}\n\nLatency was not measured."
     processor = record["provenance"].get("processor", "unknown processor")
-    return (
-        markdown(head, lines) +
-        f"\n\nLatency of one text of the task, tokenisation apart: {latency['device']}, "
-        f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}, {processor}, protocol "
-        f"`{latency['protocol']}`."
-    )
+    threads = f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}"
+    return (f"{table}\n\nLatency of one text of the task, tokenisation apart: {latency['device']}, "
+            f"{threads}, {processor}, protocol `{latency['protocol']}`.")
 
 
 def usage(task: Task, form: str, folder: str, labels: Labels | None) -> str:
+    """How to load the student with the libraries it needs, and with kdbench."""
     auto = AUTO[PIPELINES[task.task_type]]
     transformers = f"""```python
 from transformers import {auto}, AutoTokenizer
-import kdbench.models.architectures  # for a BiLSTM or DSG-KD's classifier
+import kdbench.models.architectures  # for models that transformers lacks
 
 model = {auto}.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 ```
 
 """
-    if labels and labels.hidden_ids:
-        ids = ", ".join(map(str, labels.hidden_ids))
+    if labels and labels.unattended_ids:
+        ids = ", ".join(map(str, labels.unattended_ids))
         transformers += (f"Set `attention_mask` to 0 at token ids {ids}, which this student was "
-                         f"trained not to see. ")
+                         "trained not to see. ")
     if labels and labels.members:
         transformers = (f"Two models answer together, {' and '.join(labels.members)}: their class "
-                        f"probabilities are averaged. ")
+                        "probabilities are averaged. ")
     elif form.startswith("onnx"):
         transformers = "`model.onnx` runs on ONNX Runtime, without PyTorch. "
     return f"""{transformers}Answers in words:
@@ -157,18 +157,16 @@ print(load_predictor("{folder}").predict(["..."]))
 ```"""
 
 
-def data(record: Mapping[str, Any], task: Task) -> str:
+def data(record: Record, task: Task) -> str:
+    """The corpus, its size, its terms and its checksums."""
     rows = record["data"]["rows"]
-    facts = [
-        f"- corpus: {task.name}" +
-        (", look-alike" if record["data"]["kind"] == "lookalike" else ""),
-        f"- rows: {rows['train']} train, {rows['dev']} dev, {rows['test']} test"
-    ]
+    mark = ", look-alike" if record["data"]["kind"] == "lookalike" else ""
+    facts = [f"- corpus: {task.name}{mark}",
+             f"- rows: {rows['train']} train, {rows['dev']} dev, {rows['test']} test"]
     if record["data"]["kind"] == "real":
-        stated = {
-            "licence": task.licence or "unknown", "citation": task.citation, "source": task.source
-        }
-        facts += [f"- {name}: {fact}" for name, fact in stated.items() if fact]
+        terms = {"licence": task.licence or "unknown", "citation": task.citation,
+                 "source": task.source}
+        facts += [f"- {name}: {term}" for name, term in terms.items() if term]
     else:
         facts.append("- licence: generated text, that of kdbench")
     checksums = record["data"].get("sha256") or {}
@@ -176,26 +174,30 @@ def data(record: Mapping[str, Any], task: Task) -> str:
     return "\n".join(facts)
 
 
-def training(record: Mapping[str, Any]) -> str:
-    cell, cost, made = record["cell"], record.get("cost") or {}, record["provenance"]
-    chosen = {**cell["settings"], **cell["options"]}
-    changed = " with changes" if made.get("dirty") else ""
+def training(record: Record) -> str:
+    """Models, settings, cost, and the versions that trained the student."""
+    cell, cost, provenance = record["cell"], record.get("cost") or {}, record["provenance"]
+    values = {**cell["settings"], **cell["options"]}
+    settings = [f"{name} {given}" for name, given in values.items() if given is not None]
+    changed = " with changes" if provenance.get("dirty") else ""
+    packages = provenance.get("packages") or {}
     return "\n".join([
-        f"- student: {cell['student']}", f"- teacher: {cell['teacher'] or 'none'}",
-        "- settings and options: " +
-        ", ".join(f"{name} {fact}" for name, fact in chosen.items() if fact is not None),
+        f"- student: {cell['student']}",
+        f"- teacher: {cell['teacher'] or 'none'}",
+        f"- settings and options: {', '.join(settings)}",
         f"- seconds of training: student {cost.get('student_seconds', 'unknown')}, "
         f"teacher {cost.get('teacher_seconds', 'unknown')}",
-        f"- kdbench {made.get('kdbench', 'unknown')}, commit "
-        f"{made.get('commit') or 'unknown'}{changed}",
-        f"- torch {(made.get('packages') or {}).get('torch', 'unknown')}, "
-        f"{made.get('date', 'date unknown')}",
+        f"- kdbench {provenance.get('kdbench', 'unknown')}, commit "
+        f"{provenance.get('commit') or 'unknown'}{changed}",
+        f"- torch {packages.get('torch', 'unknown')}, {provenance.get('date', 'date unknown')}",
     ])
 
 
 def value(figure: float | None) -> Value | None:
+    """A single figure as `render` takes it."""
     return None if figure is None else Value(figure)
 
 
 def points_of(figure: float | None) -> str:
+    """A score times 100; empty where there is none."""
     return points(value(figure))

@@ -1,9 +1,8 @@
-"""A trained student as files to serve: safetensors, ONNX and ONNX int8, each read back and compared
-before it counts.
+"""A trained student as files to serve: safetensors, ONNX and ONNX int8.
 
-Every export is a folder of its own that needs no other: weights, config.json, tokenizer.json,
-labels.json. An ONNX one needs onnxruntime and tokenizers to answer, no PyTorch (see
-`kdbench.serve.serving`).
+Each export is read back and compared with the student. It is a folder that needs no other: weights,
+config.json, tokenizer.json, labels.json. To answer, an ONNX export needs onnxruntime and
+tokenizers, and no PyTorch (see `kdbench.serve.serving`).
 """
 
 from __future__ import annotations
@@ -21,18 +20,27 @@ from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import new_folder
 from kdbench.base.registry import unknown
 from kdbench.score.metrics import word_tags
-from kdbench.serve.serving import Artefact, Labels, Text, open_artefact, open_torch, predict_logits
+from kdbench.serve.labels import Labels
+from kdbench.serve.serving import (
+    Artefact,
+    EncodedExamples,
+    TorchArtefact,
+    open_artefact,
+    open_torch,
+    predict_logits,
+)
+from kdbench.serve.texts import Text
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
-    from kdbench.serve.serving import Reading, TorchArtefact
     from kdbench.train.batching import Corpus
 
 OPSET = 17  # the first with LayerNormalization as one operator
 TOLERANCE = 1e-3  # of fp32 ONNX logits against PyTorch's; rounding alone gives about 1e-5
-# operators that hold weights: what dynamic quantisation turns to int8, and what it leaves,
-# LayerNorm and convolutions
+# operators that hold weights: those that dynamic quantisation turns to int8, and LayerNorm and
+# convolutions, which it leaves
 WEIGHTED = ("MatMul", "Gemm", "LSTM", "Conv", "Gather", "LayerNormalization")
 
 
@@ -40,16 +48,16 @@ def export(folder: str | Path, out: str | Path,
            formats: Sequence[str] = ("safetensors", "onnx", "onnx_int8"), *,
            sample_texts: Sequence[Text], threads: int | None = None,
            device: str = "cpu") -> list[dict[str, Any]]:
-    """Write the student in `folder` as `out/KIND` for each kind; `out` must be new and appears when
-    all of it is right.
+    """Write the student in `folder` as `out/FORMAT` for each format.
 
-    kinds         safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8
-    sample_texts  what each export reads beside the original, to be compared
+    out           a new folder, which appears when all exports are written and compared
+    formats       safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8
+    sample_texts  the texts on which each export is compared with the student
 
-    Returns one row a kind: {"kind", "megabytes", "fp32_layers" (those that int8 leaves as they are,
-    `*` for any number), "largest_difference" (of logits), "agreement" (share of equal
-    predictions)}. Raises `BadInput` for an unknown kind or a folder without a student, `Broken`
-    where fp32 ONNX gives other logits.
+    Returns one row a format: {"kind" (the format), "megabytes", "fp32_layers" (those that int8
+    leaves as they are, `*` for any number), "largest_difference" (of logits), "agreement" (share of
+    equal predictions)}. Raises `BadInput` for an unknown format or a folder without a student,
+    `Broken` where fp32 ONNX gives other logits.
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
     for format in formats:
@@ -60,34 +68,31 @@ def export(folder: str | Path, out: str | Path,
     with new_folder(out) as part:
         for format in formats:
             place = part / format
-            kept = write_format(format, folder, place)
-            compared = compare(original, open_artefact(place, None, original.threads, device),
-                               sample_texts)
-            if format == "onnx" and compared["largest_difference"] > TOLERANCE:
-                far = compared["largest_difference"]
-                raise Broken(
-                    f"{folder.name}: the exported ONNX gives logits that differ by {far:.2g} from "
-                    f"PyTorch's"
-                )
-            rows.append({
-                "kind": format, "megabytes": disk_megabytes(place), "fp32_layers": kept, **compared
-            })
+            fp32 = write_format(format, folder, place)
+            exported = open_artefact(place, None, original.threads, device)
+            comparison = compare(original, exported, sample_texts)
+            difference = comparison["largest_difference"]
+            if format == "onnx" and difference > TOLERANCE:
+                raise Broken(f"{folder.name}: the exported ONNX gives logits that differ by "
+                             f"{difference:.2g} from PyTorch's")
+            rows.append({"kind": format, "megabytes": disk_megabytes(place), "fp32_layers": fp32,
+                         **comparison})
     return rows
 
 
 def write_format(format: str, folder: Path, place: Path) -> list[str]:
-    """One export of the student in `folder`, each member of an ensemble in a folder of its own;
-    returns the fp32 layers.
+    """Write one export; returns the layers that int8 leaves in fp32.
+
+    Each member of an ensemble has a folder of its own in `place`.
     """
     place.mkdir()
     labels = Labels.read(folder)
     labels.write(place)
     if labels.members:
-        return sorted({
-            layer
-            for name in labels.members
-            for layer in write_format(format, folder / name, place / name)
-        })
+        layers = set()
+        for name in labels.members:
+            layers.update(write_format(format, folder / name, place / name))
+        return sorted(layers)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
@@ -98,22 +103,26 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     """Largest difference of logits, and share of equal predictions, on `texts`."""
     encoded = original.encode(texts)
     tokens, types = [row.ids for row in encoded], [row.type_ids for row in encoded]
-    expected, found = (np.vstack(predict_logits(artefact, tokens, types))
-                       for artefact in (original, exported))
-    equal = expected.argmax(-1) == found.argmax(-1) if original.labels.task_type in (
-        "single", "tags") else (expected > 0) == (found > 0)
+    expected = np.vstack(predict_logits(original, tokens, types))
+    logits = np.vstack(predict_logits(exported, tokens, types))
+    if original.labels.task_type in ("single", "tags"):
+        equal = expected.argmax(-1) == logits.argmax(-1)
+    else:
+        equal = (expected > 0) == (logits > 0)
     return {
-        "largest_difference": float(np.abs(expected - found).max()),
-        "agreement": float(equal.mean())
+        "largest_difference": float(np.abs(expected - logits).max()),
+        "agreement": float(equal.mean()),
     }
 
 
-def predictions(artefact: Artefact, corpus: Corpus | Reading, outside: int = 0) -> Any:
-    """Predictions of an exported student as the metrics take them; `corpus` may be what
-    `artefact.read(examples)` gives.
+def predictions(artefact: Artefact, corpus: Corpus | EncodedExamples,
+                outside: int = 0) -> Any:
+    """Predictions of a student as the metrics take them.
 
-    Logits (N, C); regression: values (N,); tags: `metrics.WordTags`, with `outside` for a word that
-    the length limit cut off.
+    corpus   encoded examples, as of `artefact.read(examples)`
+    outside  tags: the tag of a word that the length limit cut off
+
+    Returns logits (N, C); regression: values (N,); tags: `metrics.WordTags`.
     """
     logits = predict_logits(artefact, corpus.tokens, corpus.types)
     if corpus.word_ids is None:
@@ -124,26 +133,30 @@ def predictions(artefact: Artefact, corpus: Corpus | Reading, outside: int = 0) 
 
 
 def disk_megabytes(folder: str | Path) -> float:
-    """What the weights in `folder` take on disk (model*.safetensors or model.onnx), in MB of 10^6
-    bytes.
+    """The size of the weights in `folder` and below, in MB of 10^6 bytes.
 
-    Those of an ensemble lie in the folders of its members.
+    These are the files model*.safetensors and model.onnx. Those of an ensemble lie in the folders
+    of its members.
     """
-    weights = [
-        path for path in Path(folder).rglob("model*") if path.suffix in (".safetensors", ".onnx")
-    ]
-    return round(sum(path.stat().st_size for path in weights) / 1e6, 3)
+    size = 0
+    for path in Path(folder).rglob("model*"):
+        if path.suffix in (".safetensors", ".onnx"):
+            size += path.stat().st_size
+    return round(size / 1e6, 3)
 
 
-# ---- writers: each puts the weights of `folder` into `place` and returns the layers it left in fp3
+# ---- writers: each writes the weights of `folder` into `place`, and returns int8's fp32 layers ---
 
 
 def write_safetensors(folder: Path, place: Path) -> list[str]:
+    """fp32, as trained."""
     open_torch(folder, 1, "cpu").module.save_pretrained(place)
     return []
 
 
 def write_half(dtype: str) -> Callable[[Path, Path], list[str]]:
+    """A writer of safetensors in float16 or bfloat16."""
+
     def write(folder: Path, place: Path) -> list[str]:
         import torch
 
@@ -154,26 +167,25 @@ def write_half(dtype: str) -> Callable[[Path, Path], list[str]]:
 
 
 def write_onnx(folder: Path, place: Path) -> list[str]:
+    """fp32 ONNX."""
     to_onnx(open_torch(folder, 1, "cpu"), place / "model.onnx")
     return []
 
 
 def write_int8(folder: Path, place: Path) -> list[str]:
-    """Weights int8 per channel, activations by the batch (dynamic): per tensor loses five times as
-    much.
+    """int8 weights per channel, activations quantised by the batch (dynamic).
 
-    Unsigned weights: signed ones saturate on processors with AVX2 and without VNNI (logits off by
-    0.5 where unsigned ones are off by 0.04), and an export is served wherever it is taken.
-    Convolutions stay fp32: ONNX Runtime has them in int8 only per tensor.
+    One scale for a whole tensor would lose five times as much. The weights are unsigned: signed
+    ones saturate on processors with AVX2 and without VNNI (logits differ by 0.5 where unsigned ones
+    differ by 0.04), and nobody knows which processor will serve them. Convolutions stay fp32, as
+    ONNX Runtime has them in int8 only with one scale for a tensor.
     """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
     plain, simple, int8 = (place / name for name in ("plain.onnx", "simple.onnx", "model.onnx"))
     to_onnx(open_torch(folder, 1, "cpu"), plain)
-    # without it, weights that layers share (all of ALBERT's) stand behind Identity nodes and stay
-    # fp32
+    # else the weights that layers share (all of ALBERT's) stand behind Identity nodes and stay fp32
     quant_pre_process(plain, simple, skip_symbolic_shape=True)
     convolutions = [node.name for node in onnx.load(simple).graph.node if node.op_type == "Conv"]
     quantize_dynamic(simple, int8, per_channel=True, weight_type=QuantType.QUInt8,
@@ -204,13 +216,14 @@ def to_onnx(artefact: TorchArtefact, path: Path) -> None:
         def forward(self, *arrays: torch.Tensor) -> torch.Tensor:
             return self.student(**dict(zip(artefact.inputs, arrays, strict=True))).logits
 
-    rows = [[1] * 9, [1] * 6]  # any ids: one padded row, so that the trace holds the mask
+    rows = [[1] * 9, [1] * 6]  # any ids, with one padded row so that the trace has the mask
     example = tuple(torch.from_numpy(array) for array in artefact.batch(rows).values())
     axes = {name: {0: "batch", 1: "length"} for name in artefact.inputs}
-    axes["logits"] = {0: "batch", 1: "length"
-                      } if artefact.labels.task_type == "tags" else {0: "batch"}
+    axes["logits"] = {0: "batch"}
+    if artefact.labels.task_type == "tags":
+        axes["logits"][1] = "length"
     with warnings.catch_warnings():
-        # the tracer warns of each shape it reads, and of its own deprecation
+        # the tracer warns about each shape that it reads and about its own deprecation
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Logits(artefact.module).eval(), example, str(path), input_names=list(artefact.inputs),
@@ -218,8 +231,9 @@ def to_onnx(artefact: TorchArtefact, path: Path) -> None:
 
 
 def fp32_layers(model: onnx.ModelProto) -> list[str]:
-    """Layers whose weights are still fp32 in a quantised graph, by module name, layer numbers as
-    `*`.
+    """Layers whose weights are still fp32 in a quantised graph, by module name.
+
+    Layer numbers are written as `*`.
     """
     import onnx
 
@@ -229,6 +243,6 @@ def fp32_layers(model: onnx.ModelProto) -> list[str]:
     for node in model.graph.node:
         if node.op_type in WEIGHTED and any(name in floats for name in node.input):
             module = node.name.removeprefix("/student/").rpartition("/")[0].replace("/", ".")
-            # `_1`: a shared layer's second use
-            names.add(re.sub(r"\b\d+\b", "*", re.sub(r"_\d+$", "", module)))
+            module = re.sub(r"_\d+$", "", module)  # `_1`: a shared layer's second use
+            names.add(re.sub(r"\b\d+\b", "*", module))
     return sorted(names)

@@ -1,8 +1,7 @@
-"""Size and latency of a trained student, taken as it would be served.
+"""Size and latency of a trained student as it would be served.
 
-The process is the unit of a latency: timings within one share its memory layout and its place on
-the cores, so the full protocol reports medians over fresh processes (this module's `--worker`), not
-over more iterations.
+The full protocol reports medians over fresh processes (this module's `--worker`), as the timings
+within one process share its memory layout and its place on the cores.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,24 +27,20 @@ from kdbench.base.machine import measuring
 from kdbench.base.places import PACKAGE
 from kdbench.base.registry import unknown
 from kdbench.serve.export import disk_megabytes
-from kdbench.serve.serving import (
-    Artefact,
-    Text,
-    default_threads,
-    labels_of,
-    open_artefact,
-    plain_text,
-    served,
-)
+from kdbench.serve.labels import labels_of
+from kdbench.serve.serving import Artefact, default_threads, open_artefact, served
+from kdbench.serve.texts import Text, plain_text
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from kdbench.models.load import Model
 
 FIXED = 128  # tokens of the second latency, comparable across tasks
 BATCH = 32  # texts at once, for throughput
-TEXTS = 100  # of those given are timed, evenly spread, so that their lengths are the task's
+TEXTS = 100  # timed ones, evenly spread over those given, so that their lengths are the task's
+WAIT_SECONDS = 30  # of a quick measurement for the machine, before it goes on beside a training
 
 Call = Callable[[Any], Any]
 Clock = Callable[[Call, Any], float]  # milliseconds of one call
@@ -53,8 +48,10 @@ Clock = Callable[[Call, Any], float]  # milliseconds of one call
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often a call is repeated: `warm_up` untimed, then at least `least` and `seconds`, at most
-    `most_seconds`.
+    """How often a call is repeated.
+
+    It is called `warm_up` times untimed, then timed at least `least` times and for at least
+    `seconds`, but for no longer than `most_seconds`; all that in each of `processes`.
     """
 
     name: str
@@ -65,29 +62,35 @@ class Protocol:
     processes: int
 
 
+class Row(NamedTuple):
+    """One encoded text: token ids and token types."""
+
+    ids: Any
+    types: Any
+
+
 PROTOCOLS = {
     "full": Protocol("full", warm_up=10, least=100, seconds=2.0, most_seconds=float("inf"),
-                     processes=3), "quick": Protocol("quick", warm_up=10, least=50, seconds=0.0,
-                                                     most_seconds=1.0, processes=1),
+                     processes=3),
+    "quick": Protocol("quick", warm_up=10, least=50, seconds=0.0, most_seconds=1.0, processes=1),
 }
 
 
 def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[str, float]:
-    """Parameters, how many of them are trained (a shared one counts once), and MB of the saved
-    weights.
+    """Parameters, how many of them are trained, and MB (10^6 bytes) of the saved weights.
 
-    Of a module, or of a model with its partner.
+    A shared parameter counts once.
 
-    The megabytes (10^6 bytes) are those of the weights in `folder`; without one, what the tensors
-    would take there.
+    module  a module, or a model with its partner
+    folder  of the saved weights; without one the megabytes are what the tensors would take there
     """
     modules = [member.module for member in getattr(module, "members", ())] or [module]
-    parameters = list({id(p): p for part in modules for p in part.parameters()}.values())
-    tensors = {
-        tensor.data_ptr(): tensor.numel() * tensor.element_size()
-        for part in modules
-        for tensor in part.state_dict().values()
-    }
+    every = {id(p): p for part in modules for p in part.parameters()}
+    parameters = list(every.values())
+    tensors: dict[int, int] = {}  # bytes by address
+    for part in modules:
+        for tensor in part.state_dict().values():
+            tensors[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
     return {
         "parameters": sum(p.numel() for p in parameters),
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
@@ -97,26 +100,27 @@ def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[st
 
 def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "full", *,
             max_length: int = 512, backend: str | None = None, threads: int | None = None,
-            device: Any = "cpu") -> dict[str, Any]:
+            device: str | torch.device = "cpu") -> dict[str, Any]:
     """Latency at batch 1 and throughput at batch 32, alone on this machine (see `measuring`).
 
     source    a student's folder (safetensors or an ONNX export), or a model in memory, read up to
               `max_length` tokens
     texts     real inputs of the task; up to 100, evenly spread over those given, are timed
-    protocol  "full": medians over 3 fresh processes of at least 100 calls and 2 s each, after 10 to
-              warm up. "quick": this process alone, 50 calls or 1 s, after 10: for a first look,
-              noisier
-    threads   of the backend; default `OMP_NUM_THREADS`, else the cores at hand; the quick protocol
-              leaves a model in memory those of its process
+    protocol  "full": medians over 3 fresh processes, each with 10 calls to warm up and then at
+              least 100 calls and 2 s. "quick": this process alone, with 10 calls to warm up and
+              then 50 calls or 1 s; noisier
+    threads   of the backend; default `OMP_NUM_THREADS`, else the cores that this process may use.
+              In the quick protocol a model in memory keeps those of its process
 
     Returns
         p50_ms, p95_ms    one text at its own length
         p50_128_ms        at 128 tokens; None for a model that reads fewer
         throughput_per_s  texts a second at batch 32
-        tokenise_ms       median of one text; in none of the other figures
-        p50_ms_each       one a process and protocol, processes, timed (calls a process), threads,
-                          device, backend, lengths. The protocol says where the machine was at other
-                          work meanwhile.
+        tokenise_ms       median of one text; no other figure includes it
+        p50_ms_each       the p50_ms of each process
+        protocol          its name, and whether the machine did other work meanwhile
+        processes, timed (calls in a process), threads, device, backend, lengths
+
     On a GPU a call ends with its logits on the host and is timed by CUDA events. Raises `BadInput`
     for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
     """
@@ -128,10 +132,10 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
     spread = np.linspace(0, len(texts) - 1, min(TEXTS, len(texts))).round().astype(int)
     sample = [plain_text(texts[i]) for i in spread]
     opening: dict[str, Any] = {
-        "backend": backend, "threads": threads or default_threads(), "device": str(device)
+        "backend": backend, "threads": threads or default_threads(), "device": str(device),
     }
     with contextlib.ExitStack() as stack:
-        if isinstance(source, (str, Path)):
+        if isinstance(source, str | Path):
             opening["folder"] = str(Path(source).expanduser())
         elif plan.processes > 1:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-")))
@@ -141,19 +145,21 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
         before = core_seconds()
         if plan.processes > 1:
             job = json.dumps({**opening, "texts": sample, "plan": asdict(plan)})
-            found = summary([fresh_process(job, opening["threads"]) for _ in range(plan.processes)],
-                            plan)
+            each = [fresh_process(job, opening["threads"]) for _ in range(plan.processes)]
+        elif isinstance(source, str | Path):
+            each = [measure(open_artefact(**opening), sample, plan)]
         else:
-            artefact = open_artefact(
-                **opening) if isinstance(source, (str, Path)) else served(source, max_length)
-            found = summary([measure(artefact, sample, plan)], plan)
-        beside = "beside training" if not alone else "beside other work" if crowded(
-            before, core_seconds()) else ""
-    return {**found, "protocol": ", ".join(filter(None, (plan.name, beside)))}
+            each = [measure(served(source, max_length), sample, plan)]
+        name = plan.name
+        if not alone:
+            name += ", beside training"
+        elif crowded(before, core_seconds()):
+            name += ", beside other work"
+    return {**summary(each, plan), "protocol": name}
 
 
 def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
-    """The median over processes of every time and rate."""
+    """The figures of all processes as one: the median of every time and rate."""
     result: dict[str, Any] = {}
     for name, first in each[0].items():
         values = [one[name] for one in each]
@@ -163,19 +169,19 @@ def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
 
 
 def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[str, Any]:
-    """One process's figures."""
+    """The figures of this process."""
     tokenise = timed(lambda text: artefact.encode([text]), texts, replace(plan, seconds=0.0),
                      wall_ms)
-    rows = [(row.ids, row.type_ids) for row in artefact.encode(texts)]
+    rows = [Row(encoded.ids, encoded.type_ids) for encoded in artefact.encode(texts)]
     clock = stopwatch(artefact)
-    single = timed(artefact.forward, [artefact.batch([ids], [types]) for ids, types in rows], plan,
-                   clock)
+    singles = [artefact.batch([row.ids], [row.types]) for row in rows]
+    single = timed(artefact.forward, singles, plan, clock)
     p50, p95 = np.percentile(single, (50, 95)).tolist()
     at_128 = None
     if artefact.limit >= FIXED:
-        fixed = artefact.stretched([ids for ids, _ in rows], FIXED)
+        fixed = artefact.stretched([row.ids for row in rows], FIXED)
         at_128 = float(np.median(timed(artefact.forward, [fixed], plan, clock)))
-    # a batch takes up to 32 times as long as a text, so fewer of them tell as much
+    # a batch takes up to 32 times as long as a text, so fewer calls are as exact
     few = replace(plan, warm_up=2, least=min(plan.least, 10))
     spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
     return {
@@ -186,19 +192,21 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
     }
 
 
-def batches_of(artefact: Artefact, rows: list[tuple[Any, Any]]) -> list[Any]:
-    """Full batches of like lengths, as a service that collects requests makes them; too few texts
-    are repeated.
+def batches_of(artefact: Artefact, rows: list[Row]) -> list[Any]:
+    """Full batches of like lengths, as a service that collects requests makes them.
+
+    Where there are fewer than 32 texts they are repeated.
     """
-    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row[0]))
-    groups = [rows[i:i + BATCH] for i in range(0, len(rows) - BATCH + 1, BATCH)]
-    return [
-        artefact.batch([ids for ids, _ in group], [types for _, types in group]) for group in groups
-    ]
+    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row.ids))
+    batches = []
+    for i in range(0, len(rows) - BATCH + 1, BATCH):
+        ids, types = zip(*rows[i:i + BATCH], strict=True)
+        batches.append(artefact.batch(ids, types))
+    return batches
 
 
 def timed(call: Call, items: Sequence[Any], plan: Protocol, clock: Clock) -> list[float]:
-    """Milliseconds of `call` on the items in turn, by the protocol's counts."""
+    """Milliseconds of each timed `call`, on the items in turn."""
     for i in range(plan.warm_up):
         call(items[i % len(items)])
     spent: list[float] = []
@@ -211,14 +219,16 @@ def timed(call: Call, items: Sequence[Any], plan: Protocol, clock: Clock) -> lis
 
 
 def wall_ms(call: Call, item: Any) -> float:
+    """Milliseconds of one call by the wall clock."""
     begun = time.perf_counter()
     call(item)
     return 1000 * (time.perf_counter() - begun)
 
 
 def stopwatch(artefact: Artefact) -> Clock:
-    """CUDA events for PyTorch on a GPU, else the wall clock (onnxruntime returns when the logits
-    are on the host).
+    """CUDA events for PyTorch on a GPU, else the wall clock.
+
+    ONNX Runtime returns only when the logits are on the host.
     """
     if artefact.backend != "torch" or not artefact.device.startswith("cuda"):
         return wall_ms
@@ -240,7 +250,7 @@ def stopwatch(artefact: Artefact) -> Clock:
 
 
 def fresh_process(job: str, threads: int) -> dict[str, Any]:
-    """The figures of `job` from a process of its own."""
+    """The figures of `job`, measured by a process of its own."""
     root = str(PACKAGE.parent)
     variables = {
         **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
@@ -258,7 +268,10 @@ def fresh_process(job: str, threads: int) -> dict[str, Any]:
 
 
 def worker() -> int:
-    """Read a job as JSON from standard input, print its figures as one JSON line."""
+    """Read a job as JSON from standard input and print its figures as one JSON line.
+
+    Returns the exit code.
+    """
     job = json.load(sys.stdin)
     texts, plan = job.pop("texts"), Protocol(**job.pop("plan"))
     try:
@@ -270,7 +283,7 @@ def worker() -> int:
 
 
 def write_model(model: Model, max_length: int, folder: Path) -> Path:
-    """`model` as a folder to serve; each member of an ensemble in a folder of its own."""
+    """Write `model` as a folder to serve, each member of an ensemble into a folder of its own."""
     if model.partner is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, member in zip(MEMBERS, model.members, strict=True):
@@ -288,37 +301,39 @@ def write_model(model: Model, max_length: int, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def measuring_soon(plan: Protocol) -> Iterator[bool]:
-    """`measuring()`; a first look (one process) waits for it half a minute and then goes on, and
-    says that it was not alone.
+    """`measuring()`, with an end to the waiting where only one process is timed.
+
+    Yields whether the lock is held. The full protocol waits as long as it takes.
     """
     from filelock import Timeout
 
     with contextlib.ExitStack() as stack:
         alone = True
         try:
-            stack.enter_context(measuring(-1 if plan.processes > 1 else 30))
+            stack.enter_context(measuring(-1 if plan.processes > 1 else WAIT_SECONDS))
         except Timeout:
             alone = False
         yield alone
 
 
 def core_seconds() -> tuple[float, float, float]:
-    """Seconds that the cores of this machine were at work, that they were idle, and those of this
-    process and its children.
+    """Seconds of all cores at work, of all cores idle, and of work for this process and its
+    children; since the machine or the process began.
     """
     import psutil
 
     cores, own = psutil.cpu_times(), os.times()
     idle = cores.idle + getattr(cores, "iowait", 0.0)
-    # counted as the user's too
+    # the seconds of guests are also in the user's
     twice = getattr(cores, "guest", 0.0) + getattr(cores, "guest_nice", 0.0)
-    return sum(
-        cores) - idle - twice, idle, own.user + own.system + own.children_user + own.children_system
+    own_work = own.user + own.system + own.children_user + own.children_system
+    return sum(cores) - idle - twice, idle, own_work
 
 
 def crowded(before: tuple[float, float, float], after: tuple[float, float, float]) -> bool:
-    """Whether other work stood in the way between two `core_seconds`: a quarter of a core and more,
-    on a machine without one to spare.
+    """Whether other work took time from the measurement between two `core_seconds`.
+
+    That is more than a quarter of a core, on a machine with less than half a core idle.
     """
     import psutil
 
@@ -328,8 +343,9 @@ def crowded(before: tuple[float, float, float], after: tuple[float, float, float
 
 
 def reset_peak_memory() -> None:
-    """Begin anew what `kdbench.runs.provenance.peak_memory_mb` reports; the process's own peak only
-    where it is Linux's.
+    """Set back the peak that `kdbench.runs.provenance.peak_memory_mb` reports.
+
+    The peak of the process can be set back on Linux alone.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -1,7 +1,7 @@
-"""What a trained student says about new texts: labels with probabilities, or entities with
+"""The answers of a trained student to new texts: labels with probabilities, or entities with
 character offsets.
 
-From an ONNX artefact this imports neither torch nor transformers.
+For an ONNX export this imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -10,27 +10,33 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.tags import lenient_spans
-from kdbench.serve.serving import Artefact, Labels, Text, open_artefact, plain_text, words_of
+from kdbench.data.words import first_tokens, word_indices
+from kdbench.serve.labels import Labels
+from kdbench.serve.serving import Artefact, open_artefact, softmax
+from kdbench.serve.texts import PlainText, Text, plain_text, words_of
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 FORMATS = ("table", "json")
-Words = str | Sequence[str]  # a text, a pair of texts, or the words of one
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A student that answers in words; see `load_predictor`."""
+    """A student whose answers are labels and entities; see `load_predictor`."""
 
     artefact: Artefact
 
-    def predict(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
-        """One answer a text; `truncated` where the length limit cut the text.
+    def predict(self, texts: Sequence[Text]) -> list[Answer]:
+        """One answer a text, with `truncated` where the length limit cut the text.
 
         texts  strings; (text, pair) for tasks on two texts; for tags strings or lists of words
 
@@ -45,17 +51,17 @@ class Predictor:
         if not texts:
             return []
         plain = [plain_text(text) for text in texts]
-        encoded = self.artefact.encode(plain)
+        encoded: Sequence[Any] = self.artefact.encode(plain)
         logits = self.artefact.logits([row.ids for row in encoded],
                                       [row.type_ids for row in encoded])
-        answer = ANSWERS[self.artefact.labels.task_type]
-        found = []
+        answer_of = ANSWERS[self.artefact.labels.task_type]
+        answers = []
         for text, row, values in zip(plain, encoded, logits, strict=True):
-            said = answer(self.artefact.labels, text, row, values.astype(np.float64))
+            answer = answer_of(self.artefact.labels, text, row, values.astype(np.float64))
             if row.overflowing:
-                said["truncated"] = True
-            found.append(said)
-        return found
+                answer["truncated"] = True
+            answers.append(answer)
+        return answers
 
 
 def load_predictor(folder: str | Path, backend: str | None = None, threads: int | None = None,
@@ -66,115 +72,118 @@ def load_predictor(folder: str | Path, backend: str | None = None, threads: int 
     return Predictor(open_artefact(folder, backend, threads, device))
 
 
-# ---- answers: (labels, text, encoding, logits (C,) or (T, C)) -> one row -------------------------
+# ---- answers: each from (labels, text, encoding, logits (C,) or (T, C)) --------------------------
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def single(labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[str, Any]:
-    chances = softmax(logits)
-    best = int(chances.argmax())
-    if labels.threshold is not None and len(chances) == 2:
-        best = int(chances[1] >= labels.threshold)
+def answer_single(labels: Labels, text: PlainText, _row: Encoding, logits: np.ndarray) -> Answer:
+    """The most probable label; of two classes the last one from the threshold on."""
+    probabilities = softmax(logits)
+    best = int(probabilities.argmax())
+    if labels.threshold is not None and len(probabilities) == 2:
+        best = int(probabilities[1] >= labels.threshold)
     label = labels.labels[best]
     return {
-        **shown(text), "label": label, "name": labels.names.get(label, label),
-        "probability": chance(chances[best]), "labels": by_label(labels, chances)
+        **text_fields(text), "label": label, "name": labels.names.get(label, label),
+        "probability": rounded(probabilities[best]), "labels": by_label(labels, probabilities),
     }
 
 
-def multi(labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[str, Any]:
-    chances = 1 / (1 + np.exp(-logits))
+def answer_multi(labels: Labels, text: PlainText, _row: Encoding, logits: np.ndarray) -> Answer:
+    """The labels whose probability reaches the threshold, or 0.5 where none is set."""
+    probabilities = 1 / (1 + np.exp(-logits))
     limit = 0.5 if labels.threshold is None else labels.threshold
-    predicted = [
-        label for label, value in zip(labels.labels, chances, strict=True) if value >= limit
-    ]
+    pairs = zip(labels.labels, probabilities, strict=True)
+    predicted = [label for label, probability in pairs if probability >= limit]
     return {
-        **shown(text), "predicted": predicted,
+        **text_fields(text), "predicted": predicted,
         "names": [labels.names.get(label, label) for label in predicted],
-        "labels": by_label(labels, chances)
+        "labels": by_label(labels, probabilities),
     }
 
 
-def regression(_labels: Labels, text: Words, _row: Any, logits: np.ndarray) -> dict[str, Any]:
-    return {**shown(text), "value": round(float(logits[0]), 4)}
+def answer_regression(_labels: Labels, text: PlainText, _row: Encoding,
+                      logits: np.ndarray) -> Answer:
+    """The predicted number."""
+    return {**text_fields(text), "value": rounded(logits[0])}
 
 
-def tags(labels: Labels, text: Words, row: Any, logits: np.ndarray) -> dict[str, Any]:
+def answer_tags(labels: Labels, text: PlainText, row: Encoding, logits: np.ndarray) -> Answer:
+    """The entities; a word has the tag of its first token, and O where the text was cut off."""
     words, spans = words_of(text)
     plain = text if isinstance(text, str) else " ".join(words)
-    chances = softmax(logits)
-    found, certain = ["O"] * len(words), np.ones(len(words))
-    # backwards, so that a word's first token stays
-    for position in range(len(row.word_ids) - 1, -1, -1):
-        word = row.word_ids[position]
-        if word is not None:
-            best = int(chances[position].argmax())
-            found[word], certain[word] = labels.labels[best], chances[position, best]
+    probabilities = softmax(logits)
+    tags, certainty = ["O"] * len(words), np.ones(len(words))
+    for word, position in enumerate(first_tokens(word_indices(row.word_ids), len(words))):
+        if position >= 0:
+            best = int(probabilities[position].argmax())
+            tags[word], certainty[word] = labels.labels[best], probabilities[position, best]
     entities = []
-    for first, end, entity_type in lenient_spans(found):
-        begin, stop = spans[first][0], spans[end - 1][1]
+    for first, end, entity_type in lenient_spans(tags):
+        start, stop = spans[first][0], spans[end - 1][1]
         entities.append({
-            "text": plain[begin:stop], "type": entity_type,
-            "name": entity_name(labels, entity_type), "start": begin, "end": stop,
-            "probability": chance(certain[first:end].mean())
+            "text": plain[start:stop], "type": entity_type,
+            "name": entity_name(labels, entity_type), "start": start, "end": stop,
+            "probability": rounded(certainty[first:end].mean()),
         })
     return {"text": plain, "entities": entities}
 
 
 def entity_name(labels: Labels, entity_type: str) -> str:
-    """An entity type in words; tasks name the tag that opens it (B-INT: intervention; B: gene
-    begins).
+    """An entity type in words.
+
+    Tasks name the type itself, or the tag that opens it (B-INT: intervention; B: gene begins).
     """
+    if name := labels.names.get(entity_type):
+        return name
     opening = f"B-{entity_type}" if entity_type else "B"
-    return labels.names.get(entity_type) or labels.names.get(opening, entity_type
-                                                      or "entity").removesuffix(" begins")
+    return labels.names.get(opening, entity_type or "entity").removesuffix(" begins")
 
 
-ANSWERS = {"single": single, "multi": multi, "regression": regression, "tags": tags}
+ANSWERS = {"single": answer_single, "multi": answer_multi, "regression": answer_regression,
+           "tags": answer_tags}
 
 
-def shown(text: Words) -> dict[str, str]:
+def text_fields(text: PlainText) -> dict[str, str]:
+    """A text, or two, as an answer repeats them."""
     return {"text": text} if isinstance(text, str) else {"text": text[0], "pair": text[1]}
 
 
-def by_label(labels: Labels, chances: np.ndarray) -> dict[str, float]:
-    return {label: chance(value) for label, value in zip(labels.labels, chances, strict=True)}
+def by_label(labels: Labels, probabilities: np.ndarray) -> dict[str, float]:
+    """The probability of each label."""
+    return dict(zip(labels.labels, map(rounded, probabilities), strict=True))
 
 
-def chance(value: float) -> float:
+def rounded(value: float) -> float:
+    """Four decimal places."""
     return round(float(value), 4)
 
 
 # ---- in and out ----------------------------------------------------------------------------------
 
 
-def read_texts(path: str | Path, task_type: str) -> list[Words]:
-    """Texts to predict on: a line each, or JSON lines in LinkBERT's layout, labels not needed.
+def read_texts(path: str | Path, task_type: str) -> list[PlainText]:
+    """Texts to predict on: one a line, as plain text or as a JSON object, labels not needed.
 
-    A JSON line has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty
-    lines are left out.
+    An object has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty
+    lines are left out. Raises `BadInput` for a line without a text, and a file without lines.
     """
     path = Path(path).expanduser()
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})"
-                       ) from error
-    texts = [
-        read_line(line, f"{path}, line {number}", task_type)
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise BadInput(f"{path}: cannot be read ({reason})") from error
+    texts = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            texts.append(read_line(line, f"{path}, line {number}", task_type))
     if not texts:
         raise BadInput(f"{path}: holds no text")
     return texts
 
 
-def read_line(line: str, where: str, task_type: str) -> Words:
+def read_line(line: str, where: str, task_type: str) -> PlainText:
+    """The text of one line; `where` names the line in messages."""
     if not line.lstrip().startswith("{"):
         return line.strip()
     try:
@@ -187,50 +196,56 @@ def read_line(line: str, where: str, task_type: str) -> Words:
         return values["sentence1"], values["sentence2"]
     text = values.get("sentence", values.get("text"))
     if not isinstance(text, str):
-        raise BadInput(f"{where}: has no `sentence` or `text`, no `sentence1` and `sentence2`"
-                       + (", no `tokens`" if task_type == "tags" else ""))
+        tokens = ", no `tokens`" if task_type == "tags" else ""
+        raise BadInput(
+            f"{where}: has no `sentence` or `text`, no `sentence1` and `sentence2`{tokens}")
     return text
 
 
-def is_words(value: Any) -> bool:
+def is_words(value: object) -> bool:
+    """Whether a value of JSON is the words of a sentence: a list of texts, not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
 
 
-def render(answers: Sequence[dict[str, Any]], style: str = "table") -> str:
+def render(answers: Sequence[Answer], style: str = "table") -> str:
     """Answers for people (`table`) or for programs (`json`: one object a line)."""
     if style not in FORMATS:
         raise BadInput(unknown("format", style, FORMATS))
     if style == "json":
         return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
     rows = [row for answer in answers for row in table_rows(answer)]
-    lines = [
-        list(rows[0]) if rows else [], *([str(value) for value in row.values()] for row in rows)
-    ]
+    lines = [list(rows[0]) if rows else []]
+    for row in rows:
+        lines.append(list(map(str, row.values())))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def table_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def table_rows(answer: Answer) -> list[dict[str, Any]]:
     """An answer as rows of a table: one a text, or one an entity."""
     text = clipped(answer["text"] + (f" | {answer['pair']}" if "pair" in answer else ""))
     if "entities" in answer:
         none = {"text": "", "name": "none", "start": "", "end": "", "probability": ""}
-        return [{
-            "entity": entity["text"], "type": entity["name"], "start": entity["start"],
-            "end": entity["end"], "probability": entity["probability"], "in": text
-        } for entity in answer["entities"] or [none]]
+        rows = []
+        for entity in answer["entities"] or [none]:
+            rows.append({
+                "entity": entity["text"], "type": entity["name"], "start": entity["start"],
+                "end": entity["end"], "probability": entity["probability"], "in": text,
+            })
+        return rows
     if "value" in answer:
         return [{"value": answer["value"], "text": text}]
     if "label" in answer:
         return [{
             "label": answer["label"], "name": answer["name"], "probability": answer["probability"],
-            "text": text
+            "text": text,
         }]
     predicted = zip(answer["predicted"], answer["names"], strict=True)
-    said = ", ".join(f"{name} {answer['labels'][label]}" for label, name in predicted)
-    return [{"labels": said or "none", "text": text}]
+    labels = ", ".join(f"{name} {answer['labels'][label]}" for label, name in predicted)
+    return [{"labels": labels or "none", "text": text}]
 
 
 def clipped(text: str, most: int = 60) -> str:
+    """`text` on one line, cut after `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[:most - 3] + "..."

@@ -1,126 +1,58 @@
-"""A trained student's folder as something that answers: PyTorch or ONNX Runtime behind one call.
+"""A trained student that answers: PyTorch or ONNX Runtime behind one interface.
 
-With ONNX Runtime only numpy, tokenizers and onnxruntime are imported, so that it answers 0.3 s
-after the start.
+With ONNX Runtime it imports only numpy, tokenizers and onnxruntime, so that it answers 0.3 s after
+the start.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import MEMBERS, write_text
 from kdbench.base.registry import unknown
 from kdbench.data.task import Example
+from kdbench.data.words import word_indices
 from kdbench.models.zoo import position_limit
+from kdbench.serve.labels import Labels, labels_of, read_json
+from kdbench.serve.texts import Text, plain_text, words_of
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from kdbench.models.load import Model
 
-# A text; a text with its pair; for tags the words of a sentence (lists and tuples mean the same);
-# or a task's example.
-Text = str | Sequence[str] | Example
 Rows = Sequence[Sequence[int]]  # token ids, or token types, of several texts, unpadded
+Arrays = dict[str, np.ndarray]  # the inputs of one batch by name, int64 (B, T)
 
 BACKENDS = ("torch", "onnxruntime")
-TASK_TYPE_OF = {
-    "single_label_classification": "single", "multi_label_classification": "multi",
-    "regression": "regression"
-}
-# the corpora split hyphens, brackets and full stops off, so that a raw text must be cut in the same
-# way
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Labels:
-    """What turns logits into answers; beside the weights as labels.json.
-
-    kind        single, multi, regression or tags
-    labels      class names or tags, in the order of the logits
-    names       label -> what it is called in words
-    max_length  tokens, special ones included
-    threshold   probability from which a label (multi), or the last of two classes (single), is
-                predicted
-    positive_rate  share of the last class among the training examples, for the `*_at_rate` metrics
-    hidden_ids  token ids that attention does not see, besides the padding (DoKTra's published
-                reading of RoBERTa)
-    members     folders of the models whose class probabilities are averaged; none: the folder is
-                the model
-    """
-
-    task_type: str
-    labels: tuple[str, ...]
-    names: Mapping[str, str] = field(default_factory=dict)
-    max_length: int = 512
-    threshold: float | None = None
-    positive_rate: float | None = None
-    hidden_ids: tuple[int, ...] = ()
-    members: tuple[str, ...] = ()
-
-    def write(self, folder: Path) -> None:
-        values = asdict(self)
-        content = {"kind": values.pop("task_type"), **values}  # its name in files
-        write_text(folder / "labels.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> Labels:
-        """From labels.json; for a folder that has none, what config.json says."""
-        if (folder / "labels.json").is_file():
-            values = read_json(folder / "labels.json")
-            lists = {
-                name: tuple(values.get(name) or ())
-                for name in ("labels", "hidden_ids", "members")
-            }
-            if strange := [name for name in lists["members"] if name not in MEMBERS]:
-                raise BadInput(
-                    f"{folder}: labels.json names the member {strange[0]!r}; an ensemble has "
-                    f"{' and '.join(MEMBERS)}"
-                )
-            values["task_type"] = values.pop("kind", None)
-            return cls(**{**values, **lists})
-        return cls.of(read_json(folder / "config.json"))
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Labels:
-        """What a model's own configuration says of its head."""
-        named = {int(number): name for number, name in (config.get("id2label") or {}).items()}
-        tags = any(
-            name.endswith(("ForTokenClassification", "Tagger"))
-            for name in config.get("architectures") or ())
-        return cls("tags" if tags else TASK_TYPE_OF.get(config.get("problem_type") or "", "single"),
-                   tuple(named[number] for number in sorted(named)))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Examples as an artefact reads them, by the names of `kdbench.train.batching.Corpus`."""
+class EncodedExamples:
+    """Examples as a student reads them, with the names of `kdbench.train.batching.Corpus`."""
 
     examples: Sequence[Example]
-    tokens: list[Any]
-    types: list[Any]
+    tokens: list[list[int]]
+    types: list[list[int]]
     word_ids: list[list[int]] | None  # tags: the word of each token, -1 for special ones
 
 
 class Artefact:
-    """A model that reads texts: `encode` them, then `logits` of what was encoded.
+    """A model that reads texts: `encode` them, then take the `logits` of what was encoded.
 
-    Subclasses know how to run a padded batch: `forward({name: int64 (B, T)}) -> float32 (B, C) or
-    (B, T, C)`, and how many texts `logits` gives it at once.
+    Subclasses define `forward`, and how many texts `logits` gives it at once. A subclass with
+    several tokenizers (`Ensemble`) has one row of ids for each of them where this class has one row
+    of ids; hence the `Any` in types of rows and batches.
     """
 
     backend = ""
-    together = 32
+    together = 32  # texts in one batch of `logits`
 
     def __init__(self, tokenizer: Tokenizer, labels: Labels, config: Mapping[str, Any],
                  inputs: Sequence[str], threads: int, device: str):
@@ -132,67 +64,70 @@ class Artefact:
         self.tokenizer.enable_truncation(min(labels.max_length, self.limit))
 
     def forward(self, inputs: Any) -> np.ndarray:
+        """Logits of one padded batch as `batch` makes it: float32 (B, C), or (B, T, C) for tags."""
         raise NotImplementedError
 
-    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
-        """Token ids and types, cut at the length limit; tags: of the sentence's words."""
+    def encode(self, texts: Sequence[Text]) -> Sequence[Encoding | MemberEncodings]:
+        """Token ids and types of each text, cut at the length limit; for tags of its words."""
         plain = [plain_text(text) for text in texts]
         if self.labels.task_type == "tags":
-            return self.tokenizer.encode_batch([words_of(text)[0] for text in plain],
-                                               is_pretokenized=True)
-        return self.tokenizer.encode_batch(
-            [text if isinstance(text, str) else tuple(text) for text in plain])
+            sentences = [words_of(text)[0] for text in plain]
+            return self.tokenizer.encode_batch(sentences, is_pretokenized=True)
+        inputs = [text if isinstance(text, str) else tuple(text) for text in plain]
+        return self.tokenizer.encode_batch(inputs)
 
-    def read(self, examples: Sequence[Example]) -> Reading:
-        encoded = self.encode(examples)
+    def read(self, examples: Sequence[Example]) -> EncodedExamples:
+        """A whole data set as the student reads it."""
+        encoded: Sequence[Any] = self.encode(examples)
         words = None
         if self.labels.task_type == "tags":
-            words = [[-1 if word is None else word for word in row.word_ids] for row in encoded]
-        return Reading(examples, [row.ids for row in encoded], [row.type_ids for row in encoded],
-                       words)
+            words = [word_indices(row.word_ids) for row in encoded]
+        return EncodedExamples(examples, [row.ids for row in encoded],
+                               [row.type_ids for row in encoded], words)
 
     def length(self, row: Any) -> int:
         """Tokens of an encoded text."""
         return len(row)
 
-    def stretched(self, rows: Rows, length: int) -> Any:
+    def stretched(self, rows: Any, length: int) -> Any:
         """A batch of one text of exactly `length` tokens, taken from those of `rows`."""
         ids = [i for row in rows for i in row]
         return self.batch([(ids * (length // len(ids) + 1))[:length]])
 
-    def batch(self, tokens: Rows, types: Rows | None = None) -> Any:
-        """Rows of token ids (and types) as arrays (B, T), padded to the longest; only what the
-        model reads.
-        """
-        hidden = self.labels.hidden_ids
-        rows = {
-            "input_ids": tokens,
-            "attention_mask": [[int(i not in hidden) for i in row] for row in tokens],
-            "token_type_ids": types if types is not None else [[0] * len(row) for row in tokens]
-        }
-        width = max(map(len, tokens))
-        arrays = {}
-        for name in self.inputs:
-            array = np.full((len(tokens), width), self.pad if name == "input_ids" else 0,
-                            dtype=np.int64)
-            for into, row in zip(array, rows[name], strict=True):
-                into[:len(row)] = row
-            arrays[name] = array
-        return arrays
+    def batch(self, tokens: Any, types: Any = None) -> Any:
+        """Rows of token ids (and types) as arrays (B, T), padded to the longest.
 
-    def logits(self, tokens: Rows, types: Rows | None = None) -> list[np.ndarray]:
-        """Logits of each row of token ids: (C,), or (T, C) for tags; computed in batches of like
-        lengths.
+        Has only the inputs that the model reads.
+        """
+        ids = padded(tokens, self.pad)
+        attended = padded([[1] * len(row) for row in tokens])
+        attended[np.isin(ids, self.labels.unattended_ids)] = 0
+        arrays = {"input_ids": ids, "attention_mask": attended,
+                  "token_type_ids": np.zeros_like(ids) if types is None else padded(types)}
+        return {name: arrays[name] for name in self.inputs}
+
+    def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
+        """Logits of each row of token ids: (C,), or (T, C) for tags.
+
+        They are computed in batches of like lengths.
         """
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        found: list[Any] = [None] * len(tokens)
+        rows: dict[int, np.ndarray] = {}
         for start in range(0, len(order), self.together):
             chosen = order[start:start + self.together]
-            values = self.forward(
-                self.batch([tokens[i] for i in chosen], types and [types[i] for i in chosen]))
-            for i, row in zip(chosen, values, strict=True):
-                found[i] = row[:len(tokens[i])] if self.labels.task_type == "tags" else row
-        return found
+            chosen_types = None if types is None else [types[i] for i in chosen]
+            batch = self.batch([tokens[i] for i in chosen], chosen_types)
+            for i, row in zip(chosen, self.forward(batch), strict=True):
+                rows[i] = row[:len(tokens[i])] if self.labels.task_type == "tags" else row
+        return [rows[i] for i in range(len(tokens))]
+
+
+def padded(rows: Rows, value: int = 0) -> np.ndarray:
+    """Rows of whole numbers as one array (B, T), filled up with `value`."""
+    array = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for target, row in zip(array, rows, strict=True):
+        target[:len(row)] = row
+    return array
 
 
 class TorchArtefact(Artefact):
@@ -206,24 +141,26 @@ class TorchArtefact(Artefact):
         from kdbench.train.batching import takes_types
 
         self.torch, self.module = torch, module.to(device).eval()
-        inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * takes_types(module)
+        inputs = ["input_ids", "attention_mask"]
+        if takes_types(module):
+            inputs.append("token_type_ids")
         super().__init__(tokenizer, labels, module.config.to_dict(), inputs,
                          torch.get_num_threads(), device)
 
-    def forward(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, inputs: Arrays) -> np.ndarray:
+        """Logits of one padded batch, back on the CPU."""
         with self.torch.inference_mode():
-            moved = {
-                name: self.torch.from_numpy(array).to(self.device)
-                for name, array in inputs.items()
-            }
-            return self.module(**moved).logits.float().cpu().numpy()
+            tensors = {}
+            for name, array in inputs.items():
+                tensors[name] = self.torch.from_numpy(array).to(self.device)
+            return self.module(**tensors).logits.float().cpu().numpy()
 
 
 class OnnxArtefact(Artefact):
     """An ONNX Runtime session.
 
-    It reads one text at a time: int8 takes the range of activations over the batch, so that in a
-    larger one a text's logits would depend on its neighbours.
+    It reads one text at a time. An int8 model takes the range of activations over the batch, so in
+    a larger batch a text's logits would depend on its neighbours.
     """
 
     backend = "onnxruntime"
@@ -237,28 +174,27 @@ class OnnxArtefact(Artefact):
         options.log_severity_level = 3
         provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
-            raise BadInput(
-                f"{folder}: this onnxruntime has no {provider}; use --device cpu or install "
-                f"onnxruntime-gpu"
-            )
+            raise BadInput(f"{folder}: this onnxruntime has no {provider}; use --device cpu or "
+                           "install onnxruntime-gpu")
         try:
             self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options,
                                                         providers=[provider])
         except Exception as error:  # onnxruntime's own error classes
-            raise BadInput(
-                f"{folder / 'model.onnx'}: cannot be loaded ({str(error).splitlines()[0]}); "
-                "export the run again") from error
+            reason = str(error).splitlines()[0]
+            raise BadInput(f"{folder / 'model.onnx'}: cannot be loaded ({reason}); "
+                           "export the run again") from error
         inputs = [node.name for node in self.session.get_inputs()]
         config = read_json(folder / "config.json")
         super().__init__(read_tokenizer(folder), Labels.read(folder), config, inputs, threads,
                          device)
 
-    def forward(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def forward(self, inputs: Arrays) -> np.ndarray:
+        """Logits of one padded batch."""
         return self.session.run(["logits"], dict(inputs))[0]
 
 
 @dataclass(frozen=True)
-class Readings:
+class MemberEncodings:
     """One text as each member of an ensemble reads it."""
 
     ids: list[list[int]]
@@ -269,53 +205,80 @@ class Readings:
 class Ensemble(Artefact):
     """Models that answer together: log of the mean of their class probabilities, as logits again.
 
-    Each reads the text with its own tokenizer, so that a row of `tokens` is a list of one row of
-    ids a member.
+    Each member reads the text with its own tokenizer, so a row of `tokens` has one list of ids for
+    each member, and a batch has one dictionary of arrays for each.
     """
 
     def __init__(self, members: Sequence[Artefact], labels: Labels):
         first = members[0]
-        self.members, self.labels, self.limit = tuple(members), labels, min(member.limit
-                                                                            for member in members)
+        self.members, self.labels = tuple(members), labels
+        self.limit = min(member.limit for member in members)
         self.backend, self.threads, self.device = first.backend, first.threads, first.device
         self.inputs = first.inputs
 
-    def encode(self, texts: Sequence[Text]) -> list[Any]:
-        each = zip(*(member.encode(texts) for member in self.members), strict=True)
-        return [
-            Readings([row.ids for row in rows], [row.type_ids for row in rows],
-                     any(row.overflowing for row in rows)) for rows in each
-        ]
+    def encode(self, texts: Sequence[Text]) -> list[MemberEncodings]:
+        """Token ids and types of each text for each member."""
+        each: list[Sequence[Any]] = [member.encode(texts) for member in self.members]
+        encoded = []
+        for rows in zip(*each, strict=True):
+            cut = any(row.overflowing for row in rows)
+            encoded.append(MemberEncodings([row.ids for row in rows],
+                                           [row.type_ids for row in rows], bool(cut)))
+        return encoded
 
     def length(self, row: Any) -> int:
+        """Tokens of an encoded text, over all members."""
         return sum(map(len, row))
 
     def stretched(self, rows: Any, length: int) -> Any:
-        return [
-            member.stretched([row[i]
-                              for row in rows], length)
-            for i, member in enumerate(self.members)
-        ]
+        """A batch of one text of exactly `length` tokens for each member."""
+        batches = []
+        for member, own in zip(self.members, by_member(rows), strict=True):
+            batches.append(member.stretched(own, length))
+        return batches
 
     def batch(self, tokens: Any, types: Any = None) -> Any:
-        return [member.batch([row[i] for row in tokens], types and [row[i] for row in types])
-                for i, member in enumerate(self.members)]
+        """Rows of token ids (and types) as arrays (B, T) for each member."""
+        batches = []
+        for i, member in enumerate(self.members):
+            own_types = None if types is None else by_member(types)[i]
+            batches.append(member.batch(by_member(tokens)[i], own_types))
+        return batches
 
     def forward(self, inputs: Any) -> np.ndarray:
-        return averaged(
-            [member.forward(batch) for member, batch in zip(self.members, inputs, strict=True)])
+        """The averaged logits of one batch, float64 (B, C)."""
+        pairs = zip(self.members, inputs, strict=True)
+        return averaged([member.forward(batch) for member, batch in pairs])
 
     def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
-        each = [member.logits([row[i] for row in tokens], types and [row[i] for row in types])
-                for i, member in enumerate(self.members)]
-        return list(averaged([np.stack(rows) for rows in each]))
+        """The averaged logits of each row, (C,)."""
+        each = []
+        for i, member in enumerate(self.members):
+            own_types = None if types is None else by_member(types)[i]
+            each.append(np.stack(member.logits(by_member(tokens)[i], own_types)))
+        return list(averaged(each))
+
+
+def by_member(rows: Sequence[Rows]) -> list[Rows]:
+    """Rows that hold one list of ids for each member, as one list of rows for each member."""
+    return list(zip(*rows, strict=True))
 
 
 def averaged(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """log of the mean over models of softmax(logits), each (B, C)."""
-    rows = np.stack(logits).astype(np.float64)
-    powers = np.exp(rows - rows.max(-1, keepdims=True))
-    return np.log((powers / powers.sum(-1, keepdims=True)).mean(0))
+    """log of the mean over models of softmax(logits), each (B, C), in float64."""
+    return np.log(softmax(np.stack(logits).astype(np.float64)).mean(0))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis.
+
+    Written out so that an ONNX student starts without SciPy.
+    """
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+# ---- opening -------------------------------------------------------------------------------------
 
 
 def open_artefact(folder: str | Path, backend: str | None = None, threads: int | None = None,
@@ -334,10 +297,11 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     threads = threads or default_threads()
-    if (labels := Labels.read(folder)).members:
-        return Ensemble(
-            [open_artefact(folder / name, backend, threads, device) for name in labels.members],
-            labels)
+    labels = Labels.read(folder)
+    if labels.members:
+        places = [folder / name for name in labels.members]
+        return Ensemble([open_artefact(place, backend, threads, device) for place in places],
+                        labels)
     has_onnx = (folder / "model.onnx").is_file()
     if backend == "onnxruntime" and not has_onnx:
         raise BadInput(
@@ -348,6 +312,7 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
 
 
 def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
+    """The student whose model.safetensors is in `folder`; `BadInput` where it cannot be loaded."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
@@ -360,40 +325,32 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     tags = labels.task_type == "tags"
     auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
     try:
-        module, seen = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True,
+        module, info = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True,
                                             trust_remote_code=False, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInput(
-            f"{folder}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
-    if seen["missing_keys"]:  # drawn at random, its answers would be too
-        raise BadInput(
-            f"{folder}: lacks {len(seen['missing_keys'])} of the weights that answer "
-            f"({min(seen['missing_keys'])}, ...); "
-            "give the folder of a trained student")
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"{folder}: cannot be loaded ({reason})") from error
+    missing = info["missing_keys"]
+    if missing:  # transformers draws them at random, so the answers would be random
+        raise BadInput(f"{folder}: lacks {len(missing)} of the weights that answer "
+                       f"({min(missing)}, ...); give the folder of a trained student")
     return TorchArtefact(module, tokenizer, labels, device)
 
 
 def served(model: Model, max_length: int) -> Artefact:
-    """A model that is in memory, where it is and as it is."""
+    """A model in memory as an artefact, on its own device, reading up to `max_length` tokens."""
     from tokenizers import Tokenizer
 
+    labels = labels_of(model, max_length)
     if model.partner is not None:
-        return Ensemble([served(member, max_length) for member in model.members],
-                        labels_of(model, max_length))
-    # its truncation is set apart
-    own = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    return TorchArtefact(model.module, own, labels_of(model, max_length), str(model.module.device))
+        return Ensemble([served(member, max_length) for member in model.members], labels)
+    # a copy, as the artefact sets a length limit of its own
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    return TorchArtefact(model.module, tokenizer, labels, str(model.module.device))
 
 
-def labels_of(model: Model, max_length: int) -> Labels:
-    config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
-    members = MEMBERS if model.partner is not None else ()
-    return replace(Labels.of(config), max_length=max_length, hidden_ids=model.unattended_ids,
-                   members=members)
-
-
-def predict_logits(artefact: Artefact | str | Path, tokens: Rows,
-                   types: Rows | None = None) -> list[np.ndarray]:
+def predict_logits(artefact: Artefact | str | Path, tokens: Any,
+                   types: Any = None) -> list[np.ndarray]:
     """Logits of encoded texts, one array each: (C,), or (T, C) for tags.
 
     artefact  an open one, or the folder of one
@@ -405,51 +362,22 @@ def predict_logits(artefact: Artefact | str | Path, tokens: Rows,
     return artefact.logits(tokens, types)
 
 
-def plain_text(text: Text) -> str | Sequence[str]:
-    """What a model reads of an example; other texts as they are."""
-    if not isinstance(text, Example):
-        return text
-    return text.words or (text.text if text.pair is None else (text.text, text.pair))
-
-
-def words_of(text: str | Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
-    """Words with their character offsets [start, end) in the text; given words count as joined by
-    single spaces.
-    """
-    if isinstance(text, str):
-        found = list(WORD.finditer(text))
-        return [match.group() for match in found], [match.span() for match in found]
-    words, spans, start = list(text), [], 0
-    for word in words:
-        spans.append((start, start + len(word)))
-        start += len(word) + 1
-    return words, spans
-
-
 def default_threads() -> int:
+    """`OMP_NUM_THREADS` where it is set, else the cores that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
+    """The fast tokenizer in a student's folder; `BadInput` where there is none."""
     from tokenizers import Tokenizer
 
-    if not (folder / "tokenizer.json").is_file():
-        raise BadInput(
-            f"{folder}: no tokenizer.json in this folder; save the fast tokenizer beside the "
-            f"weights"
-        )
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{path.parent}: no {path.name} in this folder; give the folder of a trained student"
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error})") from error
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise BadInput(f"{folder}: no tokenizer.json in this folder; save the fast tokenizer "
+                       "beside the weights")
+    return Tokenizer.from_file(str(file))

@@ -1,0 +1,118 @@
+"""What turns a student's logits into answers: labels.json beside its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.base.errors import BadInput
+from kdbench.base.folders import MEMBERS, write_text
+from kdbench.data.task import TASK_TYPES
+
+if TYPE_CHECKING:
+    from kdbench.models.load import Model
+
+FILE = "labels.json"
+# the names of fields in that file that are not the field's own
+NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
+TUPLES = ("labels", "unattended_ids", "members")
+TASK_TYPE_OF = {
+    "single_label_classification": "single",
+    "multi_label_classification": "multi",
+    "regression": "regression",
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a student and what its answers depend on.
+
+    task_type   single, multi, regression or tags
+    labels      class names or tags, in the order of the logits
+    names       label -> its name in words
+    max_length  tokens, special ones included
+    threshold   probability from which a label (multi), or the last of two classes (single), is
+                predicted
+    positive_rate   share of the last class among the training examples, for the `*_at_rate` metrics
+    unattended_ids  token ids that attention must not see, besides the padding
+    members     folders of the models whose class probabilities are averaged; empty where the folder
+                itself is the model
+    """
+
+    task_type: str
+    labels: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    max_length: int = 512
+    threshold: float | None = None
+    positive_rate: float | None = None
+    unattended_ids: tuple[int, ...] = ()
+    members: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write labels.json into `folder`."""
+        content = {NAMES.get(name, name): value for name, value in asdict(self).items()}
+        write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Labels:
+        """From labels.json; for a folder without one, from config.json.
+
+        Raises `BadInput` where neither is there, or labels.json is damaged.
+        """
+        if not (folder / FILE).is_file():
+            return cls.of(read_json(folder / "config.json"))
+        content = read_json(folder / FILE)
+        known = {NAMES.get(each.name, each.name): each.name for each in fields(cls)}
+        unknown = [name for name in content if name not in known]
+        if unknown or content.get("kind") not in TASK_TYPES:
+            problem = f"has the unknown entry {unknown[0]!r}" if unknown else "has no known `kind`"
+            raise BadInput(f"{folder}: {FILE} {problem}; give the folder of a trained student")
+        values = {known[name]: value for name, value in content.items()}
+        for name in TUPLES:
+            values[name] = tuple(values.get(name) or ())
+        for name in values["members"]:
+            if name not in MEMBERS:
+                raise BadInput(f"{folder}: {FILE} names the member {name!r}; an ensemble has "
+                               f"{' and '.join(MEMBERS)}")
+        return cls(**values)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Labels:
+        """What a model's own configuration says of its head."""
+        architectures = tuple(config.get("architectures") or ())
+        tagger = any(map(is_tagger, architectures))
+        problem = config.get("problem_type") or ""
+        names = {int(number): name for number, name in (config.get("id2label") or {}).items()}
+        return cls("tags" if tagger else TASK_TYPE_OF.get(problem, "single"),
+                   tuple(names[number] for number in sorted(names)))
+
+
+def is_tagger(architecture: str) -> bool:
+    """Whether a class of models gives a label to every token, by its name."""
+    return architecture.endswith(("ForTokenClassification", "Tagger"))
+
+
+def labels_of(model: Model, max_length: int) -> Labels:
+    """The labels of a model in memory, which is to read up to `max_length` tokens."""
+    config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
+    members = MEMBERS if model.partner is not None else ()
+    return replace(Labels.of(config), max_length=max_length, unattended_ids=model.unattended_ids,
+                   members=members)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a student's folder; `BadInput` where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path.parent}: no {path.name} in this folder; give the folder of a trained student"
+        ) from None
+    except ValueError as error:
+        raise BadInput(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: not a JSON object; give the folder of a trained student")
+    return content
