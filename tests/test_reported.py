@@ -12,6 +12,7 @@ from factory import record, study
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.report import reported
+from kdbench.report.comparability import published_requests
 from kdbench.score.metrics import METRICS
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
@@ -217,12 +218,12 @@ def test_a_baseline_over_another_teachers_word_pieces_is_not_the_published_one(f
 
 
 def test_every_figure_of_a_method_is_in_a_suite_that_says_how_it_is_made(figures):
-    planned = reported.made_by()
+    planned = published_requests()
     for row in figures:
         if row.task and row.method not in ("", "finetune"):
-            cells = planned[row.system, row.value]
+            requests = planned[row.system, row.value]
             assert all(
-                cell.fields["variant"] == "published" and cell.fields["teacher"] for cell in cells
+                request["variant"] == "published" and request["teacher"] for request in requests
             ), row.system
 
 

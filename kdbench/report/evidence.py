@@ -22,8 +22,16 @@ from kdbench.data.task import Data, Task
 from kdbench.score import metrics
 
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
-              zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)  # what numpy raises for a damaged .npz
 
 
 class Unchecked(Exception):
@@ -81,7 +89,8 @@ class Corpora:
         """The task and all of its data as they are now, or why they cannot be loaded."""
         if any(str(value).startswith("sha256:") for value in options.values()):
             return BadInput(
-                "an option of its task names a file, of which the record knows the content alone")
+                "an option of its task names a file, of which the record knows the content alone"
+            )
         if name not in TASKS:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
@@ -142,12 +151,14 @@ class Case:
         words = np.split(stored, ends)
         if "test_pieces" not in self.arrays:  # of a run before pieces were stored
             return words
-        pieces = np.split(self.arrays["test_pieces"],
-                          np.cumsum(self.arrays["test_piece_lengths"])[:-1])
+        pieces = np.split(
+            self.arrays["test_pieces"], np.cumsum(self.arrays["test_piece_lengths"])[:-1]
+        )
         starts = [0, *ends.tolist()]
         return metrics.WordTags(
             words,
-            [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
+            [pieces[start : start + len(own)] for start, own in zip(starts, words, strict=True)],
+        )
 
     @cached_property
     def loaded(self) -> Loaded:
@@ -170,13 +181,19 @@ class Case:
         data, stored = self.loaded.data, self.record["data"]
         content = (self.record.get("content") or {}).get("data") or {}
         pairs: list[tuple[str, Any, Any]]
-        pairs = [(f"SHA-256 of {split}", stored["sha256"].get(split), data.sha256.get(split))
-                 for split in sorted({*data.sha256, *stored["sha256"]})]
-        pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
-                  for split, rows in data.rows.items()]
+        pairs = [
+            (f"SHA-256 of {split}", stored["sha256"].get(split), data.sha256.get(split))
+            for split in sorted({*data.sha256, *stored["sha256"]})
+        ]
+        pairs += [
+            (f"rows of {split}", stored["rows"].get(split), rows)
+            for split, rows in data.rows.items()
+        ]
         pairs += [("published files", stored.get("published_files"), data.published_files)]
-        pairs += [(f"digest of the content of {name}", digest, data.digests.get(name))
-                  for name, digest in content.items()]
+        pairs += [
+            (f"digest of the content of {name}", digest, data.digests.get(name))
+            for name, digest in content.items()
+        ]
         return [(what, one, other) for what, one, other in pairs if one != other]
 
     def older_code(self) -> list[str]:
@@ -185,19 +202,22 @@ class Case:
         from kdbench.runs.runner import code_behind
         from kdbench.train.method import Method
 
-        name, made = self.record["cell"]["method"], (self.record.get("content")
-                                                     or {}).get("code") or {}
+        name, made = (
+            self.record["cell"]["method"],
+            (self.record.get("content") or {}).get("code") or {},
+        )
         if name not in METHODS:
             raise Unchecked(f"no method {name} here: give the --plugin that registers it")
         if self.record["cell"]["task"] not in TASKS:
             raise Unchecked(
-                f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
+                f"no task {self.record['cell']['task']} here: give the --plugin that registers it"
+            )
         task = TASKS.get(self.record["cell"]["task"])
         named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
         method: Method = METHODS.get(name)(None)
         now = code_behind(
-            method,
-            replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
+            method, replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task
+        )
         now = json.loads(json.dumps(now))
         different = [
             part for part in ("training", "scoring", "method") if made.get(part) != now[part]
@@ -210,7 +230,7 @@ class Case:
     def same_scoring(self, metric: str) -> None:
         """`Unchecked` where this metric's figures are another version's."""
         if wrong := [
-                part for part in self.older_code() if part in ("the scoring", f"metric {metric}")
+            part for part in self.older_code() if part in ("the scoring", f"metric {metric}")
         ]:
             raise Unchecked(f"scored by other code than is here ({wrong[0]})")
 
@@ -232,7 +252,8 @@ class Case:
         labels, own = found.data.labels, Labels.read(folder)
         if labels and tuple(own.labels) != tuple(labels):
             raise BadInput(
-                f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
+                f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}"
+            )
         head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)

@@ -92,14 +92,15 @@ def answers(module: Any, corpus: Any, bf16: bool, label: str) -> list[ndarray]:
             for row, i in enumerate(indices):
                 found[i] = values[row]
                 if batch.words is not None:
-                    first = batch.words[row, :len(corpus.examples[i].words)].numpy()
+                    first = batch.words[row, : len(corpus.examples[i].words)].numpy()
                     found[i] = np.where(first[:, None] >= 0, values[row][first], np.nan)
     progress.end()
     return found
 
 
-def compare_tags(stored: Sequence[ndarray], logits: Sequence[ndarray], tolerance: float,
-                 outside: int) -> Rerun:
+def compare_tags(
+    stored: Sequence[ndarray], logits: Sequence[ndarray], tolerance: float, outside: int
+) -> Rerun:
     """`logits` (W, C) a sentence against stored tags (W,); a word that was cut off is `outside`."""
     if [len(tags) for tags in stored] != [len(rows) for rows in logits]:
         raise BadInput("its sentences do not have the lengths of those stored")
@@ -125,8 +126,13 @@ def compare_logits(stored: ndarray, logits: ndarray, tolerance: float, task_type
     error = np.abs(old - new).max(axis=1)
     far = ~(error <= tolerance * np.maximum(1, np.abs(old).max(axis=1)))
     answer = {"single": lambda rows: rows.argmax(axis=1)[:, None], "multi": lambda rows: rows > 0}
-    off = (answer[task_type](old) != answer[task_type](new)).any(
-        axis=1) if task_type in answer else far
-    wrong = (f"logits of {far.sum()} of {len(far)} texts differ by more than rounding, "
-             f"at most by {error.max():.2g}")
+    off = (
+        (answer[task_type](old) != answer[task_type](new)).any(axis=1)
+        if task_type in answer
+        else far
+    )
+    wrong = (
+        f"logits of {far.sum()} of {len(far)} texts differ by more than rounding, "
+        f"at most by {error.max():.2g}"
+    )
     return Rerun(found, float(off.mean()), wrong if far.any() else "")

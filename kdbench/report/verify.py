@@ -61,12 +61,23 @@ CHECKS = {
 # what a record of another format, or a damaged one, makes of code that expects this one
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError)
 SHAPE: dict[str, Any] = {
-    "format": int, "id": str, "status": str, "cell.task": str, "cell.settings": dict,
-    "cell.task_options": dict, "data.kind": str, "data.rows": dict, "data.sha256": dict,
+    "format": int,
+    "id": str,
+    "status": str,
+    "cell.task": str,
+    "cell.settings": dict,
+    "cell.task_options": dict,
+    "data.kind": str,
+    "data.rows": dict,
+    "data.sha256": dict,
 }
 SHAPE_DONE: dict[str, Any] = {
-    "artefact": str, "score.metric": str, "score.test": (float, int, type(None)),
-    "score.naive": dict, "score.all.dev": dict, "score.all.test": dict,
+    "artefact": str,
+    "score.metric": str,
+    "score.test": (float, int, type(None)),
+    "score.naive": dict,
+    "score.all.dev": dict,
+    "score.all.test": dict,
 }
 
 
@@ -98,8 +109,12 @@ class Result:
         return said if self.stored is None and self.found is None else said + figures
 
 
-def verify(target: str, results_dir: Path, data_dir: Path | None = None,
-           files: Mapping[str, Path] | None = None) -> list[Result]:
+def verify(
+    target: str,
+    results_dir: Path,
+    data_dir: Path | None = None,
+    files: Mapping[str, Path] | None = None,
+) -> list[Result]:
     """All checks of a results folder, of a folder of such, or of one record.
 
     target       a folder, or the beginning of the id of a record in `results_dir`
@@ -137,23 +152,32 @@ def records_below(folder: Path) -> list[Path]:
     roots = [folder] if (folder / "records").is_dir() else sorted(folder.iterdir())
     found = [path for root in roots for path in sorted(root.glob("records/*/*.json"))]
     alone = [
-        path for root in roots for path in sorted(root.glob("records/*/*.npz"))
+        path
+        for root in roots
+        for path in sorted(root.glob("records/*/*.npz"))
         if not path.with_suffix(".json").is_file()
     ]
     # which are no records, and are said to be none
     found += [path.with_suffix(".json") for path in alone]
     if not found:
-        raise BadInput(f"results folder {folder}: no records in it; give one that runs were "
-                       "written to, or a run's id")
+        raise BadInput(
+            f"results folder {folder}: no records in it; give one that runs were "
+            "written to, or a run's id"
+        )
     return found
 
 
 def records_named(results_dir: Path, run: str) -> list[Path]:
-    found = [path for path in sorted(results_dir.glob("records/*/*.json"))
-             if run and path.stem.startswith(run)]
+    found = [
+        path
+        for path in sorted(results_dir.glob("records/*/*.json"))
+        if run and path.stem.startswith(run)
+    ]
     if not found:
-        raise BadInput(f"{run}: no such folder, and no record in {results_dir} whose id begins so; "
-                       "give a results folder, or the run's with --results-dir")
+        raise BadInput(
+            f"{run}: no such folder, and no record in {results_dir} whose id begins so; "
+            "give a results folder, or the run's with --results-dir"
+        )
     if len(found) > 1:
         ids = ", ".join(path.stem for path in found[:5])
         raise BadInput(f"run {run!r}: several records begin so ({ids}); give more of the id")
@@ -206,12 +230,20 @@ def judged(check: str, where: str, differences: Iterable[Difference]) -> list[Re
 def checked(case: Case) -> list[Result]:
     """All checks of one record by itself."""
     checks = {
-        "file": check_file, "id": check_id, "facts": check_facts, "code": check_code,
-        "data": check_data
+        "file": check_file,
+        "id": check_id,
+        "facts": check_facts,
+        "code": check_code,
+        "data": check_data,
     }
     if case.record["status"] == "done":
-        checks |= {"record": check_record, "score": check_score, "counts": check_counts,
-                   "naive": check_naive, "student": check_student}
+        checks |= {
+            "record": check_record,
+            "score": check_score,
+            "counts": check_counts,
+            "naive": check_naive,
+            "student": check_student,
+        }
         if case.of_pieces:
             checks["word pieces"] = check_pieces
     results: list[Result] = []
@@ -220,8 +252,10 @@ def checked(case: Case) -> list[Result]:
     if case.record["status"] == "done":
         why = "size, latency, cost, curves and dev scores follow from nothing that is stored"
         results.append(Result("measured", case.where, UNCHECKED, why))
-    for name, key, why in (("further rows", "rows_more", "their predictions are not stored"),
-                           ("exports", "artefacts", "exports are not kept with the results")):
+    for name, key, why in (
+        ("further rows", "rows_more", "their predictions are not stored"),
+        ("exports", "artefacts", "exports are not kept with the results"),
+    ):
         rows = case.record.get(key)
         for number in range(len(rows) if isinstance(rows, list) else 0):
             results.append(Result(name, f"{case.where}, {key}.{number}", UNCHECKED, why))
@@ -254,12 +288,14 @@ def check_facts(case: Case) -> Iterator[Difference]:
     record = case.record
     content = record.get("content") or {}
     said = {
-        "student": (record.get("models", {}).get("student"), content.get("student")), "teacher":
-            (record.get("models", {}).get("teacher"), content.get("teacher")),
+        "student": (record.get("models", {}).get("student"), content.get("student")),
+        "teacher": (record.get("models", {}).get("teacher"), content.get("teacher")),
         "is a teacher's row": (record.get("role") == "teacher", content.get("role") == "teacher"),
         "device": (record.get("provenance", {}).get("device"), content.get("device")),
-        "parts of the data": (sorted(content.get("data")
-                                     or {}), ["dev", "domain", "labels", "test", "train"]),
+        "parts of the data": (
+            sorted(content.get("data") or {}),
+            ["dev", "domain", "labels", "test", "train"],
+        ),
     }
     if record["status"] == "done":
         said["metric"] = case.metric, (content.get("task") or {}).get("metric")
@@ -280,14 +316,18 @@ def dev_of_curves(record: dict[str, Any]) -> Iterator[Difference]:
     from one of them.
     """
     stages = [
-        stage for stage in (record.get("cost") or {}).get("stages") or ()
+        stage
+        for stage in (record.get("cost") or {}).get("stages") or ()
         if stage.get("name") != "signals"
     ]
     if record["status"] != "done" or not stages or stages[-1].get("key") != record.get("artefact"):
         return
     last = stages[-1]["name"], stages[-1]["role"]
-    seen = [entry["dev"] for entry in record.get("curves") or ()
-            if (entry["stage"], entry["role"]) == last and entry.get("dev") is not None]
+    seen = [
+        entry["dev"]
+        for entry in record.get("curves") or ()
+        if (entry["stage"], entry["role"]) == last and entry.get("dev") is not None
+    ]
     if seen and not any(near(record["score"]["dev"], dev) for dev in seen):
         yield Difference("dev score, and those of its training", record["score"]["dev"], seen)
 
@@ -524,8 +564,12 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
         hold = sum(HOLDS in state for state in states.values())
         why = Counter(state[UNCHECKED] for state in states.values() if UNCHECKED in state)
         if states:
-            found[check] = {"checked": hold + differ, "hold": hold, "differ": differ,
-                            "unchecked": dict(why.most_common())}
+            found[check] = {
+                "checked": hold + differ,
+                "hold": hold,
+                "differ": differ,
+                "unchecked": dict(why.most_common()),
+            }
     return found
 
 
