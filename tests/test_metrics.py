@@ -23,6 +23,7 @@ from kdbench.score.metrics import (
     naive,
     word_tags,
 )
+from kdbench.score.scoring import SEQEVAL
 from kdbench.score.tagging import seqeval_ratios
 
 RNG = np.random.default_rng
@@ -311,7 +312,7 @@ def test_entity_scores_that_our_counts_do_not_give_are_refused(name, monkeypatch
     gold, predicted, info = sample("tags", RNG(3))
     assert METRICS[name].score(gold, predicted, info) > 0
     wrong = dict.fromkeys(("precision", "recall", "f1"), 0.123)
-    monkeypatch.setitem(scoring.SEQEVAL, METRICS[name].counts, lambda gold, predicted, info: wrong)
+    monkeypatch.setitem(SEQEVAL, METRICS[name].counts, lambda gold, predicted, info: wrong)
     with pytest.raises(RuntimeError, match=f"{name}: seqeval gives 0.123, our counts give"):
         METRICS[name].score(gold, predicted, info)
 
@@ -323,7 +324,7 @@ def test_seqeval_is_asked_once_for_an_f1_its_precision_and_its_recall(monkeypatc
         calls.append(1)
         return seqeval_ratios(gold, predicted, info)
 
-    monkeypatch.setitem(scoring.SEQEVAL, METRICS["entity_f1"].counts, ratios)
+    monkeypatch.setitem(SEQEVAL, METRICS["entity_f1"].counts, ratios)
     task = make_task("tags", "entity_f1")
     examples = [Example("1", words=("a", "b"), label=(1, 2))]
     scores = evaluate(task, Info(GENE), examples, WordTags([np.array([1, 0])], [[np.array([1]), np.array([0])]]))

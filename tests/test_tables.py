@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from factory import counts_of, record, study
 
 from kdbench.base import code
 from kdbench.base.errors import BadInput
+from kdbench.base.registry import ANY, METHODS, Entry
 from kdbench.base.render import STRONG
 from kdbench.report.columns import COLUMNS
 from kdbench.report.frames import frame as flat_rows
@@ -80,6 +82,42 @@ def test_shares_and_gains_are_taken_from_the_right_rows():
     assert lines["doktra"].values["gain"].mean == pytest.approx(means["doktra"] - means["finetune"])
     assert lines["doktra"].values["logit_gain"].mean == pytest.approx(means["doktra"] - means["logit_kd"])
     assert "gain" not in lines["finetune"].values and "gain" not in lines["teacher"].values
+
+
+@pytest.fixture
+def own_control(monkeypatch):
+    """A control that a plugin registers."""
+    entry = Entry("mine", "nowhere:Mine", ANY, "control: made up", control="my control")
+    monkeypatch.setitem(METHODS._entries, "mine", entry)
+    return entry
+
+
+def test_a_control_that_a_plugin_registers_stands_among_the_controls(own_control):
+    records = study(seeds=[0], methods=("a_method", "zoo"))
+    records += [record("mine", test=0.61), record("a_method", test=0.9, variant="published")]
+    names = [line.name for line in build(records).sections[0].lines]
+    assert names == ["teacher", "finetune", "logit_kd", "mine", "a_method", "a_method (published)", "zoo"]
+    shown = run_table(records).splitlines()
+    first = [line.split("  ")[0].strip() for line in shown]
+    begin = first.index("student, no teacher")
+    assert first[begin : begin + 3] == ["student, no teacher", "logit distillation", "my control"]
+    lines = only(build(records))
+    expected = lines["mine"].values["test"].mean - lines["finetune"].values["test"].mean
+    gain = lines["mine"].values["gain"].mean
+    assert gain == pytest.approx(expected), "the first control stays the baseline"
+
+
+def test_the_baseline_is_the_first_control(monkeypatch):
+    """Whatever it is called."""
+    first, second, *_ = METHODS.controls()
+    entries = [replace(first, name="plain"), replace(second, name="distilled")]
+    monkeypatch.setattr(METHODS, "controls", lambda: entries)
+    lines = only(build([record("plain", test=0.5), record("distilled"), record("zoo")]))
+    means = {name: line.values["test"].mean for name, line in lines.items()}
+    values = lines["zoo"].values
+    assert values["gain"].mean == pytest.approx(means["zoo"] - means["plain"])
+    assert values["logit_gain"].mean == pytest.approx(means["zoo"] - means["distilled"])
+    assert "gain" not in only(build(study(seeds=[0])))["doktra"].values
 
 
 def test_gains_pair_seeds():

@@ -393,6 +393,6 @@ class Cache:
 def code() -> str:
     """What computes intervals: a hash of this file and of the metrics."""
     folder, content = Path(__file__).parent, hashlib.sha256()
-    for name in ("statistics.py", "metrics.py", "counts.py", "tagging.py"):
+    for name in ("statistics.py", "metrics.py", "scoring.py", "counts.py", "tagging.py"):
         content.update((folder / name).read_bytes())
     return content.hexdigest()[:24]
