@@ -74,8 +74,8 @@ class Group:
             return []
         parts = []
         for what in ("words", "entities"):
-            total = counts[0][f"all_{what}"]
-            parts.append(f"{span_of([count[what] for count in counts])} of {total:,} {what}")
+            span, total = span_of([count[what] for count in counts]), counts[0][f"all_{what}"]
+            parts.append(f"{span} of {total:,} {what}")
         return [f"beyond the length limit, and scored as O: {' and '.join(parts)} of test"]
 
     # ---- which rows are compared ----

@@ -297,11 +297,10 @@ def shown(line: Line, column: Column) -> str:
 
 def without_empty(head: list[str], lines: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """Head and lines without the columns in which no line has anything; the first two stay."""
-    used = [i for i in range(len(head)) if i < 2 or any(line[i] for line in lines)]
-    kept = []
-    for line in lines:
-        kept.append([line[i] for i in used])
-    return [head[i] for i in used], kept
+    columns = [list(column) for column in zip(head, *lines, strict=True)]
+    kept = columns[:2] + [column for column in columns[2:] if any(column[1:])]
+    new_head, *new_lines = map(list, zip(*kept, strict=True))
+    return new_head, new_lines
 
 
 def summary(table: Table, origin: str) -> tuple[list[str], list[list[str]]]:

@@ -84,13 +84,18 @@ def contrast(
     for side in sides:
         if any(names != units for names, _ in side):
             return None
-    first, second = (np.stack([counts for _, counts in side]) for side in sides)
+    first, second = map(stacked, sides)
     return crossed_interval(first, second, finish, paired=paired, replicates=replicates, seed=seed)
 
 
 def sorted_runs(runs: Runs, seeds: Sequence[int]) -> list[tuple[list[str], ndarray]]:
     """Units and counts of these seeds, the units in one order."""
     return [sort_units(*runs[seed]) for seed in seeds]
+
+
+def stacked(side: Sequence[tuple[list[str], ndarray]]) -> ndarray:
+    """The counts of all seeds, (S, U, K)."""
+    return np.stack([counts for _, counts in side])
 
 
 def sort_units(units: Sequence[str], counts: ndarray) -> tuple[list[str], ndarray]:
