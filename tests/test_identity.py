@@ -652,7 +652,7 @@ def versions_in(folder: Path) -> dict:
     ("methods/ve_kd.py", "total - count * tolerance", "total - tolerance", {"ve_kd", "adapt"}),
     ("methods/augmentation.py", "import re\n", "import re  # a comment\n", set()),
     ("kdbench/train/losses.py", "temperature**2 * each", "temperature * each", {"training"}),
-    ("kdbench/score/metrics.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
+    ("kdbench/score/counts.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
     ("kdbench/base/progress.py", "import sys", "import sys as system", set()),
 ])
 def test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected):
@@ -990,7 +990,7 @@ def test_no_replacement_looks_like_the_original(how, cell_id, monkeypatch):
 
 @pytest.mark.parametrize("where", [
     "kdbench.train.losses.soft_targets", "kdbench.train.losses.SoftTargets.forward",
-    "kdbench.train.signals.built_in", "kdbench.train.batching.Corpus.batch", "kdbench.score.metrics.ratio"])
+    "kdbench.train.signals.built_in", "kdbench.train.batching.Corpus.batch", "kdbench.score.counts.ratio"])
 def test_what_replaces_a_part_of_the_core_has_figures_of_its_own(where, cell_id, monkeypatch):
     """Once: a plugin that put its own loss into the core changed the controls under their usual ids."""
     before = cell_id()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from kdbench.score.metrics import (
     naive,
     word_tags,
 )
+from kdbench.score.scoring import SEQEVAL
+from kdbench.score.tagging import seqeval_ratios
 
 RNG = np.random.default_rng
 GENE = ("O", "B-GENE", "I-GENE")
@@ -241,6 +244,7 @@ def test_documents_equal_sets_on_random_cases():
 TAG_SETS = {
     "plain": ("O", "B", "I"),
     "one type": GENE,
+    "hyphens": ("O", "B-cell-line", "I-cell-line", "B-cell", "I-cell"),
     "two types": ("O", "B-PAR", "I-PAR", "B-INT", "I-INT"),
     "IO": ("O", "I-GENE", "I-DRUG"),
     "IOBES": IOBES,
@@ -251,58 +255,87 @@ def as_names(sequences, labels):
     return [[labels[i] for i in tags] for tags in sequences]
 
 
+def random_pair(rng, labels):
+    """Gold and predicted tags: near each other, or with nothing in common."""
+    gold = random_tags(rng, labels)
+    if rng.random() < 0.3:
+        other = random_tags(rng, labels)
+        return gold, [np.resize(np.append(b, 0), len(a)) for a, b in zip(gold, other, strict=True)]
+    return gold, near(rng, gold, labels, rng.choice([0.1, 0.5]))
+
+
+def counted(metric, gold, predicted, labels):
+    """The score by our counts alone, which statistics resample."""
+    counts = METRICS[metric].counts(gold, predicted, Info(labels)).sum(axis=0)
+    return float(METRICS[metric].finish(counts)), counts
+
+
 @pytest.mark.parametrize("tag_set", TAG_SETS)
 def test_entities_equal_seqeval_in_its_default_mode(tag_set):
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     labels, rng = TAG_SETS[tag_set], RNG(6)
-    for case in range(600):
-        gold = random_tags(rng, labels)
-        predicted = near(rng, gold, labels, rng.choice([0.1, 0.5])) if case % 3 else random_tags(rng, labels)
-        predicted = [np.resize(np.append(b, 0), len(a)) for a, b in zip(gold, predicted, strict=True)]
-        counts = METRICS["entity_f1"].counts(gold, predicted, Info(labels)).sum(axis=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            names = as_names(gold, labels), as_names(predicted, labels)
-            expected = precision_recall_fscore_support(*names, average="micro")
-        names = ("entity_precision", "entity_recall", "entity_f1")
-        assert [float(METRICS[name].finish(counts)) for name in names] == pytest.approx(
-            expected[:3], abs=1e-12
-        )
-        assert counts[1] == expected[3]
+    for _ in range(200):
+        gold, predicted = random_pair(rng, labels)
+        names = as_names(gold, labels), as_names(predicted, labels)
+        expected = precision_recall_fscore_support(*names, average="micro", zero_division=0)
+        for name, value in zip(("entity_precision", "entity_recall", "entity_f1"), expected[:3], strict=True):
+            found, counts = counted(name, gold, predicted, labels)
+            assert found == pytest.approx(value, abs=1e-12), name
+            assert counts[1] == expected[3]
+            assert score(name, gold, predicted, labels=labels) == value, "stated as seqeval computes it"
 
 
-@pytest.mark.parametrize("tag_set", ["one type", "two types", "IOBES"])
+@pytest.mark.parametrize("tag_set", TAG_SETS)
 def test_entities_equal_seqeval_in_strict_mode(tag_set):
     from seqeval.metrics import f1_score, precision_score, recall_score
     from seqeval.scheme import IOB2
     from seqeval.scheme import IOBES as IOBES_SCHEME
 
     labels, rng = TAG_SETS[tag_set], RNG(7)
-    scheme = IOBES_SCHEME if tag_set == "IOBES" else IOB2
+    how = {"mode": "strict", "scheme": IOBES_SCHEME if tag_set == "IOBES" else IOB2, "zero_division": 0}
+    functions = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
     differs = 0
-    for _ in range(600):
-        gold = random_tags(rng, labels)
-        predicted = near(rng, gold, labels, rng.choice([0.1, 0.5]))
-        ours = score("entity_f1_strict", gold, predicted, labels=labels)
-        for what, function in (
-            ("f1", f1_score),
-            ("precision", precision_score),
-            ("recall", recall_score),
-        ):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                expected = function(
-                    as_names(gold, labels),
-                    as_names(predicted, labels),
-                    mode="strict",
-                    scheme=scheme,
-                )
-            assert score(f"entity_{what}_strict", gold, predicted, labels=labels) == pytest.approx(
-                expected, abs=1e-12
-            )
-        differs += ours != score("entity_f1", gold, predicted, labels=labels)
-    assert differs > 100, "strict and default mode are two metrics"
+    for _ in range(100):
+        gold, predicted = random_pair(rng, labels)
+        names = as_names(gold, labels), as_names(predicted, labels)
+        for what, function in functions.items():
+            value, name = function(*names, **how), f"entity_{what}_strict"
+            assert counted(name, gold, predicted, labels)[0] == pytest.approx(value, abs=1e-12)
+            assert score(name, gold, predicted, labels=labels) == value, "stated as seqeval computes it"
+        differs += value != score("entity_f1", gold, predicted, labels=labels)
+    assert differs > 20, "strict and default mode are two metrics"
+
+
+@pytest.mark.parametrize("name", ["entity_f1", "entity_recall_strict", "entity_precision_seen"])
+def test_entity_scores_that_our_counts_do_not_give_are_refused(name, monkeypatch):
+    gold, predicted, info = sample("tags", RNG(3))
+    assert METRICS[name].score(gold, predicted, info) > 0
+    wrong = dict.fromkeys(("precision", "recall", "f1"), 0.123)
+    monkeypatch.setitem(SEQEVAL, METRICS[name].counts, lambda gold, predicted, info: wrong)
+    with pytest.raises(RuntimeError, match=f"{name}: seqeval gives 0.123, our counts give"):
+        METRICS[name].score(gold, predicted, info)
+
+
+def test_seqeval_is_asked_once_for_an_f1_its_precision_and_its_recall(monkeypatch):
+    calls = []
+
+    def ratios(gold, predicted, info):
+        calls.append(1)
+        return seqeval_ratios(gold, predicted, info)
+
+    monkeypatch.setitem(SEQEVAL, METRICS["entity_f1"].counts, ratios)
+    task = make_task("tags", "entity_f1")
+    examples = [Example("1", words=("a", "b"), label=(1, 2))]
+    scores = evaluate(task, Info(GENE), examples, WordTags([np.array([1, 0])], [[np.array([1]), np.array([0])]]))
+    assert scores.all["entity_f1"] == 0 and {"entity_precision", "entity_recall"} <= scores.all.keys()
+    assert calls == [1]
+
+
+def test_a_metric_that_a_plugin_makes_of_entity_f1_is_its_own():
+    gold, predicted, info = sample("tags", RNG(3))
+    mine = replace(METRICS["entity_f1"], name="mine", finish=lambda sums: 0.5 * sums[..., 0])
+    assert mine.score(gold, predicted, info) == 0.5 * METRICS["entity_f1"].counts(gold, predicted, info)[:, 0].sum()
 
 
 def test_entities_of_whole_corpora_are_counted_fast_and_equal_seqeval():

@@ -11,9 +11,12 @@ import pytest
 from factory import counts_of, record, study
 
 from kdbench.base import render
-from kdbench.report import plots, reported
-from kdbench.report.html import advice, report
-from kdbench.report.plots import Gain, Point, frontier, series_of
+from kdbench.report import plots, reported, svg
+from kdbench.report.advice import advice
+from kdbench.report.html import report
+from kdbench.report.plots import Gain, Point, frontier
+from kdbench.report.point_names import shortened
+from kdbench.report.svg import series_of
 from kdbench.report.tables import build
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,10 +106,10 @@ def test_diagnostics_of_students_are_on_the_page():
 def test_advice_says_what_the_statistics_say():
     text = advised(mixed())
     assert "dsg_kd scores best of the students" in text or "doktra scores best of the students" in text
-    assert "Better than the same student without a teacher, beyond chance:" in text
+    assert "Significantly better than the same student without a teacher:" in text
     assert "What a budget of latency buys: 1.00 ms a text for" in text
     few = advised(study(seeds=range(2)))
-    assert "preliminary: no ranking can be concluded" in few and "beyond chance" not in few
+    assert "preliminary: no ranking can be concluded" in few and "ignificant" not in few
 
 
 def test_advice_claims_nothing_of_students_that_learned_nothing():
@@ -144,7 +147,7 @@ def test_equal_students_are_called_equal():
     same = study(methods=())
     for method in ("doktra", "dsg_kd"):
         same += [record(method, seed=seed, test=0.7) for seed in range(5)]
-    assert "It cannot be told apart from" in advised(same)
+    assert "It does not differ significantly from" in advised(same)
 
 
 def test_light_dark_phone_and_print_are_provided(page):
@@ -175,7 +178,7 @@ def test_series_differ_without_colour():
     assert len({series.marker for series in series_of(names).values()}) == 12
     many = series_of([f"row {i}" for i in range(24)]).values()
     assert len({(series.marker, series.colour) for series in many}) == 24
-    assert len({plots.key(series) for series in many}) == 24
+    assert len({svg.key(series) for series in many}) == 24
 
 
 def test_frontier_holds_the_points_that_nothing_beats():
@@ -222,24 +225,24 @@ def test_names_in_a_picture_cover_no_other_name():
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 
-def test_a_gain_is_filled_where_it_is_separable():
+def test_a_gain_is_filled_where_it_is_significant():
     one = series_of(["x"])["x"]
-    filled, hollow = (plots.gains([Gain(one, 1.0, 0.5, 1.5, separable)]) for separable in (True, False))
+    filled, hollow = (plots.gains([Gain(one, 1.0, 0.5, 1.5, significant)]) for significant in (True, False))
     assert f"fill: var(--{one.css})" in filled and f"fill: var(--{one.css})" not in hollow
-    assert len(set(plots.STAND_INS.values())) == len(plots.STAND_INS)
+    assert len(set(svg.STAND_INS.values())) == len(svg.STAND_INS)
 
 
 def test_names_that_begin_alike_are_told_by_their_ends():
     names = [f"ner_kd [augment=label_wise,mention,shuffle, copies={i}]" for i in (1, 3)]
-    short = [plots.shortened(name, [*names, "teacher"]) for name in names]
+    short = [shortened(name, [*names, "teacher"]) for name in names]
     assert len(set(short)) == 2 and all(len(name) <= 30 for name in short) and short[0].endswith("copies=1]")
-    assert plots.shortened(names[0], [names[0], "teacher"]) == names[0][:29] + "…"
+    assert shortened(names[0], [names[0], "teacher"]) == names[0][:29] + "…"
 
 
 def test_a_sheet_is_a_file_of_its_own():
     series = series_of(["a & b", "c"])
     picture = plots.pareto([Point(series["a & b"], 1, 50), Point(series["c"], 2, 60)], "ms")
-    text = plots.sheet("A <task>", [("one", picture), ("two", picture)], list(series.values()))
+    text = svg.sheet("A <task>", [("one", picture), ("two", picture)], list(series.values()))
     root = ElementTree.fromstring(text)
     assert root.tag.endswith("svg") and "a & b" in "".join(root.itertext())
     ids = re.findall(r' id="([^"]+)"', text)

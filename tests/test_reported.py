@@ -10,8 +10,9 @@ import pytest
 from factory import record, study
 
 from kdbench.base.errors import BadInput
-from kdbench.base.registry import METHODS, TASKS
+from kdbench.base.registry import ANY, METHODS, TASKS, Entry
 from kdbench.report import reported
+from kdbench.report.comparability import published_requests
 from kdbench.score.metrics import METRICS
 
 FILE = Path(__file__).resolve().parent.parent / "results" / "reported.csv"
@@ -216,13 +217,27 @@ def test_a_baseline_over_another_teachers_word_pieces_is_not_the_published_one(f
     assert told("minilm").why == "theirs: teacher biobert; here: minilm"
 
 
+def test_a_control_has_no_published_reading(figures, monkeypatch):
+    """Also one that a plugin registers: its variant says nothing."""
+    (figure, *_) = (f for f in figures if f.system.startswith("BiLSTM e300 h300 c256, no distillation, 15K"))
+    mine = dataclasses.replace(figure, method="mine", options={})
+    runs = gene_runs()
+    for run in runs:
+        run["cell"].update(method="mine", teacher=None, options={}, variant="corrected")
+    other = reported.against(runs, [mine])
+    assert "the corrected variant" in other[0].why
+    entry = Entry("mine", "nowhere:Mine", ANY, control="my control")
+    monkeypatch.setitem(METHODS._entries, "mine", entry)
+    assert reported.against(runs, [mine])[0].ours is not None
+
+
 def test_every_figure_of_a_method_is_in_a_suite_that_says_how_it_is_made(figures):
-    planned = reported.made_by()
+    planned = published_requests()
     for row in figures:
         if row.task and row.method not in ("", "finetune"):
-            cells = planned[row.system, row.value]
+            requests = planned[row.system, row.value]
             assert all(
-                cell.fields["variant"] == "published" and cell.fields["teacher"] for cell in cells
+                request["variant"] == "published" and request["teacher"] for request in requests
             ), row.system
 
 

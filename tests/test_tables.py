@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from factory import counts_of, record, study
 
 from kdbench.base import code
 from kdbench.base.errors import BadInput
+from kdbench.base.registry import ANY, METHODS, Entry
 from kdbench.base.render import STRONG
 from kdbench.report.columns import COLUMNS
-from kdbench.report.rows import grouped, naive
-from kdbench.report.tables import FORMATS, build, frame, matrix, render, run_table
+from kdbench.report.frames import frame as flat_rows
+from kdbench.report.groups import grouped, naive_score
+from kdbench.report.tables import FORMATS, build, matrix, render, run_table
 from kdbench.runs import suite
 from kdbench.score import statistics
 from kdbench.score.statistics import Cache
@@ -27,6 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def only(table):
     (section,) = table.sections
     return {line.name: line for line in section.lines}
+
+
+def frame(table):
+    return flat_rows(table.sections, (*table.columns, *table.data_columns))
 
 
 # ---- mean and SD -----------------------------------------------------------------------------------------------------
@@ -77,6 +84,42 @@ def test_shares_and_gains_are_taken_from_the_right_rows():
     assert "gain" not in lines["finetune"].values and "gain" not in lines["teacher"].values
 
 
+@pytest.fixture
+def own_control(monkeypatch):
+    """A control that a plugin registers."""
+    entry = Entry("mine", "nowhere:Mine", ANY, "control: made up", control="my control")
+    monkeypatch.setitem(METHODS._entries, "mine", entry)
+    return entry
+
+
+def test_a_control_that_a_plugin_registers_stands_among_the_controls(own_control):
+    records = study(seeds=[0], methods=("a_method", "zoo"))
+    records += [record("mine", test=0.61), record("a_method", test=0.9, variant="published")]
+    names = [line.name for line in build(records).sections[0].lines]
+    assert names == ["teacher", "finetune", "logit_kd", "mine", "a_method", "a_method (published)", "zoo"]
+    shown = run_table(records).splitlines()
+    first = [line.split("  ")[0].strip() for line in shown]
+    begin = first.index("student, no teacher")
+    assert first[begin : begin + 3] == ["student, no teacher", "logit distillation", "my control"]
+    lines = only(build(records))
+    expected = lines["mine"].values["test"].mean - lines["finetune"].values["test"].mean
+    gain = lines["mine"].values["gain"].mean
+    assert gain == pytest.approx(expected), "the first control stays the baseline"
+
+
+def test_the_baseline_is_the_first_control(monkeypatch):
+    """Whatever it is called."""
+    first, second, *_ = METHODS.controls()
+    entries = [replace(first, name="plain"), replace(second, name="distilled")]
+    monkeypatch.setattr(METHODS, "controls", lambda: entries)
+    lines = only(build([record("plain", test=0.5), record("distilled"), record("zoo")]))
+    means = {name: line.values["test"].mean for name, line in lines.items()}
+    values = lines["zoo"].values
+    assert values["gain"].mean == pytest.approx(means["zoo"] - means["plain"])
+    assert values["logit_gain"].mean == pytest.approx(means["zoo"] - means["distilled"])
+    assert "gain" not in only(build(study(seeds=[0])))["doktra"].values
+
+
 def test_gains_pair_seeds():
     """A control of further seeds must not shift the difference."""
     records = study(seeds=range(3), methods=("doktra",))
@@ -93,8 +136,8 @@ def test_a_row_is_compared_with_the_control_of_its_own_student_teacher_and_setti
     table = build(records)
     row = next(line.row for line in table.sections[0].lines if line.row.method == "doktra")
     group = table.sections[0].group
-    assert group.plain(row).cell["settings"]["epochs"] == 3
-    assert group.logit(row).cell["teacher"] == "bert-teacher"
+    assert group.baseline(row).cell["settings"]["epochs"] == 3
+    assert group.distillation(row).cell["teacher"] == "bert-teacher"
     assert group.teacher(row).student == "bert-teacher"
 
 
@@ -148,7 +191,7 @@ def test_own_teachers_and_exports_are_rows_that_do_not_compete():
     made = record(test=0.7, artefacts=[export], rows_more=[teacher])
     lines = only(build([made, record("finetune", test=0.6)]))
     assert lines["doktra: onnx_int8"].values["megabytes"].mean == 3.0
-    assert not lines["doktra: onnx_int8"].row.competes and not lines["doktra: calibrated teacher"].row.competes
+    assert not lines["doktra: onnx_int8"].row.is_student and not lines["doktra: calibrated teacher"].row.is_student
 
 
 def test_the_export_of_a_teacher_keeps_a_share_of_the_teacher():
@@ -159,7 +202,7 @@ def test_the_export_of_a_teacher_keeps_a_share_of_the_teacher():
     assert lines["teacher"].values["retained"].mean == 1
 
 
-def test_a_student_that_the_method_built_itself_is_compared_with_its_own_like():
+def test_a_student_that_the_method_built_itself_is_compared_with_the_same_without_a_teacher():
     built = [{"name": "bilstm as built here, no teacher", "role": "control", "score": {"dev": 0.65, "test": 0.65}}]
     seeds = range(5)
     own = [record("ner_kd", test=0.7, seed=seed, rows_more=built) for seed in seeds]
@@ -464,7 +507,7 @@ def test_a_training_that_ran_out_of_memory_is_said():
     notes = [note for note in build(records).notes if "out of memory" in note]
     assert notes == [
         "transfer ran out of memory and was made in 4 parts a batch instead of 1; a loss "
-        "that acts on each part, as VE-KD's tolerance does, is not the one asked for: "
+        "that is computed on each part by itself is not the one asked for: "
         "doktra, seed 0; doktra, seed 1"
     ]
 
@@ -514,7 +557,7 @@ def test_run_table_of_a_failed_run_says_why():
 
 def test_naive_score_stands_beside():
     (group,) = grouped(study(seeds=[0]))
-    assert naive(group, "test") == 0.12
+    assert naive_score(group, "test") == 0.12
     assert "naive predictor: dev 10.0, test 12.0" in render(build(study(seeds=[0])))
 
 

@@ -14,7 +14,7 @@ from kdbench.base import identity
 from kdbench.base.registry import METHODS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.report import rerun, verify
+from kdbench.report import findings, rerun, verify
 from kdbench.report.evidence import Case, Corpora
 from kdbench.report.study import studies
 from kdbench.runs import runner, store
@@ -87,14 +87,14 @@ def differing(folder, run="", **given):
     """Of what differs in a folder, or in one run of it: {check: the first line about it}."""
     found = {}
     for one in verified(folder, run, **given):
-        if one.state == verify.DIFFERS:
+        if one.state == findings.DIFFERS:
             found.setdefault(one.check, one.line)
     return found
 
 
 def why(folder, check, **given):
     """Why a check could not be made."""
-    return " ".join(verify.summary(verified(folder, **given))[check]["unchecked"])
+    return " ".join(findings.summary(verified(folder, **given))[check]["unchecked"])
 
 
 def edit(path, change):
@@ -172,7 +172,7 @@ def test_a_line_says_what_where_and_both_values(bare, capsys):
 
 def test_data_that_are_not_the_records_score_nothing(bare):
     edit(paths(bare)[0], put("data.sha256.test", "0" * 64))
-    made = verify.summary(verified(bare))
+    made = findings.summary(verified(bare))
     assert made["data"]["differ"] == 1
     for check in ("score", "counts", "naive"):
         assert made[check]["unchecked"] == {"the data found are not those of the record": 1}
@@ -209,7 +209,7 @@ def test_exchanged_predictions(folder):
     held = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(held)
-    made = verify.summary(verified(folder))
+    made = findings.summary(verified(folder))
     for check in ("record", "score", "student"):  # counts are exchanged, too
         assert made[check]["differ"] == 2
 
@@ -262,7 +262,7 @@ def test_a_record_under_another_name(bare, name):
 
 
 def test_an_edited_cell_is_not_what_its_id_says(bare):
-    made = verify.summary(verified(bare))
+    made = findings.summary(verified(bare))
     assert made["id"]["hold"] == made["data"]["hold"] == 6
     edit(paths(bare)[0], put("cell.settings.lr", 3e-3))
     assert set(differing(bare)) == {"id"}
@@ -329,7 +329,7 @@ def test_an_interval_of_counts_that_are_gone(bare):
 
 
 def test_tags_and_their_word_pieces(tags):
-    made = verify.summary(verified(tags))
+    made = findings.summary(verified(tags))
     checks = (*BY_RECORD, "word pieces")
     assert {check: made[check]["hold"] for check in checks} == dict.fromkeys(checks, 2)
     edit(paths(tags)[0], put("score.all.test.piece_tag_micro_f1", 0.5))
@@ -397,11 +397,11 @@ def test_rounding_may_exchange_tags_that_are_close():
     stored = [np.array([1, 0]), np.array([0])]
     logits = [np.array([[0.5, 0.4999], [2.0, 1.0]]), np.array([[np.nan, np.nan]])]
     found = rerun.compare_tags(stored, logits, 1e-3, outside=0)
-    assert not found.wrong and found.share == pytest.approx(1 / 3)
+    assert not found.unexplained and found.share == pytest.approx(1 / 3)
     assert [tags.tolist() for tags in found.predictions] == [[0, 0], [0]]
-    assert "1 of 3" in rerun.compare_tags(stored, logits, 1e-5, outside=0).wrong
+    assert "1 of 3" in rerun.compare_tags(stored, logits, 1e-5, outside=0).unexplained
     stored[1][0] = 1  # a tag of a word that nobody read
-    assert "1 of 3" in rerun.compare_tags(stored, logits, 1e-3, outside=0).wrong
+    assert "1 of 3" in rerun.compare_tags(stored, logits, 1e-3, outside=0).unexplained
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
@@ -410,10 +410,10 @@ def test_rounding_may_move_logits_and_no_more(kind):
     moved = -stored
     moved[1] = [8.004, -8]
     found = rerun.compare_logits(stored, moved, 1e-3, kind)
-    assert found.share == 0.5 and not found.wrong
-    assert "1 of 2 texts" in rerun.compare_logits(stored, moved, 1e-4, kind).wrong
+    assert found.share == 0.5 and not found.unexplained
+    assert "1 of 2 texts" in rerun.compare_logits(stored, moved, 1e-4, kind).unexplained
     moved[0] = np.nan
-    assert rerun.compare_logits(stored, moved, 1e-3, kind).wrong
+    assert rerun.compare_logits(stored, moved, 1e-3, kind).unexplained
 
 
 def test_answers_within_rounding_are_a_note(folder, monkeypatch, capsys):
@@ -458,7 +458,7 @@ def own(tmp_path, no_data):
 
 def test_changed_data(own):
     folder, files = own
-    assert verify.summary(verified(folder, files=files))["score"]["hold"] == 1
+    assert findings.summary(verified(folder, files=files))["score"]["hold"] == 1
     files["test"].write_text(files["test"].read_text().replace("genes\t1", "genes\t0", 1))
     found = differing(folder, files=files)
     assert set(found) == {"data"} and "SHA-256 of test" in found["data"]
@@ -518,7 +518,7 @@ def test_odd_values_raise_nothing(bare, value):
         record = json.loads(json.dumps(whole))
         put(".".join(names), value)(record)
         path.write_text(json.dumps(record))
-        assert len(verify.as_text(verified(bare, path.stem)).splitlines()) < 40, names
+        assert len(findings.as_text(verified(bare, path.stem)).splitlines()) < 40, names
     assert verified(bare)
 
 
@@ -582,8 +582,8 @@ def test_a_folder_of_studies(folder, tags, capsys):
 @pytest.mark.parametrize("study", COMMITTED, ids=lambda path: path.name)
 def test_committed_records_agree_with_themselves(study):
     results = verified(study)
-    made, records = verify.summary(results), [json.loads(p.read_text()) for p in paths(study)]
-    assert [one.line for one in results if one.state == verify.DIFFERS] == []
+    made, records = findings.summary(results), [json.loads(p.read_text()) for p in paths(study)]
+    assert [one.line for one in results if one.state == findings.DIFFERS] == []
     assert made["file"]["hold"] == made["record"]["hold"] == len(records)
     assert made["id"]["hold"] == sum("content" in record for record in records)
 
@@ -592,7 +592,7 @@ def test_committed_records_agree_with_themselves(study):
 @pytest.mark.parametrize("study", COMMITTED, ids=lambda path: path.name)
 def test_committed_figures_follow_from_predictions_and_data(study, data_dir):
     results = verified(study, data_dir=data_dir)
-    made, records = verify.summary(results), paths(study)
-    assert [one.line for one in results if one.state == verify.DIFFERS] == []
+    made, records = findings.summary(results), paths(study)
+    assert [one.line for one in results if one.state == findings.DIFFERS] == []
     for check in ("data", "score", "counts", "naive"):
         assert made[check]["hold"] == len(records), check

@@ -46,7 +46,10 @@ CORE = {
         "data.words", "models.sources", "models.heads", "models.tokenizer", "models.load",
         "models.bilstm", "models.vocabulary", "models.zoo",
     ),
-    "scoring": ("score.metrics", "data.tags", "runs.runner"),
+    "scoring": (
+        "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",
+        "runs.runner",
+    ),
 }
 CORE_FILES = frozenset(CORE["training"] + CORE["scoring"])
 

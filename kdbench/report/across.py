@@ -4,18 +4,28 @@ test.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdbench.report.rows import Line, Row, Section, as_text, called
+from kdbench.base.render import Value
+from kdbench.report.groups import Section
+from kdbench.report.names import method_name
+from kdbench.report.rows import Line, Row, canonical
 from kdbench.score import statistics
 from kdbench.score.statistics import Overall
+
+Configuration = tuple[str, str, str, str, str]  # origin, name, student, teacher, options
 
 
 @dataclass
 class Across:
-    """One configuration over several tasks of one kind of data: `kept` is the share of the
-    teacher's score.
+    """One configuration over several tasks of data of one origin.
+
+    kept  the share of the teacher's score
+    wins  on how many tasks it is significantly better, not significantly different, and worse
+          than without a teacher
+    p     of Wilcoxon's test of the gains
     """
 
     origin: str
@@ -30,52 +40,72 @@ class Across:
 
 
 def across(sections: Sequence[Section]) -> list[Across]:
-    """Configurations that stand in at least two tasks, per kind of data.
+    """Configurations that stand in at least two tasks, by the origin of their data.
 
     A task with several protocols in the table says nothing as one figure and is left out, and so is
     a configuration that a task has with several settings.
     """
-    found: dict[tuple, dict[str, list[tuple[Section, Line]]]] = {}
+    times = Counter((section.group.task, section.group.origin) for section in sections)
+    found: dict[Configuration, list[tuple[Section, Line]]] = {}
     for section in sections:
-        origin = section.group.origin
-        if sum(other.group.task == section.group.task and other.group.origin == origin
-               for other in sections) > 1:
+        if times[section.group.task, section.group.origin] > 1:
             continue
         for line in section.lines:
-            if line.row.competes and "test" in line.values:
-                cell = line.row.cell
-                key = (origin, called(line.row), cell["student"], cell.get("teacher")
-                       or "", as_text(cell.get("options")))
-                found.setdefault(key, {}).setdefault(section.group.task, []).append((section, line))
+            if line.row.is_student and "test" in line.values:
+                key = configuration(section, line.row)
+                found.setdefault(key, []).append((section, line))
     rows = []
-    for (origin, name, student, teacher, _), by_task in sorted(found.items()):
-        if len(by_task) < 2 or any(len(lines) > 1 for lines in by_task.values()):
-            continue
-        chosen = {task: lines[0] for task, lines in by_task.items()}
-        scores = {task: list(line.row.scores().values()) for task, (_, line) in chosen.items()}
-        shares = {task: share_by_seed(line.row, section.group.teacher(line.row))
-                  for task, (section, line) in chosen.items()}
-        gains = [line.values["gain"] for _, line in chosen.values() if "gain" in line.values]
-        judged = [gain for gain in gains if gain.p is not None]
-        won = [
-            sum(gain.star and gain.mean > 0 for gain in judged),
-            sum(gain.star and gain.mean < 0 for gain in judged)
-        ]
-        rows.append(
-            Across(
-                origin, name, student, teacher, tuple(chosen), statistics.overall(scores),
-                statistics.overall(shares) if all(shares.values()) else None,
-                (won[0], len(judged) - sum(won), won[1]) if judged else None,
-                statistics.wilcoxon([gain.mean
-                                     for gain in gains]) if len(gains) == len(chosen) else None,
-            ))
+    for key, lines in sorted(found.items(), key=lambda item: item[0]):
+        tasks = {section.group.task for section, _ in lines}
+        if len(tasks) > 1 and len(tasks) == len(lines):
+            rows.append(one_across(key, lines))
     return rows
 
 
+def configuration(section: Section, row: Row) -> Configuration:
+    """What is one configuration across tasks; settings may differ, as tasks have their own."""
+    options = canonical(row.cell.get("options"))
+    return section.group.origin, method_name(row), row.student, row.teacher_name, options
+
+
+def one_across(key: Configuration, lines: Sequence[tuple[Section, Line]]) -> Across:
+    """The figures of one configuration, from its line on each task."""
+    scores, shares, gains = {}, {}, []
+    for section, line in lines:
+        task = section.group.task
+        scores[task] = list(line.row.scores().values())
+        shares[task] = share_by_seed(line.row, section.group.teacher(line.row))
+        if "gain" in line.values:
+            gains.append(line.values["gain"])
+    origin, name, student, teacher, _ = key
+    return Across(
+        origin=origin,
+        name=name,
+        student=student,
+        teacher=teacher,
+        tasks=tuple(scores),
+        score=statistics.overall(scores),
+        kept=statistics.overall(shares) if all(shares.values()) else None,
+        wins=counted_wins(gains),
+        p=wilcoxon_p(gains, len(lines)),
+    )
+
+
+def counted_wins(gains: Sequence[Value]) -> tuple[int, int, int] | None:
+    """Significant gains, others, significant losses; None where none was tested."""
+    tested = [gain for gain in gains if gain.p is not None]
+    better = sum(gain.star and gain.mean > 0 for gain in tested)
+    worse = sum(gain.star and gain.mean < 0 for gain in tested)
+    return (better, len(tested) - better - worse, worse) if tested else None
+
+
+def wilcoxon_p(gains: Sequence[Value], tasks: int) -> float | None:
+    """Wilcoxon's p over the gains; None unless every task has one."""
+    return statistics.wilcoxon([gain.mean for gain in gains]) if len(gains) == tasks else None
+
+
 def share_by_seed(row: Row, teacher: Row | None) -> list[float]:
+    """By shared seed, the share of the teacher's score, where that is above 0."""
     ours, theirs = row.scores(), teacher.scores() if teacher else {}
-    return [
-        ours[seed] / theirs[seed]
-        for seed in sorted(ours.keys() & theirs.keys())
-        if theirs[seed] > 0
-    ]
+    both = sorted(ours.keys() & theirs.keys())
+    return [ours[seed] / theirs[seed] for seed in both if theirs[seed] > 0]

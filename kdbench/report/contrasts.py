@@ -1,20 +1,22 @@
-"""What of a table is separable: intervals of the fixed contrasts, tie groups, the gap made up."""
+"""Which differences of a group are significant: intervals, tie groups, the gap that is made up."""
 
 from __future__ import annotations
 
 import itertools
 import string
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+
+from numpy import ndarray
 
 from kdbench.base.render import Value
-from kdbench.report.rows import Group, Line, Row
+from kdbench.report.groups import Group
+from kdbench.report.rows import Line, Record, Row
 from kdbench.score import statistics
 from kdbench.score.metrics import METRICS
 from kdbench.score.statistics import Cache, Finish, Interval
 
-# record -> (units, counts (U, K)), or None where there are none
-Counts = Callable[[dict[str, Any]], Any]
+UnitCounts = tuple[Sequence[str], ndarray]  # units, and their counts (U, K)
+Counts = Callable[[Record], UnitCounts | None]  # of a record; None where there are none
 
 
 class Contrasts:
@@ -22,18 +24,19 @@ class Contrasts:
 
     def __init__(self, metric: str, finish: Finish, counts: Counts, cache: Cache | None):
         self.metric, self.finish, self.counts, self.cache = metric, finish, counts, cache
-        self._runs: dict[int, dict[int, Any]] = {}
+        self._runs: dict[int, dict[int, UnitCounts]] = {}
 
-    def runs(self, row: Row) -> dict[int, Any]:
-        """{seed: (units, counts)} of the seeds that have counts; a part has none, its records hold
-        those of the whole.
+    def runs(self, row: Row) -> dict[int, UnitCounts]:
+        """Units and counts by seed, of the seeds that have counts; none of a part, as its records
+        hold those of the whole.
         """
         if id(row) not in self._runs:
-            found = {} if row.part else {
-                seed: self.counts(record)
-                for seed, record in row.records.items()
-            }
-            self._runs[id(row)] = {seed: one for seed, one in found.items() if one is not None}
+            found = {}
+            for seed, record in row.records.items():
+                counts = None if row.part else self.counts(record)
+                if counts is not None:
+                    found[seed] = counts
+            self._runs[id(row)] = found
         return self._runs[id(row)]
 
     def between(self, row: Row, other: Row | None) -> Interval | None:
@@ -46,76 +49,92 @@ class Contrasts:
         return statistics.contrast(a, b, self.finish)
 
 
-def judge(group: Group, lines: Sequence[Line], counts: Counts, cache: Cache | None) -> None:
+def add_statistics(
+    group: Group, lines: Sequence[Line], counts: Counts, cache: Cache | None
+) -> None:
     """Put intervals, gaps and tie groups on the students of a group.
 
     Metrics that are no function of sums (AUROC, say) have no counts, and so no intervals.
     """
     metric = METRICS.get(group.metric)
-    students = [line for line in lines if line.row.competes and "test" in line.values]
+    students = [line for line in lines if line.row.is_student and "test" in line.values]
     if metric is None or metric.finish is None or not students:
         return
     contrasts = Contrasts(metric.name, metric.finish, counts, cache)
-    better = 1 if metric.higher_is_better else -1
-    best = max(students, key=lambda line: better * line.values["test"].mean)
-    contrast_all(contrasts, "gain", students, [group.plain(line.row) for line in students])
-    contrast_all(contrasts, "best_gain", students, [best.row] * len(students))
+    sign = 1 if metric.higher_is_better else -1
+    best = max(students, key=lambda line: sign * line.values["test"].mean)
+    add_contrasts(contrasts, "gain", students, [group.baseline(line.row) for line in students])
+    add_contrasts(contrasts, "best_gain", students, [best.row] * len(students))
     for line in students:
-        made_up(contrasts, group, line)
-    tie(contrasts, students, better)
+        add_gap_recovered(contrasts, group, line)
+    add_tie_groups(contrasts, students, sign)
 
 
-def contrast_all(contrasts: Contrasts, name: str, students: list[Line],
-                 others: list[Row | None]) -> None:
+def add_contrasts(
+    contrasts: Contrasts, name: str, students: list[Line], others: list[Row | None]
+) -> None:
     """One contrast of every student, judged together: Holm's family is the students of the
     group.
     """
-    found = [
-        contrasts.between(line.row, other) for line, other in zip(students, others, strict=True)
-    ]
-    family = {
-        i: one.p
-        for i, one in enumerate(found)
-        if one is not None and one.judged and one.p is not None
-    }
-    adjusted = dict(zip(family, statistics.holm(list(family.values())), strict=True))
-    for i, (line, one) in enumerate(zip(students, found, strict=True)):
-        if one is not None:
-            p = adjusted.get(i)
-            star = p is not None and p < 1 - statistics.LEVEL
-            line.values[name] = Value(one.delta, None, one.seeds, one.low, one.high, p, star)
+    found: list[tuple[Line, Interval]] = []
+    for line, other in zip(students, others, strict=True):
+        interval = contrasts.between(line.row, other)
+        if interval is not None:
+            found.append((line, interval))
+    adjusted = holm_adjusted([interval for _, interval in found])
+    for (line, one), p in zip(found, adjusted, strict=True):
+        star = p is not None and p < 1 - statistics.LEVEL
+        line.values[name] = Value(one.delta, None, one.seeds, one.low, one.high, p, star)
 
 
-def made_up(contrasts: Contrasts, group: Group, line: Line) -> None:
+def holm_adjusted(intervals: Sequence[Interval]) -> list[float | None]:
+    """The adjusted p-value of each interval; None of one with too few seeds for a verdict."""
+    judged = [one.p for one in intervals if one.judged and one.p is not None]
+    adjusted = iter(statistics.holm(judged))
+    return [next(adjusted) if one.judged and one.p is not None else None for one in intervals]
+
+
+def add_gap_recovered(contrasts: Contrasts, group: Group, line: Line) -> None:
     """How much of the teacher's lead over the undistilled student a student makes up."""
-    teacher, plain = group.teacher(line.row), group.plain(line.row)
-    if teacher is None or plain is None or plain is line.row:
+    teacher, baseline = group.teacher(line.row), group.baseline(line.row)
+    if teacher is None or baseline is None or baseline is line.row:
         return
-    lead = contrasts.between(teacher, plain)
-    scores = [Value.of(row.scores().values()) for row in (line.row, plain, teacher)]
-    student, without, of_teacher = (value.mean if value else 0.0 for value in scores)
-    recovered = statistics.gap_recovered(student, without, of_teacher, lead)
+    lead = contrasts.between(teacher, baseline)
+    recovered = statistics.gap_recovered(
+        mean_score(line.row), mean_score(baseline), mean_score(teacher), lead
+    )
     if recovered is not None and lead is not None:
         line.values["recovered"] = Value(recovered, n=lead.seeds)
 
 
-def tie(contrasts: Contrasts, students: list[Line], better: int) -> None:
-    """Letters of tie groups, for the students that have seeds enough for a verdict."""
-    enough = {str(i): line for i, line in enumerate(students)
-              if len(contrasts.runs(line.row)) >= statistics.LEAST_SEEDS}
-    scores = {key: better * line.values["test"].mean for key, line in enough.items()}
+def mean_score(row: Row) -> float:
+    """The mean test score over seeds; 0 where there is none."""
+    value = Value.of(row.scores().values())
+    return value.mean if value else 0.0
+
+
+def add_tie_groups(contrasts: Contrasts, students: list[Line], sign: int) -> None:
+    """Letters of tie groups, for the students that have seeds enough for a verdict.
+
+    sign  -1 where a lower score is better
+    """
+    judged = {}
+    for i, line in enumerate(students):
+        if len(contrasts.runs(line.row)) >= statistics.LEAST_SEEDS:
+            judged[str(i)] = line
+    scores = {key: sign * line.values["test"].mean for key, line in judged.items()}
 
     def p_value(leader: str, name: str) -> float | None:
-        interval = contrasts.between(enough[leader].row, enough[name].row)
+        interval = contrasts.between(judged[leader].row, judged[name].row)
         return interval.p if interval and interval.judged else None
 
     for letter, tied in zip(letters(), statistics.tie_groups(scores, p_value), strict=False):
         for key in tied:
-            enough[key].tie = letter
+            judged[key].tie = letter
 
 
 def letters() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
     for length in itertools.count(1):
-        yield from ("".join(word)
-                    for word in itertools.product(string.ascii_lowercase, repeat=length))
+        for word in itertools.product(string.ascii_lowercase, repeat=length):
+            yield "".join(word)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
@@ -19,11 +19,18 @@ from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
+from kdbench.report.rows import Record
 from kdbench.score import metrics
 
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from kdbench.train.batching import Corpus
+
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
+# what numpy raises for a damaged .npz
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
-              zipfile.BadZipFile, zlib.error)  # what numpy raises for a damaged .npz
+              zipfile.BadZipFile, zlib.error)
 
 
 class Unchecked(Exception):
@@ -31,8 +38,8 @@ class Unchecked(Exception):
 
 
 @dataclass
-class Loaded:
-    """A corpus as a record's run had it, limits included."""
+class LoadedCorpus:
+    """A corpus as a record's run had it, limits included; `scores` are the naive predictor's."""
 
     task: Task
     data: Data
@@ -49,15 +56,16 @@ class Loaded:
 class Corpora:
     """Corpora by task, options and limits, each loaded once.
 
-    data_dir  the folder of the real ones; files: what the user gave for task `files`, by split
+    data_dir  the folder of the real ones
+    files     what the user gave for task `files`, by split
     """
 
     def __init__(self, data_dir: Path | None, files: dict[str, Path]):
         self.data_dir, self.files = data_dir, files
         self.whole: dict[str, tuple[Task, Data] | BadInput] = {}
-        self.limited: dict[tuple[str, Any], Loaded] = {}
+        self.limited: dict[tuple[object, ...], LoadedCorpus] = {}
 
-    def of(self, record: dict[str, Any]) -> Loaded:
+    def of(self, record: Record) -> LoadedCorpus:
         """The corpus of a record; `Unchecked` where it is not there."""
         cell, real = record["cell"], record["data"]["kind"] != "lookalike"
         own = cell["task"] == "files"
@@ -71,17 +79,19 @@ class Corpora:
         whole = self.whole[key]
         if isinstance(whole, BadInput):
             raise Unchecked(one_line(whole))
-        most = [cell["settings"].get(f"max_{split}_examples") for split in ("train", "dev")]
-        name = key, tuple(most)
+        settings = cell["settings"]
+        limits = settings.get("max_train_examples"), settings.get("max_dev_examples")
+        name = key, *limits
         if name not in self.limited:
-            self.limited[name] = Loaded(whole[0], whole[1].limited(*most))
+            self.limited[name] = LoadedCorpus(whole[0], whole[1].limited(*limits))
         return self.limited[name]
 
     def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
         """The task and all of its data as they are now, or why they cannot be loaded."""
         if any(str(value).startswith("sha256:") for value in options.values()):
             return BadInput(
-                "an option of its task names a file, of which the record knows the content alone")
+                "an option of its task names a file, of which the record knows the content alone"
+            )
         if name not in TASKS:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
@@ -109,16 +119,17 @@ class Case:
     path: Path
     root: Path
     where: str  # study/id, for people
-    record: dict[str, Any]
+    record: Record
     corpora: Corpora
 
     @property
-    def named(self) -> dict[str, float | None]:
+    def test_scores(self) -> dict[str, float | None]:
         """The record's test scores by metric."""
         return self.record["score"]["all"]["test"]
 
     @property
     def metric(self) -> str:
+        """The record's main metric."""
         return self.record["score"]["metric"]
 
     @cached_property
@@ -133,24 +144,25 @@ class Case:
             raise Unchecked("its predictions cannot be read") from None
 
     @property
-    def predictions(self) -> Any:
+    def predictions(self) -> metrics.Labels:
         """As the metrics take them (see `kdbench.score.metrics`)."""
         stored = self.arrays["test_predictions"]
         if "test_lengths" not in self.arrays:
             return stored
-        ends = np.cumsum(self.arrays["test_lengths"])[:-1]
-        words = np.split(stored, ends)
+        words = split_by(stored, self.arrays["test_lengths"])
         if "test_pieces" not in self.arrays:  # of a run before pieces were stored
             return words
-        pieces = np.split(self.arrays["test_pieces"],
-                          np.cumsum(self.arrays["test_piece_lengths"])[:-1])
-        starts = [0, *ends.tolist()]
-        return metrics.WordTags(
-            words,
-            [pieces[start:start + len(own)] for start, own in zip(starts, words, strict=True)])
+        every = split_by(self.arrays["test_pieces"], self.arrays["test_piece_lengths"])
+        pieces, start = [], 0
+        for sentence in words:
+            pieces.append(every[start : start + len(sentence)])
+            start += len(sentence)
+        return metrics.WordTags(words, pieces)
+
+    # ---- its data ----
 
     @cached_property
-    def loaded(self) -> Loaded:
+    def current_data(self) -> LoadedCorpus:
         """The corpus as it is now."""
         found = self.corpora.of(self.record)
         own, stored = found.data.sha256.values(), self.record["data"]["sha256"].values()
@@ -159,63 +171,66 @@ class Case:
         return found
 
     @cached_property
-    def same(self) -> Loaded:
+    def same_data(self) -> LoadedCorpus:
         """The corpus, which must be the very one of the record."""
         if any(self.changes_of_data()):
             raise Unchecked("the data found are not those of the record")
-        return self.loaded
+        return self.current_data
 
     def changes_of_data(self) -> list[tuple[str, Any, Any]]:
         """(what, stored, found) of all that the record says of its data and that is otherwise."""
-        data, stored = self.loaded.data, self.record["data"]
+        data, stored = self.current_data.data, self.record["data"]
         content = (self.record.get("content") or {}).get("data") or {}
-        pairs: list[tuple[str, Any, Any]]
-        pairs = [(f"SHA-256 of {split}", stored["sha256"].get(split), data.sha256.get(split))
-                 for split in sorted({*data.sha256, *stored["sha256"]})]
-        pairs += [(f"rows of {split}", stored["rows"].get(split), rows)
-                  for split, rows in data.rows.items()]
-        pairs += [("published files", stored.get("published_files"), data.published_files)]
-        pairs += [(f"digest of the content of {name}", digest, data.digests.get(name))
-                  for name, digest in content.items()]
+        pairs: list[tuple[str, Any, Any]] = []
+        for split in sorted({*data.sha256, *stored["sha256"]}):
+            sums = stored["sha256"].get(split), data.sha256.get(split)
+            pairs.append((f"SHA-256 of {split}", *sums))
+        for split, rows in data.rows.items():
+            pairs.append((f"rows of {split}", stored["rows"].get(split), rows))
+        pairs.append(("published files", stored.get("published_files"), data.published_files))
+        for name, digest in content.items():
+            pairs.append((f"digest of the content of {name}", digest, data.digests.get(name)))
         return [(what, one, other) for what, one, other in pairs if one != other]
 
-    def older_code(self) -> list[str]:
+    # ---- its code ----
+
+    def changed_code(self) -> list[str]:
         """The parts of the code behind this record that are not what is here, in words."""
+        made = (self.record.get("content") or {}).get("code") or {}
+        own_metrics = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
+        now = self.current_code(own_metrics)
+        parts = ("training", "scoring", "method")
+        changed = [f"the {part}" for part in parts if made.get(part) != now[part]]
+        for name in own_metrics:
+            if made["metrics"][name] != now["metrics"][name]:
+                changed.append(f"metric {name}")
+        return changed
+
+    def current_code(self, own_metrics: list[str]) -> dict[str, Any]:
+        """The versions that a record of this method and these metrics would have today."""
         from kdbench.base.registry import METHODS
         from kdbench.runs.runner import code_behind
-        from kdbench.train.method import Method
 
-        name, made = self.record["cell"]["method"], (self.record.get("content")
-                                                     or {}).get("code") or {}
-        if name not in METHODS:
-            raise Unchecked(f"no method {name} here: give the --plugin that registers it")
-        if self.record["cell"]["task"] not in TASKS:
-            raise Unchecked(
-                f"no task {self.record['cell']['task']} here: give the --plugin that registers it")
-        task = TASKS.get(self.record["cell"]["task"])
-        named = [name for name in made.get("metrics") or {} if name in metrics.METRICS]
-        method: Method = METHODS.get(name)(None)
-        now = code_behind(
-            method,
-            replace(task, metric=named[0], metrics=tuple(named[1:])) if named else task)
-        now = json.loads(json.dumps(now))
-        different = [
-            part for part in ("training", "scoring", "method") if made.get(part) != now[part]
-        ]
-        different += [
-            f"metric {name}" for name in named if made["metrics"][name] != now["metrics"][name]
-        ]
-        return [f"the {part}" if part in now else part for part in different]
+        method, task = self.record["cell"]["method"], self.record["cell"]["task"]
+        if method not in METHODS:
+            raise Unchecked(f"no method {method} here: give the --plugin that registers it")
+        if task not in TASKS:
+            raise Unchecked(f"no task {task} here: give the --plugin that registers it")
+        asked = TASKS.get(task)
+        if own_metrics:
+            asked = replace(asked, metric=own_metrics[0], metrics=tuple(own_metrics[1:]))
+        return json.loads(json.dumps(code_behind(METHODS.get(method)(None), asked)))
 
-    def same_scoring(self, metric: str) -> None:
+    def require_same_scoring(self, metric: str) -> None:
         """`Unchecked` where this metric's figures are another version's."""
-        if wrong := [
-                part for part in self.older_code() if part in ("the scoring", f"metric {metric}")
-        ]:
-            raise Unchecked(f"scored by other code than is here ({wrong[0]})")
+        for part in self.changed_code():
+            if part in ("the scoring", f"metric {metric}"):
+                raise Unchecked(f"scored by other code than is here ({part})")
+
+    # ---- its student and scores ----
 
     @cached_property
-    def student(self) -> list[tuple[Any, Any]]:
+    def student(self) -> list[tuple[Module, Corpus]]:
         """The stored student's module and the test set in its tokens (`Corpus`); of an ensemble
         that of each member.
 
@@ -230,11 +245,12 @@ class Case:
         from kdbench.serve.serving import Labels
         from kdbench.train.batching import Corpus
 
-        found, limit = self.same, self.record["cell"]["settings"]["max_length"]
+        found, limit = self.same_data, self.record["cell"]["settings"]["max_length"]
         labels, own = found.data.labels, Labels.read(folder)
         if labels and tuple(own.labels) != tuple(labels):
             raise BadInput(
-                f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}")
+                f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}"
+            )
         head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)
@@ -243,17 +259,19 @@ class Case:
         return members
 
     @property
-    def of_pieces(self) -> list[str]:
+    def piece_metrics(self) -> list[str]:
         """The record's metrics that read the predictions of word pieces."""
         known = metrics.METRICS
-        return [name for name in self.named if name in known and known[name].pieces]
+        return [name for name in self.test_scores if name in known and known[name].pieces]
 
-    def scores(self, names: Sequence[str], predictions: Any = None) -> metrics.Scores:
+    def scores(
+        self, names: Sequence[str], predictions: metrics.Labels | None = None
+    ) -> metrics.Scores:
         """Scores of the stored (or of these) predictions by these metrics and no others.
 
         The first metric gives the counts.
         """
-        found = self.same
+        found = self.same_data
         asked = replace(found.task, metric=names[0])
         plain = metrics.info_for(asked, found.data, "test")
         given = self.predictions if predictions is None else predictions
@@ -268,11 +286,18 @@ class Case:
 
         Where the main metric reads them it is computed too.
         """
-        others = [name for name in self.named if name not in (self.metric, *self.of_pieces)]
+        left_out = (self.metric, *self.piece_metrics)
+        others = [name for name in self.test_scores if name not in left_out]
         return self.scores([self.metric, *others])
 
 
+def split_by(values: ndarray, lengths: ndarray) -> list[ndarray]:
+    """`values` in parts of these lengths."""
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
 def read_arrays(path: Path) -> dict[str, ndarray]:
+    """The arrays of an .npz file by name."""
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

@@ -2,8 +2,8 @@
 study's tables.
 
 `results/page.md` is a page of such text over all studies, where a figure names its study first, as
-in `{gad | doktra | minilm | test}`; `results/README.md` is made from it. In a study's own text the
-first name is left out.
+in `{my_study | my_method | minilm | test}`; `results/README.md` is made from it. In a study's own
+text the first name is left out.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from collections.abc import Callable
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.base.render import STRONG
-from kdbench.report.columns import COLUMNS, named
-from kdbench.report.rows import unmarked
+from kdbench.report.columns import COLUMNS, column_named
+from kdbench.report.names import unmarked
 from kdbench.report.tables import Table, matrix
 
 FIGURE = re.compile(r"\{([^{}\n]*\|[^{}]*)\}")
 
 
-def filled(text: str, where: str, table_of: Callable[[str], Table],
-           study: str | None = None) -> str:
-    """`text` with its figures. `where` names it in messages, `table_of` gives the table of a study,
-    `study` is the one at hand.
+def filled(
+    text: str, where: str, table_of: Callable[[str], Table], study: str | None = None
+) -> str:
+    """`text` with its figures.
+
+    where     names the text in messages
+    table_of  gives the table of a study
+    study     the study whose own text this is
     """
 
-    def figure(match: re.Match) -> str:
+    def figure(match: re.Match[str]) -> str:
         parts = [" ".join(part.split()) for part in match[1].split("|")]
         if study is not None:
             parts.insert(0, study)
@@ -45,11 +49,12 @@ def cell(table: Table, method: str, student: str, column: str) -> str:
     """The text of one cell; the column is called as in the table or by its name in `--columns`, the
     row as in the table, with or without the mark of an earlier version.
     """
-    title = named(column).title if column in COLUMNS or ":" in column else column
+    title = column_named(column).title if column in COLUMNS or ":" in column else column
     found, rows = [], []
     for section in table.sections:
         head, lines = matrix(section, table.columns)
-        for line in (dict(zip(head, line, strict=True)) for line in lines):
+        for texts in lines:
+            line = dict(zip(head, texts, strict=True))
             rows.append(f"{line['method']} | {line['student']}")
             if method in (line["method"], unmarked(line["method"])) and line["student"] == student:
                 if title not in line:

@@ -1,39 +1,43 @@
-"""Tables from records alone: mean and SD over seeds, what is kept of the teacher, whether a gain is
-real.
+"""Tables from records alone: mean and SD over seeds, what is kept of the teacher, which gains are
+significant.
 
 Scores are fractions in records, CSV and JSON, and points (x 100) where people read. Dev and test
-are distinct columns, distinct protocols are distinct groups (`kdbench.report.rows`), and latencies
-taken in distinct ways are distinct columns.
+are distinct columns, distinct protocols are distinct groups (`kdbench.report.groups`), and
+latencies that were measured by distinct protocols are distinct columns.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kdbench.base import render as show
 from kdbench.base.errors import BadInput
-from kdbench.base.registry import unknown
+from kdbench.base.registry import METHODS, unknown
 from kdbench.base.render import STRONG, Value
 from kdbench.report.across import Across, across
-from kdbench.report.columns import COLUMNS, COMPARED, LATENCY, Column, apart, beside, pick
-from kdbench.report.contrasts import Counts, judge
+from kdbench.report.columns import (
+    COLUMNS,
+    LATENCY,
+    TESTED,
+    Column,
+    columns_named,
+    data_columns,
+    split_latencies,
+)
+from kdbench.report.contrasts import Counts, add_statistics
+from kdbench.report.frames import frame
+from kdbench.report.groups import Group, Section, grouped, naive_score
+from kdbench.report.names import Name, differing_options, old_versions, row_names
 from kdbench.report.rows import (
-    Group,
     Line,
-    Name,
-    Section,
-    as_text,
-    at,
-    difference,
-    grouped,
-    naive,
-    names,
-    old_versions,
+    Record,
+    Row,
+    failure,
+    nested,
     shared_gain,
     shared_share,
-    trouble,
 )
 from kdbench.score.statistics import LEAST_SEEDS, Cache, Overall
 
@@ -44,123 +48,154 @@ FORMATS = ("text", "markdown", "csv", "latex", "json")
 class Table:
     """Sections by protocol, the columns that they show, and notes that explain them.
 
-    beside  columns of CSV and JSON alone
+    data_columns  further columns of CSV and JSON
     """
 
     columns: tuple[Column, ...]
     sections: list[Section]
     notes: list[str]
     across: list[Across]
-    beside: tuple[Column, ...] = ()
+    data_columns: tuple[Column, ...] = ()
+
+    @property
+    def origins(self) -> list[str]:
+        """Where the data of the figures across tasks come from, in order."""
+        return list(dict.fromkeys(row.origin for row in self.across))
 
 
 # ---- building ------------------------------------------------------------------------------------
 
 
-def build(records: Iterable[dict[str, Any]], counts: Counts | None = None,
-          columns: Sequence[str] | None = None, cache: Cache | None = None,
-          chosen_names: Sequence[Name] = (),
-          ) -> Table:
+def build(
+    records: Iterable[Record],
+    counts: Counts | None = None,
+    columns: Sequence[str] | None = None,
+    cache: Cache | None = None,
+    chosen_names: Sequence[Name] = (),
+) -> Table:
     """The table of `records`. With `counts`, differences have intervals and students have tie
     groups.
     """
-    chosen = pick(columns)
     groups = grouped(records)
-    chosen, notes = apart(chosen, groups)
-    more = beside(chosen, groups)
-    sections = [
-        Section(group, [
-            Line(row, name)
-            for row, name in zip(group.rows, names(group.rows, chosen_names), strict=True)
-        ])
-        for group in groups
-    ]
-    for section in sections:
+    shown, notes = split_latencies(columns_named(columns), groups)
+    more = data_columns(shown, groups)
+    tested = any(column.name in TESTED for column in shown)
+    sections = []
+    for group in groups:
+        section = named_section(group, chosen_names)
         for line in section.lines:
-            fill(line, section.group, (*chosen, *more))
-        if counts is not None and any(column.name in COMPARED for column in chosen):
-            judge(section.group, section.lines, counts, cache)
-    for section in sections:
-        if sum((other.title, other.caption) == (section.title, section.caption)
-               for other in sections) > 1:
-            known = (section.group.data.get("sha256")
-                     or {}).get("test") or section.group.digests.get("test") or "unknown"
-            section.files = f"test file {known[:12]}"
+            add_figures(line, group, (*shown, *more))
+        if counts is not None and tested:
+            add_statistics(group, section.lines, counts, cache)
+        sections.append(section)
+    name_files(sections)
     if cache is not None:
         cache.save()
-    notes += explain(sections, chosen, counts is not None)
-    notes += meanings(sections, chosen_names) + retries(sections)
-    return Table(chosen, sections, notes, across(sections), more)
+    notes += reading_notes(sections, shown, counts is not None)
+    notes += name_notes(sections, chosen_names) + retry_notes(sections)
+    return Table(shown, sections, notes, across(sections), more)
 
 
-def fill(line: Line, group: Group, columns: Sequence[Column]) -> None:
+def named_section(group: Group, chosen_names: Sequence[Name]) -> Section:
+    """A group with a line a row, still without figures."""
+    names = row_names(group.rows, chosen_names)
+    return Section(group, [Line(row, name) for row, name in zip(group.rows, names, strict=True)])
+
+
+def name_files(sections: list[Section]) -> None:
+    """Name the test file of sections that have the same words otherwise."""
+    words = [(section.title, section.caption) for section in sections]
+    times = Counter(words)
+    for section, own in zip(sections, words, strict=True):
+        if times[own] > 1:
+            data = section.group.data.get("sha256") or {}
+            test = data.get("test") or section.group.digests.get("test") or "unknown"
+            section.files = f"test file {test[:12]}"
+
+
+def add_figures(line: Line, group: Group, columns: Sequence[Column]) -> None:
     """The figures that are means over seeds, or differences and shares of them."""
-    row, values = line.row, line.values
+    row, teacher = line.row, group.teacher(line.row)
+    values: dict[str, Value | None] = {}
     for column in columns:
-        if column.of is not None:
-            put(values, column.name, Value.of(column.of(row, seed) for seed in row.views))
-    shares = {"retained": shared_share(row, group.teacher(row))}
-    shares |= {
-        column.name: shared_share(row, group.teacher(row), *column.share)
-        for column in columns
-        if column.share
-    }
-    for name, share in shares.items():
-        put(values, name, None if share is None else Value(share, n=len(row.views)))
-    if row.competes:
-        put(values, "gain", Value.of(shared_gain(row, group.plain(row))))
-        put(values, "logit_gain", Value.of(shared_gain(row, group.logit(row))))
+        if column.figure is not None:
+            values[column.name] = Value.of(column.figure(row, seed) for seed in row.views)
+        if column.share is not None:
+            values[column.name] = share_of(row, teacher, *column.share)
+    values["retained"] = share_of(row, teacher)
+    if row.is_student:
+        values["gain"] = Value.of(shared_gain(row, group.baseline(row)))
+        values["logit_gain"] = Value.of(shared_gain(row, group.distillation(row)))
+    line.values |= {name: value for name, value in values.items() if value is not None}
 
 
-def put(values: dict[str, Value], name: str, value: Value | None) -> None:
-    if value is not None:
-        values[name] = value
+def share_of(
+    row: Row, teacher: Row | None, split: str = "test", metric: str | None = None
+) -> Value | None:
+    """The share of the teacher's score that a row keeps."""
+    share = shared_share(row, teacher, split, metric)
+    return None if share is None else Value(share, n=len(row.views))
 
 
-def explain(sections: list[Section], columns: tuple[Column, ...], judged: bool) -> list[str]:
+# ---- notes ---------------------------------------------------------------------------------------
+
+
+def reading_notes(
+    sections: list[Section], columns: tuple[Column, ...], with_counts: bool
+) -> list[str]:
     """Notes that a reader needs and that hold for this table."""
-    names_shown = {column.name for column in columns}
-    seeds = [len(line.row.seeds) for section in sections for line in section.lines]
+    shown = {column.name for column in columns}
+    lines = [line for section in sections for line in section.lines]
+    fewest = min((len(line.row.seeds) for line in lines), default=LEAST_SEEDS)
+    tested = bool(shown & set(TESTED))
     notes = []
-    if {"dev", "test"} & names_shown:
+    if {"dev", "test"} & shown:
         notes.append("scores in points (x 100), mean ± SD over n seeds")
-    if seeds and min(seeds) < LEAST_SEEDS and names_shown & set(COMPARED):
+    if fewest < LEAST_SEEDS and tested:
         notes.append(
-            f"rows of fewer than {LEAST_SEEDS} seeds are preliminary: no verdict, no tie group")
-    if names_shown & set(COMPARED) and not judged:
+            f"rows of fewer than {LEAST_SEEDS} seeds are preliminary: no verdict, no tie group"
+        )
+    if tested and not with_counts:
         notes.append("no intervals: the counts behind the scores were not read")
-    if any(old_versions(line.row) for section in sections for line in section.lines):
+    if any(old_versions(line.row) for line in lines):
         notes.append(
             "rows marked with a version or with edited code were made by other code than today's; "
-            "the same command makes "
-            "them anew")
+            "the same command makes them anew"
+        )
     return notes
 
 
-def meanings(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]:
+def name_notes(sections: list[Section], chosen_names: Sequence[Name]) -> list[str]:
     """What the chosen names stand for, a note each."""
-    said = [
-        f"{line.name}: {difference(line.row, section.group.rows) or 'the one such row'}"
-        for section in sections
-        for line in section.lines
-        if not line.row.part and any(name.fits(line.row) for name in chosen_names)
-    ]
-    return list(dict.fromkeys(said))
+    notes = []
+    for section in sections:
+        for line in section.lines:
+            if not line.row.part and any(name.fits(line.row) for name in chosen_names):
+                options = differing_options(line.row, section.group.rows)
+                notes.append(f"{line.name}: {options or 'the one such row'}")
+    return list(dict.fromkeys(notes))
 
 
-def retries(sections: list[Section]) -> list[str]:
+def retry_notes(sections: list[Section]) -> list[str]:
     """A note for each training that ran out of memory and was made in more parts than asked for."""
-    found: dict[str, tuple[dict[str, Any], dict[str, None]]] = {}
+    stages: dict[str, Record] = {}
+    runs: dict[str, dict[str, None]] = {}
     for line in (line for section in sections for line in section.lines if not line.row.part):
         for seed, record in sorted(line.row.records.items()):
-            for stage in at(record, "cost", "stages") or ():
+            for stage in nested(record, "cost", "stages") or ():
                 if "accumulate_asked" in stage:
-                    rows = found.setdefault(stage["key"], (stage, {}))[1]
-                    rows[f"{line.name}, seed {seed}"] = None
-    return [f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a "
-            f"batch instead of {stage['accumulate_asked']}; a loss that acts on each part, as "
-            f"VE-KD's tolerance does, is not the one asked for: {'; '.join(rows)}"
-            for stage, rows in found.values()]
+                    stages.setdefault(stage["key"], stage)
+                    runs.setdefault(stage["key"], {})[f"{line.name}, seed {seed}"] = None
+    return [retry_note(stages[key], list(runs[key])) for key in stages]
+
+
+def retry_note(stage: Record, runs: list[str]) -> str:
+    """How a training was made otherwise than asked for, and which runs have it."""
+    return (
+        f"{stage['name']} ran out of memory and was made in {stage['accumulate']} parts a batch "
+        f"instead of {stage['accumulate_asked']}; a loss that is computed on each part by itself "
+        f"is not the one asked for: {'; '.join(runs)}"
+    )
 
 
 # ---- showing -------------------------------------------------------------------------------------
@@ -170,52 +205,75 @@ def render(table: Table, format: str = "markdown", width: int = show.WIDTH) -> s
     """`table` as text `width` wide, markdown, latex (needs booktabs and graphicx), csv or json; the
     last two hold the same frame.
     """
-    if format == "csv":
-        return show.as_csv(frame(table))
-    if format == "json":
-        return show.as_json(frame(table))
-    if format == "latex":
-        return "\n\n".join([
-            *(show.latex(*matrix(section, table.columns), f"{section.title}. {section.caption}.")
-              for section in table.sections
-              if section.lines),
-            *(show.latex(*summary(table, origin), f"Across tasks, {origin} data.")
-              for origin in dict.fromkeys(row.origin for row in table.across)),
-            *(f"% {line}" for section in table.sections
-              for line in map(trouble, section.group.troubles)), *(f"% {note}"
-                                                                   for note in table.notes),
-        ]) + "\n"
     if format not in FORMATS:
         raise BadInput(unknown("format", format, FORMATS))
-    plain = format == "text"
+    if format == "latex":
+        return as_latex(table)
+    if format in ("csv", "json"):
+        rows = frame(table.sections, (*table.columns, *table.data_columns))
+        return show.as_csv(rows) if format == "csv" else show.as_json(rows)
+    return as_text(table, width) if format == "text" else as_markdown(table)
 
-    def title(words: str) -> str:
-        return show.wrap(words, width) if plain else f"### {words}"
 
-    def grid(head: list[str], lines: list[list[str]]) -> str:
-        if not plain:
-            return show.markdown(head, lines)
-        return show.text([f"{head[0]}, {head[1]}", *head[2:]],
-                         [[", ".join(filter(None, line[:2])), *line[2:]] for line in lines], width)
-
-    def listed(notes: Iterable[str]) -> str:
-        return "\n".join(show.wrap(f"- {note}", width) if plain else f"- {note}" for note in notes)
-
+def as_latex(table: Table) -> str:
+    """Tables in LaTeX; what is no table stands in comments."""
     blocks = []
     for section in table.sections:
-        blocks.append(title(section.title))
-        if section.caption:
-            blocks.append(
-                show.wrap(f"{section.caption}.", width) if plain else f"{section.caption}.")
         if section.lines:
-            blocks.append(grid(*matrix(section, table.columns)))
-        if section.group.troubles:
-            blocks.append(listed(map(trouble, section.group.troubles)))
-    for origin in dict.fromkeys(row.origin for row in table.across):
-        blocks += [title(f"across tasks · {origin} data"), grid(*summary(table, origin))]
-    if table.notes:
-        blocks.append(listed(table.notes))
+            caption = f"{section.title}. {section.caption}."
+            blocks.append(show.latex(*matrix(section, table.columns), caption))
+    for origin in table.origins:
+        blocks.append(show.latex(*summary(table, origin), f"Across tasks, {origin} data."))
+    for section in table.sections:
+        blocks += [f"% {failure(record)}" for record in section.group.unfinished]
+    blocks += [f"% {note}" for note in table.notes]
     return "\n\n".join(blocks) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """Headings, captions, pipe tables and lists."""
+    blocks = []
+    for section in table.sections:
+        blocks.append(f"### {section.title}")
+        if section.caption:
+            blocks.append(f"{section.caption}.")
+        if section.lines:
+            blocks.append(show.markdown(*matrix(section, table.columns)))
+        blocks.append(listed(map(failure, section.group.unfinished)))
+    for origin in table.origins:
+        blocks.append(f"### across tasks · {origin} data")
+        blocks.append(show.markdown(*summary(table, origin)))
+    blocks.append(listed(table.notes))
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def as_text(table: Table, width: int) -> str:
+    """The same for a terminal `width` wide; method and student share a column."""
+    blocks = []
+    for section in table.sections:
+        blocks.append(show.wrap(section.title, width))
+        if section.caption:
+            blocks.append(show.wrap(f"{section.caption}.", width))
+        if section.lines:
+            blocks.append(show.text(*joined(*matrix(section, table.columns)), width))
+        blocks.append(listed(map(failure, section.group.unfinished), width))
+    for origin in table.origins:
+        blocks.append(show.wrap(f"across tasks · {origin} data", width))
+        blocks.append(show.text(*joined(*summary(table, origin)), width))
+    blocks.append(listed(table.notes, width))
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def joined(head: list[str], lines: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines with the first two columns as one."""
+    rows = [[", ".join(filter(None, line[:2])), *line[2:]] for line in lines]
+    return [f"{head[0]}, {head[1]}", *head[2:]], rows
+
+
+def listed(notes: Iterable[str], width: int | None = None) -> str:
+    """Notes as a list, wrapped where a width is given."""
+    lines = [f"- {note}" for note in notes]
+    return "\n".join(lines if width is None else [show.wrap(line, width) for line in lines])
 
 
 def matrix(section: Section, columns: tuple[Column, ...]) -> tuple[list[str], list[list[str]]]:
@@ -224,110 +282,62 @@ def matrix(section: Section, columns: tuple[Column, ...]) -> tuple[list[str], li
     lines = []
     for line in section.lines:
         row = line.row
-        text = [line.name, row.student, row.cell.get("teacher") or "", str(len(row.seeds))]
-        for column in columns:
-            shown = line.tie if column.name == "tie" else column.show(line.values.get(column.name))
-            text.append(f"{STRONG}{shown}" if column.name == "test" and line.tie == "a" else shown)
-        lines.append(text)
-    used = [i for i in range(len(head)) if i < 2 or any(text[i] for text in lines)]
-    return [head[i] for i in used], [[text[i] for i in used] for text in lines]
+        fixed = [line.name, row.student, row.teacher_name, str(len(row.seeds))]
+        lines.append([*fixed, *(shown(line, column) for column in columns)])
+    return without_empty(head, lines)
+
+
+def shown(line: Line, column: Column) -> str:
+    """The text of one cell."""
+    if column.name == "tie":
+        return line.tie
+    text = column.show(line.values.get(column.name))
+    return f"{STRONG}{text}" if column.name == "test" and line.tie == "a" else text
+
+
+def without_empty(head: list[str], lines: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines without the columns in which no line has anything; the first two stay."""
+    columns = [list(column) for column in zip(head, *lines, strict=True)]
+    kept = columns[:2] + [column for column in columns[2:] if any(column[1:])]
+    new_head, *new_lines = map(list, zip(*kept, strict=True))
+    return new_head, new_lines
 
 
 def summary(table: Table, origin: str) -> tuple[list[str], list[list[str]]]:
     """Head and lines of the figures over tasks: means and interquartile means (IQM) with intervals
     over seeds.
     """
-
-    def figures_of(overall: Overall | None) -> list[str]:
-        if overall is None:
-            return ["", ""]
-        pairs = ((overall.mean, overall.mean_interval), (overall.iqm, overall.iqm_interval))
-        return [
-            f"{100 * value:.1f}" + (f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else "")
-            for value, ends in pairs
-        ]
-
     head = ["method", "student", "teacher", "tasks", "mean", "IQM", "kept %", "kept % IQM",
             "better/tied/worse than plain", "Wilcoxon p"]
     lines = []
     for row in table.across:
-        if row.origin != origin:
-            continue
-        lines.append([
-            row.name, row.student, row.teacher,
-            str(len(row.tasks)), *figures_of(row.score), *figures_of(row.kept),
-            "/".join(map(str, row.wins)) if row.wins else "",
-            f"{row.p:.3f}" if row.p is not None else "",
-        ])
-    used = [i for i in range(len(head)) if i < 2 or any(line[i] for line in lines)]
-    return [head[i] for i in used], [[line[i] for i in used] for line in lines]
+        if row.origin == origin:
+            figures = [*overall_cells(row.score), *overall_cells(row.kept)]
+            wins = "/".join(map(str, row.wins)) if row.wins else ""
+            p = f"{row.p:.3f}" if row.p is not None else ""
+            models = [row.name, row.student, row.teacher, str(len(row.tasks))]
+            lines.append([*models, *figures, wins, p])
+    return without_empty(head, lines)
 
 
-def frame(table: Table) -> list[dict[str, Any]]:
-    """One flat row a line, with the same keys in every row; failed and skipped cells are rows
-    too.
-    """
-    rows = []
-    for section in table.sections:
-        for line in section.lines:
-            row = line.row
-            rows.append({
-                **identity(section, row.cell, row.role, row.part), "status": "done", "reason": None,
-                "seeds": " ".join(map(str, row.seeds)), "n": len(row.seeds),
-                **figures(line, (*table.columns, *table.beside))
-            })
-        for record in section.group.troubles:
-            rows.append({
-                **identity(section, record["cell"], record.get("role"), ""), "status":
-                    record["status"], "reason": trouble(record),
-                "seeds": str(record["cell"]["seed"]), "n": 0,
-                **figures(None, (*table.columns, *table.beside))
-            })
-    return rows
+def overall_cells(overall: Overall | None) -> tuple[str, str]:
+    """Mean and IQM, each with its interval."""
+    if overall is None:
+        return "", ""
+    mean = with_interval(overall.mean, overall.mean_interval)
+    return mean, with_interval(overall.iqm, overall.iqm_interval)
 
 
-def identity(section: Section, cell: dict[str, Any], role: str | None, part: str) -> dict[str, Any]:
-    group = section.group
-    rows = group.data.get("rows") or {}
-    return {
-        "task": group.task, "metric": group.metric or None, "data": group.origin,
-        "published_files": group.data.get("published_files"), "task_options": as_text(group.options
-                                                                                      ),
-        **{f"{split}_rows": rows.get(split)
-           for split in ("train", "dev", "test")}, "naive_dev": naive(group, "dev"),
-        "naive_test": naive(group,
-                            "test"), "method": cell["method"], "part": part or None, "role": role,
-        "variant": cell.get("variant"), "teacher": cell.get("teacher"), "student": cell["student"],
-        "options": as_text(cell.get("options")
-                           or {}), "settings": as_text(cell.get("settings") or {}),
-    }
-
-
-def figures(line: Line | None, columns: tuple[Column, ...]) -> dict[str, Any]:
-    """Means with their SD, differences with their interval and Holm-adjusted p."""
-    values: dict[str, Any] = {}
-    for column in columns:
-        if column.name == "tie":
-            values["tie"] = (line.tie if line else "") or None
-            continue
-        value = line.values.get(column.name) if line else None
-        values[column.name] = value.mean if value else None
-        if column.name in ("gain", "best_gain"):
-            values |= {
-                f"{column.name}_{end}": getattr(value, end, None)
-                for end in ("low", "high", "p")
-            }
-        elif column.of is not None:
-            values[f"{column.name}_sd"] = value.sd if value else None
-    return values
+def with_interval(value: float, ends: tuple[float, float] | None) -> str:
+    """A fraction in points, with its interval where there is one."""
+    interval = f" [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else ""
+    return f"{100 * value:.1f}{interval}"
 
 
 # ---- after a single run --------------------------------------------------------------------------
 
-CONTROLS = {"finetune": "student, no teacher", "logit_kd": "logit distillation"}
 
-
-def run_table(records: Iterable[dict[str, Any]]) -> str:
+def run_table(records: Iterable[Record]) -> str:
     """The small table printed after a run: the method among its controls, at most 100 columns
     wide.
     """
@@ -335,40 +345,47 @@ def run_table(records: Iterable[dict[str, Any]]) -> str:
 
 
 def run_section(group: Group) -> str:
-    teachers = sorted({row.student for row in group.rows if row.role == "teacher"})
-    students = sorted({row.student for row in group.rows if row.competes})
+    """The small table of one protocol, with its title and the cells that did not finish."""
+    parts = [show.wrap(" · ".join(filter(None, run_title(group))))]
+    if group.rows:
+        head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
+        parts.append(show.plain(head, run_lines(group)))
+    parts += [show.wrap(failure(record)) for record in group.unfinished]
+    return "\n".join(parts)
+
+
+def run_title(group: Group) -> list[str]:
+    """What the rows of the small table share."""
+    teachers = sorted({row.student for row in group.rows if row.is_teacher})
+    students = sorted({row.student for row in group.students})
     seeds = sorted({seed for row in group.rows for seed in row.views})
     title = [group.task, group.metric, f"{group.origin} data"]
-    title += [f"teacher {', '.join(teachers)}"
-              ] * bool(teachers) + [f"student {', '.join(students)}"] * bool(students)
-    title += [f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"] * bool(seeds)
-    title += group.cut_short + group.beyond_limit
-    head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
-    lines = []
-    if group.rows:
-        floor = [show.points(Value.of([naive(group, split)])) for split in ("dev", "test")]
-        lines.append(["naive", *floor, "", "", "", "", "", group.origin])
-    figures = [
-        COLUMNS[name]
-        for name in ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
-    ]
-    for row, name in zip(group.rows, names(group.rows), strict=True):
-        if name in CONTROLS or row.part:
-            name = CONTROLS.get(name) or f"  {row.part}"
-        if row.competes and len(students) > 1:
+    if teachers:
+        title.append(f"teacher {', '.join(teachers)}")
+    if students:
+        title.append(f"student {', '.join(students)}")
+    if seeds:
+        title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
+    return title + group.step_limit + group.beyond_limit
+
+
+def run_lines(group: Group) -> list[list[str]]:
+    """The lines of the small table, the naive predictor's first."""
+    floor = [show.points(Value.of([naive_score(group, split)])) for split in ("dev", "test")]
+    lines = [["naive", *floor, "", "", "", "", "", group.origin]]
+    several = len({row.student for row in group.students}) > 1
+    controls = {entry.name: entry.control for entry in METHODS.controls()}
+    names = ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
+    columns = [COLUMNS[name] for name in names]
+    for row, name in zip(group.rows, row_names(group.rows), strict=True):
+        name = controls.get(name) or (f"  {row.part}" if row.part else name)
+        if row.is_student and several:
             name = f"{name}, {row.student}"
         line = Line(row, name)
-        fill(line, group, figures)
-        dev, test, parameters, megabytes, p50, p95, seconds = (c.show(line.values.get(c.name))
-                                                               for c in figures)
+        add_figures(line, group, columns)
+        texts = [column.show(line.values.get(column.name)) for column in columns]
+        dev, test = (text.replace(" ", "") for text in texts[:2])
         kept = show.percent(line.values.get("retained"))
-        lines.append([
-            name,
-            dev.replace(" ", ""),
-            test.replace(" ", ""), kept, parameters, megabytes, "/".join(filter(None, (p50, p95))),
-            seconds, group.origin
-        ])
-    return "\n".join([
-        show.wrap(" · ".join(filter(None, title))), *([show.plain(head, lines)] if lines else []),
-        *(show.wrap(trouble(record)) for record in group.troubles)
-    ])
+        latency = "/".join(filter(None, texts[4:6]))
+        lines.append([name, dev, test, kept, *texts[2:4], latency, texts[6], group.origin])
+    return lines

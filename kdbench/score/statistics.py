@@ -46,6 +46,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
@@ -54,44 +55,66 @@ class Interval:
         return self.seeds >= LEAST_SEEDS
 
     def flipped(self) -> Interval:
-        low, high = (None, None) if self.low is None or self.high is None else (-self.high,
-                                                                                -self.low)
+        """The interval of B - A."""
+        low = None if self.high is None else -self.high
+        high = None if self.low is None else -self.low
         return Interval(-self.delta, low, high, self.p, self.seeds, self.paired)
 
 
 # ---- within a task -------------------------------------------------------------------------------
 
 
-def contrast(a: Runs, b: Runs, finish: Finish, *, replicates: int = REPLICATES,
-             seed: int = 0) -> Interval | None:
+def contrast(
+    a: Runs, b: Runs, finish: Finish, *, replicates: int = REPLICATES, seed: int = 0
+) -> Interval | None:
     """The interval of A - B over {seed: (units, counts)}; None where the two were not scored on the
     same units.
 
     Seeds that both have are paired; without at least two of them, all seeds of both are used
-    unpaired, unless one side has a single seed, which is then compared with its own like. The order
-    of units and of seeds does not matter.
+    unpaired, unless one side has a single seed, which is then compared with the same seed of the
+    other. The order of units and of seeds does not matter.
     """
     shared = sorted(a.keys() & b.keys())
     paired = len(shared) >= 2 or len(shared) == min(len(a), len(b))
     of_a, of_b = (shared, shared) if paired else (sorted(a), sorted(b))
-    sides = [[sort_units(*runs[s]) for s in seeds] for runs, seeds in ((a, of_a), (b, of_b))]
-    if not sides[0] or not sides[1] or any(units != sides[0][0][0]
-                                           for side in sides
-                                           for units, _ in side):
+    sides = [sorted_runs(a, of_a), sorted_runs(b, of_b)]
+    if not sides[0] or not sides[1]:
         return None
-    first, second = (np.stack([counts for _, counts in side]) for side in sides)
+    units = sides[0][0][0]
+    for side in sides:
+        if any(names != units for names, _ in side):
+            return None
+    first, second = map(stacked, sides)
     return crossed_interval(first, second, finish, paired=paired, replicates=replicates, seed=seed)
 
 
+def sorted_runs(runs: Runs, seeds: Sequence[int]) -> list[tuple[list[str], ndarray]]:
+    """Units and counts of these seeds, the units in one order."""
+    return [sort_units(*runs[seed]) for seed in seeds]
+
+
+def stacked(side: Sequence[tuple[list[str], ndarray]]) -> ndarray:
+    """The counts of all seeds, (S, U, K)."""
+    return np.stack([counts for _, counts in side])
+
+
 def sort_units(units: Sequence[str], counts: ndarray) -> tuple[list[str], ndarray]:
+    """Names of the units in order, and their counts."""
     names = [str(unit) for unit in units]
     order = sorted(range(len(names)), key=names.__getitem__)
     return [names[i] for i in order], np.asarray(counts)[order]
 
 
-def crossed_interval(a: ndarray, b: ndarray, finish: Finish, *, paired: bool = True,
-                     replicates: int = REPLICATES, seed: int = 0, level: float = LEVEL,
-                     ) -> Interval:
+def crossed_interval(
+    a: ndarray,
+    b: ndarray,
+    finish: Finish,
+    *,
+    paired: bool = True,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Interval:
     """Interval of the mean score of A minus that of B, by a bootstrap crossed over seeds and units.
 
     a, b      counts (S, U, K); with `paired`, row s of both shares its seed
@@ -108,21 +131,22 @@ def crossed_interval(a: ndarray, b: ndarray, finish: Finish, *, paired: bool = T
     """
     # one order of drawing, so that swapping A and B flips the sign only
     if not paired and a.tobytes() > b.tobytes():
-        return crossed_interval(b, a, finish, paired=False, replicates=replicates, seed=seed,
-                                level=level).flipped()
-    at_a, at_b = finish(a.sum(axis=1)), finish(b.sum(axis=1))
-    delta, seeds = float(at_a.mean() - at_b.mean()), min(len(a), len(b))
+        return crossed_interval(
+            b, a, finish, paired=False, replicates=replicates, seed=seed, level=level
+        ).flipped()
+    scores_a, scores_b = finish(a.sum(axis=1)), finish(b.sum(axis=1))
+    delta, seeds = float(scores_a.mean() - scores_b.mean()), min(len(a), len(b))
     if seeds < 2:
         return Interval(delta, None, None, None, seeds, paired)
     units = unit_weights(a.shape[1], replicates, seed)
     drawn_a = seed_weights(len(a), replicates, seed + 1)
     drawn_b = drawn_a if paired else seed_weights(len(b), replicates, seed + 2)
-    spread = np.var(
-        replicate(a, finish, units, drawn_a) - replicate(b, finish, units, drawn_b), ddof=1)
+    differences = replicate(a, finish, units, drawn_a) - replicate(b, finish, units, drawn_b)
+    spread = np.var(differences, ddof=1)
     if paired:
-        of_seeds, freedom = np.var(at_a - at_b, ddof=1) / seeds, seeds - 1.0
+        of_seeds, freedom = np.var(scores_a - scores_b, ddof=1) / seeds, seeds - 1.0
     else:
-        of_seeds, freedom = welch(at_a, at_b)
+        of_seeds, freedom = welch(scores_a, scores_b)
     if of_seeds > 0:
         freedom *= max(1.0, (spread / of_seeds) ** 2)
     else:
@@ -146,15 +170,15 @@ def unit_weights(units: int, replicates: int, seed: int) -> ndarray:
     """How often each unit is drawn, (R, U)."""
     rng = np.random.default_rng((seed, units))
     rows = rng.integers(0, units, size=(replicates, units)) + units * np.arange(replicates)[:, None]
-    return np.bincount(rows.ravel(), minlength=replicates * units).reshape(replicates,
-                                                                           units).astype(float)
+    drawn = np.bincount(rows.ravel(), minlength=replicates * units)
+    return drawn.reshape(replicates, units).astype(float)
 
 
 @lru_cache(maxsize=64)
 def seed_weights(seeds: int, replicates: int, seed: int) -> ndarray:
     """Weights (R, S) of the seeds; each row sums to 1, spread by sqrt(S / (S - 1))."""
-    drawn = np.random.default_rng(
-        (seed, seeds)).multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+    rng = np.random.default_rng((seed, seeds))
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
     return 1 / seeds + (drawn - 1 / seeds) * np.sqrt(seeds / (seeds - 1))
 
 
@@ -167,8 +191,9 @@ def welch(a: ndarray, b: ndarray) -> tuple[float, float]:
     return total, total**2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
 
 
-def t_interval(delta: float, error: float, freedom: float,
-               level: float) -> tuple[float, float, float]:
+def t_interval(
+    delta: float, error: float, freedom: float, level: float
+) -> tuple[float, float, float]:
     """Ends of the two-sided interval and the p-value of 0, for a standard error with `freedom`
     degrees.
     """
@@ -187,6 +212,7 @@ def t_quantile(freedom: float, level: float = LEVEL) -> float:
 
 
 def t_below(value: float, freedom: float) -> float:
+    """The distribution function of Student's t; the normal one for infinite degrees of freedom."""
     from scipy.special import ndtr, stdtr
 
     return float(stdtr(freedom, value)) if np.isfinite(freedom) else float(ndtr(value))
@@ -204,7 +230,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def tie_groups(
     scores: Mapping[str, float], compare: Callable[[str, str], float | None], level: float = LEVEL
 ) -> list[list[str]]:
-    """Names in groups that cannot be told apart, the best first.
+    """Names in groups within which no difference is significant, the best first.
 
     Each group is led by the best name left; it holds all others whose difference from the leader
     has a Holm-adjusted p above 1 - level. `compare(leader, other)` gives that difference's p-value.
@@ -212,8 +238,9 @@ def tie_groups(
     left, groups = sorted(scores, key=lambda name: (-scores[name], name)), []
     while left:
         leader, *others = left
-        ps = [1.0 if p is None else p for p in (compare(leader, name) for name in others)]
-        tied = [name for name, p in zip(others, holm(ps), strict=True) if p > 1 - level]
+        found = [compare(leader, name) for name in others]
+        adjusted = holm([1.0 if p is None else p for p in found])
+        tied = [name for name, p in zip(others, adjusted, strict=True) if p > 1 - level]
         groups.append([leader, *tied])
         left = [name for name in others if name not in tied]
     return groups
@@ -227,8 +254,9 @@ def retention(student: float, teacher: float) -> float | None:
     return student / teacher if teacher else None
 
 
-def gap_recovered(student: float, plain: float, teacher: float,
-                  gap: Interval | None) -> float | None:
+def gap_recovered(
+    student: float, plain: float, teacher: float, gap: Interval | None
+) -> float | None:
     """(student - plain) / (teacher - plain): how much of the teacher's lead over the undistilled
     student is made up.
 
@@ -240,16 +268,17 @@ def gap_recovered(student: float, plain: float, teacher: float,
     return (student - plain) / (teacher - plain)
 
 
-def prediction_interval(scores: Sequence[float],
-                        level: float = LEVEL) -> tuple[float, float] | None:
+def prediction_interval(
+    scores: Sequence[float], level: float = LEVEL
+) -> tuple[float, float] | None:
     """Where one further run would fall: mean +- t_{S-1} SD sqrt(1 + 1/S). None under two runs.
 
     A paper's single figure is consistent with ours if it lies inside.
     """
     if len(scores) < 2:
         return None
-    half = t_quantile(len(scores) - 1, level) * np.std(scores,
-                                                       ddof=1) * np.sqrt(1 + 1 / len(scores))
+    error = np.std(scores, ddof=1) * np.sqrt(1 + 1 / len(scores))
+    half = t_quantile(len(scores) - 1, level) * error
     return float(np.mean(scores) - half), float(np.mean(scores) + half)
 
 
@@ -278,8 +307,9 @@ def iqm(values: Sequence[float] | ndarray) -> ndarray:
     return ordered[cut : len(ordered) - cut].mean(axis=0)
 
 
-def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICATES,
-            seed: int = 0) -> Overall:
+def overall(
+    scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICATES, seed: int = 0
+) -> Overall:
     """{task: a score a seed} as one figure; seeds are resampled within each task, the tasks are
     not.
     """
@@ -287,12 +317,13 @@ def overall(scores: Mapping[str, Sequence[float]], *, replicates: int = REPLICAT
     means = np.array([np.mean(scores[task]) for task in tasks])
     intervals: list[tuple[float, float] | None] = [None, None]
     if all(len(scores[task]) > 1 for task in tasks):
-        drawn = np.stack([
-            seed_weights(len(scores[task]), replicates, seed + 1 + i) @ np.asarray(
-                scores[task], dtype=float) for i, task in enumerate(tasks)
-        ])
-        for i, x in enumerate((drawn.mean(axis=0), iqm(drawn))):
-            low, high = np.percentile(x, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+        rows = []
+        for i, task in enumerate(tasks, 1):
+            weights = seed_weights(len(scores[task]), replicates, seed + i)
+            rows.append(weights @ np.asarray(scores[task], dtype=float))
+        drawn = np.stack(rows)
+        for i, figures in enumerate((drawn.mean(axis=0), iqm(drawn))):
+            low, high = np.percentile(figures, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
             intervals[i] = float(low), float(high)
     return Overall(float(means.mean()), intervals[0], float(iqm(means)), intervals[1], len(tasks))
 
@@ -317,7 +348,7 @@ class Cache:
     """Intervals found again by the content of what they were computed from, in one JSON file (None:
     in memory only).
 
-    Those that other code computed, as it stood before an upgrade, are not used.
+    Intervals that other code computed, before an upgrade say, are not used.
     """
 
     def __init__(self, path: Path | None = None):
@@ -342,15 +373,17 @@ class Cache:
         return Interval(**self.known[key])
 
     def save(self) -> None:
+        """Write the file where something was computed since it was read."""
         if self.path is None or not self.fresh:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.path,
-                   json.dumps({"code": code(), "intervals": self.known}, indent=0, sort_keys=True))
+        content = {"code": code(), "intervals": self.known}
+        write_text(self.path, json.dumps(content, indent=0, sort_keys=True))
         self.fresh = False
 
     @staticmethod
     def key(a: Runs, b: Runs, metric: str) -> str:
+        """The hash of all that an interval is computed from."""
         content = hashlib.sha256(f"{metric} {REPLICATES} {LEVEL}".encode())
         for runs in (a, b):
             for seed in sorted(runs):
@@ -364,6 +397,7 @@ class Cache:
 @lru_cache
 def code() -> str:
     """What computes intervals: a hash of this file and of the metrics."""
-    here = Path(__file__)
-    return hashlib.sha256(here.read_bytes() +
-                          here.with_name("metrics.py").read_bytes()).hexdigest()[:24]
+    folder, content = Path(__file__).parent, hashlib.sha256()
+    for name in ("statistics.py", "metrics.py", "scoring.py", "counts.py", "tagging.py"):
+        content.update((folder / name).read_bytes())
+    return content.hexdigest()[:24]
