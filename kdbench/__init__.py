@@ -23,7 +23,7 @@ def __getattr__(name: str):
     used.
     """
     if name == "run":
-        from kdbench.runs.runner import run
+        from kdbench.runs.grid import run
 
         return run
     if name == "load":

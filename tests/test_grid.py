@@ -24,11 +24,13 @@ from kdbench.base.folders import damage
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.runs import cells, store, suite
-from kdbench.runs.cells import cells_of
+from kdbench.runs import store, suite
 from kdbench.runs.listing import SUITES, suites
+from kdbench.runs.planning import plan, plan_suite
 from kdbench.runs.plugins import load_plugin
-from kdbench.runs.runner import Request, Runner, plan
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.runs.selection import only
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.lab import Lab, StageCache
@@ -183,7 +185,7 @@ published = [{ method = "doktra", student = "roberta", metric = "micro_f1", valu
 
 
 def test_a_list_is_an_axis_and_options_belong_to_their_method(tmp_path):
-    cells = suite.load(write(tmp_path, """
+    requests = suite.load(write(tmp_path, """
 seeds = [3, 5]
 [[cells]]
 method = ["doktra", "finetune"]
@@ -191,29 +193,29 @@ task = "chemprot"
 student = ["tiny-student", "tiny:bert"]
 options.doktra.transfer = ["abd", "kld"]
 published = [{ method = "doktra", options = { transfer = "kld" }, metric = "micro_f1", value = 76.87 }]
-""")).cells
-    assert len(cells) == 2 * 2 + 2
-    assert all(cell.seeds == (3, 5) for cell in cells)
-    beside = [cell for cell in cells if cell.published]
-    assert {cell.fields["options"]["transfer"] for cell in beside} == {"kld"} and len(beside) == 2
+""")).requests
+    assert len(requests) == 2 * 2 + 2
+    assert all(request.seeds == (3, 5) for request in requests)
+    beside = [request for request in requests if request.published]
+    assert {request.options["transfer"] for request in beside} == {"kld"} and len(beside) == 2
 
 
 def test_only_picks_cells_by_pattern():
     whole = suite.load("smoke")
-    part = suite.only(whole, "method=ve_*,task=g*")
-    assert {cell.fields["method"] for cell in part.cells} == {"ve_kd"}
+    part = only(whole, "method=ve_*,task=g*")
+    assert {request.method for request in part.requests} == {"ve_kd"}
     low = suite.load("cpu/bc2gm-low-resource")
-    assert [cell.fields["options"]["distillation"] for cell in suite.only(low, "copies=3,distillation=no").cells] == [False]
-    assert [cell.fields["unlabelled"] for cell in suite.only(low, "unlabelled=rest,augment=").cells] == ["rest"]
-    assert len(suite.only(low, "max_train_examples=1500").cells) == len(low.cells)
+    assert [request.options["distillation"] for request in only(low, "copies=3,distillation=no").requests] == [False]
+    assert [request.unlabelled for request in only(low, "unlabelled=rest,augment=").requests] == [Path("rest")]
+    assert len(only(low, "max_train_examples=1500").requests) == len(low.requests)
     with pytest.raises(BadInput, match="picks none"):
-        suite.only(whole, "method=nothing")
+        only(whole, "method=nothing")
     with pytest.raises(BadInput, match="NAME=PATTERN"):
-        suite.only(whole, "colour=red")
+        only(whole, "colour=red")
 
 
 def test_smoke_has_every_method():
-    methods = {cell.fields["method"] for cell in suite.load("smoke").cells}
+    methods = {request.method for request in suite.load("smoke").requests}
     assert methods == {name for name in METHODS.names() if name != "standin"}
 
 
@@ -224,8 +226,8 @@ def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, tmp_pat
     made = suite.load(name)
     assert made.name == name and made.about and (made.cpu_hours or made.gpu_hours)
     assert " cells: " in out.splitlines()[-1] and "(an estimate)" in out
-    for cell in made.cells:
-        for figure in cell.published:
+    for request in made.requests:
+        for figure in request.published:
             assert f"published: {figure['metric']} {figure['value']:g}" in out
     if made.data == "real":
         assert "missing:" in out and "--data-dir" in out
@@ -237,18 +239,18 @@ def test_published_figures_of_suites_are_those_that_were_collected(name):
     from kdbench.report.reported import load
 
     collected = {(row.system, row.value) for row in load(SUITES.parent / "results" / "reported.csv")}
-    for cell in suite.load(name).cells:
-        for figure in cell.published:
+    for request in suite.load(name).requests:
+        for figure in request.published:
             assert (figure["system"], figure["value"]) in collected, figure
 
 
 def test_dsg_kd_has_every_line_of_the_published_run_scripts():
     lines = set()
-    for cell in suite.load("papers/dsg-kd").cells:
-        chosen, settings = cell.fields["options"], cell.settings
-        teacher = None if chosen["mode"] == "base" else cell.fields["teacher"]
-        lines.add((chosen["mode"], cell.fields["student"], teacher, settings["epochs"],
-                   settings["batch_size"], chosen["lr"], chosen["head_lr"], cell.seeds))
+    for request in suite.load("papers/dsg-kd").requests:
+        chosen, settings = request.options, request.settings
+        teacher = None if chosen["mode"] == "base" else request.teacher
+        lines.add((chosen["mode"], request.student, teacher, settings["epochs"],
+                   settings["batch_size"], chosen["lr"], chosen["head_lr"], request.seeds))
     again = {("base", name, None, 10, 96, 1e-5, 1e-2, (17,))
              for name in ("kmbert-re", "kmbert-b-re")}  # run_pt.sh
     base = {("base", name, None, 15, 32, 1e-5, 1e-2, (17,))  # run_base.sh
@@ -263,7 +265,7 @@ def test_dsg_kd_has_every_line_of_the_published_run_scripts():
                ("kmbert", "bert"), ("kmbert-b", "bert"), ("kobert", "bert"))}  # run_mlkd_3.sh
     assert base | again | first | mlkd_1 | others <= lines
     made = suite.load("papers/dsg-kd")
-    assert len(cells_of(made, None)) == len(made.cells) == 32, "also those that differ in settings alone"
+    assert len(plan_suite(made)) == len(made.requests) == 32, "also those that differ in settings alone"
 
 
 def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):
@@ -427,10 +429,10 @@ def wait_for(condition, process, seconds: float = 900.0) -> None:
 
 
 def test_a_runner_comes_back_later_to_what_another_is_at(tmp_path):
-    runner, jobs = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot"), [0, 1, 2], controls=False)
-    with runner.lock(jobs[0]), runner.lock(jobs[2]):
-        assert list(runner.turns(jobs)) == [1, 0, 2]
-    assert list(runner.turns(jobs)) == [0, 1, 2]
+    runner, cells = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot", seeds=(0, 1, 2), controls=False))
+    with runner.lock(cells[0]), runner.lock(cells[2]):
+        assert list(runner.turns(cells)) == [1, 0, 2]
+    assert list(runner.turns(cells)) == [0, 1, 2]
 
 
 def test_two_runners_share_the_work(tmp_path):
@@ -541,12 +543,12 @@ task = "chemprot"
 max_train_examples = 100
 unlabelled = "rest"
 """))
-    jobs = {cell.job.role: cell.job for cell in cells.cells_of(made, None)}
-    given = jobs["method"]
+    cells = {cell.role: cell for cell in plan_suite(made)}
+    given = cells["method"]
     assert len(given.data.train) == 100 and len(given.unlabelled) == 1900
     assert all(example.label is None for example in given.unlabelled)
     assert not {e.id for e in given.data.train} & {e.id.removeprefix("unlabelled-") for e in given.unlabelled}
-    assert given.cell.described()["settings"]["unlabelled"] == 1900
-    assert "unlabelled" not in jobs["control"].cell.described()["settings"] and not jobs["control"].unlabelled
+    assert given.description["settings"]["unlabelled"] == 1900
+    assert "unlabelled" not in cells["control"].description["settings"] and not cells["control"].unlabelled
     with pytest.raises(BadInput, match="no training example out"):
-        plan(replace(cells.request_of(made.cells[0], None), settings={}), [0])
+        plan(replace(made.requests[0], settings={}))

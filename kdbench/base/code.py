@@ -45,7 +45,7 @@ CORE = {
         ("train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
          "train.fit", "train.signals", "train.lab", "train.cpu", "base.identity", "models.load",
          "models.bilstm", "models.gelu_head", "models.vocabulary", "models.zoo",
-         ), "scoring": ("score.metrics", "data.tags", "runs.runner"),
+         ), "scoring": ("score.metrics", "data.tags", "runs.cell", "runs.planning", "runs.runner"),
 }
 CORE_FILES = frozenset(name for names in CORE.values() for name in names)
 # How a function of a metric is described; `kdbench.train.content` adds what it captured.

@@ -86,7 +86,7 @@ class Corpora:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
             say(f"reading the corpus of {name}")
-        from kdbench.runs.runner import load_data
+        from kdbench.runs.planning import load_data
 
         load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
         own = name == "files"
@@ -182,7 +182,7 @@ class Case:
     def older_code(self) -> list[str]:
         """The parts of the code behind this record that are not what is here, in words."""
         from kdbench.base.registry import METHODS
-        from kdbench.runs.runner import code_behind
+        from kdbench.runs.cell import code_behind
         from kdbench.train.method import Method
 
         name, made = self.record["cell"]["method"], (self.record.get("content")

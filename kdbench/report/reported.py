@@ -218,7 +218,7 @@ def not_as_published(figure: Reported, row: Row) -> str:
     if row.method not in CONTROLS and variant != "published":
         return f"theirs: what the authors' code computes; here: the {variant} variant"
     every = made_by().get((figure.system, figure.value), [])
-    cells = [cell for cell in every if cell.fields["task"] == figure.task]
+    cells = [cell for cell in every if cell.task == figure.task]
     if not cells:
         unknown_teacher = "no suite of benchmarks/papers says with which teacher it was made"
         return unknown_teacher if row.cell.get("teacher") is not None else ""
@@ -228,12 +228,12 @@ def not_as_published(figure: Reported, row: Row) -> str:
 
 @functools.cache
 def made_by() -> dict[tuple[str, float], list[Any]]:
-    """By system and value, the cells (`suite.Planned`) that are to make a published figure."""
+    """By system and value, the requests of suites that are to make a published figure."""
     from kdbench.runs import suite
 
     found: dict[tuple[str, float], list[Any]] = {}
     for name in (entry["name"] for entry in suites() if entry["name"].startswith("papers")):
-        for cell in suite.load(name, thorough=False).cells:
+        for cell in suite.load(name, thorough=False).requests:
             for figure in cell.published:
                 key = figure.get("system", ""), float(figure["value"])
                 found.setdefault(key, []).append(cell)
@@ -246,17 +246,17 @@ def differing(figure: Reported, row: Row, cell: Any) -> str:
     Options that neither figure nor suite names are as in the published variant, or in the published
     settings of the task.
     """
-    teacher, theirs = row.cell.get("teacher"), cell.fields.get("teacher")
+    teacher, theirs = row.cell.get("teacher"), cell.teacher
     if teacher is not None and hub_of(teacher) != hub_of(theirs):
         return f"theirs: teacher {theirs}; here: {teacher}"
     if row.method in CONTROLS:
         return ""
     from kdbench.base.options import describe
 
-    settings = TASKS.get(cell.fields["task"]).recipe(row.method)
+    settings = TASKS.get(cell.task).recipe(row.method)
     recipe = settings.options if settings else {}
     own = row.cell.get("options") or {}
-    named = cell.fields["options"]
+    named = cell.options
     for fact in describe(METHODS.get(row.method).Options):
         name = fact["name"]
         if name in figure.options or name not in own:  # the figure's own are judged by `stands_for`
