@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from kdbench.base import options
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, Skip
 from kdbench.base.folders import damage
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
@@ -30,7 +30,7 @@ from kdbench.runs.planning import plan, plan_suite
 from kdbench.runs.plugins import load_plugin
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
-from kdbench.runs.selection import only
+from kdbench.runs.selection import only, records_of
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.lab import Lab, StageCache
@@ -533,6 +533,78 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys)
     assert "pip install wandb" in capsys.readouterr().err
     assert main([*words, "--dry-run"]) == 0
     assert "pip install wandb" in capsys.readouterr().out
+
+
+@pytest.fixture
+def third():
+    """A method that registers itself as a control of tasks with one label, where the two built-in ones are for all."""
+    @METHODS.register("third", task_types=("single",), about="gives the student as it came", control="no training")
+    class Third(METHODS.get("standin")):
+        name = "third"
+
+    yield
+    del METHODS._entries["third"]
+
+
+def test_a_method_that_registers_itself_as_a_control_is_run_beside_every_other(third):
+    def roles(method: str, task: str) -> list[tuple[str, str]]:
+        return [(cell.role, cell.method_name) for cell in plan(Request(method, task, teacher="tiny:bert"))]
+
+    usual = [("teacher", "finetune"), ("control", "finetune"), ("control", "logit_kd")]
+    assert roles("doktra", "chemprot") == [*usual, ("control", "third"), ("method", "doktra")]
+    assert roles("third", "chemprot") == [*usual, ("method", "third")]
+    assert roles("finetune", "chemprot") == [usual[0], usual[2], ("control", "third"), ("method", "finetune")]
+    assert roles("ner_kd", "bc2gm") == [*usual, ("method", "ner_kd")], "it is for other tasks"
+    (cell,) = (cell for cell in plan(Request("doktra", "chemprot")) if cell.method_name == "third")
+    assert cell.label.startswith("third on chemprot, tiny-student") and cell.variant == "corrected"
+
+
+def test_its_records_count_as_those_of_a_control(third):
+    mine = suite.Suite.of(Request("doktra", "chemprot", variant="published"))
+    alone = suite.Suite.of(Request("doktra", "chemprot", controls=False))
+
+    def record(method: str, student: str = "tiny-student") -> dict:
+        return {"cell": {"method": method, "task": "chemprot", "teacher": None, "student": student, "variant": "corrected"}}
+
+    assert records_of(mine, [record("third")]) == [record("third")]
+    assert records_of(alone, [record("third")]) == []
+    other = [record("standin"), record("third", "tiny-teacher"), record("a plugin that is not here")]
+    assert records_of(mine, other) == []
+    assert records_of(mine, [record("finetune", "tiny-teacher")]) != []
+    # a control has no published reading, so that any variant of a request for it is the same
+    assert records_of(suite.Suite.of(Request("third", "chemprot", variant="published", controls=False)), [record("third")])
+
+
+def test_a_single_run_is_a_suite_of_one_request(tmp_path):
+    """The same cells, whichever way they are asked for."""
+    path = write(tmp_path, """
+[[cells]]
+method = "logit_kd"
+task = "chemprot"
+epochs = 3
+options.logit_kd.temperature = 2
+seeds = [0, 4]
+""")
+    single = Request("logit_kd", "chemprot", options={"temperature": "2"}, settings={"epochs": "3"}, seeds=(0, 4))
+    of_suite, of_run = plan_suite(suite.load(path)), plan_suite(suite.Suite.of(single))
+    assert [cell.id for cell in of_suite] == [cell.id for cell in of_run] and len(of_run) == 6
+    assert plan(Request.from_json(json.loads(json.dumps(single.to_json()))))[-1].id == of_run[-1].id
+    with pytest.raises(Skip, match="doktra is for"):
+        plan_suite(suite.Suite.of(Request("doktra", "bc2gm")))
+
+
+def test_a_cell_that_cannot_be_planned_says_why(tmp_path):
+    path = write(tmp_path, """
+seeds = 2
+[[cells]]
+method = ["doktra", "finetune"]
+task = "bc2gm"
+student = "kmbert"
+""")
+    left = plan_suite(suite.load(path))
+    assert [(cell.seed, bool(cell.missing), bool(cell.reason)) for cell in left] == [
+        (0, True, False), (1, True, False), (0, True, False), (1, True, False)]
+    assert {cell.record["status"] for cell in left} == {"failed"} and "KM-BERT" in left[0].record["error"]["message"]
 
 
 def test_training_examples_left_out_can_teach_without_their_labels(tmp_path):

@@ -64,7 +64,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return "None.\n"
     lines = [head, ["---"] * len(head)]
-    lines += [[text.replace("|", "/") for text in row] for row in rows]
+    for row in rows:
+        lines.append([text.replace("|", "/") for text in row])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

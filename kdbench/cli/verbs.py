@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
-from kdbench.base.registry import METHODS, TASKS, unknown
-from kdbench.cli.parser import REPORTED, RESULTS, SPLITS, assignments, parse, parser
+from kdbench.base.registry import METHODS, TASKS
+from kdbench.cli.parser import RESULTS, parse, parser
+from kdbench.cli.results import report, study, table, verify
+from kdbench.cli.shared import form, print_json, split_files, variable_folder
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
     from kdbench.runs.store import Record
     from kdbench.runs.suite import Suite
-    from kdbench.score.statistics import Cache
-
-FILTERS = ("method", "task", "variant", "teacher", "student", "seed")  # fields of a record's cell
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -50,11 +48,6 @@ def load_plugins(paths: Sequence[str]) -> None:
         from kdbench.runs import plugins
 
         plugins.load_plugins()
-
-
-def print_json(value: Any) -> None:
-    """A value for programs."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 # --- run ------------------------------------------------------------------------------------------
@@ -185,12 +178,6 @@ def profile(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
-def variable_folder(args: Namespace) -> Path | None:
-    """The folder of the corpora, by the option or by the variable."""
-    named = os.environ.get("KDBENCH_DATA")
-    return args.data_dir or (Path(named) if named else None)
-
-
 def data_folder(args: Namespace) -> Path | None:
     """The folder of the corpora; `BadInput` where it does not exist."""
     folder = variable_folder(args)
@@ -200,12 +187,6 @@ def data_folder(args: Namespace) -> Path | None:
             f"look-alike, "
             f"or fetch the corpus with `bench.py prepare {args.task or 'TASK'}`")
     return folder
-
-
-def split_files(args: Namespace) -> dict[str, Path]:
-    """The files that the arguments name, by split."""
-    files = {split: getattr(args, split) for split in SPLITS}
-    return {split: path for split, path in files.items() if path is not None}
 
 
 def files_of(args: Namespace) -> dict[str, Path]:
@@ -380,125 +361,6 @@ def predict(args: Namespace) -> int:
     texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
     print(render(predictor.predict(texts), "json" if args.json else "table"))
     return DONE
-
-
-# --- results --------------------------------------------------------------------------------------
-
-
-def chosen_records(args: Namespace) -> list[Record]:
-    """The records of the results folder that belong to the suite, or fit the filter."""
-    from kdbench.runs.store import records
-
-    found = list(records(args.results_dir))
-    if args.suite and "=" not in args.suite:
-        from kdbench.runs import selection, suite
-
-        found = selection.records_of(suite.load(args.suite, thorough=False), found)
-    elif args.suite:
-        wanted = assignments(args.suite.split(","), "filter")
-        for name in wanted:
-            if name not in FILTERS:
-                raise BadInput(unknown("field of the filter", name, FILTERS))
-        found = [record for record in found if fits_filter(record, wanted)]
-    if not found:
-        which = f" fits {args.suite!r}" if args.suite else ""
-        raise BadInput(f"{args.results_dir}: no record{which}; run something first")
-    return found
-
-
-def fits_filter(record: Record, wanted: dict[str, str]) -> bool:
-    """Do the fields of a record's cell fit the patterns?"""
-    from fnmatch import fnmatchcase
-
-    cell = record["cell"]
-    return all(fnmatchcase(str(cell.get(name, "")), pattern) for name, pattern in wanted.items())
-
-
-def counts_of(args: Namespace) -> tuple[Callable[[Record], Any] | None, Cache | None]:
-    """Where statistics find the counts, and where intervals are kept."""
-    if args.no_intervals:
-        return None, None
-    from kdbench.runs.store import counts
-    from kdbench.score.statistics import Cache
-
-    cache = Cache(args.results_dir / "intervals.json")
-    return (lambda record: counts(args.results_dir, record)), cache
-
-
-def form(named: str | None = None) -> tuple[str, int]:
-    """The format of a table and its width: the named one, else text at a terminal, else
-    markdown.
-    """
-    width = shutil.get_terminal_size((100, 24)).columns
-    return named or ("text" if sys.stdout.isatty() else "markdown"), width
-
-
-def table(args: Namespace) -> int:
-    """Print a table of records."""
-    from kdbench.report import reported
-    from kdbench.report.study import names_of
-    from kdbench.report.tables import build, render
-
-    found, names = chosen_records(args), names_of(args.results_dir)
-    if args.against:
-        comparisons = reported.against(found, reported.load(args.against), names)
-        print(reported.render(comparisons, *form(args.format)))
-        return DONE
-    counts, cache = counts_of(args)
-    columns = args.columns.split(",") if args.columns else None
-    print(render(build(found, counts, columns, cache, names), *form(args.format)))
-    return DONE
-
-
-def report(args: Namespace) -> int:
-    """Write a page of records."""
-    from kdbench.base.folders import write_text
-    from kdbench.report import reported
-    from kdbench.report.html import report
-    from kdbench.report.study import facts, names_of
-
-    found, names = chosen_records(args), names_of(args.results_dir)
-    counts, cache = counts_of(args)
-    figures = reported.load(args.against) if args.against else []
-    comparisons = reported.against(found, figures, names) if args.against else []
-    title = f"Results: {args.results_dir.name}"
-    if (args.results_dir / "study.toml").is_file():
-        title = facts(args.results_dir)["title"]
-    if args.suite:
-        title = f"{title}: {args.suite}"
-    page = report(found, counts, title=title, comparisons=comparisons, cache=cache,
-                  chosen_names=names)
-    write_text(args.out, page)
-    print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
-    return DONE
-
-
-def study(args: Namespace) -> int:
-    """Write the pages of a study, or check them."""
-    from kdbench.report import study
-
-    published = REPORTED if REPORTED.is_file() else None
-    if not args.check:
-        study.write(args.folder, published)
-        print(f"{args.folder}: pages written")
-        return DONE
-    stale = study.stale(args.folder, published)
-    for name in stale:
-        print(f"{args.folder / name}: not what its records give; write it with `bench.py study "
-              f"{args.folder}`", file=sys.stderr)
-    return FAILED if stale else DONE
-
-
-def verify(args: Namespace) -> int:
-    """Recompute the figures of records."""
-    from kdbench.report import verify
-
-    folder = variable_folder(args)
-    if folder is not None and not folder.is_dir():
-        raise BadInput(f"data folder {folder}: no such folder; without it, only look-alikes count")
-    results = verify.verify(args.target, args.results_dir, folder, split_files(args))
-    print(verify.as_json(results) if args.json else verify.as_text(results, form()[1]))
-    return DONE if verify.holds(results) else FAILED
 
 
 DO: dict[str, Callable[[Namespace], int]] = {

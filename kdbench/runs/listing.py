@@ -162,9 +162,9 @@ def recipe_of(method: str, task: Task, mode: str = "") -> str:
     if method not in task.recipes:
         first += f": no settings of {method} are published, these are those of fine-tuning"
     lines = [first, *([f"  {recipe.note}"] if recipe.note else [])]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    names, values = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     for name, chosen, source in rows:
-        lines.append(f"  {name:<{widths[0]}}  {chosen:<{widths[1]}}  {source}")
+        lines.append(f"  {name:<{names}}  {chosen:<{values}}  {source}")
     return "\n".join(lines)
 
 
