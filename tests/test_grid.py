@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+import tomllib
 from collections import Counter, defaultdict
 from dataclasses import replace
 from fnmatch import translate
@@ -24,7 +25,7 @@ from kdbench.base.folders import damage
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.runs import store, suite
+from kdbench.runs import schema, store, suite
 from kdbench.runs.listing import SUITES, suites
 from kdbench.runs.planning import plan, plan_suite
 from kdbench.runs.plugins import load_plugin
@@ -198,6 +199,40 @@ published = [{ method = "doktra", options = { transfer = "kld" }, metric = "micr
     assert all(request.seeds == (3, 5) for request in requests)
     beside = [request for request in requests if request.published]
     assert {request.options["transfer"] for request in beside} == {"kld"} and len(beside) == 2
+
+
+def fits(value, schema: dict) -> bool:
+    """Is a value what a JSON Schema says? For the keywords that ours has."""
+    if "anyOf" in schema:
+        return any(fits(value, one) for one in schema["anyOf"])
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+    if "type" in schema and (not isinstance(value, types[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")):
+        return False
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        if schema.get("additionalProperties") is False and not value.keys() <= known.keys() \
+                or not set(schema.get("required", ())) <= value.keys():
+            return False
+        return all(fits(value[key], known.get(key, {})) for key in value)
+    if isinstance(value, list):
+        return all(fits(one, schema.get("items", {})) for one in value)
+    return not ("minimum" in schema and value < schema["minimum"] or "maximum" in schema and value > schema["maximum"])
+
+
+def test_the_schema_of_a_suite_takes_every_suite_and_no_mistake():
+    made = schema.suite_schema()
+    assert set(made["properties"]) == suite.TOP and set(made["properties"]["defaults"]["properties"]) == suite.KEYS
+    for name in NAMES:
+        assert fits(tomllib.loads(suite.find(name).read_text()), made), name
+    plain = {"method": "doktra", "task": "chemprot"}
+    assert fits({"cells": [plain]}, made)
+    for wrong in ({"abuot": "x"}, {"data": "reel"}, {"cells": 1}):
+        assert not fits({"cells": [plain], **wrong}, made), wrong
+    for wrong in ({"epochs": 0}, {"epochs": "three"}, {"method": "doktr"}, {"options": {"doktra": {"gama": 1}}},
+                  {"options": {"doktra": {"gamma": [0.5, 1.5]}}}, {"resources": {"gpu": 1}}, {"published": [{"value": 1}]}):
+        assert not fits({"cells": [{**plain, **wrong}]}, made), wrong
 
 
 def test_only_picks_cells_by_pattern():
