@@ -6,9 +6,9 @@ from pathlib import Path
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "run"]
 
-# torch reads this at its first tensor: large ones on huge pages, which a CPU maps faster and which
-# leave fewer holes between tensors of ever other shapes (half the memory of a VE-KD training, a
-# sixth of its time). Linux only; elsewhere it means nothing.
+# torch reads this at its first tensor. It puts large tensors on huge pages, which a CPU maps faster
+# and which leave fewer holes between tensors of changing shapes: masked-LM training takes half the
+# memory and a sixth less time. Linux only; elsewhere it means nothing.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 # In a bare clone `methods/` and `tasks/` lie beside this package; installed, setuptools has put
@@ -23,7 +23,7 @@ def __getattr__(name: str):
     used.
     """
     if name == "run":
-        from kdbench.runs.runner import run
+        from kdbench.runs.grid import run
 
         return run
     if name == "load":

@@ -27,6 +27,8 @@ METHODS = (
           "control: masked-LM adaptation of the student, then fine-tuning"),
 )
 
+PRETRAIN = "adapt"  # what `bench.py pretrain` runs where no method is named
+
 # KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's
 # --vocab_type S and B is our reading.
 PUT_IT = ("give NEW_FOLDER for the name, or call it `{}` in the folder that KDBENCH_MODELS names "

@@ -9,6 +9,8 @@ import pytest
 from factory import record
 from students import write
 
+import kdbench
+from kdbench.base.errors import BadInput
 from kdbench.cli.verbs import main
 from kdbench.runs import store
 
@@ -56,6 +58,32 @@ def test_unknown_names_come_with_a_suggestion_and_what_there_is(refused):
     assert "did you mean 'margin'?" in line and "did you mean 'gamma'?" in line  # all mistakes at once
     assert "did you mean '--teacher" in refused("--techer", "x") or "--techer" in refused("--techer", "x")
     assert "did you mean 'published'?" in refused("--variant", "publishd")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["runn", "smoke"], "unknown verb 'runn'; did you mean 'run'?"),
+    (["list", "method"], "unknown noun 'method'; did you mean 'methods'?"),
+    (["run", "smoke", "--worker-count", "2"], "unknown option '--worker-count'"),
+    (["table", "--no-interval=1"], "ignored explicit argument"),
+    (["show"], "the following arguments are required: name; see `bench.py show --help`"),
+    (["run", "--isolated", "smoke"], "did you mean '--isolate'"),
+])
+def test_a_mistake_on_the_command_line_is_one_line(words, said, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+
+
+def test_an_unknown_setting_is_named(tmp_path):
+    with pytest.raises(BadInput, match="unknown setting 'epoch'; did you mean 'epochs'"):
+        kdbench.run("finetune", "chemprot", epoch=3, results_dir=tmp_path)
+
+
+def test_pretraining_says_which_methods_have_it(tmp_path, capsys):
+    (tmp_path / "text").write_text("one\n")
+    words = ["pretrain", str(tmp_path / "out"), "--corpus", str(tmp_path / "text"), "--student", "tiny:bert"]
+    assert main([*words, "--method", "doktra"]) == 2
+    assert "no stage of pre-training; take ve_kd or adapt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "said"), [

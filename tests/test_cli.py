@@ -14,7 +14,7 @@ import kdbench
 from kdbench.base.registry import TASKS, Entry
 from kdbench.cli.verbs import main
 from kdbench.data.task import Data, Example, Task
-from kdbench.runs import store
+from kdbench.runs import provenance, store
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "datasets", "pandas", "scipy", "sklearn", "numpy")
@@ -34,6 +34,12 @@ def test_help_and_list_import_nothing_heavy():
     assert imported_by("--help") == set()
     assert imported_by("list") == set()
     assert imported_by("list", "--json") == set()
+
+
+def test_a_record_knows_the_commit_of_its_clone():
+    """Once it looked beside the wings for the clone, found none, and every record said null."""
+    found = provenance.commit()
+    assert (found["commit"] is not None) == (ROOT / ".git").exists()
 
 
 def test_tables_and_reports_import_no_torch(run_folder):

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from kdbench.base.registry import METHODS
-from kdbench.cli import variants
-from kdbench.cli import verbs as cli
+from kdbench.cli import parser, variants
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -103,7 +102,7 @@ def test_every_command_runs(reader, line):
 def test_every_command_is_one_that_there_is(page, words):
     if words and words[0].startswith("-") and words[0] not in ("--help", "--version"):
         words = ["run", *words]
-    args, rest = cli.parser().parse_known_args(words)
+    args, rest = parser.parser().parse_known_args(words)
     assert not [word for word in rest if word.startswith("-")]
     if getattr(args, "method", None) and not args.plugin:
         assert args.method in METHODS

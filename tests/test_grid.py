@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+import tomllib
 from collections import Counter, defaultdict
 from dataclasses import replace
 from fnmatch import translate
@@ -19,16 +20,18 @@ import pytest
 import torch
 
 from kdbench.base import options
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, Skip
 from kdbench.base.folders import damage
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.runs import cells, store, suite
-from kdbench.runs.cells import cells_of
+from kdbench.runs import schema, store, suite
 from kdbench.runs.listing import SUITES, suites
+from kdbench.runs.planning import plan, plan_suite
 from kdbench.runs.plugins import load_plugin
-from kdbench.runs.runner import Request, Runner, plan
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.runs.selection import only, records_of
 from kdbench.train import lab as labs
 from kdbench.train import spec
 from kdbench.train.lab import Lab
@@ -184,7 +187,7 @@ published = [{ method = "doktra", student = "roberta", metric = "micro_f1", valu
 
 
 def test_a_list_is_an_axis_and_options_belong_to_their_method(tmp_path):
-    cells = suite.load(write(tmp_path, """
+    requests = suite.load(write(tmp_path, """
 seeds = [3, 5]
 [[cells]]
 method = ["doktra", "finetune"]
@@ -192,29 +195,63 @@ task = "chemprot"
 student = ["tiny-student", "tiny:bert"]
 options.doktra.transfer = ["abd", "kld"]
 published = [{ method = "doktra", options = { transfer = "kld" }, metric = "micro_f1", value = 76.87 }]
-""")).cells
-    assert len(cells) == 2 * 2 + 2
-    assert all(cell.seeds == (3, 5) for cell in cells)
-    beside = [cell for cell in cells if cell.published]
-    assert {cell.fields["options"]["transfer"] for cell in beside} == {"kld"} and len(beside) == 2
+""")).requests
+    assert len(requests) == 2 * 2 + 2
+    assert all(request.seeds == (3, 5) for request in requests)
+    beside = [request for request in requests if request.published]
+    assert {request.options["transfer"] for request in beside} == {"kld"} and len(beside) == 2
+
+
+def fits(value, schema: dict) -> bool:
+    """Is a value what a JSON Schema says? For the keywords that ours has."""
+    if "anyOf" in schema:
+        return any(fits(value, one) for one in schema["anyOf"])
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+    if "type" in schema and (not isinstance(value, types[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")):
+        return False
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        if schema.get("additionalProperties") is False and not value.keys() <= known.keys() \
+                or not set(schema.get("required", ())) <= value.keys():
+            return False
+        return all(fits(value[key], known.get(key, {})) for key in value)
+    if isinstance(value, list):
+        return all(fits(one, schema.get("items", {})) for one in value)
+    return not ("minimum" in schema and value < schema["minimum"] or "maximum" in schema and value > schema["maximum"])
+
+
+def test_the_schema_of_a_suite_takes_every_suite_and_no_mistake():
+    made = schema.suite_schema()
+    assert set(made["properties"]) == suite.TOP and set(made["properties"]["defaults"]["properties"]) == suite.KEYS
+    for name in NAMES:
+        assert fits(tomllib.loads(suite.find(name).read_text()), made), name
+    plain = {"method": "doktra", "task": "chemprot"}
+    assert fits({"cells": [plain]}, made)
+    for wrong in ({"abuot": "x"}, {"data": "reel"}, {"cells": 1}):
+        assert not fits({"cells": [plain], **wrong}, made), wrong
+    for wrong in ({"epochs": 0}, {"epochs": "three"}, {"method": "doktr"}, {"options": {"doktra": {"gama": 1}}},
+                  {"options": {"doktra": {"gamma": [0.5, 1.5]}}}, {"resources": {"gpu": 1}}, {"published": [{"value": 1}]}):
+        assert not fits({"cells": [{**plain, **wrong}]}, made), wrong
 
 
 def test_only_picks_cells_by_pattern():
     whole = suite.load("smoke")
-    part = suite.only(whole, "method=ve_*,task=g*")
-    assert {cell.fields["method"] for cell in part.cells} == {"ve_kd"}
+    part = only(whole, "method=ve_*,task=g*")
+    assert {request.method for request in part.requests} == {"ve_kd"}
     low = suite.load("cpu/bc2gm-low-resource")
-    assert [cell.fields["options"]["distillation"] for cell in suite.only(low, "copies=3,distillation=no").cells] == [False]
-    assert [cell.fields["unlabelled"] for cell in suite.only(low, "unlabelled=rest,augment=").cells] == ["rest"]
-    assert len(suite.only(low, "max_train_examples=1500").cells) == len(low.cells)
+    assert [request.options["distillation"] for request in only(low, "copies=3,distillation=no").requests] == [False]
+    assert [request.unlabelled for request in only(low, "unlabelled=rest,augment=").requests] == [Path("rest")]
+    assert len(only(low, "max_train_examples=1500").requests) == len(low.requests)
     with pytest.raises(BadInput, match="picks none"):
-        suite.only(whole, "method=nothing")
+        only(whole, "method=nothing")
     with pytest.raises(BadInput, match="NAME=PATTERN"):
-        suite.only(whole, "colour=red")
+        only(whole, "colour=red")
 
 
 def test_smoke_has_every_method():
-    methods = {cell.fields["method"] for cell in suite.load("smoke").cells}
+    methods = {request.method for request in suite.load("smoke").requests}
     assert methods == {name for name in METHODS.names() if name != "standin"}
 
 
@@ -225,8 +262,8 @@ def test_every_suite_has_a_dry_run_without_network_or_data(name, capsys, tmp_pat
     made = suite.load(name)
     assert made.name == name and made.about and (made.cpu_hours or made.gpu_hours)
     assert " cells: " in out.splitlines()[-1] and "(an estimate)" in out
-    for cell in made.cells:
-        for figure in cell.published:
+    for request in made.requests:
+        for figure in request.published:
             assert f"published: {figure['metric']} {figure['value']:g}" in out
     if made.data == "real":
         assert "missing:" in out and "--data-dir" in out
@@ -238,18 +275,18 @@ def test_published_figures_of_suites_are_those_that_were_collected(name):
     from kdbench.report.reported import load
 
     collected = {(row.system, row.value) for row in load(SUITES.parent / "results" / "reported.csv")}
-    for cell in suite.load(name).cells:
-        for figure in cell.published:
+    for request in suite.load(name).requests:
+        for figure in request.published:
             assert (figure["system"], figure["value"]) in collected, figure
 
 
 def test_dsg_kd_has_every_line_of_the_published_run_scripts():
     lines = set()
-    for cell in suite.load("papers/dsg-kd").cells:
-        chosen, settings = cell.fields["options"], cell.settings
-        teacher = None if chosen["mode"] == "base" else cell.fields["teacher"]
-        lines.add((chosen["mode"], cell.fields["student"], teacher, settings["epochs"],
-                   settings["batch_size"], chosen["lr"], chosen["head_lr"], cell.seeds))
+    for request in suite.load("papers/dsg-kd").requests:
+        chosen, settings = request.options, request.settings
+        teacher = None if chosen["mode"] == "base" else request.teacher
+        lines.add((chosen["mode"], request.student, teacher, settings["epochs"],
+                   settings["batch_size"], chosen["lr"], chosen["head_lr"], request.seeds))
     again = {("base", name, None, 10, 96, 1e-5, 1e-2, (17,))
              for name in ("kmbert-re", "kmbert-b-re")}  # run_pt.sh
     base = {("base", name, None, 15, 32, 1e-5, 1e-2, (17,))  # run_base.sh
@@ -264,7 +301,7 @@ def test_dsg_kd_has_every_line_of_the_published_run_scripts():
                ("kmbert", "bert"), ("kmbert-b", "bert"), ("kobert", "bert"))}  # run_mlkd_3.sh
     assert base | again | first | mlkd_1 | others <= lines
     made = suite.load("papers/dsg-kd")
-    assert len(cells_of(made, None)) == len(made.cells) == 32, "also those that differ in settings alone"
+    assert len(plan_suite(made)) == len(made.requests) == 32, "also those that differ in settings alone"
 
 
 def test_what_belongs_into_the_file_is_not_taken_from_the_command_line(capsys):
@@ -428,10 +465,10 @@ def wait_for(condition, process, seconds: float = 900.0) -> None:
 
 
 def test_a_runner_comes_back_later_to_what_another_is_at(tmp_path):
-    runner, jobs = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot"), [0, 1, 2], controls=False)
-    with runner.lock(jobs[0]), runner.lock(jobs[2]):
-        assert list(runner.turns(jobs)) == [1, 0, 2]
-    assert list(runner.turns(jobs)) == [0, 1, 2]
+    runner, cells = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot", seeds=(0, 1, 2), controls=False))
+    with runner.lock(cells[0]), runner.lock(cells[2]):
+        assert list(runner.turns(cells)) == [1, 0, 2]
+    assert list(runner.turns(cells)) == [0, 1, 2]
 
 
 def test_two_runners_share_the_work(tmp_path):
@@ -534,6 +571,78 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys)
     assert "pip install wandb" in capsys.readouterr().out
 
 
+@pytest.fixture
+def third():
+    """A method that registers itself as a control of tasks with one label, where the two built-in ones are for all."""
+    @METHODS.register("third", task_types=("single",), about="gives the student as it came", control="no training")
+    class Third(METHODS.get("standin")):
+        name = "third"
+
+    yield
+    del METHODS._entries["third"]
+
+
+def test_a_method_that_registers_itself_as_a_control_is_run_beside_every_other(third):
+    def roles(method: str, task: str) -> list[tuple[str, str]]:
+        return [(cell.role, cell.method_name) for cell in plan(Request(method, task, teacher="tiny:bert"))]
+
+    usual = [("teacher", "finetune"), ("control", "finetune"), ("control", "logit_kd")]
+    assert roles("doktra", "chemprot") == [*usual, ("control", "third"), ("method", "doktra")]
+    assert roles("third", "chemprot") == [*usual, ("method", "third")]
+    assert roles("finetune", "chemprot") == [usual[0], usual[2], ("control", "third"), ("method", "finetune")]
+    assert roles("ner_kd", "bc2gm") == [*usual, ("method", "ner_kd")], "it is for other tasks"
+    (cell,) = (cell for cell in plan(Request("doktra", "chemprot")) if cell.method_name == "third")
+    assert cell.label.startswith("third on chemprot, tiny-student") and cell.variant == "corrected"
+
+
+def test_its_records_count_as_those_of_a_control(third):
+    mine = suite.Suite.of(Request("doktra", "chemprot", variant="published"))
+    alone = suite.Suite.of(Request("doktra", "chemprot", controls=False))
+
+    def record(method: str, student: str = "tiny-student") -> dict:
+        return {"cell": {"method": method, "task": "chemprot", "teacher": None, "student": student, "variant": "corrected"}}
+
+    assert records_of(mine, [record("third")]) == [record("third")]
+    assert records_of(alone, [record("third")]) == []
+    other = [record("standin"), record("third", "tiny-teacher"), record("a plugin that is not here")]
+    assert records_of(mine, other) == []
+    assert records_of(mine, [record("finetune", "tiny-teacher")]) != []
+    # a control has no published reading, so that any variant of a request for it is the same
+    assert records_of(suite.Suite.of(Request("third", "chemprot", variant="published", controls=False)), [record("third")])
+
+
+def test_a_single_run_is_a_suite_of_one_request(tmp_path):
+    """The same cells, whichever way they are asked for."""
+    path = write(tmp_path, """
+[[cells]]
+method = "logit_kd"
+task = "chemprot"
+epochs = 3
+options.logit_kd.temperature = 2
+seeds = [0, 4]
+""")
+    single = Request("logit_kd", "chemprot", options={"temperature": "2"}, settings={"epochs": "3"}, seeds=(0, 4))
+    of_suite, of_run = plan_suite(suite.load(path)), plan_suite(suite.Suite.of(single))
+    assert [cell.id for cell in of_suite] == [cell.id for cell in of_run] and len(of_run) == 6
+    assert plan(Request.from_json(json.loads(json.dumps(single.to_json()))))[-1].id == of_run[-1].id
+    with pytest.raises(Skip, match="doktra is for"):
+        plan_suite(suite.Suite.of(Request("doktra", "bc2gm")))
+
+
+def test_a_cell_that_cannot_be_planned_says_why(tmp_path):
+    path = write(tmp_path, """
+seeds = 2
+[[cells]]
+method = ["doktra", "finetune"]
+task = "bc2gm"
+student = "kmbert"
+""")
+    left = plan_suite(suite.load(path))
+    assert [(cell.seed, bool(cell.missing), bool(cell.reason)) for cell in left] == [
+        (0, True, False), (1, True, False), (0, True, False), (1, True, False)]
+    assert {cell.record["status"] for cell in left} == {"failed"} and "KM-BERT" in left[0].record["error"]["message"]
+
+
 def test_training_examples_left_out_can_teach_without_their_labels(tmp_path):
     made = suite.load(write(tmp_path, """
 [[cells]]
@@ -542,12 +651,12 @@ task = "chemprot"
 max_train_examples = 100
 unlabelled = "rest"
 """))
-    jobs = {cell.job.role: cell.job for cell in cells.cells_of(made, None)}
-    given = jobs["method"]
+    cells = {cell.role: cell for cell in plan_suite(made)}
+    given = cells["method"]
     assert len(given.data.train) == 100 and len(given.unlabelled) == 1900
     assert all(example.label is None for example in given.unlabelled)
     assert not {e.id for e in given.data.train} & {e.id.removeprefix("unlabelled-") for e in given.unlabelled}
-    assert given.cell.described()["settings"]["unlabelled"] == 1900
-    assert "unlabelled" not in jobs["control"].cell.described()["settings"] and not jobs["control"].unlabelled
+    assert given.description["settings"]["unlabelled"] == 1900
+    assert "unlabelled" not in cells["control"].description["settings"] and not cells["control"].unlabelled
     with pytest.raises(BadInput, match="no training example out"):
-        plan(replace(cells.request_of(made.cells[0], None), settings={}), [0])
+        plan(replace(made.requests[0], settings={}))

@@ -31,11 +31,12 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.heads import Head
 from kdbench.models.load import build
 from kdbench.models.sources import resolve
-from kdbench.runs import runner
-from kdbench.runs.cells import Cell, message
+from kdbench.runs import cell, planning
+from kdbench.runs.planning import plan
 from kdbench.runs.plugins import load_plugin
-from kdbench.runs.runner import Request, Runner, plan
-from kdbench.runs.suite import Planned
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.runs.workers import message
 from kdbench.score import metrics
 from kdbench.train import spec
 from kdbench.train.content import content_of, model_content
@@ -77,13 +78,12 @@ def cell_id(monkeypatch):
     def of(data: Data | None = None, facts: dict | None = None, controls: bool = False, role: str = "method", **request) -> str:
         data = corpus() if data is None else data
         monkeypatch.setitem(TASKS._entries, "made-up", Entry("made-up", task(data, **(facts or {})), ("single",)))
-        runner.load_data.cache_clear()
-        runner.known_weights.cache_clear()
+        planning.load_data.cache_clear()
+        cell.known_weights.cache_clear()
         device = request.pop("device", "cpu")
         seed = request.pop("seed", 0)
-        asked = Request(**{"method": "logit_kd", "task": "made-up", "teacher": "tiny:bert", **request})
-        jobs = plan(asked, [seed], controls=controls, device=device)
-        return next(job.cell.id for job in jobs if job.role == role)
+        asked = Request(**{"method": "logit_kd", "task": "made-up", "teacher": "tiny:bert", **request}, seeds=(seed,), controls=controls)
+        return next(planned.id for planned in plan(asked, device=device) if planned.role == role)
 
     return of
 
@@ -133,7 +133,8 @@ def test_what_is_asked_for_changes_the_id(name, cell_id):
 
 def test_every_field_of_a_request_is_looked_at():
     by_content = {"settings", "task", "data_dir", "files", "unlabelled", "task_options", "recipe", "variant"}
-    assert {f.name for f in fields(Request)} == by_content | REQUESTS.keys() - {"seed", "device"}
+    of_no_cell = {"controls", "resources", "published"}  # what runs beside, where, and what others had
+    assert {f.name for f in fields(Request)} == by_content | of_no_cell | {"seeds"} | REQUESTS.keys() - {"seed", "device"}
 
 
 @pytest.mark.parametrize("what", DATA)
@@ -169,7 +170,7 @@ def test_every_option_changes_the_id(name, tmp_path):
     where = {"dsg_kd": "emr", "ner_kd": "bc2gm_iobes"}.get(name, "chemprot")
 
     def id_with(options: dict) -> str:
-        return plan(Request(name, where, options=options), [0], controls=False, device="cpu")[0].cell.id
+        return plan(Request(name, where, options=options, controls=False), device="cpu")[0].id
 
     base = id_with({})
     for field in fields(method.Options):
@@ -198,10 +199,10 @@ def test_a_file_given_as_an_option_is_known_by_its_content(tmp_path):
     files = [tmp_path / "c.txt", tmp_path / "a" / "same.txt", tmp_path / "other.txt"]
     for path, text in zip(files, ("one line\n", "one line\n", "one line more\n"), strict=True):
         path.write_text(text)
-    jobs = [plan(Request("adapt", "chemprot", options={"corpus": str(path)}), [0], controls=False)[0] for path in files]
-    assert jobs[0].cell.id == jobs[1].cell.id != jobs[2].cell.id
-    assert jobs[0].cell.described()["options"]["corpus"] == by_content(files[0])
-    assert "c.txt" not in json.dumps(jobs[0].cell.described()) and str(tmp_path) not in json.dumps(jobs[0].cell.described())
+    cells = [plan(Request("adapt", "chemprot", options={"corpus": str(path)}, controls=False))[0] for path in files]
+    assert cells[0].id == cells[1].id != cells[2].id
+    assert cells[0].description["options"]["corpus"] == by_content(files[0])
+    assert "c.txt" not in json.dumps(cells[0].description) and str(tmp_path) not in json.dumps(cells[0].description)
 
 
 def test_unlabelled_text_changes_the_id(cell_id, tmp_path):
@@ -246,16 +247,17 @@ PRINT_IDS = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
+from kdbench.runs.planning import plan
 from kdbench.runs.plugins import load_plugin
-from kdbench.runs.runner import Request, Runner, plan
+from kdbench.runs.request import Request
 load_plugin({plugin!r})
 import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 data = Path({data!r})
 files = {{split: data / f"{{split}}.tsv" for split in ("train", "dev", "test")}}
 asked = Request("constant", "files", teacher={model!r}, student="tiny-student", files=files, options={{"lexicon": str(data / "words.txt")}},
-                unlabelled=data / "words.txt")
-print(*(job.cell.id for job in plan(asked, [0, 1])))
+                unlabelled=data / "words.txt", seeds=(0, 1))
+print(*(cell.id for cell in plan(asked)))
 """
 
 
@@ -878,9 +880,8 @@ def test_a_plugin_that_changed_since_it_was_loaded_is_refused(tmp_path):
 def test_workers_renew_what_is_older_than_the_command(tmp_path):
     assert Runner(tmp_path, device="cpu").renew == 0
     told = Runner(tmp_path, device="cpu", overwrite=True)
-    job = plan(Request("finetune", "chemprot"), [0], controls=False, device="cpu")[0]
-    planned = Planned({"method": "finetune", "task": "chemprot", "options": {}}, {}, (0,))
-    assert message(Cell(Request("finetune", "chemprot"), 0, job, planned), told, "", 1)["renew"] == told.renew > 0
+    planned, = plan(Request("finetune", "chemprot", controls=False), device="cpu")
+    assert message(planned, told, "", 1)["renew"] == told.renew > 0
     cache, old = StageCache(tmp_path, told.renew), tmp_path / "old"
     old.write_text("")
     assert cache.is_current(old) and not cache.is_current(tmp_path / "not there")

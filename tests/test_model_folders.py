@@ -18,7 +18,7 @@ from kdbench.models.heads import Head
 from kdbench.models.load import build as build_model
 from kdbench.models.load import tell
 from kdbench.models.sources import resolve
-from kdbench.runs import suite
+from kdbench.runs import selection
 from kdbench.serve.predict import load_predictor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,7 +254,7 @@ def test_a_model_without_a_download_says_whence(name, table, tmp_path, monkeypat
     monkeypatch.setenv("KDBENCH_MODELS", str(tmp_path))
     write(tmp_path / table)
     assert (resolve(name).name, resolve(name).folder) == (table, tmp_path / table)
-    assert suite.name_of(name) == table, "a table finds the records of either name"
+    assert selection.model_name(name) == table, "a table finds the records of either name"
 
 
 def test_an_archive_of_korean_bert_becomes_a_model(tmp_path, monkeypatch):

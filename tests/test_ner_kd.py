@@ -30,7 +30,9 @@ from kdbench.models.bilstm import BiLSTMTagger
 from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.report.tables import build as table
-from kdbench.runs.runner import Request, plan, run
+from kdbench.runs.grid import run
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
 from kdbench.train.lab import Lab
 from kdbench.train.method import Batch, loss_of
 from kdbench.train.signals import built_in_pool
@@ -294,8 +296,8 @@ def test_a_built_student_reads_the_teachers_pieces_unless_it_has_its_own(lab, st
     made = lab(student=student, teacher="tiny:roberta")
     teacher, found = (model.tokenizer.get_vocab() for model in (made.teacher(), made.student()))
     assert (found != teacher) == own
-    (job,) = plan(Request("finetune", "bc2gm_iobes", student=student), [0], controls=False)
-    assert (job.teacher is None) == own  # whose pieces it reads is part of what the cell is
+    (cell,) = plan(Request("finetune", "bc2gm_iobes", student=student, controls=False))
+    assert (cell.teacher is None) == own  # whose pieces it reads is part of what the cell is
 
 
 def test_tinybert_learns_attention_too(lab):

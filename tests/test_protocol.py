@@ -33,7 +33,8 @@ from kdbench.models.sources import Source
 from kdbench.models.zoo import Recipe
 from kdbench.runs import store
 from kdbench.runs.artefacts import export_run
-from kdbench.runs.runner import Request, plan
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
 from kdbench.serve import measure
 from kdbench.serve.measure import Protocol
 from kdbench.serve.serving import served
@@ -567,9 +568,8 @@ def test_limits_draw_rows_by_a_seed_and_leave_test_whole(registered, no_data):
     data = data_of("single", train=60, dev=30, test=20)
     task = registered("single", data)
     limits = {"max_train_examples": 15, "max_dev_examples": 8}
-    asked = Request("finetune", task.name, "tiny:bert", "tiny:bert", settings=limits)
-    jobs = plan(asked, [0, 1], controls=False)
-    first, second = (job.data for job in jobs)
+    request = Request("finetune", task.name, "tiny:bert", "tiny:bert", settings=limits, seeds=(0, 1), controls=False)
+    first, second = (cell.data for cell in plan(request))
     assert first.rows == {"train": 15, "dev": 8, "test": 20} and first.test == data.test
     assert first.train == second.train and first.dev == second.dev, "the same for every seed"
     for name, kept in (("train", first.train), ("dev", first.dev)):

@@ -9,10 +9,12 @@ from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.runs import cells, ray_engine, store, suite
+from kdbench.runs import ray_engine, store, suite
+from kdbench.runs.planning import plan_suite
 from kdbench.runs.plugins import load_plugin
 from kdbench.runs.ray_engine import needs
 from kdbench.runs.runner import Runner
+from kdbench.runs.workers import message
 
 STANDIN = str(Path(__file__).parent / "standin.py")
 SUITE = """
@@ -77,15 +79,16 @@ def test_a_worker_out_of_sight_of_the_results_folder_returns_record_and_predicti
         monkeypatch.setenv(name, value)
     (tmp_path / "lost").touch()
     (tmp_path / "suite.toml").write_text(SUITE.format(lost=tmp_path / "lost"))
-    cell = next(cell for cell in cells.cells_of(suite.load(str(tmp_path / "suite.toml")), None) if cell.job.cell.method == "standin")
+    planned = plan_suite(suite.load(str(tmp_path / "suite.toml")))
+    cell = next(cell for cell in planned if cell.method_name == "standin")
     runner = Runner(tmp_path / "driver", device="cpu", threads=1)
-    told = {**cells.message(cell, runner, "", 1), "seen": str(tmp_path / "not here"), "elsewhere": "of-this-driver"}
-    record, arrays = ray_engine.run_cell(told)
+    text = {**message(cell, runner, "", 1), "marker": str(tmp_path / "not here"), "cache_name": "of-this-driver"}
+    record, arrays = ray_engine.run_cell(text)
     assert record["status"] == "done" and arrays["test_predictions"].shape == (400, 6)
     assert (tmp_path / "home/.cache/kdbench/of-this-driver/records").is_dir() and not (tmp_path / "driver").exists()
 
-    Path(told["seen"]).touch()
-    again, nothing = ray_engine.run_cell(told)
+    Path(text["marker"]).touch()
+    again, nothing = ray_engine.run_cell(text)
     assert nothing is None and again["score"] == record["score"]
     assert store.find(tmp_path / "driver", record["id"], "chemprot") == again
 

@@ -14,7 +14,7 @@ from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.report.page import cell
 from kdbench.report.study import facts, pages, stale, studies, table_of, write
-from kdbench.runs.runner import identity
+from kdbench.runs.cell import identity
 from kdbench.train.spec import Settings
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"

@@ -20,7 +20,7 @@ from kdbench.report.columns import COLUMNS
 from kdbench.report.frames import frame as flat_rows
 from kdbench.report.groups import grouped, naive_score
 from kdbench.report.tables import FORMATS, build, matrix, render, run_table
-from kdbench.runs import suite
+from kdbench.runs import selection, suite
 from kdbench.score import statistics
 from kdbench.score.statistics import Cache
 
@@ -588,7 +588,7 @@ def test_a_suite_picks_its_cells_and_their_controls(tmp_path):
              record("doktra", options={"transfer": "abd"}, variant="published"),
              record("doktra", options={"transfer": "abd"}, student="another"), record("logit_kd", teacher="another"),
              record("finetune", student="another"), {**own[0], "data": {"kind": "real"}}]
-    assert suite.records_of(mine, [*own, *other]) == own
+    assert selection.records_of(mine, [*own, *other]) == own
 
 
 def test_a_share_of_a_score_that_is_not_above_zero_is_not_shown():

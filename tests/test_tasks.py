@@ -17,7 +17,8 @@ from kdbench.cli.verbs import main
 from kdbench.data import corpora
 from kdbench.data.check import check, render
 from kdbench.data.task import LoadOptions
-from kdbench.runs.runner import Request, plan
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
 from kdbench.score.metrics import METRICS
 from kdbench.tasks import blurb_seqcls
 from kdbench.train import spec
@@ -93,7 +94,7 @@ def test_a_mode_has_the_settings_that_its_own_script_gives(variant, no_data):
     def last(**chosen):
         request = Request("mlkd", "emr", student="tiny:bert", variant=variant, recipe="paper",
                           **chosen)
-        return plan(request, [0])[-1].cell
+        return plan(request)[-1]
 
     base, distilled = last(options={"mode": "base"}), last()
     kept = base.settings
@@ -108,7 +109,7 @@ def test_a_mode_has_the_settings_that_its_own_script_gives(variant, no_data):
 
 def test_defaults_of_a_program_are_not_called_published(capsys, no_data):
     """Without a command of the README, DoKTra's settings are its program's, all of them."""
-    cell = plan(Request("doktra", "ddi_tsv", recipe="paper"), [0])[-1].cell
+    cell = plan(Request("doktra", "ddi_tsv", recipe="paper"))[-1]
     taken = [cell.options[name] for name in ("beta_student", "gamma", "distil_epochs")]
     assert taken == [0.3, 0.7, 5] and "a command for ChemProt alone" in capsys.readouterr().err
     for name in ("gad_tsv", "ddi_tsv", "hoc_tsv", "i2b2", "fpb", "fts"):
@@ -141,13 +142,14 @@ def test_show_says_what_the_recipe_takes_and_where_each_value_is_from(capsys, no
 
 
 def test_a_plan_takes_the_recipes_options_and_says_where_there_is_none(capsys, no_data):
-    jobs = plan(Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper"), [0])
-    assert jobs[-1].cell.options["epochs"] == 50 and jobs[-1].settings.epochs == 80 and jobs[0].settings.lr == 1e-5
+    cells = plan(Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper"))
+    assert cells[-1].options["epochs"] == 50 and cells[-1].settings.epochs == 80
+    assert cells[0].training_settings.lr == 1e-5
     assert "the controls train for the teacher's 80 epochs" in capsys.readouterr().err
     asked = Request("ner_kd", "bc2gm_iobes", student="bilstm", recipe="paper", settings={"epochs": 3})
-    cell = plan(asked, [0])[-1].cell
+    cell = plan(asked)[-1]
     assert cell.settings.epochs == 3 and cell.options["epochs"] is None, "what a user gives stands before a recipe"
-    plan(Request("logit_kd", "chemprot", recipe="paper"), [0])
+    plan(Request("logit_kd", "chemprot", recipe="paper"))
     assert "logit_kd has no published settings on chemprot" in capsys.readouterr().err
 
 

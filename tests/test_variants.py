@@ -11,7 +11,8 @@ from kdbench.base.registry import METHODS
 from kdbench.cli import variants
 from kdbench.models.load import Role
 from kdbench.runs.listing import show_method, show_recipe
-from kdbench.runs.runner import Request, plan
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
 from kdbench.train.lab import Lab
 
 LISTS = ("### Intent", "### Variants of ours", "### Not reproduced")
@@ -119,7 +120,7 @@ def test_a_given_setting_is_what_a_method_trains_with(name, variant, recipe, tmp
     ("dsg_kd", "emr"), ("dsg_kd", "gad"), ("ve_kd", "chemprot"), ("doktra", "chemprot"), ("ner_kd", "bc2gm_iobes")])
 def test_show_prints_the_settings_that_train(name, task, no_data):
     for variant in options.VARIANTS:
-        cell = plan(Request(name, task, variant=variant, recipe="paper", student="tiny:bert"), [0])[-1].cell
+        cell = plan(Request(name, task, variant=variant, recipe="paper", student="tiny:bert"))[-1]
         fields = {field.name: field.metadata for field in dataclasses.fields(METHODS.get(name).Options)}
         for option_name, value in cell.options.items():
             setting = fields[option_name].get("setting")
@@ -134,5 +135,5 @@ def test_show_prints_the_settings_that_train(name, task, no_data):
 def test_an_option_that_goes_with_a_setting_gives_way_to_it():
     """--epochs 1 once trained DoKTra's transfer for the five epochs of the published settings."""
     asked = Request("doktra", "gad_tsv", recipe="paper", student="tiny:bert", settings={"epochs": 1})
-    cell = plan(asked, [0])[-1].cell
+    cell = plan(asked)[-1]
     assert cell.settings.epochs == 1 and cell.options["distil_epochs"] is None

@@ -36,7 +36,8 @@ from kdbench.models.vocabulary import (
     read_tokens,
     train_tokens,
 )
-from kdbench.runs.runner import Request, plan
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
 from kdbench.train.batching import Corpus
 from kdbench.train.lab import Lab
 from kdbench.train.method import loss_of
@@ -594,9 +595,9 @@ def test_the_narrow_student_of_the_paper_fits_its_teacher():
 
 @pytest.mark.parametrize("name", ["vekd-6x384", "vekd-6x768", "vekd-12x768"])
 def test_a_full_size_student_is_tried_in_a_few_steps_on_lookalikes(name):
-    jobs = plan(Request("ve_kd", "gad", student=name), [0])
-    assert {job.cell.settings.max_steps for job in jobs} == {10}
-    assert plan(Request("ve_kd", "gad"), [0])[-1].cell.settings.max_steps is None
+    cells = plan(Request("ve_kd", "gad", student=name))
+    assert {cell.settings.max_steps for cell in cells} == {10}
+    assert plan(Request("ve_kd", "gad"))[-1].settings.max_steps is None
 
 
 def test_the_same_weights_are_the_same_file(tmp_path):

@@ -17,7 +17,7 @@ from kdbench.models.zoo import MODELS
 from kdbench.report import findings, rerun, verify
 from kdbench.report.evidence import Case, Corpora
 from kdbench.report.study import studies
-from kdbench.runs import runner, store
+from kdbench.runs import grid, store
 from kdbench.runs.plugins import load_plugin
 from kdbench.score.statistics import Cache
 
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify") / "made"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KDBENCH_DATA", raising=False)
-        runner.run("logit_kd", "gad", seeds=(0, 1), results_dir=folder, teacher="tiny:distilbert",
+        grid.run("logit_kd", "gad", seeds=(0, 1), results_dir=folder, teacher="tiny:distilbert",
                    max_train_examples=600, epochs=6, **SMALL)
     assert main(["table", "--results-dir", str(folder)]) == 0  # makes intervals.json
     return folder
@@ -53,7 +53,7 @@ def tagged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify") / "tagged"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KDBENCH_DATA", raising=False)
-        runner.run("finetune", "bc2gm_iobes", seeds=(0, 1), results_dir=folder, controls=False,
+        grid.run("finetune", "bc2gm_iobes", seeds=(0, 1), results_dir=folder, controls=False,
                    max_train_examples=200, epochs=4, **SMALL)
     return folder
 
@@ -451,7 +451,7 @@ def own(tmp_path, no_data):
         lines = [f"{split} text {i} of {'genes' if i % 2 else 'drugs'}\t{i % 2}" for i in range(n)]
         files[split] = tmp_path / f"{split}.tsv"
         files[split].write_text("text\tlabel\n" + "\n".join(lines) + "\n")
-    runner.run("standin", "files", files=files, results_dir=tmp_path / "own", controls=False,
+    grid.run("standin", "files", files=files, results_dir=tmp_path / "own", controls=False,
                **SMALL)
     return tmp_path / "own", files
 

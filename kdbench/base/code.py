@@ -48,7 +48,7 @@ CORE = {
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",
-        "runs.runner",
+        "runs.cell", "runs.planning", "runs.runner",
     ),
 }
 CORE_FILES = frozenset(CORE["training"] + CORE["scoring"])

@@ -4,20 +4,20 @@ value.
     @dataclass(frozen=True)
     class Options:
         margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
-        abd_scale: str = option("mean", "what the boundary loss is divided by", choices=("mean",
-        "1/1000"),
-                                published="1/1000", source="code")
+        scale: str = option("mean", "what the boundary loss is divided by",
+                            choices=("mean", "1/1000"), published="1/1000", source="code")
 
 `--variant corrected` takes the defaults; `--variant published` takes `published` where one is
 given; `--set name=value` overrides either.
 
-`why` says what stands behind an option on which the two differ, or which the published code has not
-got:
-    intent    corrected makes a mistake of the code right, or does what the paper describes and the
-              code does not
+`why` says what stands behind an option on which the variants differ, or which the published code
+does not have:
+
+    intent    corrected mends a mistake of the code, or does what the paper describes and the code
+              does not
     protocol  a setting of training that corrected leaves to the comparison, so that all methods
               have the same one
-    ours      an alternative of this project's, which neither variant takes: it is off until `--set`
+    ours      an alternative of this project, which neither variant takes: it is off until `--set`
               asks for it
 """
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +39,19 @@ WHY = ("intent", "protocol", "ours")
 _SAME = object()
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    published: Any = _SAME,
-    choices: tuple = (),
-    minimum: float | None = None,
-    maximum: float | None = None,
-    source: str = "",
-    file: bool = False,
-    why: str = "intent",
-    setting: str = "",
-    follows: str = "",
-) -> Any:
+def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = (),
+           minimum: float | None = None, maximum: float | None = None, source: str = "",
+           file: bool = False, why: str = "intent", setting: str = "", follows: str = "") -> Any:
     """A field of an options class.
 
-    source  where the value comes from (paper, README, code)
-    file    it names a file, which is looked for before anything is trained
-    why     one of `WHY`; an option of ours has no published value of its own
-    setting  the protocol's setting in whose place the option stands: it takes that setting's value
-             where a user, or the published settings of a task, give one; None is the protocol's
+    source   where the value comes from (paper, README, code)
+    file     the option names a file, which must exist before anything is trained
+    why      one of `WHY`; an option of ours has no published value of its own
+    setting  the protocol's setting in whose place the option stands: it takes the value of that
+             setting where a user, or the published settings of a task, give one; None is the
+             protocol's
     follows  the setting that a published value of the option goes with: where a user gives that
-             one, the option is left at its default
+             setting, the option keeps its default
     """
     if why not in WHY or (why == "ours" and published is not _SAME):
         raise TypeError(
@@ -75,28 +65,21 @@ def option(
     return dataclasses.field(default=default, metadata=facts)
 
 
-def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
+def build(cls: type, variant: str, given: Mapping[str, Any], owner: str) -> Any:
     """An instance of the options class `cls` for `variant`, with `given` (text or typed values) on
     top.
 
-    All mistakes are reported at once, in one line.
+    `BadInput` reports all mistakes at once, in one line.
     """
     if variant not in VARIANTS:
         raise BadInput(unknown("variant", variant, VARIANTS))
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
-    values, mistakes = {}, []
-    if variant == "published":
-        values = {
-            name: field.metadata["published"]
-            for name, field in fields.items()
-            if "published" in field.metadata
-        }
+    values = published_values(cls) if variant == "published" else {}
+    mistakes = []
     for name, value in given.items():
         if name not in fields:
-            mistakes.append(
-                unknown(f"option of {owner}", name, fields
-                        ) if fields else f"{owner} has no option {name!r}")
+            mistakes.append(unknown_option(name, owner, fields))
             continue
         try:
             values[name] = check(name, value, hints[name], fields[name].metadata)
@@ -107,85 +90,105 @@ def build(cls: type, variant: str, given: dict[str, Any], owner: str) -> Any:
     return cls(**values)
 
 
-def with_settings(
-    cls: type,
-    variant: str,
-    own: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    published: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What `build` is given, so that a setting is never passed over in silence.
+def published_values(cls: type) -> dict[str, Any]:
+    """The published values of the options that have one, by name."""
+    values = {}
+    for field in dataclasses.fields(cls):
+        if "published" in field.metadata:
+            values[field.name] = field.metadata["published"]
+    return values
 
-    own        options that the user gave; they stand before all else
+
+def unknown_option(name: str, owner: str, valid: Iterable[str]) -> str:
+    """One line for an option that `owner` does not have."""
+    names = list(valid)
+    if not names:
+        return f"{owner} has no option {name!r}"
+    return unknown(f"option of {owner}", name, names)
+
+
+def implied(cls: type, variant: str, settings: Mapping[str, Any], recipe: Mapping[str, Any],
+            published: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that follow from settings, so that no setting is passed over in silence.
+
+    An option that the user gives stands before all of these.
+
     settings   settings that the user gave, by name
     recipe     options of the published settings of a task
     published  those settings
     """
-    given = {}
+    found = {}
     for field in dataclasses.fields(cls):
         name, setting = field.name, field.metadata.get("setting") or ""
         value = field.default
         if variant == "published":
             value = field.metadata.get("published", value)
-        if name in own:
-            given[name] = own[name]
-        elif setting and settings.get(setting) is not None:
+        if setting and settings.get(setting) is not None:
             if value is not None:
-                given[name] = settings[setting]
+                found[name] = settings[setting]
         elif name in recipe and settings.get(field.metadata.get("follows", "")) is None:
-            given[name] = recipe[name]
+            found[name] = recipe[name]
         elif setting in published and value is not None:
-            given[name] = published[setting]
-    return {**given, **{name: value for name, value in own.items() if name not in given}}
+            found[name] = published[setting]
+    return found
 
 
-def check(name: str, value: Any, hint: Any, facts: Any) -> Any:
-    """`value` as the type `hint`, inside its choices and bounds; `ValueError` says what is
-    wrong.
+def check(name: str, value: Any, hint: Any, facts: Mapping[str, Any]) -> Any:
+    """`value` as the type `hint`, inside its choices and bounds.
+
+    facts  what `option` was given: choices, minimum, maximum, file
+
+    `ValueError` says what is wrong.
     """
     value = convert(name, value, hint)
     if value is None:
         return None
     if facts.get("choices"):
-        for item in value if isinstance(value, tuple) else (value,):
-            if item not in facts["choices"]:
-                raise ValueError(
-                    f"option {name}: {item!r} is not one of {', '.join(map(str, facts['choices']))}"
-                )
+        check_choice(name, value, facts["choices"])
     if facts.get("file") and not Path(value).is_file():
         raise ValueError(f"option {name}: {value}: no such file, or none that can be read twice")
-    for bound, wrong in (("minimum", lambda v, b: v < b), ("maximum", lambda v, b: v > b)):
-        limit = facts.get(bound)
-        if limit is not None and isinstance(value, (int, float)) and wrong(value, limit):
-            raise ValueError(
-                f"option {name}: {value} is {'below' if bound == 'minimum' else 'above'} its "
-                f"{bound} {limit}"
-            )
+    if isinstance(value, (int, float)):
+        check_bounds(name, value, facts.get("minimum"), facts.get("maximum"))
     return value
 
 
+def check_choice(name: str, value: Any, choices: tuple) -> None:
+    """`ValueError` unless `value`, or each item of it, is one of `choices`."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if item not in choices:
+            listed = ", ".join(map(str, choices))
+            raise ValueError(f"option {name}: {item!r} is not one of {listed}")
+
+
+def check_bounds(name: str, value: float, minimum: float | None, maximum: float | None) -> None:
+    """`ValueError` where `value` lies outside of its bounds."""
+    if minimum is not None and value < minimum:
+        raise ValueError(f"option {name}: {value} is below its minimum {minimum}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"option {name}: {value} is above its maximum {maximum}")
+
+
+WORDS = {
+    "true": True, "yes": True, "on": True, "1": True,
+    "false": False, "no": False, "off": False, "0": False,
+}
+
+
 def convert(name: str, value: Any, hint: Any) -> Any:
-    """Text from the command line or a value from TOML, as the type `hint`."""
+    """Text from the command line or a value from TOML, as the type `hint`; `ValueError` where it
+    is none.
+    """
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if value is None or (isinstance(value, str) and value.lower() in ("none", "")):
             return None
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(
-            convert(name,
-                    part.strip() if isinstance(part, str) else part,
-                    typing.get_args(hint)[0]) for part in parts if part != "")
+        return convert_items(name, value, typing.get_args(hint)[0])
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is bool and str(value).lower() in WORDS:
+        return WORDS[str(value).lower()]
     if hint is bool:
-        words = {
-            "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False,
-            "off": False, "0": False
-        }
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in words:
-            return words[str(value).lower()]
         raise ValueError(f"option {name}: {value!r} is not yes or no")
     if isinstance(value, bool):
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}")
@@ -198,13 +201,20 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     return number
 
 
+def convert_items(name: str, value: Any, hint: Any) -> tuple:
+    """A list, or text with commas, as a tuple of the type `hint`."""
+    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    return tuple(convert(name, item, hint) for item in items if item != "")
+
+
 def noun(hint: type) -> str:
-    return {int: "whole number", float: "number",
-            str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
+    """A type in the words of a message."""
+    names = {int: "whole number", float: "number", str: "text"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def recorded(given: Any) -> dict[str, Any]:
-    """An instance of an options class as a record keeps it: a file by its content, as
+    """An instance of an options class as a record keeps it: a file is known by its content,
     ``sha256:...``, never by its path.
     """
     found = dataclasses.asdict(given)

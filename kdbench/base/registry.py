@@ -12,9 +12,11 @@ import fnmatch
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from kdbench.base.errors import BadInput
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Entry:
     toy_steps: int | None = None
 
     def load(self) -> Any:
-        """The object; its module is imported now."""
+        """The object that the entry names; this imports its module."""
         return attribute(self.where) if isinstance(self.where, str) else self.where
 
 
@@ -79,17 +81,18 @@ class Registry:
         self._found[entry.name] = entry
         self._aliases.update({alias: entry.name for alias in entry.aliases})
 
-    def register(self, name: str, *, task_types: tuple[str, ...] = (),
-                 about: str = "") -> Callable[[Any], Any]:
-        """Decorator for plugins: ``@METHODS.register("mine", task_types=("single",), about="one
-        line")``.
+    def register(self, name: str, *, task_types: tuple[str, ...] = (), about: str = "",
+                 control: str = "") -> Callable[[Thing], Thing]:
+        """Decorator for plugins: ``@METHODS.register("mine", task_types=("single",))``.
+
+        about    one line; without it, the first line of the docstring
+        control  see `Entry`: with it, the method is run beside every other one
         """
 
-        def add(thing: Any) -> Any:
-            described = about or (getattr(thing, "__doc__", "") or "").strip().split("\n")[0]
-            self.add(
-                Entry(name, thing, tuple(task_types or getattr(thing, "task_types", ())),
-                      described))
+        def add(thing: Thing) -> Thing:
+            summary = about or (getattr(thing, "__doc__", "") or "").strip().split("\n")[0]
+            types = tuple(task_types or getattr(thing, "task_types", ()))
+            self.add(Entry(name, thing, types, summary, control=control))
             return thing
 
         return add
@@ -107,10 +110,10 @@ class Registry:
         return self.entry(name).load()
 
     def controls(self) -> list[Entry]:
-        """The entries that register themselves as controls, in the order of the index.
+        """The entries that register themselves as controls, in the order of registration.
 
-        The first is the baseline: plain fine-tuning, which also trains the teacher's row, and which
-        the others' gain is measured from.
+        The first is the baseline, which also trains the teacher's row, and from which the gain of
+        all others is measured.
         """
         return [entry for entry in self._entries.values() if entry.control]
 
@@ -144,7 +147,8 @@ ANY = (*CLASSIFICATION, "tags")
 METHODS = Registry("method", index="kdbench.methods.index:METHODS")
 TASKS = Registry("task", index="kdbench.tasks.index:TASKS")
 
-# what verbs of the command line call; like the methods and tasks it lies outside the core
+# what verbs of the command line take from outside the core, as they do methods and tasks
 AUGMENT_OPTIONS = Entry("augmentation options", "kdbench.methods.augmentation:AugmentOptions")
 AUGMENT_FILE = Entry("augmentation of a file", "kdbench.methods.augmentation_files:augment_file")
+PRETRAIN = Entry("the method that pre-trains where none is named", "kdbench.methods.index:PRETRAIN")
 DOWNLOADS = Entry("downloads", "kdbench.tasks.downloads:DOWNLOADS")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from kdbench.base import options
 from kdbench.base.registry import METHODS
@@ -16,28 +15,28 @@ what the authors' code computes (crashes are not reproduced). `--variant correct
 computes what the method means, and no more. Each difference is one option, so that `--set` can
 switch it alone. Three lists a method:
 
-- **Intent**: where the variants differ. Of kind *intent* is a mistake of the code made right, or
-  what the paper or the README describes and the code does not do. Of kind *protocol* is a setting
-  of training that corrected leaves to the comparison, so that all methods of a table have the same
-  one; published sets the authors'.
+- **Intent**: where the variants differ. *intent* is a mistake of the code made right, or what the
+  paper or the README describes and the code does not do. *protocol* is a setting of training that
+  corrected leaves to the comparison, so that all methods of a table have the same one; published
+  sets the authors'.
 - **Variants of ours**: alternatives that neither variant takes. They are off until `--set` asks for
   them.
 - **Not reproduced**: what the published code does and neither variant can, with the reason.
 
-What a corpus decides is an option of its task (`bench.py show TASK`): `hoc` by sentences or
-abstracts (`level`), `bc2gm_iobes` with val.tsv as dev and test (`dev`), headers of DoKTra's TSV
-files (`header`). Published settings of training are those of `--recipe paper`, which `bench.py show
-doktra --task chemprot` gives with their sources; so for any other method and task.
+What a corpus decides (sentences or documents, which split is dev, headers of its files) is an
+option of its task, and `bench.py show TASK` prints it. Published settings of training are those of
+`--recipe paper`, which `bench.py show METHOD --task TASK` prints with their sources.
 
 A setting that a user gives (`--warmup 0.3`), and one of `--recipe paper`, takes the place of the
-option that stands for it. What a program only reports is in our records as well: DoKTra's boundary
-disagreement on dev and test as `diagnostics`, precision and recall under their own names.
+option that stands for it. What a published program only reports is in our records as well: figures
+of a method on dev and test as `diagnostics`, precision and recall under their own names.
 """
 
 
 def page() -> str:
     """Markdown: the three lists of each method that has any."""
-    return "\n".join([HEAD, *(part for part in map(section, METHODS.names()) if part)])
+    sections = [section(name) for name in METHODS.names()]
+    return "\n".join([HEAD, *filter(None, sections)])
 
 
 def section(name: str) -> str:
@@ -46,31 +45,28 @@ def section(name: str) -> str:
     changed, ours = options.differing(method.Options), options.alternatives(method.Options)
     if not (changed or ours or method.not_reproduced):
         return ""
-    parts = [f"## {name}: {method.title}\n\n{method.citation}\n\n### Intent\n"]
-    parts.append(
-        table(("option", "corrected", "published", "kind", "what it is", "source"), [[
-            f"`{row['name']}`",
-            value(row["default"]),
-            value(row["published"]), row["why"], row["help"], row["source"]
-        ] for row in changed]))
-    parts.append("### Variants of ours\n")
-    parts.append(
-        table(("option", "both variants", "alternative", "what it is", "source"),
-              [[f"`{row['name']}`",
-                value(row["default"]),
-                other(row), row["help"], row["source"]] for row in ours]))
-    parts.append("### Not reproduced\n")
-    parts.append(
-        table(("what the published code does", "why it is not reproduced"), method.not_reproduced))
-    return "\n".join(parts)
+    changes = [(f"`{row['name']}`", value(row["default"]), value(row["published"]), row["why"],
+                row["help"], row["source"]) for row in changed]
+    alternatives = [(f"`{row['name']}`", value(row["default"]), other(row), row["help"],
+                     row["source"]) for row in ours]
+    return "\n".join([
+        f"## {name}: {method.title}\n\n{method.citation}\n\n### Intent\n",
+        table(("option", "corrected", "published", "kind", "what it is", "source"), changes),
+        "### Variants of ours\n",
+        table(("option", "both variants", "alternative", "what it is", "source"), alternatives),
+        "### Not reproduced\n",
+        table(("what the published code does", "why it is not reproduced"), method.not_reproduced),
+    ])
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of Markdown, or the word none."""
     if not rows:
         return "None.\n"
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "/") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        lines.append([text.replace("|", "/") for text in row])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

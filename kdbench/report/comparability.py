@@ -15,8 +15,9 @@ from kdbench.base.options import describe, written
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.models.zoo import MODELS
 from kdbench.report.groups import Group
-from kdbench.report.rows import Record, Row
+from kdbench.report.rows import Row
 from kdbench.runs.listing import suites
+from kdbench.runs.request import Request
 from kdbench.score.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def not_as_published(figure: Reported, row: Row) -> str:
     if not is_control(row.method) and variant != "published":
         return f"theirs: what the authors' code computes; here: the {variant} variant"
     every = published_requests().get((figure.system, figure.value), [])
-    requests = [request for request in every if request["task"] == figure.task]
+    requests = [request for request in every if request.task == figure.task]
     if not requests and row.cell.get("teacher") is not None:
         return "no suite of benchmarks/papers says with which teacher it was made"
     found = [other_request(figure, row, request) for request in requests]
@@ -128,32 +129,32 @@ def not_as_published(figure: Reported, row: Row) -> str:
 
 
 @functools.cache
-def published_requests() -> dict[tuple[str, float], list[Record]]:
+def published_requests() -> dict[tuple[str, float], list[Request]]:
     """By system and value, the requests of the suites that are to make a published figure."""
     from kdbench.runs import suite
 
-    found: dict[tuple[str, float], list[Record]] = {}
+    found: dict[tuple[str, float], list[Request]] = {}
     names = [entry["name"] for entry in suites() if entry["name"].startswith("papers")]
     for name in names:
-        for cell in suite.load(name, thorough=False).cells:
-            for figure in cell.published:
+        for request in suite.load(name, thorough=False).requests:
+            for figure in request.published:
                 key = figure.get("system", ""), float(figure["value"])
-                found.setdefault(key, []).append(cell.fields)
+                found.setdefault(key, []).append(request)
     return found
 
 
-def other_request(figure: Reported, row: Row, request: Record) -> str:
+def other_request(figure: Reported, row: Row, request: Request) -> str:
     """The teacher, or the first option, in which our row is not what a suite requests.
 
     Options that neither figure nor suite names are as in the published variant, or in the published
     settings of the task.
     """
-    teacher, theirs = row.cell.get("teacher"), request.get("teacher")
+    teacher, theirs = row.cell.get("teacher"), request.teacher
     if teacher is not None and hub_name(teacher) != hub_name(theirs):
         return f"theirs: teacher {theirs}; here: {teacher}"
     if is_control(row.method):
         return ""
-    settings = TASKS.get(request["task"]).recipe(row.method)
+    settings = TASKS.get(request.task).recipe(row.method)
     recipe = settings.options if settings else {}
     for fact in describe(METHODS.get(row.method).Options):
         name = fact["name"]
@@ -161,7 +162,7 @@ def other_request(figure: Reported, row: Row, request: Record) -> str:
         if name in figure.options or name not in row.options:
             continue
         usual = [fact["published"], recipe.get(name, fact["published"])]
-        values = [request["options"][name]] if name in request["options"] else usual
+        values = [request.options[name]] if name in request.options else usual
         allowed = [written(value) for value in values]
         if (ours := written(row.options[name])) not in allowed:
             return f"theirs: {name} {allowed[-1] or 'none'}; here: {ours or 'none'}"

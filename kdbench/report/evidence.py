@@ -96,7 +96,7 @@ class Corpora:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
             say(f"reading the corpus of {name}")
-        from kdbench.runs.runner import load_data
+        from kdbench.runs.planning import load_data
 
         load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
         own = name == "files"
@@ -209,7 +209,7 @@ class Case:
     def current_code(self, own_metrics: list[str]) -> dict[str, Any]:
         """The versions that a record of this method and these metrics would have today."""
         from kdbench.base.registry import METHODS
-        from kdbench.runs.runner import code_behind
+        from kdbench.runs.cell import code_behind
 
         method, task = self.record["cell"]["method"], self.record["cell"]["task"]
         if method not in METHODS:

@@ -1,5 +1,5 @@
-"""A finished run's student as a product: exported, scored again as it would be served, timed, put
-to work.
+"""A finished run's student outside of its training: exported, scored again as it would be served,
+timed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from kdbench.base.folders import write_text
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.runs import store
-from kdbench.runs.runner import finite, load_data
+from kdbench.runs.planning import load_data
+from kdbench.runs.runner import finite
+from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.card import card
@@ -24,19 +26,11 @@ from kdbench.serve.export import export, predictions
 from kdbench.serve.serving import Artefact, Labels, open_artefact
 
 
-def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
-    """The record whose id begins with `run` and its student's folder."""
-    found = [record for record in store.records(results_dir) if record["id"].startswith(run)]
-    if len(found) != 1:
-        ids = ", ".join(record["id"] for record in found[:5])
-        why = "no such record"
-        if found:
-            why = f"several records begin so ({ids}); give more of the id"
-        raise BadInput(
-            f"run {run!r}: {why} "
-            f"in {results_dir}; a run's id is printed at its end and is its record's name in "
-            f"{results_dir / 'records'}")
-    record = found[0]
+def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
+    """The record whose id begins with `run`, and the folder of its student; `BadInput` where there
+    is no such record, or no student.
+    """
+    record = find_record(results_dir, run)
     if record["status"] != "done":
         raise BadInput(f"run {run}: its status is {record['status']}, so there is no student")
     folder = results_dir / "models" / record["artefact"]
@@ -51,16 +45,32 @@ def find_run(results_dir: Path, run: str) -> tuple[dict[str, Any], Path]:
     return record, folder
 
 
-def task_of(record: dict[str, Any], data_dir: Path | None) -> tuple[Task, Data]:
-    """The task and data of a record, which must be the very data it was scored on."""
+def find_record(results_dir: Path, run: str) -> Record:
+    """The one record whose id begins with `run`."""
+    found = [record for record in store.records(results_dir) if record["id"].startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    why = "no such record"
+    if found:
+        ids = ", ".join(record["id"] for record in found[:5])
+        why = f"several records begin so ({ids}); give more of the id"
+    raise BadInput(
+        f"run {run!r}: {why} "
+        f"in {results_dir}; a run's id is printed at its end and is its record's name in "
+        f"{results_dir / 'records'}")
+
+
+def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
+    """The task and data of a record; `BadInput` unless they are the data it was scored on."""
     cell = record["cell"]
-    options = tuple(sorted((k, v) for k, v in cell["task_options"].items()))
-    task, data, _ = load_data(cell["task"], data_dir if record["data"]["kind"] == "real" else None,
-                              (), options)
-    kept = data.limited(*(cell["settings"].get(f"max_{split}_examples")
-                          for split in ("train", "dev")))
-    if record.get("content", {}).get("data", kept.digests) != kept.digests or dict(
-            data.sha256) != record["data"]["sha256"]:
+    if record["data"]["kind"] != "real":
+        data_dir = None
+    task, data, _ = load_data(cell["task"], data_dir, (),
+                              tuple(sorted(cell["task_options"].items())))
+    limits = cell["settings"].get("max_train_examples"), cell["settings"].get("max_dev_examples")
+    digests = data.limited(*limits).digests
+    same = record.get("content", {}).get("data", digests) == digests
+    if not same or dict(data.sha256) != record["data"]["sha256"]:
         raise BadInput(
             f"run {record['id']}: the data of {task.name} found now are not those it was trained "
             f"on; "
@@ -76,40 +86,42 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     """
     record, folder = find_run(results_dir, run)
     task, data = task_of(record, data_dir)
-    max_length = record["cell"]["settings"]["max_length"]
-    made = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
-    outside = data.labels.index("O") if task.tagging else 0
-    rows = []
-    for entry in made:
-        place = out / entry["kind"]
-        artefact = open_artefact(place, threads=threads)
-        corpus = artefact.read(data.test)
-        found = predictions(artefact, corpus, outside)
-        scores = metrics.evaluate(task, facts_for(artefact, task, data), data.test, found)
-        timed = measure.latency(place, data.test, protocol, max_length=max_length, threads=threads)
-        score = finite(
-            {"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}})
-        rows.append({
-            "name": entry["kind"], "score": score, "latency": timed,
-            "fp32_layers": entry["fp32_layers"],
-            "size": {**record["size"], "megabytes": entry["megabytes"]}
-        })
-    kept = [
-        a for a in record.get("artefacts", []) if a["name"] not in {row["name"]
-                                                                    for row in rows}
-    ]
+    exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
+    rows = [export_row(record, task, data, entry, out, protocol, threads) for entry in exports]
+    names = {row["name"] for row in rows}
+    kept = [row for row in record.get("artefacts", []) if row["name"] not in names]
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
-    first = rows[0]["name"]
-    labels = Labels.read(folder)
+    first, labels = rows[0]["name"], Labels.read(folder)
     write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
     for row in rows:
         write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
     return rows
 
 
+def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], out: Path,
+               protocol: str, threads: int | None) -> dict[str, Any]:
+    """One export, scored on the whole test set and timed, as a row of the record.
+
+    entry  what `kdbench.serve.export.export` says of it
+    """
+    place = out / entry["kind"]
+    artefact = open_artefact(place, threads=threads)
+    outside = data.labels.index("O") if task.tagging else 0
+    found = predictions(artefact, artefact.read(data.test), outside)
+    scores = metrics.evaluate(task, facts_for(artefact, task, data), data.test, found)
+    score = {"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}}
+    return {
+        "name": entry["kind"], "score": finite(score),
+        "latency": measure.latency(place, data.test, protocol, threads=threads,
+                                   max_length=record["cell"]["settings"]["max_length"]),
+        "fp32_layers": entry["fp32_layers"],
+        "size": {**record["size"], "megabytes": entry["megabytes"]},
+    }
+
+
 def facts_for(artefact: Artefact, task: Task, data: Data) -> metrics.Info:
-    """What metrics of the test split must know.
+    """What the metrics of the test split have to know.
 
     The positive rate is the student's own: its training may have seen a part of `data.train` alone.
     """
@@ -129,17 +141,20 @@ def read_examples(path: Path) -> Data:
 
 
 def has_group(path: Path) -> bool:
+    """Has the first line of a file of JSON lines a key `group`?"""
     if not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace") as stream:
         first = next((line for line in stream if line.strip()), "")
     try:
-        return isinstance(row := json.loads(first), dict) and "group" in row
+        row = json.loads(first)
     except ValueError:
         return False
+    return isinstance(row, dict) and "group" in row
 
 
 def is_number(text: str) -> bool:
+    """Does a text read as a finite number?"""
     try:
         return math.isfinite(float(text))
     except ValueError:
@@ -158,48 +173,55 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     data = read_examples(path)
     artefact = open_artefact(folder, "torch", threads)
     labels = artefact.labels.labels
-    # a scheme has tags that no word of the file needs
-    used = set(data.labels)
-    if task.tagging:
-        used = {data.labels[i] for example in data.test for i in example.label}
-    strangers = [label for label in data.labels if label in used and label not in labels]
-    if task.task_type == "regression":
-        # whole numbers alone look like classes
-        strangers = [label for label in data.labels if not is_number(label)]
-        if strangers:
-            raise BadInput(
-                f"{path}: label {strangers[0]!r} is no number, and this student gives scores")
-    elif strangers:
-        raise BadInput(
-            f"{path}: label {strangers[0]!r} is none of the student's ({', '.join(labels)})")
-
-    def renamed(example: Example) -> Example:
-        if task.task_type == "regression":
-            return replace(
-                example, label=float(data.labels[example.label] if data.labels else example.label))
-        if isinstance(example.label, int):
-            return replace(example, label=labels.index(data.labels[example.label]))
-        if task.tagging:
-            return replace(example,
-                           label=tuple(labels.index(data.labels[i]) for i in example.label))
-        if task.task_type == "multi":
-            given = {name for name, held in zip(data.labels, example.label, strict=True) if held}
-            return replace(example, label=tuple(int(name in given) for name in labels))
-        return example
-
-    examples = tuple(renamed(e) for e in data.test)
-    max_length = record["cell"]["settings"]["max_length"]
-    corpus = artefact.read(examples)
-    found = predictions(artefact, corpus, labels.index("O") if task.tagging else 0)
+    check_labels(path, task, data, labels)
+    examples = tuple(with_labels_of(example, task, data, labels) for example in data.test)
+    found = predictions(artefact, artefact.read(examples),
+                        labels.index("O") if task.tagging else 0)
     facts = facts_for(artefact, task, Data(examples, (), examples, tuple(labels)))
     scores = metrics.evaluate(task, facts, examples, found)
     report = {
         "run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main,
-        "all": scores.all
+        "all": scores.all,
     }
     if task.tagging:
         report["beyond_limit"] = metrics.beyond_limit(labels, examples, found)
     if timed:
-        report["latency"] = measure.latency(folder, examples, "full", max_length=max_length,
-                                            threads=threads)
+        report["latency"] = measure.latency(folder, examples, "full", threads=threads,
+                                            max_length=record["cell"]["settings"]["max_length"])
     return finite(report)
+
+
+def check_labels(path: Path, task: Task, data: Data, labels: Sequence[str]) -> None:
+    """`BadInput` where a label of the file is none that the student gives."""
+    if task.task_type == "regression":
+        # whole numbers alone look like classes
+        for label in data.labels:
+            if not is_number(label):
+                raise BadInput(f"{path}: label {label!r} is no number, and this student gives "
+                               "scores")
+        return
+    used = set(data.labels)
+    if task.tagging:  # a scheme has tags that no word of the file needs
+        used = {data.labels[tag] for example in data.test for tag in example.label}
+    for label in data.labels:
+        if label in used and label not in labels:
+            raise BadInput(
+                f"{path}: label {label!r} is none of the student's ({', '.join(labels)})")
+
+
+def with_labels_of(example: Example, task: Task, data: Data, labels: Sequence[str]) -> Example:
+    """An example of a file with its label as the student counts them.
+
+    labels  the student's
+    """
+    label: Any = example.label
+    if task.task_type == "regression":
+        label = float(data.labels[label] if data.labels else label)
+    elif isinstance(label, int):
+        label = labels.index(data.labels[label])
+    elif task.tagging:
+        label = tuple(labels.index(data.labels[tag]) for tag in label)
+    elif task.task_type == "multi":
+        held = {name for name, is_held in zip(data.labels, label, strict=True) if is_held}
+        label = tuple(int(name in held) for name in labels)
+    return replace(example, label=label)

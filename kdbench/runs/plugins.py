@@ -6,7 +6,9 @@ import hashlib
 import importlib.util
 import os
 import sys
+from importlib.abc import Loader
 from pathlib import Path
+from types import ModuleType
 
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import Registry
@@ -15,11 +17,11 @@ from kdbench.score.metrics import METRICS
 
 
 def load_plugin(path: str | Path) -> str:
-    """Import a file that registers methods, tasks or models.
+    """Import a file that registers methods, tasks, models or metrics; returns the name of its
+    module.
 
-    Returns the name of its module. Its hash is taken before it runs, so that what it trains is
-    known by the code that really ran. A file is known by its whole path: two plugins may have one
-    name.
+    The file is hashed before it runs, so that what it trains is known by the code that really ran.
+    It is known by its whole path: two plugins may have one name.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,58 +30,69 @@ def load_plugin(path: str | Path) -> str:
     name = f"kdbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     source = file_hash(path)
     if name in sys.modules:
-        if sys.modules[name].__dict__["__kdbench_source__"] != file_hash(
-                path, sys.modules[name].__dict__["__kdbench_files__"]):
-            raise BadInput(
-                f"plugin {path}: it, or a file that it imports, changed after it was loaded; start "
-                f"anew"
-            )
+        check_unchanged(path, sys.modules[name])
         return name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadInput(f"plugin {path}: not a Python file; give one that ends with .py")
     module = importlib.util.module_from_spec(spec)
-    module.__dict__["__kdbench_source__"] = source  # for what asks while it runs
+    module.__dict__["__kdbench_source__"] = source  # read by `kdbench.base.code` while it runs
     sys.modules[name] = module  # dataclasses and multiprocessing look the module up by name
-    before, loaded = registered(), set(sys.modules)
+    names, loaded = registered(), set(sys.modules)
     try:
-        spec.loader.exec_module(module)
+        execute(spec.loader, module, path)
+        if registered() == names:
+            raise BadInput(
+                f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its "
+                f"method, or add an Entry "
+                "to TASKS or MODELS")
     except BadInput:
         del sys.modules[name]
         raise
-    except Exception as error:
-        del sys.modules[name]
-        raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
-    if registered() == before:
-        del sys.modules[name]
-        raise BadInput(
-            f"plugin {path}: it registers nothing; put @METHODS.register(\"name\") over its "
-            f"method, or add an Entry "
-            "to TASKS or MODELS")
     more = own_files(set(sys.modules) - loaded)
     module.__dict__.update(__kdbench_files__=more, __kdbench_source__=file_hash(path, more))
     return name
+
+
+def execute(loader: Loader, module: ModuleType, path: Path) -> None:
+    """Run the file of a plugin; what it raises becomes `BadInput`."""
+    try:
+        loader.exec_module(module)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
+
+
+def check_unchanged(path: Path, module: ModuleType) -> None:
+    """`BadInput` where a plugin, or a file that it imports, is not what was loaded."""
+    facts = module.__dict__
+    if facts["__kdbench_source__"] != file_hash(path, facts["__kdbench_files__"]):
+        raise BadInput(
+            f"plugin {path}: it, or a file that it imports, changed after it was loaded; start "
+            f"anew")
 
 
 def own_files(names: set[str]) -> list[Path]:
     """The files of those of these modules that no library installed: what a plugin brought along,
     however it found them.
     """
-    found = []
+    found: set[Path] = set()
     for name in names:
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if path and path.endswith(".py") and name.partition(
-                ".")[0] not in LIBRARIES | {"kdbench"} and not installed(Path(path)):
+        path = getattr(sys.modules.get(name), "__file__", None) or ""
+        package = name.partition(".")[0]
+        foreign = package in LIBRARIES or package == "kdbench" or installed(Path(path))
+        if path.endswith(".py") and not foreign:
             own = Path(path).resolve()
-            # an archive holds files that are none
-            found += [place for place in (own, *own.parents) if place.is_file()]
-    return sorted(set(found))
+            # a module in an archive has no file of its own: the archive is the file
+            found.update(place for place in (own, *own.parents) if place.is_file())
+    return sorted(found)
 
 
 def registered() -> list[str]:
-    """All that registries hold, and the metrics, which are a dictionary."""
-    return [f"{registry.noun} {name}" for registry in Registry.all
-            for name in registry.names()] + list(METRICS)
+    """All that the registries hold, and the metrics."""
+    names = [f"{registry.noun} {name}" for registry in Registry.all for name in registry.names()]
+    return names + list(METRICS)
 
 
 def load_plugins() -> None:

@@ -1,32 +1,34 @@
-"""Stages by themselves: the first stage of a method on a text corpus, as an ordinary model
-folder.
-"""
+"""The masked-LM stage of a method by itself: a text corpus in, an ordinary model folder out."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kdbench.base import options
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_folder
-from kdbench.base.registry import METHODS
-from kdbench.data.task import Data, Task
+from kdbench.base.registry import METHODS, PRETRAIN
+from kdbench.data.task import Data, LoadOptions, Task
+from kdbench.models.load import Model
 from kdbench.models.sources import Source, resolve
-from kdbench.runs.runner import Runner, teacher_of
+from kdbench.runs.planning import teacher_of
+from kdbench.runs.runner import Runner
 from kdbench.train import spec
 from kdbench.train.lab import Lab
 from kdbench.train.stage_cache import StageCache
 from kdbench.train.textfile import TextFile
 
 OWN_PIECES = 10_000  # lines of the corpus that a tiny model's own vocabulary is trained on
+OF_THE_STAGE = ("objective.safetensors", "stage.json")  # files that are not the model's
 
 
-def no_data(_: Any) -> Data:
+def no_data(_: LoadOptions | None) -> Data:
+    """Data without an example."""
     return Data((), (), (), ())
 
 
@@ -34,29 +36,48 @@ def no_data(_: Any) -> Data:
 TEXT = Task(name="text", task_type="mlm", about="unlabelled text", metric="accuracy", load=no_data)
 
 
-def pieces_from(corpus: Path, models: Sequence[Source]) -> tuple[str, ...]:
-    """Text for the vocabularies of models that have one of their own to train; none where no model
-    has.
-    """
+class Pretraining(Protocol):
+    """A method that has a stage of pre-training."""
+
+    options: Any
+
+    def check(self, lab: Lab) -> None:
+        """As `Method.check`."""
+
+    def pretrain(self, lab: Lab) -> Model:
+        """The student after masked-LM training."""
+
+
+def methods() -> list[str]:
+    """The methods that have a stage of pre-training. This imports every method."""
+    return [name for name in METHODS.names() if hasattr(METHODS.get(name), "pretrain")]
+
+
+def vocabulary_text(corpus: Path, models: Sequence[Source]) -> tuple[str, ...]:
+    """Text for models that train a vocabulary of their own; none where no model does."""
     if not any(model.recipe and "vocab_size" in model.recipe.config for model in models):
         return ()
     return tuple(example.text for example in islice(TextFile(corpus), OWN_PIECES))
 
 
-def pretrain(method: str, student: str, teacher: str | None, given: dict[str, Any], out: Path, *,
-             variant: str = "corrected", settings: dict[str, Any] | None = None, seed: int = 0,
-             results_dir: Path = Path("results/local"), device: str = "auto",
+def pretrain(method: str | None, student: str, teacher: str | None, given: Mapping[str, Any],
+             out: Path, *, variant: str = "corrected", settings: Mapping[str, Any] | None = None,
+             seed: int = 0, results_dir: Path = Path("results/local"), device: str = "auto",
              threads: int | None = None) -> dict[str, Any]:
     """Run `method`'s masked-LM stage on its `corpus` option and put the student's folder at `out`.
 
-    Without a teacher the student's own vocabulary is the one that is kept or expanded. Returns what
-    `stage.json` says.
+    method   by name; without one, the plain one, which follows no teacher
+    teacher  its vocabulary is the one that is kept or expanded; without one, the student's own
+
+    Returns what `stage.json` says.
     """
-    cls = METHODS.get(method)
+    name = method or PRETRAIN.load()
+    cls = METHODS.get(name)
     if not hasattr(cls, "pretrain"):
-        raise BadInput(f"method {method} has no stage of pre-training; take adapt or ve_kd")
-    made = cls(options.build(cls.Options, variant, given, f"method {method}"))
-    if not made.options.corpus:
+        raise BadInput(f"method {name} has no stage of pre-training; take {' or '.join(methods())}")
+    procedure: Pretraining = cls(options.build(cls.Options, variant, given, f"method {name}"))
+    corpus = procedure.options.corpus
+    if not corpus:
         raise BadInput("pretrain needs a text file, one sequence a line: --corpus FILE")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(
@@ -64,13 +85,17 @@ def pretrain(method: str, student: str, teacher: str | None, given: dict[str, An
     runner = Runner(results_dir, device=device, threads=threads)
     protocol = spec.settings({"select": "last", **(settings or {})}, TEXT, lookalike=False)
     models = resolve(student), teacher_of(teacher or student)
-    data = replace(no_data(None), domain_text=pieces_from(Path(made.options.corpus), models))
+    data = replace(no_data(None), domain_text=vocabulary_text(Path(corpus), models))
     lab = Lab(TEXT, data, seed, variant, protocol, *models, StageCache(results_dir),
               runner.accelerator)
-    made.check(lab)
-    model = made.pretrain(lab)
+    procedure.check(lab)
+    copy_model(lab, procedure.pretrain(lab), out)
+    return lab.stages[-1]
+
+
+def copy_model(lab: Lab, model: Model, out: Path) -> None:
+    """The folder of a trained model at `out`, without the files of the stage."""
     with new_folder(out) as partial:
         for path in lab.cache.stage(model.key).iterdir():
-            if path.name not in ("objective.safetensors", "stage.json"):
+            if path.name not in OF_THE_STAGE:
                 shutil.copy2(path, partial / path.name)
-    return lab.stages[-1]

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kdbench import __version__
+from kdbench.base.places import PACKAGE
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy",
             "onnxruntime")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = PACKAGE.parent  # of a clone
 
 
 def collect(device: str, threads: int) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def commit() -> dict[str, Any]:
     """The clone's commit and whether files that decide results differ from it."""
 
     def git(*words: str) -> str:
-        # or a limit on files leaves half an index.lock
+        # a lock could be left behind where the size of files is limited
         command = ["git", "--no-optional-locks", "-C", str(ROOT), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
@@ -50,15 +51,14 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     try:
         code = ("kdbench", "methods", "tasks", "bench.py")
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--", *code))
-        }
+        dirty = bool(git("status", "--porcelain", "--", *code))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 
 
 def processor() -> str:
+    """The processor's name, as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -102,5 +102,6 @@ def short(filename: str) -> str:
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
     parts = path.parts
-    return "/".join(parts[parts.index("site-packages") +
-                          1:]) if "site-packages" in parts else path.name
+    if "site-packages" not in parts:
+        return path.name
+    return "/".join(parts[parts.index("site-packages") + 1:])

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+# A record is what its JSON file holds. Its keys: format, id, status (done, failed or skipped), role
+# (teacher, control or method), reason or error, cell and content (what the id is the hash of),
+# data, models, score, size, latency, cost, curves, notes, provenance, artefact (the key of the
+# student's folder in models/), diagnostics, rows_more (further models of the method), artefacts
+# (exports).
+Record = dict[str, Any]
+
 FORMAT = 1
-FINISHED = ("done", "skipped")  # what needs no further run; a skipped cell's reason stays
+FINISHED = ("done", "skipped")  # statuses that need no further run
 
 
 def check_writable(folder: Path) -> None:
@@ -33,10 +40,11 @@ def check_writable(folder: Path) -> None:
 
 
 def path_of(folder: Path, record_id: str, task: str) -> Path:
+    """The file of a record in a results folder."""
     return folder / "records" / task / f"{record_id}.json"
 
 
-def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = None) -> Path:
+def write(folder: Path, record: Record, arrays: Mapping[str, Any] | None = None) -> Path:
     """Write the predictions, then the record; each by renaming a complete file into place."""
     path = path_of(folder, record["id"], record["cell"]["task"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,38 +62,40 @@ def write(folder: Path, record: dict[str, Any], arrays: dict[str, Any] | None = 
 def no_room(error: BaseException) -> OSError | None:
     """The error of a full disk, a quota or a file-size limit that is behind `error`, if it is one.
 
-    safetensors raises an error of its own, with the system's number in its text.
+    safetensors raises an error of its own, with the number of the system's error in its text.
     """
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if isinstance(error, OSError) and error.errno in full:
         return error
-    found = re.search(r"\(os error (\d+)\)|code: (\d+)",
-                      str(error)) if type(error).__name__ == "SafetensorError" else None
-    number = int(found[1] or found[2]) if found else None
+    if type(error).__name__ != "SafetensorError":
+        return None
+    found = re.search(r"\(os error (\d+)\)|code: (\d+)", str(error))
+    number = int(found[1] or found[2]) if found else 0
     return OSError(number, os.strerror(number), "a model file") if number in full else None
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> Record | None:
     """The record in `path`; None where there is none, or none of this format that belongs into this
     very file.
 
-    A record's id, task and artefact name files that are read and written, so that a record from
+    The id, task and artefact of a record name files that are read and written, so a record from
     elsewhere must not choose them.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        own = (record["format"], record["id"], record["cell"]["task"]) == (FORMAT, path.stem,
-                                                                           path.parent.name)
+        found = record["format"], record["id"], record["cell"]["task"]
+        own = found == (FORMAT, path.stem, path.parent.name)
         return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def find(folder: Path, record_id: str, task: str) -> dict[str, Any] | None:
+def find(folder: Path, record_id: str, task: str) -> Record | None:
+    """The record of that id and task; None where there is none."""
     return read(path_of(folder, record_id, task))
 
 
-def records(folder: Path) -> Iterator[dict[str, Any]]:
+def records(folder: Path) -> Iterator[Record]:
     """All records below `folder`, in the order of their paths; links that lead elsewhere are not
     followed.
     """
@@ -96,7 +106,7 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def counts(folder: Path, record: dict[str, Any]) -> tuple[tuple[str, ...], np.ndarray] | None:
+def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] | None:
     """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
     there are none.
     """

@@ -1,40 +1,45 @@
-"""Suites: a TOML file that names a grid of cells, and what is known of them before they run.
+"""Suites: a TOML file that names a grid of requests, and what is known of them before they run.
 
-    about = "DoKTra's ablation on ChemProt" gpu_hours = 4                      # expected on one GPU
-    of 24 GB; cpu_hours: on two cores. Estimates data = "real"                      # refuses to
-    fall back on look-alike data seeds = 5                          # 0-4; or a list
+    about = "an ablation of mine"
+    gpu_hours = 4                      # an estimate on one GPU of 24 GB; cpu_hours: on two cores
+    data = "real"                      # refuses to fall back on look-alike data
+    seeds = 5                          # 0-4; or a list
 
     [defaults]                         # fields of a request, and settings of the protocol
     epochs = 5
     resources = { gpus = 0.5, cpus = 4, memory_gb = 8 }   # of one cell, for workers and Ray
 
-    [[cells]]                          # a value that is a list is an axis of the grid method =
-    ["doktra", "logit_kd"] task = "chemprot" student = "roberta-large" options.doktra.transfer =
-    ["abd", "kld"] published = [{ method = "doktra", options = { transfer = "abd" }, metric =
-    "micro_f1", value = 77.42, system = "..." }]
+    [[cells]]                          # a value that is a list is an axis of the grid
+    method = ["mine", "other"]
+    task = "my_task"
+    student = "roberta-large"
+    options.mine.transfer = ["vectors", "logits"]
+    published = [{ method = "mine", options = { transfer = "vectors" }, metric = "micro_f1",
+                   value = 77.42, system = "..." }]
 
-Controls (the teacher, the student without one, logit distillation) are added to every cell;
+Controls (the teacher, and every method that registers itself as a control) are added to every cell;
 `controls = false` of the suite or of an entry leaves them out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import itertools
 import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.options import build, by_content, written
+from kdbench.base.options import build
 from kdbench.base.registry import METHODS, TASKS, unknown
-from kdbench.models.zoo import MODELS
 from kdbench.runs.listing import SUITES, suites
+from kdbench.runs.request import Request
 from kdbench.train import spec
 from kdbench.train.spec import Settings
+
+Table = dict[str, Any]  # of TOML
 
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 FIELDS = {
@@ -42,45 +47,36 @@ FIELDS = {
     "unlabelled"
 }
 BESIDE = {"seeds", "published", "resources", "controls"}  # of an entry, and no axis
+KEYS = FIELDS | SETTINGS | BESIDE
 RESOURCES = {"cpus", "gpus", "memory_gb"}
+DATA = ("any", "real", "lookalike")
 TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", "controls"}
 # Of a published figure: the metric, the score x 100, the system's name in results/reported.csv;
 # `over` says what it is where it is no score of one cell (an average over tasks, a difference).
 FIGURE = {"metric", "value", "system", "over"}
 
-DEFAULTS = {"teacher": "tiny-teacher", "student": "tiny-student", "variant": "corrected"}
-CONTROLS = ("finetune", "logit_kd")  # they have no published reading
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One point of the grid: the fields of a `Request`, its seeds, what it takes, and the published
-    figures beside it.
-    """
-
-    fields: dict[str, Any]
-    settings: dict[str, Any]
-    seeds: tuple[int, ...]
-    published: tuple[dict[str, Any], ...] = ()
-    resources: dict[str, float] = field(default_factory=dict)
-    controls: bool = True
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """What tells this point from others of the same method, task and student."""
-        f = self.fields
-        kept = {name: f[name] for name in ("teacher", "variant", "unlabelled") if name in f}
-        return {**kept, **f.get("task_options", {}), **f["options"]}
-
 
 @dataclass(frozen=True)
 class Suite:
+    """Requests that are run together.
+
+    data    real (look-alike data are refused), lookalike (a data folder is passed over) or any
+    single  a single run of the command line, which is a suite of one request
+    """
+
     name: str
     about: str
-    cells: tuple[Planned, ...]
-    data: str = "any"  # real, lookalike, any
+    requests: tuple[Request, ...]
+    data: str = "any"
     cpu_hours: float | None = None
     gpu_hours: float | None = None
+    single: bool = False
+
+    @classmethod
+    def of(cls, request: Request) -> Suite:
+        """The suite of one request."""
+        return cls(f"{request.method} on {request.task}", "one configuration", (request,),
+                   single=True)
 
 
 def find(name: str) -> Path:
@@ -97,112 +93,143 @@ def find(name: str) -> Path:
 def load(name: str, *, thorough: bool = True) -> Suite:
     """Read and check a suite; all mistakes of the file are reported at once, each with its key.
 
-    Without `thorough` options and settings are taken as they stand: what would be checked with a
-    method needs PyTorch.
+    Without `thorough`, options and settings are taken as they stand: to check them with a method
+    needs PyTorch.
     """
     path = find(name)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"suite {path}: {error}") from error
-    mistakes = [unknown("key", key, TOP) for key in raw if key not in TOP]
-    if raw.get("data", "any") not in ("any", "real", "lookalike"):
-        mistakes.append(unknown("data", str(raw["data"]), ("any", "real", "lookalike")))
+    raw = read_toml(path)
     defaults, entries = raw.get("defaults", {}), raw.get("cells", [])
-    if not isinstance(defaults, dict) or not isinstance(entries, list) or not all(
-            isinstance(entry, dict) for entry in entries):
+    tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not isinstance(defaults, dict) or not tables:
         raise BadInput(f"suite {path}: write [defaults] as one table and [[cells]] as tables")
-    mistakes += [f"defaults: {mistake}" for mistake in strange(defaults)]
-    defaults = {key: value for key, value in defaults.items() if key in FIELDS | SETTINGS | BESIDE}
-    cells: list[Planned] = []
+    mistakes = unknown_keys(raw, TOP)
+    if raw.get("data", "any") not in DATA:
+        mistakes.append(unknown("data", str(raw["data"]), DATA))
+    mistakes += [f"defaults: {mistake}" for mistake in unknown_keys(defaults, KEYS)]
+    usual = {"seeds": raw.get("seeds", 1), "controls": raw.get("controls", True)}
+    usual.update({key: value for key, value in defaults.items() if key in KEYS})
+    requests: list[Request] = []
     for number, entry in enumerate(entries, 1):
-        wrong = strange(entry)
         try:
-            if not wrong:
-                given = {
-                    "seeds": raw.get("seeds", 1), "controls": raw.get("controls", True), **defaults,
-                    **entry
-                }
-                cells += expand(given, raw.get("data") == "lookalike", thorough=thorough)
+            requests += read_entry(entry, usual, raw.get("data") == "lookalike", thorough=thorough)
         except BadInput as error:
-            wrong = [str(error)]
-        mistakes += [f"cells[{number}]: {mistake}" for mistake in wrong]
-    if not cells and not mistakes:
+            mistakes.append(f"cells[{number}]: {error}")
+    if not requests and not mistakes:
         mistakes.append("no [[cells]]: a suite needs at least one")
     if mistakes:
         raise BadInput(f"suite {path}: " + "; ".join(mistakes))
-    own = SUITES in path.resolve().parents
-    return Suite(
-        str(path.resolve().relative_to(SUITES).with_suffix("")) if own else path.stem,
-        raw.get("about", ""), tuple(cells), raw.get("data", "any"), raw.get("cpu_hours"),
-        raw.get("gpu_hours"))
+    return Suite(name_of(path), raw.get("about", ""), tuple(requests), raw.get("data", "any"),
+                 raw.get("cpu_hours"), raw.get("gpu_hours"))
 
 
-def strange(entry: dict[str, Any]) -> list[str]:
-    valid = FIELDS | SETTINGS | BESIDE
-    return [unknown("key", key, valid) for key in entry if key not in valid]
+def read_toml(path: Path) -> Table:
+    """The content of a TOML file; `BadInput` where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"suite {path}: {error}") from error
 
 
-def expand(entry: dict[str, Any], lookalike: bool = False, *,
-           thorough: bool = True) -> list[Planned]:
+def name_of(path: Path) -> str:
+    """A suite by its place in `benchmarks/`, or by the name of its file."""
+    if SUITES in path.resolve().parents:
+        return str(path.resolve().relative_to(SUITES).with_suffix(""))
+    return path.stem
+
+
+def unknown_keys(table: Table, valid: Iterable[str]) -> list[str]:
+    """One line for each key of a table that means nothing."""
+    return [unknown("key", key, valid) for key in table if key not in valid]
+
+
+def read_entry(entry: Table, usual: Table, lookalike: bool, *, thorough: bool) -> list[Request]:
+    """The requests of one [[cells]], over the usual values of the file."""
+    if mistakes := unknown_keys(entry, KEYS):
+        raise BadInput("; ".join(mistakes))
+    return expand({**usual, **entry}, lookalike, thorough=thorough)
+
+
+def expand(entry: Table, lookalike: bool = False, *, thorough: bool = True) -> list[Request]:
     """The grid of one entry: the product over every value that is a list. All its mistakes are
     raised as one `BadInput`.
     """
-    axes = {key: value for key, value in entry.items() if key not in BESIDE and key != "options"}
-    seeds, figures, resources = parse(entry["seeds"]), entry.get("published",
-                                                                 []), entry.get("resources", {})
-    by_method: dict[str, Any] = entry.get("options", {})
-    if "method" not in axes or "task" not in axes:
+    if "method" not in entry or "task" not in entry:
         raise BadInput("method and task are needed")
-    mistakes = dict.fromkeys(
-        unknown("resource", key, RESOURCES) for key in resources if key not in RESOURCES)
-    methods = axes["method"] if isinstance(axes["method"], list) else [axes["method"]]
-    for name in by_method:
-        if name not in methods:
-            there = f"this entry has no method {name!r} (it has {', '.join(methods)})"
-            mistakes[f"options.{name}: {there}"] = None
-    found = []
-    for point in product(axes):
-        for options in product(by_method.get(point["method"], {})):
-            fields = {k: v for k, v in point.items() if k in FIELDS} | {"options": options}
-            settings = {k: v for k, v in point.items() if k in SETTINGS}
-            if thorough:
-                mistakes.update(dict.fromkeys(wrong(fields, settings, lookalike)))
-            beside = tuple(figure for figure in figures if matches(figure, fields))
-            found.append(Planned(fields, settings, seeds, beside, resources, entry["controls"]))
+    seeds, figures = parse_seeds(entry["seeds"]), entry.get("published", [])
+    resources, by_method = entry.get("resources", {}), entry.get("options", {})
+    mistakes = [unknown("resource", key, RESOURCES) for key in resources if key not in RESOURCES]
+    mistakes += options_of_no_method(entry["method"], by_method)
+    requests = []
+    for point in points(entry, by_method):
+        request = request_of(point, seeds, entry["controls"], resources)
+        if thorough:
+            mistakes += mistakes_of(request, lookalike)
+        beside = tuple(figure for figure in figures if matches(figure, request))
+        requests.append(dataclasses.replace(request, published=beside))
     for figure in figures:
-        mistakes.update(
-            dict.fromkeys(
-                unknown("key of published", key, FIGURE | FIELDS)
-                for key in figure
-                if key not in FIGURE | FIELDS))
-        if "metric" not in figure or not isinstance(figure.get("value"), int | float):
-            mistakes[f"published {figure}: metric and value are needed"] = None
-        if not any(matches(figure, cell.fields) for cell in found):
-            mistakes[f"published {figure}: belongs to no cell of this entry"] = None
+        mistakes += mistakes_of_figure(figure, requests)
     if mistakes:
-        raise BadInput("; ".join(mistakes))
-    return found
+        raise BadInput("; ".join(dict.fromkeys(mistakes)))
+    return requests
 
 
-def wrong(fields: dict[str, Any], settings: dict[str, Any], lookalike: bool) -> list[str]:
-    """What is wrong with one point, as far as it shows without data and models."""
-    mistakes = []
+def options_of_no_method(methods: str | list[str], by_method: Iterable[str]) -> list[str]:
+    """One line for each method that has options and is not run by the entry."""
+    there = methods if isinstance(methods, list) else [methods]
+    return [f"options.{name}: this entry has no method {name!r} (it has {', '.join(there)})"
+            for name in by_method if name not in there]
+
+
+def points(entry: Table, by_method: Mapping[str, Table]) -> Iterator[Table]:
+    """The points of the grid: fields and settings by name, with the options of the method."""
+    axes = {key: value for key, value in entry.items() if key not in BESIDE | {"options"}}
+    for point in product(axes):
+        for chosen in product(by_method.get(point["method"], {})):
+            yield {**point, "options": chosen}
+
+
+def product(axes: Table) -> Iterator[Table]:
+    """Each combination of the values of the axes, a value that is no list being the only one."""
+    choices = [value if isinstance(value, list) else [value] for value in axes.values()]
+    for values in itertools.product(*choices):
+        yield dict(zip(axes, values, strict=True))
+
+
+def request_of(point: Table, seeds: tuple[int, ...], controls: bool,
+               resources: Table) -> Request:
+    """The request of one point of the grid."""
+    given = {key: value for key, value in point.items() if key in FIELDS}
+    if given.get("unlabelled"):
+        given["unlabelled"] = Path(given["unlabelled"])
+    settings = {key: value for key, value in point.items() if key in SETTINGS}
+    return Request(**given, settings=settings, seeds=seeds, controls=controls, resources=resources)
+
+
+def parse_seeds(seeds: Any) -> tuple[int, ...]:
+    """A number of seeds, or a list of them, as a tuple."""
+    if isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds):
+        return tuple(seeds)
+    if isinstance(seeds, bool) or not isinstance(seeds, int):
+        raise BadInput(f"seeds: {seeds!r} is neither a number of seeds nor a list of them")
+    return tuple(range(seeds))
+
+
+def mistakes_of(request: Request, lookalike: bool) -> list[str]:
+    """What is wrong with a request, as far as it shows without data and models."""
     try:
-        METHODS.entry(fields["method"])
-        TASKS.entry(fields["task"])
+        entry, task = METHODS.entry(request.method), TASKS.get(request.task)
     except BadInput as error:
         return [str(error)]
-    cls, task = METHODS.get(fields["method"]), TASKS.get(fields["task"])
-    checks = [
-        lambda: build(cls.Options, fields.get("variant", "corrected"), fields[
-            "options"], f"method {fields['method']}"), lambda: spec.settings(
-                settings, task, lookalike=lookalike, recipe=fields.get("recipe", "default"), method=
-                METHODS.entry(fields["method"]).name, options=fields["options"]),
+    checks: list[Callable[[], Any]] = [
+        lambda: build(entry.load().Options, request.variant, request.options,
+                      f"method {request.method}"),
+        lambda: spec.settings(request.settings, task, lookalike=lookalike, recipe=request.recipe,
+                              method=entry.name, options=request.options),
     ]
-    if fields.get("task_options"):
-        checks.append(lambda: build(task.options or type(None), "corrected", fields["task_options"],
+    if request.task_options:
+        checks.append(lambda: build(task.options or type(None), "corrected", request.task_options,
                                     f"task {task.name}"))
+    mistakes = []
     for check in checks:
         try:
             check()
@@ -211,114 +238,23 @@ def wrong(fields: dict[str, Any], settings: dict[str, Any], lookalike: bool) -> 
     return mistakes
 
 
-def product(axes: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    names = list(axes)
-    for values in itertools.product(*(v if isinstance(v, list) else [v] for v in axes.values())):
-        yield dict(zip(names, values, strict=True))
+def mistakes_of_figure(figure: Table, requests: Sequence[Request]) -> list[str]:
+    """What is wrong with a published figure of an entry."""
+    valid = FIGURE | FIELDS
+    mistakes = [unknown("key of published", key, valid) for key in figure if key not in valid]
+    if "metric" not in figure or not isinstance(figure.get("value"), int | float):
+        mistakes.append(f"published {figure}: metric and value are needed")
+    if not any(matches(figure, request) for request in requests):
+        mistakes.append(f"published {figure}: belongs to no cell of this entry")
+    return mistakes
 
 
-def parse(seeds: Any) -> tuple[int, ...]:
-    if isinstance(seeds, bool) or not (isinstance(seeds, int) or isinstance(seeds, list)
-                                       and all(isinstance(s, int) for s in seeds)):
-        raise BadInput(f"seeds: {seeds!r} is neither a number of seeds nor a list of them")
-    return tuple(seeds) if isinstance(seeds, list) else tuple(range(seeds))
-
-
-def matches(published: dict[str, Any], fields: dict[str, Any]) -> bool:
-    """Does a published figure belong to this point? Every field and option that it names must
+def matches(published: Table, request: Request) -> bool:
+    """Does a published figure belong to this request? Every field and option that it names must
     agree.
     """
-    for key, value in published.items():
-        if key == "options" and any(fields["options"].get(name) != wanted
-                                    for name, wanted in value.items()):
+    for name, value in published.get("options", {}).items():
+        if request.options.get(name) != value:
             return False
-        if key in FIELDS and key != "options" and fields.get(key) != value:
-            return False
-    return True
-
-
-def only(suite: Suite, pattern: str) -> Suite:
-    """The cells that ``method=doktra,task=chem*`` picks: by fields, and by options and settings
-    that the suite's file gives.
-    """
-    given = [values_of(cell) for cell in suite.cells]
-    known = {name for values in given for name in values}
-    wanted = {}
-    for part in pattern.split(","):
-        name, equals, value = part.partition("=")
-        if not equals or name.strip() not in known:
-            raise BadInput(
-                f"--only {pattern!r}: write NAME=PATTERN[,...], a name being one of "
-                f"{', '.join(sorted(known))}"
-            )
-        wanted[name.strip()] = value.strip()
-    kept = tuple(cell for cell, values in zip(suite.cells, given, strict=True)
-                 if all(name in values and fnmatch.fnmatchcase(values[name], value)
-                        for name, value in wanted.items()))
-    if not kept:
-        raise BadInput(
-            f"--only {pattern!r}: picks none of the {len(suite.cells)} cells of {suite.name}")
-    return dataclasses.replace(suite, cells=kept)
-
-
-def values_of(cell: Planned) -> dict[str, str]:
-    """Settings, options and fields of a cell by name, as the command line takes them."""
-    fields = {**DEFAULTS, **cell.fields}
-    chosen = {**cell.settings, **fields.pop("task_options", {}), **fields.pop("options", {})}
-    return {name: written(value) for name, value in {**chosen, **fields}.items()}
-
-
-def records_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records that cells of the suite and their controls have left, of any seed; by what the
-    suite's file says.
-    """
-    return [
-        record for record in records if any(
-            left_by(record, planned, suite.data) for planned in suite.cells)
-    ]
-
-
-def left_by(record: dict[str, Any], planned: Planned, data: str) -> bool:
-    """Is this the record of the point, or of one of its controls?"""
-    cell, fields = record["cell"], {**DEFAULTS, **planned.fields}
-    teacher, student, method = name_of(fields["teacher"]), name_of(
-        fields["student"]), METHODS.entry(fields["method"]).name
-    if cell["task"] != fields["task"] or data not in ("any",
-                                                      (record.get("data") or {}).get("kind", data)):
-        return False
-    if not agrees(planned.settings, cell.get("settings")) or not agrees(
-            fields.get("task_options", {}), cell.get("task_options")):
-        return False
-    same = cell["method"] == method and cell["student"] == student and cell.get("teacher") in (
-        teacher, None)
-    read = method in CONTROLS or cell.get("variant") == fields["variant"]
-    if same and read and agrees(fields["options"], cell.get("options")):
-        return True
-    if not planned.controls:
-        return False
-    alike = {"finetune": (teacher, student), "logit_kd": (student,)}
-    return cell["student"] in alike.get(cell["method"],
-                                        ()) and cell.get("teacher") in (teacher, None)
-
-
-def name_of(model: str) -> str:
-    """A model as records call it: without the folder that holds it, and by no alias."""
-    if model in MODELS:
-        return MODELS.entry(model).name
-    label, _, path = model.rpartition("=")
-    return label or (Path(path).name if path.startswith((".", "~", "/")) else path)
-
-
-def agrees(given: dict[str, Any], found: dict[str, Any] | None) -> bool:
-    """Does every value that the file gives stand in the record? Settings that decide no result do
-    not stand there.
-    """
-    there = found or {}
-    return all(same_value(value, there[name]) for name, value in given.items() if name in there)
-
-
-def same_value(given: Any, found: Any) -> bool:
-    """A value of a suite's file and one of a record, which knows a file by its content."""
-    if isinstance(found, str) and found.startswith("sha256:"):
-        return Path(str(given)).is_file() and by_content(str(given)) == found
-    return given == found or written(found) == written(given)
+    return all(str(getattr(request, key)) == str(value)
+               for key, value in published.items() if key in FIELDS and key != "options")

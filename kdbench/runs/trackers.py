@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kdbench.base.errors import BadInput
-from kdbench.train.spec import Cell
+from kdbench.runs.cell import Cell
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # the package that each needs
 
@@ -24,12 +27,12 @@ def check(tracker: str) -> None:
 
 
 @contextmanager
-def following(accelerator: Any, tracker: str | None, cell: Cell) -> Iterator[None]:
-    """One run of the tracker for one cell: named by it, and closed behind it."""
+def following(accelerator: Accelerator, tracker: str | None, cell: Cell) -> Iterator[None]:
+    """One run of the tracker for one cell: it has the name of the cell, and is closed after it."""
     if tracker is None:
         yield
         return
-    folder = f"{cell.task}/{cell.method}-seed{cell.seed}-{cell.id}"
+    folder = f"{cell.task.name}/{cell.method_name}-seed{cell.seed}-{cell.id}"
     project = "kdbench" if tracker == "wandb" else folder
     accelerator.init_trackers(project, init_kwargs={"wandb": {"name": f"{cell.label} ({cell.id})"}})
     try:

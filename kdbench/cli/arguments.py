@@ -1,0 +1,93 @@
+"""What argparse is extended by: suggestions for misspelt words, NAME=VALUE, settings, seeds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from kdbench.base.errors import BadInput
+from kdbench.base.registry import unknown
+
+
+class Parser(argparse.ArgumentParser):
+    """One line instead of the usage text, with a suggestion where a word is close to a known one.
+
+    flags  of this parser, by their long names
+    verbs  the parsers of the verbs, by name
+    """
+
+    def __init__(self, **arguments: Any):
+        self.flags: list[str] = []
+        self.verbs: dict[str, Parser] = {}
+        super().__init__(**arguments)
+
+    def add_argument(self, *names: Any, **arguments: Any) -> argparse.Action:
+        """As argparse's; a value that is none of `choices` gets a suggestion."""
+        if choices := arguments.pop("choices", None):
+            arguments["type"] = one_of(arguments["metavar"], choices)
+        action = super().add_argument(*names, **arguments)
+        self.flags += [flag for flag in action.option_strings if flag.startswith("--")]
+        return action
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `BadInput` instead of ending the program."""
+        raise BadInput(f"{message}; see `{self.prog} --help`")
+
+
+def one_of(noun: str, choices: Sequence[str]) -> Callable[[str], str]:
+    """A type for argparse: text that is one of `choices`."""
+
+    def check(text: str) -> str:
+        if text not in choices:
+            raise BadInput(unknown(noun, text, choices))
+        return text
+
+    return check
+
+
+class Assignment(argparse.Action):
+    """Collects NAME=VALUE words in a dictionary."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, word: Any,
+                 flag: str | None = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, {**before, **assignments([word], str(flag), before)})
+
+
+class Setting(argparse.Action):
+    """Collects settings of the protocol, as text by name, which `kdbench.train.spec` checks."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, word: Any,
+                 flag: str | None = None) -> None:
+        name = self.option_strings[0].removeprefix("--").replace("-", "_")
+        namespace.settings = {**namespace.settings, name: word}
+
+
+def assignments(words: Iterable[str], flag: str, before: Iterable[str] = ()) -> dict[str, str]:
+    """NAME=VALUE words as a dictionary; `BadInput` where a name is given twice.
+
+    before  names that were given already
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise BadInput(f"{flag} {word!r}: write NAME=VALUE")
+        if name in found or name in before:
+            raise BadInput(f"{flag} {name}: given twice")
+        found[name] = value
+    return found
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """0-4 or 0,3,7 as whole numbers."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise BadInput(f"--seeds {text!r}: write 0-4 or 0,3,7")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise BadInput(f"--seeds {text!r}: a seed stands there twice, or none")
+    return tuple(seeds)

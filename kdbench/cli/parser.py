@@ -1,0 +1,351 @@
+"""The verbs of the command line, and the arguments that each takes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kdbench import __version__
+from kdbench.base.errors import BadInput
+from kdbench.base.options import VARIANTS
+from kdbench.base.places import shipped
+from kdbench.base.registry import unknown
+from kdbench.cli.arguments import Assignment, Parser, Setting, parse_seeds
+from kdbench.train.spec import Settings, flag_of
+
+REPORTED = shipped("results") / "reported.csv"
+RESULTS = Path("results/local")
+SPLITS = ("train", "dev", "test")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command; `verb` is None where it names none.
+
+    Without a verb, the first word being an option, the verb is run.
+    """
+    words = list(words)
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
+        words.insert(0, "run")
+    top = parser()
+    if words and not words[0].startswith("-") and words[0] not in top.verbs:
+        raise BadInput(unknown("verb", words[0], top.verbs))
+    args, rest = top.parse_known_args(words)
+    if args.verb == "predict" and not any(word.startswith("-") for word in rest):
+        args.text += rest  # argparse gives up on texts that stand behind an option
+    elif rest:
+        flags = top.verbs[args.verb or "run"].flags
+        raise BadInput(unknown("option", rest[0].partition("=")[0], flags))
+    return args
+
+
+def parser() -> Parser:
+    """The parser of all verbs."""
+    top = Parser(
+        prog="bench.py",
+        description="Knowledge distillation for biomedical and clinical text, under one protocol.",
+        epilog="`bench.py --method M --task T` is short for `bench.py run --method M --task T`.")
+    top.add_argument("--version", action="version", version=f"kdbench {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="verb", parser_class=Parser)
+    for name, (help, add_arguments) in VERBS.items():
+        verb = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        verb.add_argument("--plugin", action="append", metavar="FILE",
+                          help="a Python file that registers methods, tasks or models")
+        add_arguments(verb)
+        top.verbs[name] = verb
+    return top
+
+
+# --- what several verbs take ----------------------------------------------------------------------
+
+
+def add_results_dir(verb: Parser, help: str = "default: results/local") -> None:
+    """Where records are."""
+    verb.add_argument("--results-dir", type=Path, default=RESULTS, metavar="DIR", help=help)
+
+
+def add_threads(verb: Parser) -> None:
+    """How many threads torch has."""
+    verb.add_argument("--threads", type=int, default=None, metavar="N",
+                      help="CPU threads (default: all cores)")
+
+
+def add_json(verb: Parser, help: str = "for programs") -> None:
+    """JSON instead of text."""
+    verb.add_argument("--json", action="store_true", help=help)
+
+
+def add_corpora(verb: Parser) -> None:
+    """Where corpora are."""
+    verb.add_argument("--data-dir", type=Path, metavar="DIR",
+                      help="where the corpora are (also: KDBENCH_DATA)")
+
+
+def add_assignments(verb: Parser, flag: str, help: str) -> None:
+    """An option that is given as NAME=VALUE, several times."""
+    verb.add_argument(flag, action=Assignment, default={}, metavar="NAME=VALUE", help=help)
+
+
+def add_data(verb: Parser) -> None:
+    """The data of a task."""
+    verb.add_argument(
+        "--data-dir", type=Path, metavar="DIR",
+        help="where the corpora are (also: the variable KDBENCH_DATA); "
+        "without it the embedded look-alike is used")
+    verb.add_argument("--train", type=Path, metavar="FILE", help="task files: training examples")
+    verb.add_argument("--dev", type=Path, metavar="FILE",
+                      help="task files: development examples (default: a part of --train)")
+    verb.add_argument("--test", type=Path, metavar="FILE", help="task files: test examples")
+    add_assignments(verb, "--task-set", "an option of the task (see `show TASK`)")
+
+
+def add_training(verb: Parser) -> None:
+    """How a method trains, besides the settings of the protocol."""
+    verb.add_argument(
+        "--variant", default="corrected", choices=VARIANTS, metavar="variant",
+        help="what the method means (corrected, the default) or what the authors' code computes "
+        "(published)")
+    add_assignments(verb, "--set", "an option of the method (see `show METHOD`)")
+    add_results_dir(verb)
+    verb.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"),
+                      metavar="device", help="auto, cpu or cuda")
+    add_threads(verb)
+
+
+def add_settings(verb: Parser, names: Sequence[str] | None = None) -> None:
+    """The settings of the protocol, all of them or those of these names."""
+    verb.set_defaults(settings={})
+    for field in dataclasses.fields(Settings):
+        if names is None or field.name in names:
+            verb.add_argument(flag_of(field.name), action=Setting, default=argparse.SUPPRESS,
+                              metavar="X",
+                              help=f"{field.metadata['help']} (default: {field.default})")
+
+
+def add_seed(verb: Parser) -> None:
+    """One seed."""
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+
+
+def add_run_id(verb: Parser) -> None:
+    """A finished run, and how its student is put to work."""
+    verb.add_argument("run", metavar="RUN", help="a record's id, or its beginning")
+    add_results_dir(verb)
+    add_threads(verb)
+    add_json(verb)
+
+
+# --- the verbs ------------------------------------------------------------------------------------
+
+
+def add_run(verb: Parser) -> None:
+    """One configuration or a suite."""
+    verb.add_argument("suite", nargs="?",
+                      help="a name in benchmarks/ or a path; without it: --method and --task")
+    verb.add_argument("--method", metavar="M", help="a method (see `list methods`)")
+    verb.add_argument("--task", metavar="T", help="a task, or `files` for your own")
+    add_data(verb)
+    verb.add_argument("--teacher", default=None, metavar="MODEL",
+                      help="a model's name, folder (NAME=FOLDER to name it) or hub id")
+    verb.add_argument("--student", default=None, metavar="MODEL",
+                      help="likewise; cut:N takes N of the teacher's layers")
+    add_training(verb)
+    verb.add_argument("--seeds", type=parse_seeds, default=None, metavar="LIST",
+                      help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")
+    verb.add_argument(
+        "--recipe", default="default", choices=("default", "paper"), metavar="recipe",
+        help="fine-tuning settings: default, or paper (the published ones of the method on the "
+        "task)")
+    verb.add_argument(
+        "--unlabelled", type=Path, metavar="FILE",
+        help="texts that the teacher labels, as further training examples; "
+        "or `rest`: the training examples that --max-train-examples leaves out, without their "
+        "labels")
+    add_settings(verb)
+    add_engine(verb)
+    verb.add_argument("--tracker", choices=("tensorboard", "wandb"), metavar="tracker",
+                      help="loss terms of every epoch to tensorboard or wandb (default: none)")
+    verb.add_argument("--no-controls", action="store_true", help="run the method alone")
+    verb.add_argument("--overwrite", action="store_true", help="run anew what is finished")
+    verb.add_argument("--profile", action="store_true", help="record and print where the time went")
+    add_json(verb, "print the records instead of the table")
+
+
+def add_engine(verb: Parser) -> None:
+    """Which cells of a suite run, and where."""
+    verb.add_argument("--only", metavar="PATTERN",
+                      help="suite: the cells that fit, as in 'method=M*,seed=0'")
+    verb.add_argument("--dry-run", action="store_true",
+                      help="list the cells, what is finished and what is missing")
+    verb.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
+    verb.add_argument("--isolate", action=argparse.BooleanOptionalAction, default=None,
+                      help="each cell in a process of its own (a suite's default on a GPU)")
+    verb.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine",
+                      help="local (default) or ray")
+    verb.add_argument("--workers", type=int, default=1, metavar="N",
+                      help="cells at a time, devices shared out")
+    verb.add_argument("--ray-address", metavar="ADDRESS",
+                      help="a Ray cluster's; without it a local one is started")
+
+
+def add_list(verb: Parser) -> None:
+    """One noun, or all."""
+    verb.add_argument("noun", nargs="?", choices=("methods", "tasks", "models", "suites"),
+                      metavar="noun", help="methods, tasks, models or suites")
+    add_json(verb)
+
+
+def add_show(verb: Parser) -> None:
+    """A name, and a task for its published settings."""
+    verb.add_argument("name")
+    verb.add_argument(
+        "--task", metavar="T",
+        help="of a method: the settings that --recipe paper takes on this task, with their sources")
+
+
+def add_check(verb: Parser) -> None:
+    """A corpus."""
+    verb.add_argument("task")
+    add_data(verb)
+    verb.add_argument("--model", metavar="FOLDER", help="count lengths in this model's tokens too")
+    add_json(verb)
+
+
+def add_pretrain(verb: Parser) -> None:
+    """A corpus, a student and a teacher."""
+    verb.add_argument("out", type=Path, help="the folder that is made")
+    verb.add_argument("--method", metavar="M",
+                      help="a method with such a stage (default: the plain one, without a teacher)")
+    verb.add_argument("--corpus", type=Path, required=True, metavar="FILE",
+                      help="text, one sequence a line")
+    verb.add_argument("--student", required=True, metavar="MODEL",
+                      help="the encoder that is trained")
+    verb.add_argument(
+        "--teacher", metavar="MODEL",
+        help="whose vocabulary is expanded, and who is followed (default: the student)")
+    add_settings(verb, ("max_length", "accumulate", "precision", "checkpoint_seconds"))
+    add_training(verb)
+    add_seed(verb)
+
+
+def add_prepare(verb: Parser) -> None:
+    """Corpora, and where they go."""
+    verb.add_argument("task", nargs="*", help="tasks; or --all")
+    verb.add_argument("--all", action="store_true", help="all that can be fetched")
+    verb.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+                      help="where to (default: data)")
+    verb.add_argument("--from", dest="source", type=Path, metavar="FOLDER",
+                      help="take the files from here instead")
+
+
+def add_augment(verb: Parser) -> None:
+    """A file of sentences, and how they are augmented."""
+    verb.add_argument("source", type=Path,
+                      help="two columns (word, tag), or JSON lines (tokens, ner_tags)")
+    verb.add_argument("target", type=Path, help="the file that is made")
+    verb.add_argument("--variant", default="corrected", choices=VARIANTS, metavar="variant",
+                      help="corrected (default) or published")
+    add_assignments(verb, "--set", "augment, copies, p_mention, ...")
+    add_seed(verb)
+
+
+def add_convert(verb: Parser) -> None:
+    """A checkpoint and a folder."""
+    verb.add_argument("source", type=Path)
+    verb.add_argument("target", type=Path)
+
+
+def add_export(verb: Parser) -> None:
+    """A run, a folder and formats."""
+    add_run_id(verb)
+    verb.add_argument("out", type=Path, help="the folder that is made")
+    verb.add_argument("--formats", "--kinds", dest="formats",
+                      default="safetensors,onnx,onnx_int8", metavar="LIST",
+                      help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
+    add_corpora(verb)
+    verb.add_argument("--latency", default="full", choices=("full", "quick"), metavar="protocol",
+                      help="full (default) or quick")
+
+
+def add_evaluate(verb: Parser) -> None:
+    """A run and a file."""
+    add_run_id(verb)
+    verb.add_argument("--test", type=Path, required=True, metavar="FILE")
+    verb.add_argument("--time", action="store_true", help="take its latency too")
+
+
+def add_predict(verb: Parser) -> None:
+    """A run and texts."""
+    add_run_id(verb)
+    verb.add_argument("text", nargs="*", help="texts")
+    verb.add_argument("--file", type=Path, metavar="FILE",
+                      help="texts, one a line (or JSON lines)")
+    verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
+                      help="torch or onnxruntime")
+
+
+def add_verify(verb: Parser) -> None:
+    """A folder or a run, and the data."""
+    verb.add_argument("target", metavar="FOLDER|RUN",
+                      help="a results folder, or a record's id (its beginning)")
+    add_results_dir(verb, "of a RUN (default: results/local)")
+    add_corpora(verb)
+    for split in SPLITS:
+        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
+                          help=f"task files: {split}, as the run had it")
+    add_json(verb)
+
+
+def add_study(verb: Parser) -> None:
+    """A folder."""
+    verb.add_argument("folder", type=Path)
+    verb.add_argument("--check", action="store_true",
+                      help="write nothing; exit code 1 where a page is not what its records give")
+
+
+def add_records(verb: Parser) -> None:
+    """Which records, and what stands beside them."""
+    verb.add_argument("suite", nargs="?", metavar="SUITE|FILTER",
+                      help="a suite, or a filter as in 'method=M*,seed=0'")
+    add_results_dir(verb)
+    verb.add_argument("--against", type=Path, nargs="?", const=REPORTED, metavar="CSV",
+                      help="published figures beside ours (default: results/reported.csv)")
+    verb.add_argument("--no-intervals", action="store_true", help="means and SDs alone, at once")
+
+
+def add_table(verb: Parser) -> None:
+    """Records, a format and columns."""
+    add_records(verb)
+    verb.add_argument(
+        "--format", choices=("text", "markdown", "csv", "latex", "json"), metavar="format",
+        help="text, markdown, csv, latex or json (default: text at a terminal, else markdown)")
+    verb.add_argument("--columns", metavar="LIST", help="columns by name")
+
+
+def add_report(verb: Parser) -> None:
+    """Records and a file."""
+    add_records(verb)
+    verb.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE",
+                      help="default: report.html")
+
+
+VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "run": ("run one configuration with its controls, or a suite", add_run),
+    "list": ("what there is: methods, tasks, models, suites", add_list),
+    "show": ("all about one method, task or model", add_show),
+    "check": ("look at a corpus: rows, labels, lengths, overlap, samples", add_check),
+    "pretrain": ("masked-LM training on a text corpus: plain or distilled", add_pretrain),
+    "prepare": ("fetch a corpus from its public source and verify it", add_prepare),
+    "augment": ("augment a file of tagged sentences: the originals and their copies", add_augment),
+    "convert": ("turn .bin/.pt weights or a TF1 BERT checkpoint into a safetensors folder",
+                add_convert),
+    "export": ("export a run's student, scored and timed as it would be served", add_export),
+    "evaluate": ("score a run's student on another file", add_evaluate),
+    "predict": ("labels with probabilities, or entities, of new texts", add_predict),
+    "verify": ("recompute what records say from what lies beside them", add_verify),
+    "study": ("write the generated pages of a study (results/NAME with study.toml and records)",
+              add_study),
+    "table": ("records to a table", add_table),
+    "report": ("records to one HTML page", add_report),
+}

@@ -1,0 +1,38 @@
+"""What several verbs read from their arguments, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from kdbench.cli.parser import SPLITS
+
+
+def variable_folder(args: Namespace) -> Path | None:
+    """The folder of the corpora, by the option or by the variable."""
+    named = os.environ.get("KDBENCH_DATA")
+    return args.data_dir or (Path(named) if named else None)
+
+
+def split_files(args: Namespace) -> dict[str, Path]:
+    """The files that the arguments name, by split."""
+    files = {split: getattr(args, split) for split in SPLITS}
+    return {split: path for split, path in files.items() if path is not None}
+
+
+def form(named: str | None = None) -> tuple[str, int]:
+    """The format of a table and its width: the named one, else text at a terminal, else
+    markdown.
+    """
+    width = shutil.get_terminal_size((100, 24)).columns
+    return named or ("text" if sys.stdout.isatty() else "markdown"), width
+
+
+def print_json(value: Any) -> None:
+    """A value for programs."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))

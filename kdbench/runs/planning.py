@@ -1,0 +1,261 @@
+"""From a request to its cells: defaults, data and models are filled in, and controls added.
+
+Nothing is written here, so that what is wrong with a request shows before anything is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdbench.base import options
+from kdbench.base.errors import BadInput, Skip
+from kdbench.base.progress import say
+from kdbench.base.registry import METHODS, TASKS, Entry
+from kdbench.data import corpora
+from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
+from kdbench.models.sources import Source, fetch, resolve
+from kdbench.models.zoo import MODELS
+from kdbench.runs.cell import Cell, LeftOut
+from kdbench.runs.request import REST, Request
+from kdbench.runs.suite import Suite
+from kdbench.train import spec
+from kdbench.train.method import Method
+from kdbench.train.mlm import unlabelled
+
+
+def plan_suite(suite: Suite, data_dir: Path | None = None, seeds: Sequence[int] = (), *,
+               device: str = "auto", download: bool = True) -> list[Cell | LeftOut]:
+    """All cells of a suite with their controls, each once, and the seeds that cannot be planned.
+
+    data_dir  the folder of the corpora, where the requests do not name it
+    seeds     in place of those that the requests name
+
+    A suite that is a single run raises what is wrong with it.
+    """
+    found: dict[str, Cell | LeftOut] = {}
+    for number, request in enumerate(suite.requests):
+        if data_dir is not None and suite.data != "lookalike":
+            request = replace(request, data_dir=data_dir)
+        if seeds:
+            request = replace(request, seeds=tuple(seeds))
+        try:
+            check_data(suite, request)
+            cells = plan(request, device=device, download=download)
+        except (BadInput, Skip) as error:
+            if suite.single:
+                raise
+            for seed in request.seeds:
+                found[f"request {number} seed {seed}"] = LeftOut(request, seed, error)
+            continue
+        for cell in cells:
+            if cell.id not in found or cell.role == "method":
+                found[cell.id] = cell
+    return list(found.values())
+
+
+def check_data(suite: Suite, request: Request) -> None:
+    """`BadInput` where the suite is for real data and no folder of them is given."""
+    if suite.data == "real" and request.data_dir is None:
+        raise BadInput(f"data of {request.task}: give --data-dir; `bench.py prepare "
+                       f"{request.task}` fetches it or says how to get it")
+
+
+def plan(request: Request, *, device: str = "auto", download: bool = True) -> list[Cell]:
+    """The cells of a request, each seed's controls before its method.
+
+    download  bring the models of the hub here, as a cell is known by their weights; without it, by
+              what is here already
+
+    `BadInput` where something is wrong or missing, `Skip` where the method does not apply.
+    """
+    entry, published = METHODS.entry(request.method), published_for(request)
+    method = method_of(request, entry, published)
+    teacher, student = teacher_of(request.teacher), resolve(request.student)
+    check_task_type(request.method, method, TASKS.get(request.task))
+    task, whole, task_options = load_data(
+        request.task, request.data_dir, tuple(sorted(request.files.items())),
+        tuple(sorted(request.task_options.items())))
+    check_task_type(request.method, method, task)
+    settings = spec.settings(
+        request.settings, task, lookalike=whole.origin == "lookalike", recipe=request.recipe,
+        method=entry.name, options=request.options, most=toy_steps(student))
+    if published:
+        say_what_is_published(entry.name, task, published)
+    data = whole.limited(settings.max_train_examples, settings.max_dev_examples)
+    takes_teacher = method.uses_teacher or derived(student)
+    if download:
+        fetch(student)
+        if takes_teacher or request.controls:
+            fetch(teacher)
+    extra = unlabelled_examples(request, whole, data, task) if request.unlabelled else ()
+    cell = Cell(
+        request=request, role="method", method_name=entry.name, method=method,
+        variant=request.variant if has_variants(method) else "corrected", task=task,
+        task_options=task_options, data=data, settings=settings, student=student,
+        teacher=teacher if takes_teacher else None,
+        unlabelled=extra if method.uses_teacher else (), seed=0, device=device_type(device))
+    beside = controls_of(cell, teacher, extra) if request.controls else []
+    planned = [replace(each, seed=seed) for seed in request.seeds for each in (*beside, cell)]
+    return list({each.id: each for each in planned}.values())
+
+
+def controls_of(cell: Cell, teacher: Source, extra: tuple[Example, ...]) -> list[Cell]:
+    """The cells beside a method's: the baseline as its teacher, and every control but itself.
+
+    extra  the further training examples of the request, for the controls that have a teacher
+
+    A control that is not for tasks of this type is left out.
+    """
+    baseline = METHODS.baseline()
+    beside = [control_cell(cell, baseline, teacher, extra, "teacher", teacher)]
+    for entry in METHODS.controls():
+        if entry.name != cell.method_name and applies(entry, cell.task):
+            beside.append(control_cell(cell, entry, teacher, extra, "control", cell.student))
+    return beside
+
+
+def control_cell(cell: Cell, entry: Entry, teacher: Source, extra: tuple[Example, ...], role: str,
+                 student: Source) -> Cell:
+    """The cell of a control, with its default options, beside the cell of a method."""
+    cls = entry.load()
+    method = cls(cls.Options())
+    takes_teacher = method.uses_teacher or derived(student)
+    return replace(
+        cell, role=role, method_name=entry.name, method=method, variant="corrected",
+        student=student, teacher=teacher if takes_teacher else None,
+        unlabelled=extra if method.uses_teacher else ())
+
+
+# --- parts of a plan ------------------------------------------------------------------------------
+
+
+def method_of(request: Request, entry: Entry, published: Recipe | None) -> Method:
+    """The method of a request with its options."""
+    cls = entry.load()
+    implied = options.implied(cls.Options, request.variant, request.settings,
+                              published.options if published else {},
+                              published.values if published else {})
+    return cls(options.build(cls.Options, request.variant, {**implied, **request.options},
+                             f"method {request.method}"))
+
+
+def published_for(request: Request) -> Recipe | None:
+    """The published settings that a request asks for, where there are any."""
+    if request.recipe != "paper":
+        return None
+    return TASKS.get(request.task).recipe(METHODS.entry(request.method).name, request.options)
+
+
+def say_what_is_published(method: str, task: Task, published: Recipe) -> None:
+    """Tell the user what --recipe paper took, where that is not the method's own settings."""
+    if method not in task.recipes:
+        say(f"{method} has no published settings on {task.name}: --recipe paper takes those of "
+            f"fine-tuning ({published.source})")
+    if published.note:
+        say(f"{method} on {task.name}: {published.note}")
+
+
+def has_variants(method: Method) -> bool:
+    """Has any option of the method a published value of its own?"""
+    return any("published" in field.metadata for field in dataclasses.fields(type(method).Options))
+
+
+def check_task_type(name: str, method: Method, task: Task) -> None:
+    """`Skip` where the method is not for tasks of this type (that of the user's own files shows
+    when they are read).
+    """
+    if task.task_type and task.task_type not in method.task_types:
+        raise Skip(
+            f"method {name} is for {' or '.join(method.task_types)} tasks, and task {task.name} "
+            f"is {task.task_type}")
+
+
+def applies(control: Entry, task: Task) -> bool:
+    """Is a control for tasks of this type? One that names no types is for all."""
+    return not control.task_types or task.task_type in control.task_types
+
+
+@lru_cache(maxsize=8)
+def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], ...],
+              task_options: tuple[tuple[str, Any], ...]) -> tuple[Task, Data, Any]:
+    """The task, its data (the look-alike where no folder is given) and its resolved options."""
+    found: Task = TASKS.get(task)
+    if found.options is None and task_options:
+        raise BadInput(f"task {task} has no options; leave --task-set out")
+    chosen = None
+    if found.options is not None:
+        chosen = options.build(found.options, "corrected", dict(task_options), f"task {task}")
+    data = corpora.load(found, LoadOptions(data_dir, dict(files), chosen))
+    return corpora.settled(found, data), data, chosen
+
+
+def device_type(device: str) -> str:
+    """What `device` ("auto", "cpu" or "cuda") is on this machine."""
+    if device != "auto":
+        return device
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None else "cpu"
+
+
+def toy_steps(student: Source) -> int | None:
+    """The steps that a training of this student takes on look-alike data, if they are limited."""
+    return MODELS.entry(student.name).toy_steps if student.name in MODELS else None
+
+
+def teacher_of(name: str) -> Source:
+    """The model called `name`; `BadInput` where it has to take something from a teacher itself."""
+    found = resolve(name)
+    if derived(found):
+        raise BadInput(
+            f"teacher {name}: takes its {'layers' if found.cut else 'word pieces'} from a teacher, "
+            f"so it can be a student only; "
+            "name another with --teacher")
+    return found
+
+
+def derived(student: Source) -> bool:
+    """Does this student take its layers or its word pieces from the teacher?"""
+    if student.cut:
+        return student.base is None
+    return student.recipe is not None and student.recipe.reads_teachers_pieces
+
+
+def unlabelled_examples(request: Request, whole: Data, kept: Data,
+                        task: Task) -> tuple[Example, ...]:
+    """The further training examples of a request, without labels."""
+    if str(request.unlabelled) == REST:
+        return rest_of(whole, kept)
+    assert request.unlabelled is not None
+    return read_unlabelled(request.unlabelled, task)
+
+
+def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
+    """The training examples that were not kept, without their labels."""
+    ours = {example.id for example in kept.train}
+    found = [replace(e, id=f"unlabelled-{e.id}", label=None)
+             for e in whole.train if e.id not in ours]
+    if not found:
+        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no training example out")
+    return tuple(found)
+
+
+def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
+    """Texts without labels, one a line; for tags the words between blanks."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadInput(
+            f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"unlabelled text {path}: not UTF-8 ({error.reason}); convert it") from error
+    if task.tagging:
+        return tuple(Example(f"unlabelled-{i}", words=tuple(line.split()))
+                     for i, line in enumerate(lines) if line.strip())
+    return tuple(replace(e, id=f"unlabelled-{e.id}") for e in unlabelled(lines))

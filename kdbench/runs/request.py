@@ -1,0 +1,97 @@
+"""What a user asks for, before defaults, data and models are filled in.
+
+The words of the way from here: a `Request` is planned into `Cell`s (`planning.py`), one a seed and
+a control, and a cell is run to a `Record` (`runner.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.options import written
+
+REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
+
+TEACHER, STUDENT = "tiny-teacher", "tiny-student"  # where a user names none
+
+
+@dataclass(frozen=True)
+class Request:
+    """One configuration: a method on a task with a teacher and a student.
+
+    options, settings, task_options  as given: text from a command line, or typed values
+    data_dir    the folder of the corpora; without it, look-alike data
+    files       of task `files`: paths by split
+    unlabelled  a file of texts that the teacher labels, or `REST`
+    seeds       each is a cell, beside those of the controls
+    controls    run the controls too
+    resources   what one cell takes: cpus, gpus, memory_gb
+    published   the figures that others published for it: metric, value, system, over
+    """
+
+    method: str
+    task: str
+    teacher: str = TEACHER
+    student: str = STUDENT
+    variant: str = "corrected"
+    options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    task_options: dict[str, Any] = field(default_factory=dict)
+    recipe: str = "default"
+    data_dir: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+    unlabelled: Path | None = None
+    seeds: tuple[int, ...] = (0,)
+    controls: bool = True
+    resources: dict[str, float] = field(default_factory=dict)
+    published: tuple[dict[str, Any], ...] = ()
+
+    def label(self, seed: int) -> str:
+        """One cell of it, in words."""
+        return f"{self.method} on {self.task}, {self.student}, seed {seed}"
+
+    def differences(self) -> dict[str, Any]:
+        """What tells it from others of the same method, task and student: values that are not the
+        default, by name.
+        """
+        plain = {f.name: f.default for f in fields(self)}
+        chosen = {}
+        for name in ("teacher", "variant", "unlabelled"):
+            if getattr(self, name) != plain[name]:
+                chosen[name] = getattr(self, name)
+        return {**chosen, **self.task_options, **self.options}
+
+    def values(self) -> dict[str, str]:
+        """Settings, options and fields by name, as the command line takes them."""
+        found = {**self.settings, **self.task_options, **self.options}
+        for name in ("method", "task", "teacher", "student", "variant", "recipe"):
+            found[name] = getattr(self, name)
+        if self.unlabelled is not None:
+            found["unlabelled"] = self.unlabelled
+        return {name: written(value) for name, value in found.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """All that plans its cells, for another process: paths are absolute."""
+        message = asdict(self)
+        del message["resources"], message["published"]
+        message["files"] = {split: absolute(path) for split, path in self.files.items()}
+        for name in ("data_dir", "unlabelled"):
+            path = getattr(self, name)
+            message[name] = None if path is None else absolute(path)
+        return message
+
+    @classmethod
+    def from_json(cls, message: dict[str, Any]) -> Request:
+        """The request that `to_json` described."""
+        given = {**message, "seeds": tuple(message["seeds"])}
+        given["files"] = {split: Path(path) for split, path in message["files"].items()}
+        for name in ("data_dir", "unlabelled"):
+            given[name] = Path(message[name]) if message[name] else None
+        return cls(**given)
+
+
+def absolute(path: Path) -> str:
+    """`path` as another process finds it; `REST` is no path."""
+    return str(path) if str(path) == REST else str(path.absolute())

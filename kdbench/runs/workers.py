@@ -1,0 +1,166 @@
+"""Cells in other processes: what a process is told, and a pool of processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdbench.base.errors import BadInput, guarded
+from kdbench.base.progress import Overall
+from kdbench.runs import store
+from kdbench.runs.cell import Cell
+from kdbench.runs.planning import plan
+from kdbench.runs.plugins import load_plugins
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.runs.store import Record
+
+RUNNER = ("device", "overwrite", "renew", "threads", "profile", "tracker")  # arguments of a Runner
+
+
+def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]:
+    """What a worker has to know, as JSON."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("KDBENCH_")}
+    return {
+        "request": replace(cell.request, seeds=(cell.seed,)).to_json(), "id": cell.id,
+        "label": label, "environment": environment,
+        "results_dir": str(runner.folder.absolute()),
+        **{name: getattr(runner, name) for name in RUNNER},
+        "threads": runner.threads or cpus,
+    }
+
+
+def work(message: dict[str, Any]) -> Record:
+    """A worker's part: plan the request again, run the one cell with that id, return its record."""
+    os.environ.update(message["environment"])
+    load_plugins()
+    request = Request.from_json(message["request"])
+    planned = {cell.id: cell for cell in plan(request, device=message["device"])}
+    if message["id"] not in planned:
+        raise BadInput(
+            f"{request.method} on {request.task}: data, models, code or the type of the device "
+            "are not the same here as where the suite was started (where only the workers have "
+            "GPUs, start it with --device cuda)")
+    runner = Runner(Path(message["results_dir"]), **{name: message[name] for name in RUNNER})
+    return runner.attempt(planned[message["id"]], message["label"])
+
+
+# --- a pool ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cell in a process: its number, the slot of the pool, the record that was there before."""
+
+    process: BaseProcess
+    number: int
+    slot: int
+    before: Record | None
+
+
+class Pool:
+    """Processes that run a cell each, with the cores and GPUs of this machine shared out.
+
+    They are forked from one that has imported everything and done nothing, so that a cell starts at
+    once.
+    """
+
+    def __init__(self, cells: Sequence[Cell], runner: Runner, workers: int, overall: Overall):
+        self.cells, self.runner, self.workers, self.overall = cells, runner, workers, overall
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["kdbench.runs.runner", "accelerate"])
+        self.devices = visible_devices() if runner.device != "cpu" else []
+        self.free = list(range(workers))  # slots
+        self.running: dict[int, Running] = {}  # by the sentinel of the process
+
+    def start(self, number: int) -> None:
+        """Start a process for a cell, in a free slot."""
+        cell, slot = self.cells[number], self.free.pop()
+        text = message(cell, self.runner, self.overall.label(number + 1),
+                       cpus_of(cell, self.workers))
+        if self.devices:
+            text["environment"]["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
+        if self.workers > 1:  # one rewritten line cannot serve several
+            text["environment"]["TERM"] = "dumb"
+        process = self.context.Process(target=worker, args=(json.dumps(text),), daemon=True)
+        process.start()
+        before = store.find(self.runner.folder, cell.id, cell.task.name)
+        self.running[process.sentinel] = Running(process, number, slot, before)
+
+    def ended(self) -> Iterator[tuple[int, Record]]:
+        """Wait for a process to end; the number and record of each cell that has ended."""
+        # of an empty list, `wait` would wait for ever
+        ready = wait(list(self.running)) if self.running else []
+        for sentinel in [each for each in self.running if each in ready]:
+            ended = self.running.pop(sentinel)
+            ended.process.join()
+            self.free.append(ended.slot)
+            self.overall.end()
+            code = ended.process.exitcode or 0
+            yield ended.number, outcome(self.cells[ended.number], self.runner, code, ended.before)
+
+
+def run_workers(cells: Sequence[Cell], runner: Runner, workers: int, overall: Overall,
+                fail_fast: bool) -> list[Record]:
+    """The records of cells that run in processes of their own, `workers` at a time."""
+    pool = Pool(cells, runner, workers, overall)
+    records: dict[int, Record] = {}
+    waiting = list(range(len(cells)))
+    while waiting or pool.running:
+        while waiting and pool.free:
+            number = waiting.pop(0)
+            if (record := runner.finished(cells[number])) is not None:
+                records[number] = record
+            else:
+                pool.start(number)
+        for number, record in pool.ended():
+            records[number] = record
+            if fail_fast and record["status"] == "failed":
+                waiting.clear()
+    return [records[number] for number in sorted(records)]
+
+
+def visible_devices() -> list[str]:
+    """The GPUs of this process, by the names that CUDA_VISIBLE_DEVICES takes."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def cpus_of(cell: Cell, workers: int) -> int:
+    """Cores for one cell: as the suite says, else a worker's share of this machine's."""
+    return int(cell.request.resources.get("cpus", max(1, (os.cpu_count() or 1) // workers)))
+
+
+def outcome(cell: Cell, runner: Runner, exit_code: int, before: Record | None) -> Record:
+    """The record that a worker left; where it left none (`before` is what was there), a failed
+    one.
+    """
+    record = store.find(runner.folder, cell.id, cell.task.name)
+    if record is not None and record != before:
+        return record
+    if exit_code == 0:  # run anew to the very same record
+        assert record is not None
+        return record
+    cause = f"exit code {exit_code}; its own line says why"
+    if exit_code < 0:
+        cause = f"signal {-exit_code}"
+    return runner.failure(cell, "WorkerDied", f"the worker left no record and ended with {cause}")
+
+
+def worker(text: str) -> None:
+    """A worker process from start to end."""
+
+    def run_one() -> None:
+        work(json.loads(text))
+
+    sys.exit(guarded(run_one))
