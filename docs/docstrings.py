@@ -11,7 +11,7 @@ from typing import Any
 
 import griffe
 
-ENTRY = re.compile(r"^(\S(?: ?\S)*?) {2,}(\S.*)$")
+ENTRY = re.compile(r"^([^\s.](?: ?[^\s.])*) {2,}(\S.*)$")  # no sentence: a name has no full stop
 
 
 class Columns(griffe.Extension):

@@ -28,7 +28,6 @@ if str(ROOT) not in sys.path:  # `mkdocs` does not put the clone there, `python 
 
 OUTSIDE = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "results/README.md",
            "results/*/README.md", "results/*/*.svg")
-SCHEMA = "reference/record.schema.json"
 FIRST_VERB = re.compile(r"^    ([a-z]+)(?: |$)", re.MULTILINE)  # of the program's own help
 WIDTH = 100  # columns of the help texts
 
@@ -49,9 +48,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links that leave `docs/`, which are right in the repository, as the site has them."""
+    """Links into and out of `docs/`, which are right in the repository, as the site has them."""
     if page.file.src_uri.startswith("results/"):
         return markdown
+    if "/" not in page.file.src_uri:
+        markdown = markdown.replace("](docs/", "](")
     return re.sub(r"\]\(((?:\.\./)*)\.\./(results/|[A-Z]+\.md)", r"](\1\2", markdown)
 
 
