@@ -8,10 +8,12 @@ results, become pages under their own path.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import re
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -100,14 +102,13 @@ def methods_page() -> str:
 
 def method_page(name: str) -> str:
     """One method: its source, equations and options."""
-    import textwrap
-
     from kdbench.base import options
     from kdbench.base.registry import METHODS
 
     method = METHODS.get(name)
     equations = textwrap.dedent(method.equations).strip("\n")
-    lines = [f"# {name}", "", f"**{method.title}.** {method.citation}", "", method.__doc__ or "", ""]
+    about = inspect.getdoc(method) or ""
+    lines = [f"# {name}", "", f"**{method.title}.** {method.citation}", "", about, ""]
     lines += ["## Equations", "", "```text", equations, "```", ""]
     lines += ["## What it takes", "", f"- Teacher: {method.needs}", ""]
     lines += ["## Options", ""]
@@ -219,10 +220,8 @@ def suites_page() -> str:
     for path in sorted(SUITES.rglob("*.toml")):
         suite = tomllib.loads(path.read_text(encoding="utf-8"))
         name = path.relative_to(SUITES).with_suffix("").as_posix()
-        hours = [f"{suite[key]:g} {unit}" for key, unit in
-                 (("cpu_hours", "CPU-hours"), ("gpu_hours", "GPU-hours")) if key in suite]
-        about = " ".join(suite.get("about", "").split())
-        rows.append((f"`{name}`", about, suite.get("data", "any"), ", ".join(hours)))
+        about, data = suite.get("about", ""), suite.get("data", "any")
+        rows.append((f"`{name}`", about, data, hours_of(suite)))
     return "\n".join([
         "# Suites",
         "",
@@ -231,6 +230,16 @@ def suites_page() -> str:
         "",
         *table(("suite", "what it asks", "data", "expected"), rows),
     ])
+
+
+def hours_of(suite: dict[str, Any]) -> str:
+    """How long the suite's file expects it to take."""
+    hours = []
+    if "cpu_hours" in suite:
+        hours.append(f"{suite['cpu_hours']:g} CPU-hours")
+    if "gpu_hours" in suite:
+        hours.append(f"{suite['gpu_hours']:g} GPU-hours")
+    return ", ".join(hours)
 
 
 def command_line_page() -> str:
