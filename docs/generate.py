@@ -110,7 +110,8 @@ def method_page(name: str) -> str:
     about = inspect.getdoc(method) or ""
     lines = [f"# {name}", "", f"**{method.title}.** {method.citation}", "", about, ""]
     lines += ["## Equations", "", "```text", equations, "```", ""]
-    lines += ["## What it takes", "", f"- Teacher: {method.needs}", ""]
+    kinds = ", ".join(METHODS.entry(name).kinds)
+    lines += ["## What it takes", "", f"- Types of task: {kinds}", f"- Teacher: {method.needs}", ""]
     lines += ["## Options", ""]
     rows = [option_row(option) for option in options.describe(method.Options)]
     if rows:

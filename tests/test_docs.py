@@ -78,6 +78,11 @@ def is_quick(line: str) -> bool:
     return looks and "--plugin" not in words  # which would stay registered in this process
 
 
+def shortened(line: str) -> str:
+    """The beginning of a command, by which pytest names its test: it takes no long ones."""
+    return " ".join(line.split())[:90]
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     """A folder with the files that the pages have their reader save, and what those that make files have made."""
@@ -129,7 +134,7 @@ def filled(line: str, **placeholders: str) -> str:
     return re.sub(r"(?<![\w/])(bench\.py|tests/test_contracts\.py)", lambda found: str(ROOT / found[1]), line)
 
 
-@pytest.mark.parametrize("line", [line for line in all_lines() if is_quick(line)])
+@pytest.mark.parametrize("line", [line for line in all_lines() if is_quick(line)], ids=shortened)
 def test_every_quick_command_runs(desk, monkeypatch, capsys, line):
     monkeypatch.chdir(desk)
     assert cli.main(shlex.split(filled(line))[2:]) == 0
@@ -137,7 +142,7 @@ def test_every_quick_command_runs(desk, monkeypatch, capsys, line):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [pytest.param(line, marks=[pytest.mark.ray] * ("ray" in line.split()))
+@pytest.mark.parametrize("line", [pytest.param(line, marks=[pytest.mark.ray] * ("ray" in line.split()), id=shortened(line))
                                   for line in all_lines() if not is_quick(line)])
 def test_every_command_runs(reader, line):
     place, run = reader

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 import kdbench
@@ -112,6 +113,12 @@ def test_every_environment_variable_is_on_its_page():
 def test_two_columns_of_a_docstring_become_a_list(docstring, markdown):
     pytest.importorskip("griffe")
     assert hook("docstrings").as_markdown(docstring) == markdown
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == kdbench.__version__ and cited["license"] == "Apache-2.0"
+    assert cited["cff-version"] and cited["message"] and cited["title"] and cited["authors"]
 
 
 # --- records --------------------------------------------------------------------------------------
