@@ -374,7 +374,7 @@ student = "some/encoder"
     (failed,) = (r for r in found.values() if r["status"] == "failed")
     assert "in fit" in failed["error"]["traceback"] and str(tmp_path) not in json.dumps(failed)
     assert "some/encoder" in out and "cannot be had from the hub" in out + said  # a cell is known by its weights: missing
-    assert "method doktra is for tasks of kind" in out  # skipped, with its reason
+    assert "method doktra is for single or multi tasks" in out  # skipped, with its reason
     assert "KM-BERT" in out  # missing, with where to get it
     assert main(words(path, tmp_path / "r", "--dry-run")) == 0
     lines = capsys.readouterr().out.splitlines()
