@@ -90,7 +90,8 @@ def methods_page() -> str:
     rows = []
     for entry in METHODS.entries():
         names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
-        rows.append((f"[{names}](methods/{entry.name}.md)", entry.about, ", ".join(entry.task_types)))
+        link, types = f"[{names}](methods/{entry.name}.md)", ", ".join(entry.task_types)
+        rows.append((link, entry.about, types))
     return "\n".join([
         "# Methods",
         "",

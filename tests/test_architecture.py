@@ -115,16 +115,7 @@ PAPERS = ("DoKTra", "DSG-KD", "VE-KD", "MLKD", "KM-BERT", "BioBERT-distillation"
 ORDINARY = {"files", "finetune", "adapt"}
 QUOTED = re.compile(r"""["'`](finetune|adapt)["'`]""")
 # Files with names in them that are still to be cleaned.
-NOT_YET = (
-    "kdbench/data/corpora.py", "kdbench/data/task.py",
-    "kdbench/models/architectures.py", "kdbench/models/bilstm.py", "kdbench/models/gelu_head.py",
-    "kdbench/models/vocabulary.py",
-    "kdbench/report/page.py", "kdbench/report/reported.py", "kdbench/report/rows.py", "kdbench/report/study.py",
-    "kdbench/report/tables.py",
-    "kdbench/score/metrics.py",
-    "kdbench/serve/card.py", "kdbench/serve/serving.py",
-    "kdbench/train/fit.py",
-)
+NOT_YET = ()
 
 
 def names_outside_the_core() -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.base.registry import METHODS
+from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli import parser, variants, verbs
 
 ROOT = Path(__file__).resolve().parent.parent
