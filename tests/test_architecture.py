@@ -115,7 +115,6 @@ PAPERS = ("DoKTra", "DSG-KD", "VE-KD", "MLKD", "KM-BERT", "BioBERT-distillation"
 ORDINARY = {"files", "finetune", "adapt"}
 QUOTED = re.compile(r"""["'`](finetune|adapt)["'`]""")
 # Files with names in them that are still to be cleaned.
-NOT_YET = ()
 
 
 def names_outside_the_core() -> set[str]:
@@ -143,7 +142,4 @@ def test_a_name_is_found_as_a_word_and_not_inside_of_one():
 def test_the_core_names_no_method_no_paper_and_no_corpus(path):
     """Neither in code nor in comments and strings: whoever adds a method changes nothing here."""
     found = named_in(path.read_text(encoding="utf-8"), names_outside_the_core())
-    if str(path.relative_to(ROOT)) in NOT_YET:
-        assert found, f"{path} is clean; take it out of NOT_YET"
-    else:
-        assert not found
+    assert not found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.identity import digest
+from kdbench.base.registry import METHODS
 
 SPLITS = ("train", "dev", "test")
 TASK_TYPES = {
@@ -162,7 +163,7 @@ class Task:
     rows: Mapping[str, int] = field(default_factory=dict)  # expected sizes
     mentions: Mapping[str, int] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
-    # by method, or `METHOD NAME=VALUE` for one whose options say so; `finetune`: plain fine-tuning
+    # by method, or `METHOD NAME=VALUE` for one whose options say so; the baseline's are for all
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     max_length: int = 128  # tokens, the default limit
     # the task's own options (a dataclass of `kdbench.base.options.option` fields)
@@ -170,12 +171,12 @@ class Task:
     how_to_get: str = ""  # where registration or a download is needed
 
     def recipe(self, method: str, options: Mapping[str, Any] | None = None) -> Recipe | None:
-        """The published settings of `method` on this task, or else those of plain fine-tuning.
+        """The published settings of `method` on this task, or else those of the baseline.
 
         options  of the method, as given: what is published for one value of them comes first
         """
         modes = [f"{method} {name}={value}" for name, value in (options or {}).items()]
-        names = [*modes, method, "finetune"]
+        names = [*modes, method, METHODS.baseline().name]
         return next((self.recipes[name] for name in names if name in self.recipes), None)
 
     @property
