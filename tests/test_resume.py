@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from transformers import PreTrainedModel
 
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import TASKS
@@ -219,6 +220,19 @@ def command(results: Path) -> list[str]:
 def figures(results: Path) -> list:
     kept = ("cell", "score", "curves", "data", "models")
     return [{name: record[name] for name in kept} for record in store.records(results)]
+
+
+def test_what_a_killed_process_left_of_a_stage_goes_with_the_next_training(tmp_path):
+    """Also where the next process has its id, as in containers."""
+    train, dev = (tuple(Example(f"{split}{i}", f"text {i}", label=i % 2) for i in range(8)) for split in ("train", "dev"))
+    data, protocol = Data(train, dev, dev, ("no", "yes")), Settings(epochs=1, max_steps=1)
+    if (child := os.fork()) == 0:
+        PreTrainedModel.save_pretrained = lambda *_, **__: os._exit(9)
+        lab_of(data, protocol, tmp_path).finetune(lab_of(data, protocol, tmp_path).student())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [path.suffix for path in (tmp_path / "models").glob(".*")] == [".partial"]
+    lab_of(data, protocol, tmp_path).finetune(lab_of(data, protocol, tmp_path).student())
+    assert not list((tmp_path / "models").glob(".*")) and list((tmp_path / "models").glob("*/stage.json"))
 
 
 @pytest.mark.parametrize(("kills", "real"), [

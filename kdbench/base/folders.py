@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -54,7 +55,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     if target.is_dir() and any(target.iterdir()):
         raise BadInput(
             f"{target}: is not empty and is never overwritten; give the name of a new folder")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # not the process id: in containers a killed process and the next one have the same
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
         partial.mkdir(parents=True)

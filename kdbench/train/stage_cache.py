@@ -72,8 +72,11 @@ def has_parameters(objective: Objective) -> bool:
 def write_stage(folder: Path, model: Model, objective: Objective, facts: Mapping[str, Any]) -> None:
     """Write a trained stage in place of what `folder` held: model, tokenizer, learned parts of the
     objective, and stage.json with `facts` and checksums.
+
+    The caller holds the stage's lock, so that what a killed process has left can go.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    for leftover in (folder, *folder.parent.glob(f".{folder.name}.*.partial")):
+        shutil.rmtree(leftover, ignore_errors=True)
     with new_folder(folder) as part:
         model.module.save_pretrained(part)
         # once more, with tied weights as `load_model` wants them
