@@ -66,6 +66,7 @@ def read(path: Path, split: str, needed: bool = True) -> Part | None:
 
 
 def _part(path: Path, found, layout: str, whole: bool = False) -> Part:
+    refuse_damage(path, found.data.table)
     names = {column: class_names(feature) for column, feature in found.features.items()}
     names = {column: own for column, own in names.items() if own}
     rows = [named(row, names) for row in found]
@@ -73,6 +74,17 @@ def _part(path: Path, found, layout: str, whole: bool = False) -> Part:
     source = RowSource(path, (), hashlib.sha256("\n".join(texts).encode()).hexdigest())
     records = [Record(source, number, row) for number, row in enumerate(rows, 1)]
     return Part(records, layout, source.sha256, declared=names, whole=whole)
+
+
+def refuse_damage(path: Path, table) -> None:
+    """`BadInput` where the columns are damaged; to read such ones may end the whole process."""
+    import pyarrow
+
+    try:
+        table.validate(full=True)
+    except pyarrow.ArrowException as error:
+        raise BadInput(f"{path}: damaged columns ({one_line(error)[:80]}); write it anew"
+                       ) from None
 
 
 def class_names(feature: object) -> tuple[str, ...]:
@@ -114,6 +126,7 @@ def read_columnar(path: Path, content: bytes) -> Part:
 
     try:
         table = _table(content)
+        refuse_damage(path, table)
         found = datasets.Dataset(table)
         rows = len(found)
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from kdbench.data.layouts import tables
 from kdbench.data.layouts.context import Context, Row, is_list
 from kdbench.data.layouts.part import Settings, place_of
+from kdbench.data.layouts.spanfiles import is_span
 from kdbench.data.readers import Record, shown
 
 MARKS = (";", "|")
@@ -33,9 +34,9 @@ def settle(context: Context) -> None:
     for name in context.names:
         key = f"labels of {name}"
         way = context.before[key] if key in context.before else way_of(context, name)
+        context.decided[key] = way
         if not way:
             continue
-        context.decided[key] = way
         context.notes.append(f"{name}: {f'labels divided by {way}' if way in MARKS else way}")
         for record, row in context.pairs():
             if name in row:
@@ -88,6 +89,21 @@ def in_brackets(value: str) -> list[object] | None:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, list) else None
+    return None
+
+
+def with_spans(records: Sequence[Record]) -> list[Record] | None:
+    """The rows of a table with the entities that a column spells out; None where none does."""
+    for name in records[0].fields:
+        cells = [str(record.fields[name]) for record in records]
+        if not any(cell.strip().startswith("[{") for cell in cells):
+            continue
+        lists = [in_brackets(cell) if cell.strip() else [] for cell in cells]
+        if any(found is None or not all(map(is_span, found)) for found in lists):
+            continue
+        pairs = zip(records, lists, strict=True)
+        return [Record(record.source, record.line, {**record.fields, name: found})
+                for record, found in pairs]
     return None
 
 

@@ -2,8 +2,10 @@
 
 A file, in this order: parquet or arrow; spaCy's DocBin; then as text (unpacked where it is
 gzipped): JSON (BioC, Label Studio, spans of doccano or Prodigy, else rows), PubTator, a tag file,
-a CSV or TSV table. A folder: one that `save_to_disk` wrote; brat; files or folders named by split
-(``train.csv``, ``data/train-00000-of-00002.parquet``, ``train/``). What is no path is a hub id.
+a CSV or TSV table (plain, or with Label Studio's entities in a column).
+
+A folder: one that `save_to_disk` wrote; brat; files or folders named by split (``train.csv``,
+``data/train-00000-of-00002.parquet``, ``train/``). What is no path is a hub id.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from kdbench.data.layouts import (
     datasets_folder,
     docbin,
     jsonfile,
+    label_lists,
     labelstudio,
     pubtator,
     spanfiles,
@@ -32,7 +35,7 @@ from kdbench.data.layouts import (
     values,
 )
 from kdbench.data.layouts.part import Defaults, Part, Settings, Tally
-from kdbench.data.readers import Record
+from kdbench.data.readers import Record, Source
 from kdbench.data.task import SPLITS
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".parquet",
@@ -70,7 +73,7 @@ def _open_folder(path: Path, split: str, settings: Settings, like: Part | None,
     if datasets_folder.is_saved(path):
         return datasets_folder.read(path, split, needed)
     if brat.is_folder(path):
-        return brat.read(path, _encoding(settings), like) if needed else None
+        return brat.read(path, settings.encoding, like) if needed else None
     files = split_files(path, split)
     if files:
         parts: list[Part | None] = []
@@ -119,23 +122,26 @@ def _joined(path: Path, parts: Sequence[Part | None]) -> Part:
 # -- files ---------------------------------------------------------------------------------------
 
 
-def _encoding(settings: Settings) -> str:
-    return getattr(settings, "encoding", "")
-
-
 def _open_file(path: Path, settings: Settings, like: Part | None) -> Part:
     content = textfile.read_bytes(path)
     if datasets_folder.looks_columnar(content):
         return _open_rows(datasets_folder.read_columnar(path, content), like)
     if docbin.looks_like(path, content):
         return docbin.read(path, like)
-    source = textfile.source_of(path, content, _encoding(settings))
+    source = textfile.source_of(path, content, settings.encoding)
     if jsonfile.looks_like(source):
         records, layout = jsonfile.read(source)
         return _open_rows(Part(records, layout, source.sha256), like)
     if pubtator.looks_like(source):
         return pubtator.read(source, like)
-    return tagfiles.read(source, like) or tables.read(source, settings, like)
+    return tagfiles.read(source, like) or _open_table(source, settings, like)
+
+
+def _open_table(source: Source, settings: Settings, like: Part | None) -> Part:
+    """A table, plain or with entities in its cells, as Label Studio exports it."""
+    part = tables.read(source, settings, like)
+    records = label_lists.with_spans(part.records)
+    return part if records is None else _open_rows(replace(part, records=records), like)
 
 
 def _open_rows(part: Part, like: Part | None) -> Part:

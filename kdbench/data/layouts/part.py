@@ -13,9 +13,17 @@ from kdbench.data.readers import Record, Source
 class Settings(Protocol):
     """The options that a reader of files looks at; a task's own options may have more."""
 
-    header: str  # auto, yes, no
-    encoding: str  # of a text file; empty: UTF-8
-    label_column: tuple[str, ...]
+    @property
+    def header(self) -> str:
+        """Has a table a header: auto, yes or no."""
+
+    @property
+    def encoding(self) -> str:
+        """Of a text file; empty: UTF-8."""
+
+    @property
+    def label_column(self) -> tuple[str, ...]:
+        """The columns of labels, where they are said."""
 
 
 @dataclass(frozen=True)

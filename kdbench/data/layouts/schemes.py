@@ -10,9 +10,10 @@
     bare    Drug Drug                   I-Drug: a border between neighbours of one type is lost
     suffix  Drug-B Drug-I               the letter goes to the front
 
-What a scheme is, is decided by the tags of the whole file. A tenth of them may fit none: a bad tag
-is named by whoever reads the rows; it does not turn the file into something else. Letters are
-mapped tag by tag, so that a sequence that breaks its scheme still does.
+What a scheme is, is decided by the tags of the whole file. Up to half of those with a type, and a
+tenth of those without one, may fit none: a bad tag is named by whoever reads the rows; it does not
+turn the file into something else. Letters are mapped tag by tag, so that a sequence that breaks its
+scheme still does.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ LETTERS: Mapping[str, Mapping[str, str]] = {
 }
 PREFIX = re.compile(r"([BIESLUMW])(-.+)?")
 SUFFIX = re.compile(r"(.+)-([BIESLUMW])")
-NEARLY = 0.9
+NEARLY = {"typed": 0.5, "bare letters": 0.9}
 OUTSIDE = "O"
 # more kinds of bare tags than this are words or labels, not entity types
 MANY_TYPES = 60
@@ -60,24 +61,23 @@ def scheme_of(sentences: Sentences) -> str:
     if found:
         return f"{found} suffix"
     frequent = outside >= max(counts.values())
-    plain = all(len(tag.split()) == 1 for tag in counts)
+    plain = all(len(tag.split()) == 1 and any(map(str.isalpha, tag)) for tag in counts)
     return "bare" if frequent and plain and len(counts) <= MANY_TYPES else ""
 
 
 def _by_letter(counts: Mapping[str, int], pattern: re.Pattern[str], place: int) -> str:
     letters: Counter[str] = Counter()
+    typed = False
     for tag, count in counts.items():
         match = pattern.fullmatch(tag)
         letters[match[place] if match else ""] += count
+        typed = typed or bool(match) and "-" in tag
+    fitting = {}
     for scheme, known in LETTERS.items():
-        fitting = sum(count for letter, count in letters.items() if letter in known)
-        if fitting == sum(counts.values()):
-            return scheme
-    for scheme, known in LETTERS.items():
-        fitting = sum(count for letter, count in letters.items() if letter in known)
-        if fitting >= NEARLY * sum(counts.values()):
-            return scheme
-    return ""
+        fitting[scheme] = sum(letters[letter] for letter in known)
+    best = max(fitting, key=fitting.__getitem__)  # of equal ones the first, which is the plainest
+    needed = NEARLY["typed" if typed else "bare letters"] * sum(counts.values())
+    return best if fitting[best] >= needed else ""
 
 
 def is_iob1(sentences: Sentences) -> bool:

@@ -64,7 +64,7 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     labels that are no entity tags.
     """
     sentences = list(_sentences(source))
-    found = find_columns(sentences)
+    found = find_columns(sentences) or _as_in_train(sentences, like)
     if found is None:
         refuse_other_labels(source, sentences)
         return None
@@ -82,22 +82,40 @@ def read(source: Source, like: Part | None = None) -> Part | None:
         layout = f"{columns} columns, words from column {found.word + 1} and tags from column " \
                  f"{found.tag + 1}"
     return Part(records, layout, source.sha256, (*notes, *tally.notes()),
-                decided={"scheme": scheme})
+                decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
+
+
+def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Found | None:
+    """The columns of train, for a file whose tags show no scheme: all of them may be O."""
+    if like is None or "columns" not in like.decided:
+        return None
+    width, word, tag = map(int, like.decided["columns"].split())
+    fitting = all(len(line.columns) == width for sentence in sentences for line in sentence)
+    return Found(width, word, tag, like.decided["scheme"]) if fitting else None
 
 
 def _sentences(source: Source) -> Iterator[list[Line]]:
-    tabs = any("\t" in line for line in source.lines)
+    words = [line for line in source.lines if line.strip() and not line.startswith(DOCSTART)]
+    width = Counter(len(_columns(line)) for line in words).most_common(1)[0][0] if words else 0
+    tabs = sum("\t" in line for line in words) > len(words) / 2
     sentence: list[Line] = []
     for number, line in enumerate(source.lines, 1):
         if not line.strip() or line.startswith(DOCSTART):
             if sentence:
                 yield sentence
             sentence = []
-        elif not (line.startswith("# ") and ("\t" not in line if tabs else not sentence)):
-            columns = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
-            sentence.append(Line(number, [column.strip(" ") for column in columns]))
+            continue
+        columns = _columns(line)
+        other = len(columns) != width or tabs and "\t" not in line
+        if not (line.startswith("# ") and other):
+            sentence.append(Line(number, columns))
     if sentence:
         yield sentence
+
+
+def _columns(line: str) -> list[str]:
+    columns = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
+    return [column.strip(" ") for column in columns]
 
 
 def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:

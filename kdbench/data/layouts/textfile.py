@@ -21,10 +21,12 @@ FILE_LIMIT = 2**30
 CHUNK = 2**20
 GZIP = b"\x1f\x8b"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# encoding, first and last character of its script, share of the other characters that must be in it
-SCRIPTS = (("cp949", "\uac00", "\ud7a3", 0.6), ("shift_jis", "\u3040", "\u30ff", 0.3),
-           ("gb18030", "\u4e00", "\u9fff", 0.6), ("cp1251", "\u0400", "\u04ff", 0.9),
-           ("cp1253", "\u0370", "\u03ff", 0.9), ("cp1252", "\u0080", "\u024f", 0.5))
+# encoding, first and last character of its script, share of characters beyond ASCII that must be in
+# it, and share of such characters among all letters: single bytes decode as anything, and what is
+# nearly all ASCII is rather French than Greek
+SCRIPTS = (("shift_jis", "\u3040", "\u30ff", 0.3, 0.0), ("cp949", "\uac00", "\ud7a3", 0.6, 0.0),
+           ("gb18030", "\u4e00", "\u9fff", 0.6, 0.0), ("cp1251", "\u0400", "\u04ff", 0.9, 0.5),
+           ("cp1253", "\u0370", "\u03ff", 0.9, 0.5), ("cp1252", "\u0080", "\u024f", 0.5, 0.0))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -102,11 +104,12 @@ def likely_encoding(content: bytes) -> str:
     sample = content[:CHUNK]
     if b"\0" in sample:
         return ""
-    for encoding, first, last, share in SCRIPTS:
+    for encoding, first, last, share, among_letters in SCRIPTS:
         # a sample may end within a character
         text = codecs.getincrementaldecoder(encoding)("replace").decode(sample)
         found = [char for char in text if not char.isascii()]
         fitting = sum(first <= char <= last for char in found)
-        if found and "\ufffd" not in found and fitting >= share * len(found):
+        many = len(found) >= among_letters * sum(map(str.isalpha, text))
+        if found and "\ufffd" not in found and fitting >= share * len(found) and many:
             return encoding
     return ""
