@@ -1,5 +1,6 @@
 """Every layout of one corpus gives the same examples, labels and entities; what is no layout, or damaged, is one line."""
 
+import ast
 import gzip
 import json
 import os
@@ -562,6 +563,75 @@ def test_bytes_that_are_changed_or_missing(tmp_path, name):
             read(path)
         except BadInput as error:
             assert "\n" not in str(error)
+
+
+STRANGE = (None, 3, -1, 1.5, True, "", "x", [], {}, [None], [[0, 1]], {"a": 1}, "\ud800", "\0", 10**30)
+
+
+def with_strange_values(draw, value):
+    """The same JSON with one value in it replaced, or taken out."""
+    places = []
+
+    def walk(inner):
+        items = list(inner.items()) if isinstance(inner, dict) else list(enumerate(inner)) if isinstance(inner, list) else []
+        for key, child in items:
+            places.append((inner, key))
+            walk(child)
+
+    walk(value)
+    for _ in range(draw.randint(1, 3)):
+        inner, key = draw.choice(places)
+        if draw.random() < 0.2 and isinstance(inner, dict):
+            inner.pop(key, None)
+        elif isinstance(inner, dict) or key < len(inner):
+            inner[key] = draw.choice(STRANGE)
+    return value
+
+
+JSON_LAYOUTS = [name for name in made.TAGGED if name.startswith(("json", "doccano", "spacy", "prodigy", "label studio", "bioc"))
+                and not name.endswith(("csv", "conll", "gzip"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
+
+
+@pytest.mark.parametrize("name", JSON_LAYOUTS)
+def test_strange_values_in_json(tmp_path, name):
+    draw = random.Random(name)
+    if name in made.TAGGED:
+        text = made.TAGGED[name](tmp_path / "a", made.TRAIN[:3]).read_text()
+    else:
+        text = made.SINGLE[name.removeprefix("text ")](tmp_path / "a", made.texts(3)).read_text()
+    refusals = 0
+    for _ in range(150):
+        try:
+            value = json.loads(text)
+            content = json.dumps(with_strange_values(draw, value))
+        except json.JSONDecodeError:
+            content = lines(with_strange_values(draw, [json.loads(line) for line in text.splitlines()])).encode("utf-8", "replace").decode()
+        try:
+            read(put(tmp_path / "a", content))
+        except BadInput as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    assert refusals
+
+
+# -- the code ----------------------------------------------------------------------------------------------------------
+
+
+FOLDER = Path(open_layout.__code__.co_filename).parent
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_readers_stand_on_the_wings_below_and_load_libraries_when_needed(path):
+    imported = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module)
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+    own = {name for name in imported if name.startswith("kdbench.")}
+    allowed = ("kdbench.base", "kdbench.data.layouts", "kdbench.data.readers", "kdbench.data.tags", "kdbench.data.task", "kdbench.data")
+    assert all(name.startswith(allowed[:2]) or name in allowed for name in own), own
+    assert not {name.partition(".")[0] for name in imported - own} - set(sys.stdlib_module_names)
 
 
 # -- files as people have them -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from kdbench.data.layouts import spans
-from kdbench.data.layouts.part import Part, Tally, place_of
+from kdbench.data.layouts.part import Part, Tally, as_list, as_object, place_of
 from kdbench.data.layouts.spans import Document, Span
 from kdbench.data.readers import Record, shown
 
@@ -29,8 +29,6 @@ def read(records: Sequence[Record], sha256: str, tally: Tally, like: Part | None
     """The passages as rows with words and tags."""
     documents: list[Document] = []
     for record in records:
-        if record.fields.get("relations"):
-            tally.add("relations, left out", place_of(record), len(record.fields["relations"]))
         documents += _passages(record, tally)
     if not documents:
         raise records[0].wrong("no passage has a text", "give BioC with text in its passages")
@@ -39,15 +37,15 @@ def read(records: Sequence[Record], sha256: str, tally: Tally, like: Part | None
 
 def _passages(record: Record, tally: Tally) -> Iterable[Document]:
     id = record.id("id")
+    _count_relations(record, record.fields, tally)
     units: list[Mapping] = []
-    for passage in record.fields["passages"]:
-        if not isinstance(passage, Mapping):
-            raise record.wrong(f"a passage is {shown(passage)}", "give objects with offset, text")
-        sentences = passage.get("sentences")
-        units += sentences if sentences and not passage.get("text") else [passage]
-        if passage.get("relations"):
-            tally.add("relations, left out", place_of(record), len(passage["relations"]))
-    units = [unit for unit in units if str(unit.get("text") or "").strip()]
+    for item in record.fields["passages"]:
+        passage = as_object(record, item, "a passage")
+        _count_relations(record, passage, tally)
+        sentences = as_list(record, passage.get("sentences"), "sentences")
+        for unit in [passage] if passage.get("text") else sentences:
+            if as_object(record, unit, "a sentence").get("text"):
+                units.append(unit)
     for number, unit in enumerate(units, 1):
         text = Record(record.source, record.line, unit).text("text")
         found = _annotations(record, unit, tally)
@@ -55,25 +53,33 @@ def _passages(record: Record, tally: Tally) -> Iterable[Document]:
         yield Document(record, name, text, found, whole=id)
 
 
+def _count_relations(record: Record, around: Mapping, tally: Tally) -> None:
+    relations = as_list(record, around.get("relations"), "relations")
+    tally.add("relations, left out", place_of(record), len(relations))
+
+
 def _annotations(record: Record, unit: Mapping, tally: Tally) -> list[Span]:
     begin = unit.get("offset", 0)
     found = []
-    for annotation in unit.get("annotations") or ():
-        places = []
-        for location in annotation.get("locations") or ():
-            places.append((location.get("offset"), location.get("length")))
-        infons = annotation.get("infons") or {}
-        numbers = [number for place in places for number in (*place, begin)]
-        if not places or not all(type(number) is int for number in numbers):
-            raise record.wrong(f"the annotation {shown(annotation.get('text'))} has no place",
+    for item in as_list(record, unit.get("annotations"), "annotations"):
+        annotation = as_object(record, item, "an annotation")
+        own_text = annotation.get("text")
+        numbers = [begin]
+        locations = as_list(record, annotation.get("locations"), "locations")
+        for location in locations:
+            place = as_object(record, location, "a location")
+            numbers += [place.get("offset"), place.get("length")]
+        if not locations or not all(type(number) is int for number in numbers):
+            raise record.wrong(f"the annotation {shown(own_text)} has no place",
                                "give locations with offset and length")
-        if len(places) > 1:
+        if len(locations) > 1:
             tally.add("entities in pieces (discontinuous), left out", place_of(record))
             continue
-        start = places[0][0] - begin
-        label = infons.get("type")
+        label = as_object(record, annotation.get("infons"), "infons").get("type")
         if not isinstance(label, str) or not label.strip():
-            raise record.wrong(f"the annotation {shown(annotation.get('text'))} has no type",
+            raise record.wrong(f"the annotation {shown(own_text)} has no type",
                                "give every annotation infons.type")
-        found.append(Span(start, start + places[0][1], label, str(annotation.get("text") or "")))
+        start = numbers[1] - begin
+        found.append(Span(start, start + numbers[2], record.clean("type", label.strip()),
+                          own_text if isinstance(own_text, str) else ""))
     return found

@@ -41,4 +41,4 @@ def is_list(value: object) -> TypeGuard[list[object]]:
 
 def is_texts(value: object) -> TypeGuard[list[str]]:
     """Is it a list of texts?"""
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and set(map(type, value)) <= {str}

@@ -41,14 +41,7 @@ def read(path: Path, split: str, needed: bool = True) -> Part | None:
     """A split of a saved folder or of a hub id; None where it is missing and not `needed`."""
     import datasets
 
-    try:
-        found = (datasets.load_from_disk(str(path)) if path.is_dir()
-                 else datasets.load_dataset(path.as_posix()))
-    except Exception as error:  # whatever reader, network or hub raise: to the user it is one thing
-        what = ("folder written by save_to_disk" if path.is_dir()
-                else "file or folder, nor to be had from the hub")
-        raise BadInput(f"{path}: no {what} ({type(error).__name__}); give a file, such a folder "
-                       "or a hub id") from None
+    found = _loaded(path)
     whole = isinstance(found, datasets.DatasetDict)
     if whole:
         name = next((name for name in SPLIT_NAMES[split] if name in found), None)
@@ -63,6 +56,21 @@ def read(path: Path, split: str, needed: bool = True) -> Part | None:
     if not len(found):
         raise BadInput(f"{path}: split {split} is empty; give one with at least one row")
     return _part(path, found, "datasets rows", whole)
+
+
+def _loaded(path: Path):
+    """The `Dataset` or `DatasetDict` of a folder or a hub id."""
+    import datasets
+
+    try:
+        if path.is_dir():
+            return datasets.load_from_disk(str(path))
+        return datasets.load_dataset(path.as_posix())
+    except Exception as error:  # whatever reader, network or hub raise: to the user it is one thing
+        what = ("folder written by save_to_disk" if path.is_dir()
+                else "file or folder, nor to be had from the hub")
+        raise BadInput(f"{path}: no {what} ({type(error).__name__}); give a file, such a folder "
+                       "or a hub id") from None
 
 
 def _part(path: Path, found, layout: str, whole: bool = False) -> Part:

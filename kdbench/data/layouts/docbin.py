@@ -44,7 +44,8 @@ def read(path: Path, like: Part | None = None) -> Part:
                                  {"id": str(number), "text": doc.text, "label": labels}))
     if not documents:
         raise BadInput(f"{path}: no document has a text; give a DocBin with some")
-    if any(document.spans for document in documents) or not any(doc.cats for doc in docs):
+    tagged = any(document.spans for document in documents) or like is not None and like.group
+    if tagged or not any(doc.cats for doc in docs):
         return spans.tagged(documents, "spaCy DocBin", source.sha256, tally, like)
     return Part(categories, "spaCy DocBin, categories", source.sha256, tuple(tally.notes()))
 

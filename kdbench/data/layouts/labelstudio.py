@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdbench.data.layouts import spanfiles, spans
-from kdbench.data.layouts.part import Part, Tally, place_of
+from kdbench.data.layouts.part import Part, Tally, as_list, as_object, place_of
 from kdbench.data.layouts.spans import Document
 from kdbench.data.readers import Record
 
@@ -59,7 +59,7 @@ def read_full(records: Sequence[Record], sha256: str, tally: Tally,
     if not annotated:
         raise records[0].wrong("no task of the file is annotated", "export annotated tasks")
     types = {_type(result) for _, results in annotated for result in results}
-    if types & {*ENTITIES}:
+    if types & {*ENTITIES} or like is not None and like.group:
         return _entities(annotated, sha256, tally, like)
     if "choices" not in types:
         raise records[0].wrong("no task has labels or choices", "export a project of one of these")
@@ -95,8 +95,8 @@ def _entities(annotated: Sequence[tuple[Record, list[Mapping]]], sha256: str, ta
         for result in results:
             value = result.get("value")
             if _type(result) in ENTITIES and isinstance(value, Mapping):
-                item = {**value, "label": value.get(_type(result))}
-                item |= value.get("globalOffsets") or {}
+                places = as_object(record, value.get("globalOffsets") or {}, "globalOffsets")
+                item = {**value, **places, "label": value.get(_type(result))}
                 found.append(spanfiles.to_span(record, item, text, tally))
             else:
                 tally.add(f"results of type {_type(result)}, left out", place_of(record))
@@ -105,18 +105,20 @@ def _entities(annotated: Sequence[tuple[Record, list[Mapping]]], sha256: str, ta
 
 
 def text_of(record: Record, results: Sequence[Mapping]) -> str:
-    """The task's text: `text`, else the only text, else the one with the entities in it."""
-    data = {str(name): value for name, value in record.fields["data"].items()
-            if isinstance(value, str)}
-    entities = [result["value"].get("text") for result in results
-                if isinstance(result.get("value"), Mapping)]
-    entities = [text for text in entities if isinstance(text, str)]
-    holding = [name for name, text in data.items() if all(one in text for one in entities)]
-    name = "text" if "text" in data else next(iter(data), "text")
-    if "text" not in data and holding:
-        name = max(holding, key=lambda each: len(data[each]))
+    """The task's text: `text`, else the one that holds most entities, of equal ones the longest."""
+    inside = as_object(record, record.value("data"), "data")
+    data = {name: value for name, value in inside.items() if isinstance(value, str)}
     inner = Record(record.source, record.line, data)
-    return inner.text(name)
+    if "text" in data or not data:
+        return inner.text("text")
+    values = [result.get("value") for result in results]
+    entities = [value.get("text") for value in values if isinstance(value, Mapping)]
+
+    def entities_in(name: str) -> tuple[int, int]:
+        held = sum(isinstance(text, str) and text in data[name] for text in entities)
+        return held, len(data[name])
+
+    return inner.text(max(data, key=entities_in))
 
 
 def _choices(annotated: Sequence[tuple[Record, list[Mapping]]], sha256: str,
@@ -127,10 +129,11 @@ def _choices(annotated: Sequence[tuple[Record, list[Mapping]]], sha256: str,
         for result in results:
             value = result.get("value")
             if _type(result) == "choices" and isinstance(value, Mapping):
-                labels += [str(choice) for choice in value.get("choices") or ()]
+                labels += as_list(record, value.get("choices"), "choices")
             else:
                 tally.add(f"results of type {_type(result)}, left out", place_of(record))
-        fields = {"id": record.id("id"), "text": text_of(record, results), "label": labels}
+        fields = {"id": record.id("id"), "text": text_of(record, results),
+                  "label": [str(label) for label in labels]}
         records.append(Record(record.source, record.line, fields))
     return Part(records, "Label Studio JSON, choices", sha256, tuple(tally.notes()))
 

@@ -155,7 +155,7 @@ def _open_rows(part: Part, like: Part | None) -> Part:
     if labelstudio.is_min(records):
         return labelstudio.read_min(records, sha256, tally, like)
     records = spanfiles.accepted(records, tally)
-    name = spanfiles.span_field(records)
+    name = spanfiles.span_field(records, like)
     if name is not None:
         return spanfiles.read(records, name, sha256, tally, like)
     return replace(part, records=records, notes=(*part.notes, *tally.notes()))

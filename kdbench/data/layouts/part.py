@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kdbench.base.errors import BadInput
-from kdbench.data.readers import Record, Source
+from kdbench.data.readers import Record, Source, shown
 
 
 class Settings(Protocol):
@@ -89,6 +89,22 @@ class Tally:
         """One line each, in the order in which they first happened."""
         return [f"{what}: {count:,} (first: {self.first[what]})"
                 for what, count in self.counts.items()]
+
+
+def as_list(record: Record, value: object, what: str) -> list:
+    """`value`, which must be a list; none at all is an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise record.wrong(f"{what} are {shown(value)}", "give a list")
+    return value
+
+
+def as_object(record: Record, value: object, what: str) -> Mapping:
+    """`value`, which must be an object."""
+    if not isinstance(value, Mapping):
+        raise record.wrong(f"{what} is {shown(value)}", "give an object")
+    return value
 
 
 def place_of(record: Record) -> str:

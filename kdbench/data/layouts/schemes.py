@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from kdbench.data import tags
@@ -38,8 +38,10 @@ LETTERS: Mapping[str, Mapping[str, str]] = {
 }
 PREFIX = re.compile(r"([BIESLUMW])(-.+)?")
 SUFFIX = re.compile(r"(.+)-([BIESLUMW])")
+WHOLE = 0.99  # a letter that one tag in a hundred has is a mistake, not another scheme
 NEARLY = {"typed": 0.5, "bare letters": 0.9}
 OUTSIDE = "O"
+SAME = ("", "IO", "IOB", "IOBES")  # read as they are
 # more kinds of bare tags than this are words or labels, not entity types
 MANY_TYPES = 60
 
@@ -75,9 +77,12 @@ def _by_letter(counts: Mapping[str, int], pattern: re.Pattern[str], place: int) 
     fitting = {}
     for scheme, known in LETTERS.items():
         fitting[scheme] = sum(letters[letter] for letter in known)
-    best = max(fitting, key=fitting.__getitem__)  # of equal ones the first, which is the plainest
-    needed = NEARLY["typed" if typed else "bare letters"] * sum(counts.values())
-    return best if fitting[best] >= needed else ""
+    total = sum(counts.values())
+    whole = [scheme for scheme in LETTERS if fitting[scheme] >= WHOLE * total]
+    best = max(fitting, key=fitting.__getitem__)
+    if whole:
+        return whole[0]
+    return best if fitting[best] >= NEARLY["typed" if typed else "bare letters"] * total else ""
 
 
 def is_iob1(sentences: Sentences) -> bool:
@@ -109,6 +114,8 @@ def read_as(scheme: str) -> str:
 
 def converted(sentence: Sequence[str], scheme: str) -> list[str]:
     """The tags of one sentence in ``read_as(scheme)``; tags that do not fit stay as they are."""
+    if scheme in SAME:
+        return list(sentence)
     if scheme == "IOB1":
         return tags.encode(_iob1_spans(sentence), len(sentence), "IOB")
     if scheme == "bare":
@@ -162,14 +169,16 @@ def like_train(scheme: str, train: str) -> str:
 
 def note(scheme: str) -> str:
     """What was converted, for people; empty where nothing was."""
-    if scheme in ("", "IO", "IOB", "IOBES"):
+    if scheme in SAME:
         return ""
     what = {"bare": "types without B or I", "IOB1": "IOB1 (B- only between neighbours)"}
     return f"tags are {what.get(scheme, scheme)}, read as {read_as(scheme)}"
 
 
-def words_kept(words: Iterable[str]) -> list[bool]:
+def words_kept(words: Sequence[str]) -> list[bool]:
     """False for a word that nobody sees: blanks of any kind, zero-width and control characters."""
+    if all(map(str.isprintable, words)) and all(map(str.strip, words)):
+        return [True] * len(words)
     return [not is_invisible(word) for word in words]
 
 

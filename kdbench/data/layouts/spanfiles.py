@@ -17,10 +17,11 @@ and labels that are no spans is a classification export; `values` reads its labe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 from kdbench.data.layouts import spans
-from kdbench.data.layouts.part import Part, Tally, place_of
+from kdbench.data.layouts.part import Part, Tally, as_list, place_of
 from kdbench.data.layouts.spans import Border, Document, Span
 from kdbench.data.readers import Record, shown
 
@@ -51,8 +52,14 @@ def _is_prodigy(record: Record) -> bool:
     return bool(names & record.fields.keys()) or {"text", "label"} <= record.fields.keys()
 
 
-def span_field(records: Sequence[Record]) -> str | None:
-    """The field with entities; None where the rows have none."""
+def span_field(records: Sequence[Record], like: Part | None = None) -> str | None:
+    """The field with entities; None where the rows have none.
+
+    A test file without any entity has them where train has.
+    """
+    before = like.decided.get("entities") if like is not None else None
+    if before and all(isinstance(record.fields.get(before), list) for record in records):
+        return before
     names = dict.fromkeys(name for record in records for name in record.fields)
     for name in names:
         values = [record.fields[name] for record in records if name in record.fields]
@@ -87,12 +94,13 @@ def read(records: Sequence[Record], name: str, sha256: str, tally: Tally,
     """The rows as examples with words and tags; `name` is the field with the entities."""
     documents = []
     for number, record in enumerate(records):
-        if record.fields.get("relations"):
-            tally.add("relations, left out", place_of(record), len(record.fields["relations"]))
+        relations = as_list(record, record.fields.get("relations"), "relations")
+        tally.add("relations, left out", place_of(record), len(relations))
         documents.append(document_of(record, name, number, tally))
     prodigy = any("answer" in record.fields or "spans" in record.fields for record in records)
     layout = f"{'Prodigy' if prodigy else 'doccano'} spans, entities from {name!r}"
-    return spans.tagged(documents, layout, sha256, tally, like)
+    part = spans.tagged(documents, layout, sha256, tally, like)
+    return replace(part, decided={**part.decided, "entities": name})
 
 
 def document_of(record: Record, name: str, number: int, tally: Tally) -> Document:

@@ -108,9 +108,10 @@ def _line_ends(text: str) -> Sequence[int]:
     return list(accumulate(ends, initial=0))
 
 
+CODE_POINTS = "code points"
 # unit of an offset -> where each character of a text begins in it
 UNITS: dict[str, Callable[[str], Sequence[int]]] = {
-    "code points": _code_points,
+    CODE_POINTS: _code_points,
     "UTF-16 units": _widths(lambda char: 1 + (char > "\uffff")),
     "UTF-8 bytes": _widths(lambda char: len(char.encode("utf-8", "surrogatepass"))),
     "characters, a line end as one": _line_ends,
@@ -123,31 +124,35 @@ def settle_offsets(documents: Sequence[Document], notes: list[str],
 
     Raises `BadInput` where an offset is outside of its text, or too many texts are elsewhere.
     """
-    missed = {"code points": _missed(documents, "code points")}
-    if missed["code points"]:
+    missed = {CODE_POINTS: _missed(documents, CODE_POINTS)}
+    if missed[CODE_POINTS]:
         missed = {unit: _missed(documents, unit) for unit in UNITS}
     unit = min(missed, key=missed.__getitem__)
-    if unit != "code points":
+    if unit != CODE_POINTS:
         notes.append(f"offsets count {unit}, not code points: only so are the texts of the "
                      "entities at their places")
+    settled = [replace(document, spans=_in_code_points(document, unit)) for document in documents]
     given = sum(bool(span.text) for document in documents for span in document.spans)
-    settled = []
-    for document in documents:
-        spans = _in_code_points(document, unit)
-        for span in spans:
-            if span.text and not _fits(document.text[span.start:span.end], span.text):
-                tally.add("entities whose text is not at their offset, kept by offset",
-                          place_of(document.record))
-                if missed[unit] > TRUSTED * given:
-                    raise _misplaced(document, span, missed[unit], given)
-        settled.append(replace(document, spans=spans))
+    for document, span in _misplaced(settled):
+        if missed[unit] > TRUSTED * given:
+            raise _not_there(document, span, missed[unit], given)
+        tally.add("entities whose text is not at their offset, kept by offset",
+                  place_of(document.record))
     if not given and any(char > "\uffff" for one in documents for char in one.text if one.spans):
         notes.append("offsets are taken as code points; the texts have characters (emoji) that "
                      "count as two in JavaScript, and the file does not say which was meant")
     return settled
 
 
-def _misplaced(document: Document, span: Span, missed: int, given: int) -> Exception:
+def _misplaced(documents: Iterable[Document]) -> Iterator[tuple[Document, Span]]:
+    """The entities whose text is another than the one at their offset."""
+    for document in documents:
+        for span in document.spans:
+            if span.text and not _fits(document.text[span.start:span.end], span.text):
+                yield document, span
+
+
+def _not_there(document: Document, span: Span, missed: int, given: int) -> Exception:
     there = shown(document.text[span.start:span.end], 30)
     return document.record.wrong(
         f"the entity {shown(span.text, 30)} is not at its offset {span.start}, where the text has "
@@ -182,7 +187,7 @@ def _in_code_points(document: Document, unit: str) -> list[Span]:
                 f"an entity from {span.start} to {span.end} in a text of {starts[-1]} {unit}",
                 "give offsets inside of the text, the end after the last character")
         first, end = span.start, span.end
-        if unit != "code points":
+        if unit != CODE_POINTS:
             first, end = bisect_left(starts, first), bisect_left(starts, end)
         spans.append(Span(first, end, span.label, span.text))
     return spans

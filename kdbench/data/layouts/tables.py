@@ -128,7 +128,9 @@ def has_header(rows: Sequence[Record]) -> bool:
     if set(first) & {*TEXTS, *LABELS, *IDS}:
         return True
     names = list(rows[0].fields)
-    values = [{row.fields[name] for row in rows[1:]} for name in names]
+    values = []
+    for name in names:
+        values.append({row.fields[name] for row in rows[1:]})
     fewest = min(range(len(values)), key=lambda i: len(values[i]))
     value = rows[0].fields[names[fewest]]
     if all(map(is_number, values[fewest])):

@@ -36,7 +36,8 @@ NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
 WORD_NAMES = ("word", "words", "token", "tokens", "text")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "iob", "bio")
 SURELY_TAGGED = 0.9
-MOST_SENTENCES = 2000  # looked at to decide what a file is
+# looked at to decide what a file is
+MOST_LINES, MOST_SENTENCES = 50_000, 2000
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,18 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     records = []
     for sentence in sentences:
         record = _record(source, sentence, found, scheme, tally)
-        if record is not None:
-            records.append(record)
+        records += [record] if record is not None else []
     notes = [schemes.note(scheme)] if schemes.note(scheme) else []
-    layout = "two columns, a word and its tag"
-    if found.width != 2:
-        columns = NUMBERS.get(found.width, f"{found.width}")
-        layout = f"{columns} columns, words from column {found.word + 1} and tags from column " \
-                 f"{found.tag + 1}"
-    return Part(records, layout, source.sha256, (*notes, *tally.notes()),
+    return Part(records, layout_name(found), source.sha256, (*notes, *tally.notes()),
                 decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
+
+
+def layout_name(found: Found) -> str:
+    """The columns, for people."""
+    if found.width == 2:
+        return "two columns, a word and its tag"
+    return (f"{NUMBERS.get(found.width, found.width)} columns, words from column {found.word + 1} "
+            f"and tags from column {found.tag + 1}")
 
 
 def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Found | None:
@@ -95,8 +98,10 @@ def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Foun
 
 
 def _sentences(source: Source) -> Iterator[list[Line]]:
-    words = [line for line in source.lines if line.strip() and not line.startswith(DOCSTART)]
-    width = Counter(len(_columns(line)) for line in words).most_common(1)[0][0] if words else 0
+    words = [line for line in source.lines[:MOST_LINES]
+             if line.strip() and not line.startswith(DOCSTART)]
+    widths = Counter(len(_columns(line)) for line in words)
+    width = widths.most_common(1)[0][0] if words else 0
     tabs = sum("\t" in line for line in words) > len(words) / 2
     sentence: list[Line] = []
     for number, line in enumerate(source.lines, 1):
@@ -140,13 +145,18 @@ def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
 
 
 def _column(sentence: Sequence[Line], place: int) -> list[str]:
-    return [line.columns[place] for line in sentence
-            if len(line.columns) > place and not _is_header(line)]
+    lines = _without_header(sentence)
+    return [line.columns[place] for line in lines if len(line.columns) > place]
+
+
+def _without_header(sentence: Sequence[Line]) -> Sequence[Line]:
+    headed = sentence[0].number == 1 and _is_header(sentence[0])
+    return sentence[1:] if headed else sentence
 
 
 def _is_header(line: Line) -> bool:
-    names = [column.lower() for column in line.columns]
-    return line.number == 1 and names[0] in WORD_NAMES and names[-1] in TAG_NAMES
+    first, last = line.columns[0].lower(), line.columns[-1].lower()
+    return first in WORD_NAMES and last in TAG_NAMES
 
 
 def _counts(sentences: Sequence[Sequence[Line]]) -> bool:
@@ -166,7 +176,7 @@ def refuse_other_labels(source: Source, sentences: Sequence[Sequence[Line]]) -> 
     lines = [line for sentence in sentences for line in sentence]
     labels = {line.columns[-1] for line in lines}
     vertical = all(len(line.columns) > 1 and " " not in line.columns[0] for line in lines)
-    marks = any(not any(char.isalnum() for char in line.columns[0]) for line in lines)
+    marks = any(not any(map(str.isalnum, line.columns[0])) for line in lines)
     if vertical and marks and len(labels) <= len(lines) / 2:
         raise source.wrong(
             lines[0].number, "one word a line in sentences, but the labels "
@@ -178,17 +188,17 @@ def _record(source: Source, sentence: Sequence[Line], found: Found, scheme: str,
             tally: Tally) -> Record | None:
     """The sentence as a row; None where no word is left. Tags are in the scheme of the tasks."""
     words, found_tags = [], []
-    lines = [line for line in sentence if not _is_header(line)]
+    lines = _without_header(sentence)
     for line in lines:
         if len(line.columns) != found.width or not line.columns[found.tag]:
             raise _wrong(source, line, found)
         words.append(line.columns[found.word])
         found_tags.append(line.columns[found.tag])
-    invisible = schemes.words_kept(words).count(False)
+    kept = schemes.words_kept(words)
     found_tags = schemes.converted(found_tags, scheme)
-    if invisible:
-        place = f"{source.path.name}, line {lines[schemes.words_kept(words).index(False)].number}"
-        tally.add("words left out that nobody sees (blank, zero-width)", place, invisible)
+    if not all(kept):
+        place = f"{source.path.name}, line {lines[kept.index(False)].number}"
+        tally.add("words left out that nobody sees (blank, zero-width)", place, kept.count(False))
         words, found_tags = schemes.without(words, found_tags, schemes.read_as(scheme))
     if not words:
         return None
