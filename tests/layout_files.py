@@ -419,7 +419,7 @@ MULTI = {
     "python lists": table(label=lambda own: str(list(own))), "json lists": table(label=lambda own: json.dumps(list(own))),
     "semicolons": table(label=";".join), "bars": table(label=" | ".join), "bars in tsv": table("\t", label="|".join),
     "json lines": json_lines(objects(list)), "json labels": json_lines(objects(list, "labels")),
-    "label studio": json_list(choices), "parquet": frame("to_parquet", list),
+    "label studio": json_list(choices), "label studio min": json_list(choices_min), "parquet": frame("to_parquet", list),
 }
 VECTOR_NAMES = ("pain", "routine", "urgent")
 

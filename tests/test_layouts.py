@@ -73,7 +73,7 @@ def test_texts_and_labels(tmp_path, name):
 @pytest.mark.parametrize("name", made.MULTI)
 def test_texts_with_several_labels(tmp_path, name):
     part = read(made.MULTI[name](named(tmp_path, name), made.several(24)))
-    label = "labels" if name == "json labels" else "label"
+    label = {"json labels": "labels", "label studio min": "sentiment"}.get(name, "label")
     assert [(text, tuple(own)) for text, own in rows(part, "text", label)] == made.several(24)
     only = read(made.MULTI[name](named(tmp_path, name + "2"), made.several(24)[1:4]), part, "test")
     assert [tuple(own) for _, own in rows(only, "text", label)] == [("routine",), ("urgent",), ("routine",)]
@@ -208,6 +208,7 @@ def test_words_that_nobody_sees(tmp_path, word):
     ('{"text": "fever", "label": NaN}\n{"text": "cough", "label": 1}\n', ":1: label is nan, a missing value"),
     ('{"text": "fever", "label": null}\n{"text": "cough", "label": 1}\n', ":1: label is None, a missing value"),
     ('[{"text": null, "label": 1}]', ", item 1: text is None, a missing value"),
+    ("text,label\nfever,1\n\u200b,0\n", ":3: text is '\\u200b', a missing value"),
     ('{"tokens": ["a"], "ner_tags": [1]}\n', ":1: ner_tags is [1], numbers without names"),
 ])
 def test_missing_values(tmp_path, text, said):
@@ -414,6 +415,15 @@ def test_quotes_around_all_but_numbers(tmp_path):
 def test_classes_keep_their_order_and_may_be_absent(tmp_path):
     part = read(made.saved_texts(tmp_path / "a", made.texts(8)))
     assert part.declared == {"label": ("urgent", "routine", "never")} and rows(part, "label")[0] == ("urgent",)
+
+
+def test_a_type_of_tags_may_be_absent(tmp_path):
+    made.dataset(made.TRAIN, ("O", "B-Drug", "L-Drug", "I-Drug", "B-Gene", "I-Gene", "U-Never")).save_to_disk(str(tmp_path / "a"))
+    part = read(tmp_path / "a")
+    assert part.declared["ner_tags"][-1] == "U-Never" and part.decided["scheme"] == "IOB"
+    made.dataset([(words, []) for words, _ in made.TRAIN[:1]] + made.TRAIN, ("O", *(f"{a}-{b}" for b in ("Drug", "Gene") for a in "BI"))).save_to_disk(
+        str(tmp_path / "b"))
+    assert read(tmp_path / "b").declared["ner_tags"] == ("O", "B-Drug", "I-Drug", "B-Gene", "I-Gene")
 
 
 def test_a_hidden_label_is_a_missing_value(tmp_path):

@@ -22,6 +22,7 @@ from kdbench.data.layouts.spans import Document
 from kdbench.data.readers import Record
 
 ENTITIES = ("labels", "hypertextlabels")
+SEVERAL = "several choices"  # what is decided for all splits: the fields that are lists
 BOOKKEEPING = {"annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
 
@@ -160,15 +161,31 @@ def read_min(records: Sequence[Record], sha256: str, tally: Tally,
                 documents.append(spanfiles.document_of(record, name, number, tally))
         return spans.tagged(documents, f"Label Studio JSON_MIN, entities from {name!r}", sha256,
                             tally, like)
-    rows = [Record(record.source, record.line, _without_bookkeeping(record)) for record in kept]
-    return Part(rows, "Label Studio JSON_MIN, choices", sha256, tuple(tally.notes()))
+    return _min_choices(kept, sha256, tally, like)
 
 
-def _without_bookkeeping(record: Record) -> dict[str, object]:
-    fields = {}
-    for name, value in record.fields.items():
-        if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
-            value = [str(choice) for choice in value["choices"]]
-        if name not in BOOKKEEPING:
-            fields[name] = value
-    return fields
+def _min_choices(records: Sequence[Record], sha256: str, tally: Tally,
+                 like: Part | None) -> Part:
+    """Rows with choices; where a task has several, here or in train, all have a list of them."""
+    rows = []
+    several = {name for record in records for name in record.fields if _choices_of(record, name)}
+    if like is not None:
+        several |= {*like.decided.get(SEVERAL, "").splitlines()}
+    for record in records:
+        fields = {}
+        for name, value in record.fields.items():
+            if name in several:
+                value = _choices_of(record, name) or [value]
+            if name not in BOOKKEEPING:
+                fields[name] = value
+        rows.append(Record(record.source, record.line, fields))
+    return Part(rows, "Label Studio JSON_MIN, choices", sha256, tuple(tally.notes()),
+                decided={SEVERAL: "\n".join(sorted(several))})
+
+
+def _choices_of(record: Record, name: str) -> list[str]:
+    """The choices of a task that has several; one alone is written as a text."""
+    value = record.fields[name]
+    if not isinstance(value, Mapping):
+        return []
+    return [str(choice) for choice in as_list(record, value.get("choices"), "choices")]

@@ -36,7 +36,7 @@ def settled(part: Part, settings: Settings, like: Part | None = None) -> Part:
         _refuse_missing(context)
     records = [Record(record.source, record.line, row, record.vertical)
                for record, row in context.pairs()]
-    return replace(part, records=records, group=group, decided=context.decided,
+    return replace(context.part, records=records, group=group, decided=context.decided,
                    notes=(*part.notes, *context.notes, *context.tally.notes()))
 
 
@@ -47,6 +47,10 @@ def _settle_tags(context: Context, words: str, tags: str) -> None:
     sentences = [value for row in context.rows if is_texts(value := row.get(tags))]
     scheme = schemes.like_train(schemes.scheme_of(sentences), context.before.get("scheme", ""))
     context.decided["scheme"] = scheme
+    declared = context.part.declared
+    if tags in declared and scheme:
+        named = {tags: tuple(schemes.converted(declared[tags], scheme))}
+        context.part = replace(context.part, declared={**declared, **named})
     if schemes.note(scheme):
         context.notes.append(schemes.note(scheme))
     for record, row in context.pairs():
@@ -89,7 +93,8 @@ def _refuse_missing(context: Context) -> None:
 
 
 def is_missing(value: object) -> bool:
-    """None, a float NaN, or what pandas and Excel write for one."""
+    """None, a float NaN, what pandas and Excel write for one, or a text that nobody sees."""
     if isinstance(value, str):
-        return value.strip() in MISSING
+        text = value.strip()
+        return text in MISSING or text != "" and schemes.is_invisible(text)
     return value is None or isinstance(value, float) and value != value
