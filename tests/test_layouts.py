@@ -133,6 +133,7 @@ def test_texts_of_one_word_stay_texts(tmp_path, text):
 
 @pytest.mark.parametrize("text", [
     "The\tDT\ndrug\tNN\nhelps\tVBZ\n.\t.\n\nNo\tDT\npain\tNN\n.\t.\n\nIt\tPRP\nhelps\tVBZ\n.\t.\n",
+    "the en\ncasa es\n. O\n\nla es\nhouse en\n. O\n\na en\nb en\n. O\n",  # O is not the most frequent
     "the en\ncasa es\n. other\n\nla es\nhouse en\n. other\n\na en\nb en\n. other\n",
 ])
 def test_words_with_other_labels_are_refused(tmp_path, text):
