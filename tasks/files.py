@@ -1,4 +1,4 @@
-"""Bring your own: JSON lines, CSV, TSV, two-column CoNLL, a `datasets` folder or a hub id.
+"""Bring your own: any file or folder that `kdbench.data.layouts` reads, or a hub id.
 
 What a file is, is read from its content, never from its ending: the layout from its first lines,
 the columns from their names (or, where two columns are left, from the length of their texts), the
@@ -8,28 +8,21 @@ option.
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.options import option
 from kdbench.data import corpora, tags
+from kdbench.data.layouts import Part, open_layout
 from kdbench.data.readers import (
     Record,
-    Source,
-    json_lines,
-    read,
     shown,
-    table,
     tagged_words,
-    two_columns,
     unique_ids,
 )
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
@@ -60,7 +53,6 @@ IDS = ("id", "idx", "guid")
 # more different whole numbers are a scale, and more labels than half the rows are not labels
 MANY_CLASSES = 20
 TAG = re.compile(r"O|[BIES](-.+)?")
-SPLIT_NAMES = {"train": ("train",), "dev": ("validation", "dev", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -85,6 +77,7 @@ class FilesOptions:
     split_dev: float = option(
         0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5
     )
+    encoding: str = option("", "encoding of text files (cp949, latin-1, ...); empty: UTF-8")
     repair: bool = option(
         False, "read tags that break the scheme as seqeval does instead of refusing them"
     )
@@ -102,23 +95,15 @@ class Columns:
     group: str | None = None
 
 
-@dataclass(frozen=True)
-class Part:
-    """One split as rows, with the layout they were found in."""
-
-    records: Sequence[Record]
-    layout: str
-    sha256: str
-    headed: bool = False
-
-
 def load(options: LoadOptions) -> Data:
     settings = options.settings or FilesOptions()
     parts = open_parts(options.files, settings)
-    columns = find_columns(parts["train"].records, settings)
-    task_type, labels, label_of = (read_tags if columns.tags else read_labels)(
-        parts["train"].records, columns, settings
-    )
+    train = parts["train"]
+    settings = replace(settings, group_column=settings.group_column or train.group)
+    columns = find_columns(train.records, settings)
+    read_kind = read_tags if columns.tags else read_labels
+    declared = train.declared.get(columns.tags or columns.labels[0], ())
+    task_type, labels, label_of = read_kind(train.records, columns, settings, declared)
     examples = {split: build(part.records, columns, label_of) for split, part in parts.items()}
     notes = [f"read as {task_type}: {describe(parts['train'], columns)}"]
     notes += [
@@ -126,6 +111,9 @@ def load(options: LoadOptions) -> Data:
         for split, part in parts.items()
         if part.layout != parts["train"].layout
     ]
+    notes += train.notes
+    for split, part in list(parts.items())[1:]:
+        notes += [f"{split}: {note}" for note in part.notes if note not in train.notes]
     if "dev" not in parts:
         whole = len(examples["train"])
         examples["train"], examples["dev"] = corpora.split(
@@ -145,92 +133,16 @@ def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, P
         raise BadInput(
             "task files: no training file; give --train FILE --test FILE (and --dev FILE)"
         )
-    parts = {"train": open_part(files["train"], "train", settings)}
-    whole = parts["train"].layout.startswith("datasets")
+    train = open_layout(files["train"], "train", settings)
+    parts = {"train": train}
     for split in SPLITS[1:]:
-        if split in files:
-            parts[split] = open_part(files[split], split, settings, headed=parts["train"].headed)
-        elif whole and (part := open_dataset(files["train"], split, needed=False)):
-            parts[split] = part
+        path = files.get(split, files["train"])
+        if split in files or train.whole:
+            part = open_layout(path, split, settings, train, needed=split in files)
+            parts |= {split: part} if part is not None else {}
     if "test" not in parts:
         raise BadInput("task files: no test file; give --test FILE")
     return parts
-
-
-def open_part(path: Path, split: str, settings: FilesOptions, headed: bool | None = None) -> Part:
-    """`headed`: has it a header row; None: decide it from the rows."""
-    if path.is_dir() or is_hub_id(path):
-        part = open_dataset(path, split)
-        assert part is not None
-        return part
-    source = read(path)
-    first = next(line for line in source.lines if line.strip())
-    if first.lstrip().startswith("{"):
-        return Part(json_lines(source), "JSON lines", source.sha256)
-    if first.lstrip().startswith("["):
-        raise BadInput(f"{path}:1: a JSON list; write one object a line")
-    if looks_tagged(source):
-        return Part(two_columns(source), "two columns, a word and its tag", source.sha256)
-    delimiter = find_delimiter(source, first)
-    if settings.header != "auto":
-        headed = settings.header == "yes"
-    elif headed is None:
-        headed = has_header(table(source, delimiter, header=False))
-    name = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}[delimiter]
-    layout = f"{name} {'with' if headed else 'without'} header"
-    return Part(table(source, delimiter, headed), layout, source.sha256, headed)
-
-
-def is_hub_id(path: Path) -> bool:
-    """``owner/name``, which is no path here: nothing of that name, no folder `owner`, no ending of
-    a file.
-    """
-    return (
-        bool(re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()))
-        and not path.parent.exists()
-        and not path.suffix
-    )
-
-
-def looks_tagged(source: Source) -> bool:
-    """Do nearly all lines have two columns of which the second is a tag? (Nearly: one bad tag must
-    be named, not turn the file into something else.)
-    """
-    lines = [line for line in source.lines if line.strip() and not line.startswith("-DOCSTART-")]
-    columns = [line.split("\t") if "\t" in line else line.split() for line in lines]
-    found = [row[1].strip() for row in columns if len(row) == 2 and TAG.fullmatch(row[1].strip())]
-    return len(found) >= 0.9 * len(lines) and "O" in found
-
-
-def find_delimiter(source: Source, first: str) -> str:
-    if "\t" in first:
-        return "\t"
-    counts = {
-        delimiter: len(next(csv.reader([first], delimiter=delimiter), []))
-        for delimiter in (",", ";")
-    }
-    best = max(counts, key=counts.__getitem__)
-    if counts[best] < 2:
-        raise BadInput(f"{source.path}:1: neither JSON lines nor columns (tab, comma, semicolon); "
-                       "give one of these layouts, with a text and its label in every row")
-    return best
-
-
-def has_header(rows: Sequence[Record]) -> bool:
-    """The first row is a header when it has a known column name, or a value that its column never
-    has again.
-
-    A column of labels repeats itself, so the column with the fewest values decides.
-    """
-    first = [str(value).strip().lower() for value in rows[0].fields.values()]
-    if set(first) & {*TEXTS, *LABELS, *IDS}:
-        return True
-    values = [{row.fields[name] for row in rows[1:]} for name in rows[0].fields]
-    fewest = min(range(len(values)), key=lambda i: len(values[i]))
-    value = rows[0].fields[list(rows[0].fields)[fewest]]
-    if all(map(is_number, values[fewest])):
-        return not is_number(value)
-    return value not in values[fewest] and len(values[fewest]) < len(rows) - 1
 
 
 def is_number(value: str) -> bool:
@@ -238,70 +150,6 @@ def is_number(value: str) -> bool:
         return math.isfinite(float(value))
     except ValueError:
         return False
-
-
-def open_dataset(path: Path, split: str, needed: bool = True) -> Part | None:
-    """A split of a `datasets` folder (`save_to_disk`) or of a hub id; class numbers are read as
-    their names.
-
-    No remote code is run: `datasets` has no loading scripts any more. None where the split is
-    missing and not `needed`.
-    """
-    import datasets
-
-    try:
-        found = (
-            datasets.load_from_disk(str(path))
-            if path.is_dir()
-            else datasets.load_dataset(path.as_posix())
-        )
-    except Exception as error:  # whatever reader, network or hub raise: to the user it is one thing
-        what = (
-            "folder written by save_to_disk"
-            if path.is_dir()
-            else "file or folder, nor to be had from the hub"
-        )
-        raise BadInput(
-            f"{path}: no {what} ({type(error).__name__}); give a file, such a folder or a hub id"
-        ) from None
-    if isinstance(found, datasets.DatasetDict):
-        name = next((name for name in SPLIT_NAMES[split] if name in found), None)
-        if name is None:
-            if not needed:
-                return None
-            raise BadInput(
-                f"{path}: no split {split} (there: {', '.join(found)}); name its file with "
-                f"--{split}"
-            )
-        found = found[name]
-    elif not needed:
-        return None
-    if not len(found):
-        raise BadInput(f"{path}: split {split} is empty; give one with at least one row")
-    rows = [decoded(row, found.features) for row in found]
-    digest = hashlib.sha256(
-        "\n".join(json.dumps(row, sort_keys=True, default=str) for row in rows).encode()
-    )
-    source = Source(path, (), digest.hexdigest())
-    return Part(
-        [Record(source, i, row) for i, row in enumerate(rows, 1)], "datasets rows", source.sha256
-    )
-
-
-def decoded(row: Mapping[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(row)
-    for name, feature in features.items():
-        names = getattr(feature, "names", None) or getattr(
-            getattr(feature, "feature", None), "names", None
-        )
-        if names and isinstance(values[name], int) and values[name] >= 0:
-            values[name] = names[values[name]]
-        elif names and isinstance(values[name], list):
-            values[name] = [
-                names[item] if isinstance(item, int) and item >= 0 else item
-                for item in values[name]
-            ]
-    return values
 
 
 def find_columns(records: Sequence[Record], settings: FilesOptions) -> Columns:
@@ -364,7 +212,7 @@ def is_index(records: Sequence[Record], name: str) -> bool:
 
 
 def describe(part: Part, columns: Columns) -> str:
-    if part.layout.startswith("two columns"):
+    if part.records[0].vertical:
         return part.layout
     what = [f"{'words' if columns.tags else 'text'} from {columns.text!r}"]
     what += [f"tags from {columns.tags!r}"] if columns.tags else []
@@ -378,14 +226,18 @@ LabelReader = Callable[[Record], tuple[tuple[str, ...], Any]]
 Labelling = tuple[str, tuple[str, ...], LabelReader]
 
 
-def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOptions) -> Labelling:
+def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOptions,
+              declared: Sequence[str] = ()) -> Labelling:
     """Kind, tag set and the reader of a row's words and tags; scheme and entity types are those of
     train.
+
+    declared  tags that the file names, whether a row has them or not
     """
     column = columns.tags or ""
     seen = {tag for record in records if isinstance(record.value(column), list)
             for tag in record.fields[column] if isinstance(tag, str) and TAG.fullmatch(tag)}
     scheme = tags.scheme_of(seen)
+    seen |= {tag for tag in declared if TAG.fullmatch(tag)}
     labels = tags.tag_set({tags.parts(tag)[1] for tag in seen if tag != "O"}, scheme)
     if len(labels) < 2:
         raise records[0].wrong(
@@ -400,8 +252,12 @@ def read_tags(records: Sequence[Record], columns: Columns, settings: FilesOption
     return "tags", labels, label_of
 
 
-def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOptions) -> Labelling:
-    """Kind, label set and the reader of a row's label, from the labels of train."""
+def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOptions,
+                declared: Sequence[str] = ()) -> Labelling:
+    """Kind, label set and the reader of a row's label, from the labels of train.
+
+    declared  class names of the file in their own order, whether a row has them or not
+    """
     if len(columns.labels) > 1:
         return (
             "multi",
@@ -411,9 +267,11 @@ def read_labels(records: Sequence[Record], columns: Columns, settings: FilesOpti
     name = columns.labels[0]
     values = [record.value(name) for record in records]
     if isinstance(values[0], list):
-        return read_sets(records, name)
+        return read_sets(records, name, declared)
     found = {class_name(record, name) for record in records}
     labels = sorted(found, key=float) if all(map(is_number, found)) else sorted(found)
+    if found <= {*declared}:
+        labels = list(declared)
     if is_scale(labels, values):
         return "regression", (), lambda record: ((), record.number(name))
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
@@ -467,12 +325,13 @@ def zero_or_one(record: Record, name: str) -> int:
     return int(value)
 
 
-def read_sets(records: Sequence[Record], name: str) -> Labelling:
+def read_sets(records: Sequence[Record], name: str, declared: Sequence[str] = ()) -> Labelling:
     """Label vectors of 0 and 1, or lists of label names."""
     if all(type(item) is int for item in records[0].fields[name]) and records[0].fields[name]:
         width = len(records[0].fields[name])
         return "multi", tuple(map(str, range(width))), lambda record: ((), record.hot(name, width))
     labels = tuple(sorted({label for record in records for label in label_names(record, name)}))
+    labels = tuple(declared) if {*labels} <= {*declared} else labels
     if not labels:
         raise records[0].wrong(
             f"{name} is empty in every row", "give lists of label names, or of 0 and 1"
@@ -526,6 +385,6 @@ FILES = Task(
     licence="yours",
     source="yours",
     options=FilesOptions,
-    how_to_get="give --train FILE and --test FILE (JSON lines, CSV, TSV, CoNLL, a datasets folder "
-               "or a hub id)",
+    how_to_get="give --train FILE and --test FILE (JSON, CSV, TSV, tags, spans of annotation "
+               "tools, parquet, a folder or a hub id)",
 )

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from kdbench.base.errors import BadInput
-from kdbench.data import tags
+from kdbench.base.options import build
+from kdbench.base.registry import TASKS
+from kdbench.data import corpora, tags
 from kdbench.data.layouts import Defaults, convert, open_layout, spans, textfile
+from kdbench.data.task import LoadOptions
 from tests import layout_files as made
 from tests.layout_files import lines, named, put
 
@@ -623,6 +626,56 @@ def test_strange_values_in_json(tmp_path, name):
             refusals += 1
             assert "\n" not in str(error)
     assert refusals
+
+
+# -- the task `files` --------------------------------------------------------------------------------------------------
+
+
+def loaded(train, test, **settings):
+    task = TASKS.get("files")
+    data = corpora.load(task, LoadOptions(files={"train": train, "test": test}, settings=build(task.options, "corrected", settings, "files")))
+    return data, corpora.settled(task, data)
+
+
+@pytest.mark.parametrize("name", [name for name in made.TAGGED if name != "hub folder"])
+def test_files_reads_every_layout_of_tags(tmp_path, name):
+    if name in SPACY:
+        pytest.importorskip("spacy")
+    data, task = loaded(*(made.TAGGED[name](named(tmp_path, f"{name} {split}"), corpus)
+                          for split, corpus in (("train", made.TRAIN), ("test", made.TEST))))
+    assert (task.task_type, task.metric) == ("tags", "entity_f1")
+    assert [(list(e.words), tags.lenient_spans([data.labels[i] for i in e.label])) for e in data.test] == made.TEST
+    assert len(data.train) + len(data.dev) == 24
+
+
+@pytest.mark.parametrize("name", made.SINGLE)
+def test_files_reads_every_layout_of_labels(tmp_path, name):
+    if name in SPACY:
+        pytest.importorskip("spacy")
+    if name == "folder of csv":
+        made.table()(tmp_path / named("", f"{name} test").name / "test.csv", made.texts(12))
+    test = tmp_path / named("", f"{name} test").name
+    test = test if name == "folder of csv" else made.SINGLE[name](test, made.texts(12))
+    data, task = loaded(made.SINGLE[name](named(tmp_path, f"{name} train"), made.texts(24)), test)
+    assert task.task_type == "single" and {*data.labels} - {"never"} == {"urgent", "routine"}
+    assert [(e.text, data.labels[e.label]) for e in data.test] == made.texts(12)
+    assert data.labels == (("urgent", "routine", "never") if name == "saved dataset" else ("routine", "urgent"))
+
+
+@pytest.mark.parametrize("name", [name for name in made.MULTI if not name.endswith("min")])
+def test_files_reads_every_layout_of_several_labels(tmp_path, name):
+    data, task = loaded(*(made.MULTI[name](named(tmp_path, f"{name} {split}"), made.several(count))
+                          for split, count in (("train", 24), ("test", 12))))
+    assert task.task_type == "multi" and data.labels == made.VECTOR_NAMES
+    assert [(e.text, tuple(e.label)) for e in data.test] == [(text, tuple(made.vector(int)(own))) for text, own in made.several(12)]
+
+
+def test_files_resamples_documents_and_takes_an_encoding(tmp_path):
+    rows = [{"id": i, "text": "a drug\nb", "label": [[2, 6, "X"]]} for i in range(12)]
+    data, _ = loaded(put(tmp_path / "a", lines(rows)), put(tmp_path / "b", lines(rows[:3])))
+    assert {e.group for e in data.test} == {"0", "1", "2"} and len(data.test) == 6
+    paths = [made.table(encoding="cp949")(tmp_path / name, made.texts(count)) for name, count in (("c", 24), ("d", 12))]
+    assert loaded(*paths, encoding="cp949")[0].test[2].text == made.texts(3)[2][0]
 
 
 # -- the code ----------------------------------------------------------------------------------------------------------
