@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kdbench.data.layouts.tables import IDS, LABELS, TEXTS
 from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_options import FilesOptions
 
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
-TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sentence", "note",
-         "abstract", "er_dhx")
 PAIRS = {
     "sentence1": ("sentence2",),
     "text1": ("text2",),
@@ -19,8 +18,6 @@ PAIRS = {
     "question": ("context", "passage", "sentence"),
     "text": ("text_pair",),
 }
-LABELS = ("label", "labels", "class", "target", "category", "score", "similarity")
-IDS = ("id", "idx", "guid")
 
 
 @dataclass(frozen=True)
@@ -106,8 +103,6 @@ def is_index(records: Sequence[Record], name: str) -> bool:
 
 def describe(layout: str, columns: Columns) -> str:
     """Layout and columns in words, for `Data.notes`."""
-    if layout.startswith("two columns"):
-        return layout
     parts = [f"{'words' if columns.tags else 'text'} from {columns.text!r}"]
     if columns.tags:
         parts.append(f"tags from {columns.tags!r}")

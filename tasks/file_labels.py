@@ -30,8 +30,12 @@ class Labelling:
     read: LabelReader
 
 
-def read_labels(records: Sequence[Record], columns: Columns) -> Labelling:
-    """The labelling of a file without tags; `BadInput` where its values are no labels."""
+def read_labels(records: Sequence[Record], columns: Columns,
+                declared: Sequence[str] = ()) -> Labelling:
+    """The labelling of a file without tags; `BadInput` where its values are no labels.
+
+    declared  class names that the file names in its own order, whether a row has them or not
+    """
     if len(columns.labels) > 1:
         return read_indicators(columns.labels)
     name = columns.labels[0]
@@ -39,9 +43,11 @@ def read_labels(records: Sequence[Record], columns: Columns) -> Labelling:
     if isinstance(values[0], list):
         if values[0] and all(type(item) is int for item in values[0]):
             return read_vectors(name, len(values[0]))
-        return read_sets(records, name)
+        return read_sets(records, name, declared)
     classes = {class_name(record, name) for record in records}
     labels = sorted(classes, key=float) if all(map(is_number, classes)) else sorted(classes)
+    if classes <= {*declared}:
+        labels = list(declared)
     if is_scale(labels, values):
         return Labelling("regression", (), lambda record: ((), record.number(name)))
     return read_classes(records, name, labels)
@@ -80,9 +86,11 @@ def read_vectors(name: str, width: int) -> Labelling:
                      lambda record: ((), record.hot(name, width)))
 
 
-def read_sets(records: Sequence[Record], name: str) -> Labelling:
-    """Several labels a row: a list of their names."""
+def read_sets(records: Sequence[Record], name: str, declared: Sequence[str] = ()) -> Labelling:
+    """Several labels a row: a list of their names; `declared` as in `read_labels`."""
     labels = tuple(sorted({label for record in records for label in label_names(record, name)}))
+    if {*labels} <= {*declared}:
+        labels = tuple(declared)
     if not labels:
         raise records[0].mistake(f"{name} is empty in every row",
                                "give lists of label names, or of 0 and 1")

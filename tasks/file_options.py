@@ -25,5 +25,6 @@ class FilesOptions:
         "auto", "do CSV and TSV files begin with a header", choices=("auto", "yes", "no"))
     split_dev: float = option(
         0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5)
+    encoding: str = option("", "encoding of text files (cp949, latin-1, ...); empty: UTF-8")
     repair: bool = option(
         False, "read tags that break the scheme as seqeval does instead of refusing them")

@@ -13,14 +13,17 @@ from kdbench.tasks.file_labels import Label, Labelling
 TAG = re.compile(r"O|[BIES](-.+)?")
 
 
-def read_tags(records: Sequence[Record], columns: Columns, repair: bool) -> Labelling:
+def read_tags(records: Sequence[Record], columns: Columns, repair: bool,
+              declared: Sequence[str] = ()) -> Labelling:
     """The labelling of a file of tagged words; `BadInput` where no word has an entity tag.
 
-    repair  read tags that break the scheme as seqeval does
+    repair    read tags that break the scheme as seqeval does
+    declared  tags that the file names, whether a row has them or not
     """
     column = columns.tags or ""
     seen = tags_of(records, column)
     scheme = tags.scheme_of(seen)
+    seen |= {tag for tag in declared if TAG.fullmatch(tag)}
     labels = tags.tag_set({tags.parts(tag)[1] for tag in seen if tag != "O"}, scheme)
     if len(labels) < 2:
         raise records[0].mistake("no word of the file has an entity tag",

@@ -1,21 +1,24 @@
-"""Your own files: JSON lines, CSV, TSV, two-column CoNLL, a `datasets` folder or a hub id.
+"""Your own files: any file or folder that `kdbench.data.layouts` reads, or a hub id.
 
 What a file is, is read from its content, never from its ending: the layout from its first lines
-(`file_layouts`), the columns from their names or, where two columns are left, from the length of
-their texts (`file_columns`), the task type from the labels of train (`file_labels`, `file_tags`).
-`Data.notes` tells all of it, and every choice has an option (`file_options`).
+(`kdbench.data.layouts`), the columns from their names or, where two columns are left, from the
+length of their texts (`file_columns`), the task type from the labels of train (`file_labels`,
+`file_tags`). `Data.notes` tells all of it, and every choice has an option (`file_options`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from kdbench.base.errors import BadInput
 from kdbench.data import corpora
+from kdbench.data.layouts import Part, open_layout
 from kdbench.data.readers import Record, unique_ids
-from kdbench.data.task import Data, Example, LoadOptions, Task
+from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.file_columns import Columns, describe, find_columns
 from kdbench.tasks.file_labels import LabelReader, read_labels
-from kdbench.tasks.file_layouts import Part, open_parts
 from kdbench.tasks.file_options import FilesOptions
 from kdbench.tasks.file_tags import read_tags
 
@@ -24,12 +27,14 @@ def load(options: LoadOptions) -> Data:
     """The given files; where there is no dev file, a seeded share of train is dev."""
     settings: FilesOptions = options.settings or FilesOptions()
     parts = open_parts(options.files, settings)
-    train = parts["train"].records
-    columns = find_columns(train, settings)
+    train = parts["train"]
+    settings = replace(settings, group_column=settings.group_column or train.group)
+    columns = find_columns(train.records, settings)
+    declared = train.declared.get(columns.tags or columns.labels[0], ())
     if columns.tags:
-        labelling = read_tags(train, columns, settings.repair)
+        labelling = read_tags(train.records, columns, settings.repair, declared)
     else:
-        labelling = read_labels(train, columns)
+        labelling = read_labels(train.records, columns, declared)
     examples = {split: build(part.records, columns, labelling.read)
                 for split, part in parts.items()}
     notes = layout_notes(parts, columns, labelling.task_type)
@@ -43,11 +48,36 @@ def load(options: LoadOptions) -> Data:
                 notes=tuple(notes), sha256={split: part.sha256 for split, part in parts.items()})
 
 
+def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, Part]:
+    """The given files, and the other splits of a folder or hub id that is given as train."""
+    if "train" not in files:
+        raise BadInput(
+            "task files: no training file; give --train FILE --test FILE (and --dev FILE)")
+    train = open_layout(files["train"], "train", settings)
+    assert train is not None
+    parts = {"train": train}
+    for split in SPLITS[1:]:
+        given = split in files
+        if given or train.whole:
+            path = files[split] if given else files["train"]
+            part = open_layout(path, split, settings, train, needed=given)
+            if part is not None:
+                parts[split] = part
+    if "test" not in parts:
+        raise BadInput("task files: no test file; give --test FILE")
+    return parts
+
+
 def layout_notes(parts: Mapping[str, Part], columns: Columns, task_type: str) -> list[str]:
-    """How train was read, and the layout of the splits that have another."""
-    layout = parts["train"].layout
-    notes = [f"read as {task_type}: {describe(layout, columns)}"]
-    notes += [f"{split}: {part.layout}" for split, part in parts.items() if part.layout != layout]
+    """How train was read, and where the other splits differ from it."""
+    train = parts["train"]
+    how = train.layout if train.records[0].vertical else describe(train.layout, columns)
+    notes = [f"read as {task_type}: {how}"]
+    notes += [f"{split}: {part.layout}" for split, part in parts.items()
+              if part.layout != train.layout]
+    notes += train.notes
+    for split, part in parts.items():
+        notes += [f"{split}: {note}" for note in part.notes if note not in train.notes]
     return notes
 
 
@@ -79,6 +109,6 @@ FILES = Task(
     licence="yours",
     source="yours",
     options=FilesOptions,
-    how_to_get="give --train FILE and --test FILE (JSON lines, CSV, TSV, CoNLL, a datasets folder "
-               "or a hub id)",
+    how_to_get="give --train FILE and --test FILE (JSON, CSV, TSV, tags, spans of annotation "
+               "tools, parquet, a datasets folder or a hub id)",
 )

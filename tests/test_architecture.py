@@ -56,9 +56,9 @@ WINGS = ("base", "data", "models", "score", "train", "serve", "runs", "report", 
 def core_files() -> dict[str, Path]:
     """The files of the core by `WING.NAME`."""
     found = {}
-    for path in sorted((ROOT / "kdbench").glob("*/*.py")):
+    for path in sorted((ROOT / "kdbench").glob("*/**/*.py")):
         if path.stem != "__init__":
-            found[f"{path.parent.name}.{path.stem}"] = path
+            found[".".join(path.relative_to(ROOT / "kdbench").with_suffix("").parts)] = path
     return found
 
 

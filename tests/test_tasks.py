@@ -412,7 +412,7 @@ def test_pairs_and_columns_by_option(tmp_path):
     (rows(*(f"free text {i}" for i in range(30))), None, "30 different values of label in 30 rows are no labels"),
     (rows([0, 1], [0, 1, 1]), None, "train.txt:2: label has 3 values; give 2"),
     (rows(["a"], "b"), None, "train.txt:2: label is 'b'; give a list of label names"),
-    ("[1, 2]", None, "a JSON list; write one object a line"),
+    ("[1, 2]", None, "train.txt, item 1: a JSON int, not an object"),
     ("just words\nand more\n", None, "neither JSON lines nor columns"),
     (rows("a", "b", id="7"), None, "train.txt:2: id '7' is also on line 1"),
     (json.dumps({"tokens": ["a"], "tags": ["O"]}), None, "no word of the file has an entity tag"),

@@ -1,0 +1,212 @@
+"""Tag files: one word a line with its tag, sentences divided by blank lines.
+
+    IL-1β    B-Gene                   word and tag, divided by a tab or by blanks
+    IL-1β NN B-NP B-Gene              CoNLL-2003, with -DOCSTART- lines; the last tag column counts
+    IL-1β -X- _ B-Gene                label-studio's CoNLL export
+    1  IL-1β  B-Gene  -  -            a counter before the word, as in Universal NER
+    # id 7c1f domain=en               comments, as in MultiCoNER
+
+A file is one of these when nearly all of its lines have the same number of columns, words have no
+blanks in them, and a column holds tags of a scheme (`schemes.scheme_of`), where
+
+- tags with a type (B-Gene, Gene-B) are enough, and
+- tags without one (B, I) and bare types (Gene) are tags only in sentences: with blank lines or
+  -DOCSTART- lines between the rows. Blood groups (A, B, AB, O) or sentiments of single words, one a
+  row, are texts with a label.
+
+Words with part-of-speech tags, or with any labels but no O, are no tag file. Where such a file has
+sentences and rows of punctuation alone, it is no list of texts either, and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kdbench.base.errors import BadInput
+from kdbench.data.layouts import schemes
+from kdbench.data.layouts.part import Part, Tally
+from kdbench.data.readers import Record, Source, shown
+
+DOCSTART = "-DOCSTART-"
+BLANKS = re.compile(r"[ \t]+")
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+WORD_NAMES = ("word", "words", "token", "tokens", "text")
+TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "iob", "bio")
+SURELY_TAGGED = 0.9
+# looked at to decide what a file is
+MOST_LINES, MOST_SENTENCES = 50_000, 2000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One word with its columns and its place."""
+
+    number: int
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the columns of a tag file are."""
+
+    width: int
+    word: int
+    tag: int
+    scheme: str
+
+
+def read(source: Source, like: Part | None = None) -> Part | None:
+    """The sentences of a tag file as rows with `words` and `tags`; None where it is none.
+
+    Raises `BadInput` where a line has other columns than the rest, or where words in sentences have
+    labels that are no entity tags.
+    """
+    sentences = list(_sentences(source))
+    found = find_columns(sentences) or _as_in_train(sentences, like)
+    if found is None:
+        refuse_other_labels(source, sentences)
+        return None
+    scheme = schemes.like_train(found.scheme, like.decided.get("scheme", "") if like else "")
+    tally = Tally()
+    records = []
+    for sentence in sentences:
+        record = _record(source, sentence, found, scheme, tally)
+        records += [record] if record is not None else []
+    notes = [schemes.note(scheme)] if schemes.note(scheme) else []
+    return Part(records, layout_name(found), source.sha256, (*notes, *tally.notes()),
+                decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
+
+
+def layout_name(found: Found) -> str:
+    """The columns, for people."""
+    if found.width == 2:
+        return "two columns, a word and its tag"
+    return (f"{NUMBERS.get(found.width, found.width)} columns, words from column {found.word + 1} "
+            f"and tags from column {found.tag + 1}")
+
+
+def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Found | None:
+    """The columns of train, for a file whose tags show no scheme: all of them may be O."""
+    if like is None or "columns" not in like.decided:
+        return None
+    width, word, tag = map(int, like.decided["columns"].split())
+    fitting = all(len(line.columns) == width for sentence in sentences for line in sentence)
+    return Found(width, word, tag, like.decided["scheme"]) if fitting else None
+
+
+def _sentences(source: Source) -> Iterator[list[Line]]:
+    words = [line for line in source.lines[:MOST_LINES]
+             if line.strip() and not line.startswith(DOCSTART)]
+    widths = Counter(len(_columns(line)) for line in words)
+    width = widths.most_common(1)[0][0] if words else 0
+    tabs = sum("\t" in line for line in words) > len(words) / 2
+    sentence: list[Line] = []
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip() or line.startswith(DOCSTART):
+            if sentence:
+                yield sentence
+            sentence = []
+            continue
+        columns = _columns(line)
+        other = len(columns) != width or tabs and "\t" not in line
+        if not (line.startswith("# ") and other):
+            sentence.append(Line(number, columns))
+    if sentence:
+        yield sentence
+
+
+def _columns(line: str) -> list[str]:
+    columns = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
+    return [column.strip(" ") for column in columns]
+
+
+def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
+    """Which columns are words and tags, by the rule of this module; None where there are none."""
+    sentences = sentences[:MOST_SENTENCES]
+    lines = [line for sentence in sentences for line in sentence]
+    if not lines:
+        return None
+    width, most = Counter(len(line.columns) for line in lines).most_common(1)[0]
+    if width < 2 or most < SURELY_TAGGED * len(lines):
+        return None
+    word = 1 if width > 2 and _counts(sentences) else 0
+    single = sum(" " not in line.columns[word] for line in lines if len(line.columns) == width)
+    if single < SURELY_TAGGED * len(lines):
+        return None
+    for tag in range(width - 1, word, -1):
+        columns = [_column(sentence, tag) for sentence in sentences]
+        scheme = schemes.scheme_of(columns)
+        if scheme and (_typed(columns, scheme) or len(sentences) > 1):
+            return Found(width, word, tag, scheme)
+    return None
+
+
+def _column(sentence: Sequence[Line], place: int) -> list[str]:
+    lines = _without_header(sentence)
+    return [line.columns[place] for line in lines if len(line.columns) > place]
+
+
+def _without_header(sentence: Sequence[Line]) -> Sequence[Line]:
+    headed = sentence[0].number == 1 and _is_header(sentence[0])
+    return sentence[1:] if headed else sentence
+
+
+def _is_header(line: Line) -> bool:
+    first, last = line.columns[0].lower(), line.columns[-1].lower()
+    return first in WORD_NAMES and last in TAG_NAMES
+
+
+def _counts(sentences: Sequence[Sequence[Line]]) -> bool:
+    """Does the first column count the words of each sentence?"""
+    return all(line.columns[0] == str(i)
+               for sentence in sentences for i, line in enumerate(sentence, 1))
+
+
+def _typed(columns: Sequence[Sequence[str]], scheme: str) -> bool:
+    return scheme != "bare" and any("-" in tag for column in columns for tag in column)
+
+
+def refuse_other_labels(source: Source, sentences: Sequence[Sequence[Line]]) -> None:
+    """`BadInput` for words in sentences whose labels are no entity tags, as of parts of speech."""
+    if len(sentences) < 3:
+        return
+    lines = [line for sentence in sentences for line in sentence]
+    labels = {line.columns[-1] for line in lines}
+    vertical = all(len(line.columns) > 1 and " " not in line.columns[0] for line in lines)
+    marks = any(not any(map(str.isalnum, line.columns[0])) for line in lines)
+    if vertical and marks and len(labels) <= len(lines) / 2:
+        raise source.mistake(
+            lines[0].number, "one word a line in sentences, but the labels "
+            f"({shown(', '.join(sorted(labels)), 60)}) are no entity tags: O is missing or rare",
+            "give O to words outside of entities; for texts with a label take the blank lines out")
+
+
+def _record(source: Source, sentence: Sequence[Line], found: Found, scheme: str,
+            tally: Tally) -> Record | None:
+    """The sentence as a row; None where no word is left. Tags are in the scheme of the tasks."""
+    words, found_tags = [], []
+    lines = _without_header(sentence)
+    for line in lines:
+        if len(line.columns) != found.width or not line.columns[found.tag]:
+            raise _wrong(source, line, found)
+        words.append(line.columns[found.word])
+        found_tags.append(line.columns[found.tag])
+    kept = schemes.words_kept(words)
+    found_tags = schemes.converted(found_tags, scheme)
+    if not all(kept):
+        place = f"{source.path.name}, line {lines[kept.index(False)].number}"
+        tally.add("words left out that nobody sees (blank, zero-width)", place, kept.count(False))
+        words, found_tags = schemes.without(words, found_tags, schemes.read_as(scheme))
+    if not words:
+        return None
+    return Record(source, lines[0].number, {"words": words, "tags": found_tags}, vertical=True)
+
+
+def _wrong(source: Source, line: Line, found: Found) -> BadInput:
+    return source.mistake(
+        line.number,
+        f"{len(line.columns)} columns instead of {found.width} with something in each",
+        "give a word, a tab and its tag" if found.width == 2 else "give every word all columns")
