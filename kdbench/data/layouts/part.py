@@ -67,7 +67,7 @@ class RowSource(Source):
 
     unit: str = "row"
 
-    def wrong(self, line: int, what: str, remedy: str) -> BadInput:
+    def mistake(self, line: int, what: str, remedy: str) -> BadInput:
         """A `BadInput` that names the row."""
         return BadInput(f"{self.path}, {self.unit} {line}: {what}; {remedy}")
 
