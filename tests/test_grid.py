@@ -442,7 +442,7 @@ def test_a_runner_killed_at_any_moment_ends_with_the_same_records(whole, tmp_pat
 
 
 @pytest.mark.parametrize("file", [
-    "/locks/*", "/step-1/state.json", "/step-2/state.json", "/latest.part", "/config.json", "/model.safetensors", "/stage.json",
+    "/locks/*", "/step-1/state.json", "/step-2/state.json", "/.latest.*.part", "/config.json", "/model.safetensors", "/stage.json",
     "labels.json*", "/records/*.npz.*", "/records/*.json.*",
 ])
 def test_a_runner_killed_while_it_writes_a_file_ends_with_the_same_records(whole, tmp_path, file):
