@@ -25,7 +25,7 @@ from kdbench.base.folders import damage
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
-from kdbench.runs import schema, store, suite
+from kdbench.runs import schema, store, suite, workers
 from kdbench.runs.listing import SUITES, suites
 from kdbench.runs.planning import plan, plan_suite
 from kdbench.runs.plugins import load_plugin
@@ -442,7 +442,7 @@ def test_a_runner_killed_at_any_moment_ends_with_the_same_records(whole, tmp_pat
 
 
 @pytest.mark.parametrize("file", [
-    "/locks/*", "/step-1/state.json", "/step-2/state.json", "/latest.part", "/config.json", "/model.safetensors", "/stage.json",
+    "/locks/*", "/step-1/state.json", "/step-2/state.json", "/.latest.*.part", "/config.json", "/model.safetensors", "/stage.json",
     "labels.json*", "/records/*.npz.*", "/records/*.json.*",
 ])
 def test_a_runner_killed_while_it_writes_a_file_ends_with_the_same_records(whole, tmp_path, file):
@@ -469,6 +469,14 @@ def test_a_runner_comes_back_later_to_what_another_is_at(tmp_path):
     with runner.lock(cells[0]), runner.lock(cells[2]):
         assert list(runner.turns(cells)) == [1, 0, 2]
     assert list(runner.turns(cells)) == [0, 1, 2]
+
+
+def test_a_pool_passes_over_what_another_runner_has(tmp_path):
+    runner, cells = Runner(tmp_path, device="cpu"), plan(Request("finetune", "chemprot", seeds=(0, 1, 2), controls=False))
+    with runner.lock(cells[0]), runner.lock(cells[1]):
+        assert workers.next_number([0, 1, 2], cells, runner) == 2
+        assert workers.next_number([1, 0], cells, runner) == 1, "all are another's: wait for the first"
+    assert workers.next_number([1, 2], cells, runner) == 1
 
 
 def test_two_runners_share_the_work(tmp_path):

@@ -237,7 +237,7 @@ def test_every_figure_of_a_method_is_in_a_suite_that_says_how_it_is_made(figures
         if row.task and row.method not in ("", "finetune"):
             requests = planned[row.system, row.value]
             assert all(
-                request["variant"] == "published" and request["teacher"] for request in requests
+                request.variant == "published" and request.teacher for request in requests
             ), row.system
 
 

@@ -100,10 +100,10 @@ def test_a_given_setting_is_what_a_method_trains_with(name, variant, recipe, tmp
     """Once: options of the method stood before --warmup, --select and others, in silence."""
     trained, usual = [], Lab.stage_key
 
-    def noted(lab, model, objective, training, examples, signals, stage, seed):
+    def noted(lab, model, objective, training, examples, signals, stage, *seed_and_measures):
         if stage not in ("domain text", "masked LM"):  # they have options of their own
             trained.append((stage, model.role, training))
-        return usual(lab, model, objective, training, examples, signals, stage, seed)
+        return usual(lab, model, objective, training, examples, signals, stage, *seed_and_measures)
 
     monkeypatch.setattr(Lab, "stage_key", noted)
     task = {"dsg_kd": "emr", "ner_kd": "bc2gm_iobes"}.get(name, "gad" if name == "ve_kd" else "chemprot")

@@ -118,7 +118,8 @@ def run_workers(cells: Sequence[Cell], runner: Runner, workers: int, overall: Ov
     waiting = list(range(len(cells)))
     while waiting or pool.running:
         while waiting and pool.free:
-            number = waiting.pop(0)
+            number = next_number(waiting, cells, runner)
+            waiting.remove(number)
             if (record := runner.finished(cells[number])) is not None:
                 records[number] = record
             else:
@@ -128,6 +129,17 @@ def run_workers(cells: Sequence[Cell], runner: Runner, workers: int, overall: Ov
             if fail_fast and record["status"] == "failed":
                 waiting.clear()
     return [records[number] for number in sorted(records)]
+
+
+def next_number(waiting: Sequence[int], cells: Sequence[Cell], runner: Runner) -> int:
+    """The next cell to start: the first that no other runner has at the moment, if there is one.
+
+    Two runners of one suite would otherwise go in step, each waiting for the other's cell.
+    """
+    for number in waiting:
+        if not runner.busy(cells[number]):
+            return number
+    return waiting[0]
 
 
 def visible_devices() -> list[str]:
