@@ -55,6 +55,15 @@ class Assignment(argparse.Action):
         setattr(namespace, self.dest, {**before, **assignments([word], str(flag), before)})
 
 
+class TaskOption(argparse.Action):
+    """An option of the task that has a flag of its own."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: str | Sequence[Any] | None, option_string: str | None = None) -> None:
+        """Put the value beside those of `--task-set`."""
+        namespace.task_set = {**namespace.task_set, self.dest: values}
+
+
 class Setting(argparse.Action):
     """Collects settings of the protocol, as text by name, which `kdbench.train.spec` checks."""
 

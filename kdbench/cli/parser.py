@@ -12,7 +12,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.options import VARIANTS
 from kdbench.base.places import shipped
 from kdbench.base.registry import unknown
-from kdbench.cli.arguments import Assignment, Parser, Setting, parse_seeds
+from kdbench.cli.arguments import Assignment, Parser, Setting, TaskOption, parse_seeds
 from kdbench.train.spec import Settings, flag_of
 
 REPORTED = shipped("results") / "reported.csv"
@@ -98,6 +98,8 @@ def add_data(verb: Parser) -> None:
                       help="task files: development examples (default: a part of --train)")
     verb.add_argument("--test", type=Path, metavar="FILE", help="task files: test examples")
     add_assignments(verb, "--task-set", "an option of the task (see `show TASK`)")
+    verb.add_argument("--encoding", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
+                      help="task files: cp949, latin-1, ... (default: UTF-8)")
 
 
 def add_training(verb: Parser) -> None:
@@ -256,6 +258,15 @@ def add_convert(verb: Parser) -> None:
     verb.add_argument("target", type=Path)
 
 
+def add_convert_data(verb: Parser) -> None:
+    """A corpus and what it becomes."""
+    verb.add_argument("source", type=Path, help="a file or folder, as for --train")
+    verb.add_argument("target", type=Path,
+                      help="the file that is made; of a folder of splits, a new folder")
+    verb.add_argument("--encoding", default="", metavar="NAME",
+                      help="of text files: cp949, latin-1, ... (default: UTF-8)")
+
+
 def add_export(verb: Parser) -> None:
     """A run, a folder and formats."""
     add_run_id(verb)
@@ -340,6 +351,7 @@ VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "augment": ("augment a file of tagged sentences: the originals and their copies", add_augment),
     "convert": ("turn .bin/.pt weights or a TF1 BERT checkpoint into a safetensors folder",
                 add_convert),
+    "convert-data": ("write a corpus of any layout as JSON lines", add_convert_data),
     "export": ("export a run's student, scored and timed as it would be served", add_export),
     "evaluate": ("score a run's student on another file", add_evaluate),
     "predict": ("labels with probabilities, or entities, of new texts", add_predict),

@@ -306,6 +306,15 @@ def convert(args: Namespace) -> int:
     return DONE
 
 
+def convert_data(args: Namespace) -> int:
+    """Write a corpus as JSON lines."""
+    from kdbench.data.layouts import Defaults, convert
+
+    for line in convert(args.source, args.target, Defaults(encoding=args.encoding)):
+        print(line)
+    return DONE
+
+
 # --- students -------------------------------------------------------------------------------------
 
 
@@ -367,7 +376,7 @@ def predict(args: Namespace) -> int:
 
 DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
-    "prepare": prepare, "augment": augment, "convert": convert, "export": export,
-    "evaluate": evaluate, "predict": predict, "verify": verify, "study": study, "table": table,
+    "prepare": prepare, "augment": augment, "convert": convert,
+    "convert-data": convert_data, "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study, "table": table,
     "report": report,
 }
