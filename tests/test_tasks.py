@@ -16,7 +16,7 @@ from kdbench.base.registry import DOWNLOADS, METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora
 from kdbench.data.check import check, render
-from kdbench.data.task import LoadOptions
+from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.score.metrics import METRICS
@@ -602,3 +602,11 @@ def test_real_files_are_read_as_own_files():
         data = load("files", files={split: blurb / name / f"{split}.json" for split in ("train", "dev", "test")})
         assert corpora.settled(TASKS.get("files"), data).task_type == kind
         assert tuple(data.rows.values()) == REAL[name.partition("/")[2]][0]
+
+
+def test_a_lookalike_is_marked_as_one_whatever_its_task_says():
+    example = Example("1", "a text", label=0)
+    forgetful = Data((example,), (example,), (example,), ("no", "yes"))
+    task = Task(name="mine", task_type="single", about="", metric="accuracy", load=lambda _: forgetful,
+                lookalike=lambda seed=0: forgetful)
+    assert corpora.load(task, LoadOptions()).origin == "lookalike"

@@ -43,7 +43,7 @@ def load(task: Task, options: LoadOptions) -> Data:
         if task.lookalike is None:
             remedy = task.how_to_get or "give --data-dir"
             raise BadInput(f"task {task.name} has no data of its own; {remedy}")
-        return task.lookalike(seed=options.seed)
+        return replace(task.lookalike(seed=options.seed), origin="lookalike")
     data = task.load(options)
     for one, other in PAIRS:
         if one in data.sha256 and data.sha256[one] == data.sha256.get(other):
