@@ -14,6 +14,7 @@ import pytest
 from kdbench.base.errors import BadInput
 from kdbench.base.options import build
 from kdbench.base.registry import TASKS
+from kdbench.cli.verbs import main
 from kdbench.data import corpora, tags
 from kdbench.data.layouts import Defaults, convert, open_layout, spans, textfile
 from kdbench.data.task import LoadOptions
@@ -726,3 +727,18 @@ def test_the_cases_of_the_data_folder(data_dir):
             first = wanted["first"]
             assert found[0] == (first["words"], tags.lenient_spans(first["tags"])), path
     assert tagged == 26
+
+
+def test_a_corpus_of_another_encoding_is_converted_from_the_command_line(tmp_path, capsys):
+    (tmp_path / "notes.csv").write_text("text,label\n두통,1\n기침,0\n", encoding="cp949")
+    source, target = str(tmp_path / "notes.csv"), str(tmp_path / "notes.jsonl")
+    assert main(["convert-data", source, target]) == 2
+    assert "say --encoding" in capsys.readouterr().err and not Path(target).exists()
+    assert main(["convert-data", source, target, "--encoding", "cp949"]) == 0
+    rows = [json.loads(line) for line in Path(target).read_text().splitlines()]
+    assert [(row["text"], row["label"]) for row in rows] == [("두통", "1"), ("기침", "0")]
+    assert "CSV with header, 2 rows" in capsys.readouterr().out
+    (tmp_path / "more.csv").write_text("text,label\n복통,1\n두통,0\n", encoding="cp949")
+    files = ["--train", source, "--dev", source, "--test", str(tmp_path / "more.csv")]
+    assert main(["check", "files", *files, "--encoding", "cp949"]) == 2, "train and dev are one file"
+    assert "byte-identical" in capsys.readouterr().err

@@ -376,7 +376,7 @@ def predict(args: Namespace) -> int:
 
 DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
-    "prepare": prepare, "augment": augment, "convert": convert,
-    "convert-data": convert_data, "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study, "table": table,
-    "report": report,
+    "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
+    "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study,
+    "table": table, "report": report,
 }
