@@ -46,6 +46,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "pretend"
 ROOT = Path(__file__).resolve().parent.parent
+OWN = ("pretend_device.py", "pretend_autocast.py")  # no place of a caller
 
 aten = torch.ops.aten
 
@@ -212,7 +213,7 @@ def place() -> str:
             parts = path.parts[path.parts.index("site-packages") + 1:]
             if not library and parts[0] != "torch":
                 library = f" via {'/'.join(parts)}:{frame.f_lineno}"
-        elif path.is_relative_to(ROOT) and not path.name.startswith("pretend_"):
+        elif path.is_relative_to(ROOT) and path.name not in OWN:
             return f"{path.relative_to(ROOT)}:{frame.f_lineno}{library}"
         frame = frame.f_back
     # the backward pass runs in a thread of its own, which has no line of Python
