@@ -164,12 +164,14 @@ class Seen:
     waits      operators after which the host has to wait for the device
     uploads    copies to the device, from pinned or from pageable memory
     downloads  copies to the host
+    casts      copies on the device into another type
     operators  by name alone
     """
 
     waits: Counter[str] = field(default_factory=Counter)
     uploads: Counter[str] = field(default_factory=Counter)
     downloads: Counter[str] = field(default_factory=Counter)
+    casts: Counter[str] = field(default_factory=Counter)
     operators: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -337,6 +339,8 @@ def copy_(self: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     elif not on_device(self):
         note("downloads", "copy to the host")
         note("waits", "copy to the host")
+    elif self.dtype is not source.dtype:
+        note("casts", f"{source.dtype} to {self.dtype}")
     (on_host(self) if on_device(self) else self).copy_(
         on_host(source) if on_device(source) else source)
     return self
@@ -493,8 +497,8 @@ class Event:
 class Module:
     """`torch.pretend`: of `torch.cuda` what a program may ask for.
 
-    bf16       whether bf16 is native; without it the device is a T4, which emulates it
-    processes  is a seed's state here, apart from the CPU's
+    bf16   whether bf16 is native; without it the device is a T4, which emulates it
+    state  of its random numbers, apart from the CPU's
     """
 
     Event = Event
