@@ -410,7 +410,9 @@ def small(task: str, *_: Any) -> Any:
 
 def execute(run: Run, folder: Path, dies_at: tuple[int, int] | None = None, profile: bool = False,
             **settings: Any) -> Done:
-    from kdbench.runs.runner import Request, Runner, plan
+    from kdbench.runs.planning import plan
+    from kdbench.runs.request import Request
+    from kdbench.runs.runner import Runner
 
     watcher.begin(dies_at)
     given = {**SETTINGS, "precision": run.precision, **dict(run.settings), **settings}
@@ -422,11 +424,11 @@ def execute(run: Run, folder: Path, dies_at: tuple[int, int] | None = None, prof
         unlabelled = folder / "texts.txt"
         unlabelled.write_text(run.unlabelled)
     request = Request(run.method, run.task, "tiny:bert", run.student, run.variant, dict(run.options),
-                      given, unlabelled=unlabelled)
+                      given, unlabelled=unlabelled, controls=False)
     done = Done(folder, watcher.trainings, {})
     try:
-        job = plan(request, [0], controls=False)[-1]
-        done.record, _ = Runner(folder, profile=profile).execute(job, "")
+        (cell,) = plan(request)
+        done.record, _ = Runner(folder, profile=profile).execute(cell, "")
     except (Kill, Exception) as error:
         done.error = error
     return done
@@ -763,14 +765,14 @@ def prepare() -> None:
     from kdbench.base import progress
     from kdbench.base.registry import Entry
     from kdbench.models.zoo import MODELS, Recipe
-    from kdbench.runs import runner
+    from kdbench.runs import planning
     from kdbench.serve import measure
     from kdbench.tasks import lookalikes
 
     sizes = {"embedding_size": 32, "hidden_size": 32, "classifier_size": 16}
     MODELS.add(Entry(BILSTM, Recipe(config={"type": "kdbench_bilstm", **sizes}, lr=1e-3)))
 
-    runner.load_data = small
+    planning.load_data = small
     lookalikes.DOMAIN = 48  # texts
     brief = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=0.05, processes=1)
     measure.PROTOCOLS["quick"] = brief
