@@ -290,7 +290,9 @@ def write_model(model: Model, max_length: int, folder: Path) -> Path:
             write_model(member, max_length, folder / name)
         labels_of(model, max_length).write(folder)
         return folder
-    model.module.save_pretrained(folder)
+    from kdbench.train.weights import cpu_state  # an ONNX student starts without torch
+
+    model.module.save_pretrained(folder, state_dict=cpu_state(model.module))
     model.tokenizer.save_pretrained(folder)
     labels_of(model, max_length).write(folder)
     return folder

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kdbench.base.errors import Broken
@@ -30,6 +30,7 @@ from kdbench.train.batching import Corpus, epoch_batches, pinned
 from kdbench.train.objective import Batch, Objective, Term, divisor, loss_of
 from kdbench.train.signals import Signals
 from kdbench.train.training import Selection, Training, clip, learning_rate, parameter_groups
+from kdbench.train.weights import load_weights, save_weights
 
 # of a checkpoint, beside its tensors
 STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")
@@ -304,7 +305,7 @@ class Trainer:
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        save_model(self.trainee, str(place / "trainee.safetensors"))
+        save_weights(self.trainee, place / "trainee.safetensors")
         save_file(self.tensors(), place / "state.safetensors")
         if self.best_state is not None:
             best = {name: value.clone() for name, value in self.best_state.items()}
@@ -342,7 +343,7 @@ class Trainer:
             say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); "
                 "from the beginning")
             return
-        load_model(self.trainee, str(place / "trainee.safetensors"), device=str(self.device))
+        load_weights(self.trainee, place / "trainee.safetensors")
         self.take_tensors(load_file(place / "state.safetensors", device=str(self.device)))
         if (place / "best.safetensors").is_file():
             self.best_state = load_file(place / "best.safetensors")
