@@ -146,7 +146,9 @@ class Corpus:
         elif self.task_type == "single":
             batch.labels = torch.tensor([UNLABELLED if x is None else x for x in labels])
         elif self.task_type == "multi":
-            unknown = [math.nan] * self.classes
+            # a teacher's corpus counts no classes
+            classes = next((len(x) for x in labels if x is not None), self.classes)
+            unknown = [math.nan] * classes
             batch.labels = torch.tensor([unknown if x is None else x for x in labels],
                                         dtype=torch.float32)
         elif self.task_type == "regression":
