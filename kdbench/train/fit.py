@@ -227,7 +227,7 @@ class Trainer:
                     self.signals.add(batch)
             with self.phases("data"):
                 self.objective.collate(batch)
-                if self.device.type == "cuda":
+                if self.device.type != "cpu":
                     batch = pinned(batch)
                 batches.append(batch.to(self.device))
         return batches
@@ -319,14 +319,18 @@ class Trainer:
                 shutil.rmtree(old, ignore_errors=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Optimiser moments, random state and running sums, as tensors by name."""
+        """Optimiser moments, random state and running sums, as tensors by name in the CPU's memory:
+        a GPU may have no room for copies.
+        """
         tensors = {"rng": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type != "cpu":
+            module = torch.get_device_module(self.device)
+            tensors["rng_device"] = module.get_rng_state(self.device)
         for number, parameter in enumerate(self.trainee.parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{number}.{name}"] = value.detach().clone()
-        tensors.update({f"sum.{name}": value.clone() for name, value in self.sums.items()})
+                tensors[f"adam.{number}.{name}"] = value.detach().to("cpu", copy=True)
+        for name, value in self.sums.items():
+            tensors[f"sum.{name}"] = value.to("cpu", copy=True)
         return tensors
 
     def resume(self) -> None:
@@ -367,8 +371,9 @@ class Trainer:
                 self.optimizer.state[parameter] = moments
         self.sums = with_prefix(tensors, "sum.")
         torch.set_rng_state(tensors["rng"].cpu())
-        if "rng_cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.device)
+        if "rng_device" in tensors:
+            module = torch.get_device_module(self.device)
+            module.set_rng_state(tensors["rng_device"].cpu(), self.device)
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
