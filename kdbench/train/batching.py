@@ -165,10 +165,11 @@ def padded(rows: Sequence[Sequence[int]], width: int, fill: int) -> np.ndarray:
 
 
 def pinned(batch: Batch) -> Batch:
-    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes
-    on.
+    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes on.
+
+    A tensor that is on the GPU stays there.
     """
-    return batch.each(lambda tensor: tensor.pin_memory())
+    return batch.each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
 
 def takes_types(module: nn.Module) -> bool:
