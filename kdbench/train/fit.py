@@ -26,6 +26,7 @@ from kdbench.base.folders import damage, write_text
 from kdbench.base.identity import seed_for
 from kdbench.base.progress import Phases, Progress, say
 from kdbench.train import cpu
+from kdbench.train import masks as masks  # registers them
 from kdbench.train.batching import Corpus, epoch_batches, pinned
 from kdbench.train.objective import Batch, Objective, Term, divisor, loss_of
 from kdbench.train.signals import Signals
