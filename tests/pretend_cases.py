@@ -734,7 +734,7 @@ def fallen_back() -> None:
     onnxruntime.InferenceSession = lambda path, options, providers: own[0](
         path, options, providers=["CPUExecutionProvider"])
     try:
-        # onnxruntime knows CUDA alone, which `pretend_cuda` may have renamed
+        # onnxruntime knows CUDA alone
         for name in (f"{device.NAME}:0", "cuda:0"):
             artefact = open_artefact(out / "onnx", "onnxruntime", device=name)
     except BadInput:
@@ -755,13 +755,11 @@ def prepare() -> None:
     os.environ["KDBENCH_DEBUG"] = "1"  # errors come as they are
     os.environ["TMPDIR"] = tempfile.tempdir = str(results)  # the lock of measurements lies there
     sys.path[:0] = [str(here), str(here.parent)]
-    import pretend_cuda
     import pretend_device
 
     device = pretend_device
     device.install()
     device.known_to_libraries()
-    pretend_cuda.install()
     from kdbench.base import progress
     from kdbench.base.registry import Entry
     from kdbench.models.zoo import MODELS, Recipe
