@@ -7,7 +7,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+
+from kdbench.train.masks import eager_padding_mask
 
 
 def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
@@ -26,7 +27,7 @@ def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: 
 
 SCORES = "eager_with_scores"
 AttentionInterface.register(SCORES, attention_with_scores)
-AttentionMaskInterface.register(SCORES, eager_mask)
+AttentionMaskInterface.register(SCORES, eager_padding_mask)
 
 
 def use_scores(module: nn.Module, _: object = None) -> None:

@@ -98,7 +98,7 @@ def teacher_pool(names: Sequence[str], hidden: Sequence[int], attention: Sequenc
     unit               "tokens", or "words": the first token of each
 
     padded_logits     (T, C) a text, padding included, as the published loss averages over it
-    layer_states      (P, T, H), or (P, W, H) with unit "words"; then also words_read (W,)
+    layer_states      (P, T, H), or (P, W, H) with unit "words"
     layer_attentions  (P, A, T, T), probabilities or scores, as the teacher gives them
     """
     def pool(outputs: Outputs, batch: Batch) -> dict[str, list[Tensor]]:
@@ -110,7 +110,6 @@ def teacher_pool(names: Sequence[str], hidden: Sequence[int], attention: Sequenc
             if unit == "words":
                 assert batch.words is not None
                 layers = [at_words(layer, batch.words) for layer in layers]
-                signals["words_read"] = list((batch.words >= 0).float())
             signals["layer_states"] = list(torch.stack(layers, 1))
         if "layer_attentions" in names:
             layers = [outputs.attentions[layer - 1] for layer in attention]
@@ -158,8 +157,6 @@ class Distillation(Objective):
         if "logits" in self.terms:
             names.append("logits" if self.options.level == "words" else "padded_logits")
         names += [LAYERS[term] for term in ("hidden", "attention") if term in self.terms]
-        if "hidden" in self.terms and self.unit == "words":
-            names.append("words_read")
         return tuple(names)
 
     def pool(self) -> Pool:
@@ -176,7 +173,7 @@ class Distillation(Objective):
             batch.counts["labelled_tokens"] = float((labels != -100).sum())
         if self.hidden_states and self.unit == "words":
             assert batch.words is not None
-            read = (batch.words >= 0) & batch.signals["words_read"].bool()
+            read = (batch.words >= 0) & (batch.extra["teacher_words"] >= 0)
             batch.extra["words_compared"] = read
             batch.counts["words_compared"] = float(read.sum())
 

@@ -85,7 +85,7 @@ def batch_of(objective, teacher, student, examples, length=LENGTH) -> Batch:
     batch = Corpus(student, examples, length, "single", 2).batch(range(len(examples)))
     kinds = ("word_hidden", "word_attention") if objective.attentions else ("word_hidden",)
     LiveSignals(Teacher(teacher, kinds, "single", length, device=torch.device("cpu"), autocast=torch.inference_mode,
-                        pool=objective.words.teacher_signals, hidden_states=True, attentions=bool(objective.attentions)), "").add(batch)
+                        pool=objective.words.teacher_signals, hidden_states=True, attentions=bool(objective.attentions)), "", examples).add(batch)
     objective.collate(batch)
     return batch
 

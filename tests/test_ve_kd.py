@@ -43,8 +43,9 @@ from kdbench.train.lab import Lab
 from kdbench.train.method import loss_of
 from kdbench.train.mlm import lm_logits
 from kdbench.train.spec import Settings
-from kdbench.train.stage_cache import StageCache, save_weights
+from kdbench.train.stage_cache import StageCache
 from kdbench.train.textfile import StreamedCorpus, TextFile
+from kdbench.train.weights import save_weights
 
 GENERAL = ("the child has a fever and a cough", "a cat sat on the mat", "she was seen in the ward", "no pain was felt by the child")
 DOMAIN = ("naproxen relieved the pain", "the child has naproxen and zidovudine", "zidovudine was felt by the cat",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 QUIET_SECONDS = 2.0  # anything shorter says nothing
@@ -101,7 +101,9 @@ def say(line: str) -> None:
 class Phases:
     """Seconds by the name of a phase: ``with phases("forward"): ...``."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        """`wait` lets an accelerator finish its work, which would count in a later phase."""
+        self.wait = wait
         self.seconds: dict[str, float] = {}
         self.start = time.perf_counter()
 
@@ -111,6 +113,7 @@ class Phases:
         try:
             yield
         finally:
+            self.wait()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
     def table(self) -> dict[str, float]:

@@ -130,9 +130,21 @@ class Layer(nn.Module):
 
     def forward(self, inputs: Tensor, mirrored: Tensor) -> Tensor:
         """`mirrored` (B, T): of each position its mirror image within the text."""
-        ahead, _ = self.forwards(inputs)
-        back, _ = self.backwards(take(inputs, mirrored))
+        ahead = states_of(self.forwards, inputs)
+        back = states_of(self.backwards, take(inputs, mirrored))
         return torch.cat([ahead, take(back, mirrored)], dim=-1)
+
+
+def states_of(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
+    """The hidden states of each position, on a GPU in fp32.
+
+    Under autocast of any type cuDNN computes in fp16, whose gradients underflow without a scaled
+    loss.
+    """
+    if inputs.device.type == "cpu":
+        return lstm(inputs)[0]
+    with torch.autocast(inputs.device.type, enabled=False):
+        return lstm(inputs.float())[0]
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

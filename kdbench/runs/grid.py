@@ -75,7 +75,7 @@ def settled(engine: Engine, suite: Suite, runner: Runner) -> Engine:
             "ray out")
     if engine.isolate is not None:
         return engine
-    on_gpu = runner.device != "cpu" and torch.cuda.is_available()
+    on_gpu = runner.device != "cpu" and torch.accelerator.is_available()
     return replace(engine, isolate=on_gpu and not several and not suite.single)
 
 

@@ -33,7 +33,8 @@ def collect(device: str, threads: int) -> dict[str, Any]:
     return {
         "kdbench": __version__, **commit(), "python": platform.python_version(),
         "packages": versions, "system": platform.system(), "machine": platform.machine(),
-        "processor": processor(), "cores": os.cpu_count(), "threads": threads, "device": device,
+        "processor": processor(), "accelerator": accelerator(device), "cores": os.cpu_count(),
+        "threads": threads, "device": device,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
@@ -57,6 +58,29 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
+def accelerator(device: str) -> dict[str, Any] | None:
+    """Name and software of an accelerator; None for a CPU."""
+    import torch
+
+    if device == "cpu":
+        return None
+    module = torch.get_device_module(device)
+    return {
+        "name": module.get_device_name(), "capability": list(module.get_device_capability()),
+        "cuda": torch.version.cuda, "driver": driver(),
+        "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver on Linux."""
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return None
+
+
 def processor() -> str:
     """The processor's name, as the system gives it."""
     try:
@@ -74,8 +98,10 @@ def peak_memory_mb() -> float:
 
     import torch
 
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is not None:
+        if most := torch.get_device_module(device).max_memory_allocated():
+            return round(most / 1e6, 1)
     scale = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1)
 

@@ -79,6 +79,12 @@ class Runner:
         return Accelerator(cpu=self.device == "cpu", log_with=self.tracker,
                            project_dir=str(self.folder / "trackers") if self.tracker else None)
 
+    def synchronize(self) -> None:
+        """Wait for the accelerator to finish, where there is one."""
+        device = self.accelerator.device
+        if device.type != "cpu":
+            torch.get_device_module(device).synchronize()
+
     # --- one cell after the other -----------------------------------------------------------------
 
     def turns(self, cells: Sequence[Cell]) -> Iterator[int]:
@@ -223,7 +229,7 @@ class Runner:
         """The student that the method trains."""
         cell.method.check(lab)
         lab.draw_anew()
-        lab.phases = Phases()
+        lab.phases = Phases(self.synchronize) if self.profile else Phases()
         student = self.kept(lab, cell.method.fit(lab))
         if not cell.has_its_code():
             raise Broken(

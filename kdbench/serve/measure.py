@@ -174,6 +174,9 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
                      wall_ms)
     rows = [Row(encoded.ids, encoded.type_ids) for encoded in artefact.encode(texts)]
     clock = stopwatch(artefact)
+    on_cpu = artefact.device == "cpu"
+    if not on_cpu:  # a GPU chooses its kernels when it first sees a shape
+        plan = replace(plan, warm_up=max(plan.warm_up, len(rows)))
     singles = [artefact.batch([row.ids], [row.types]) for row in rows]
     single = timed(artefact.forward, singles, plan, clock)
     p50, p95 = np.percentile(single, (50, 95)).tolist()
@@ -182,7 +185,7 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
         fixed = artefact.stretched([row.ids for row in rows], FIXED)
         at_128 = float(np.median(timed(artefact.forward, [fixed], plan, clock)))
     # a batch takes up to 32 times as long as a text, so fewer calls are as exact
-    few = replace(plan, warm_up=2, least=min(plan.least, 10))
+    few = replace(plan, warm_up=2 if on_cpu else len(rows), least=min(plan.least, 10))
     spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
     return {
         "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128,
@@ -230,13 +233,15 @@ def stopwatch(artefact: Artefact) -> Clock:
 
     ONNX Runtime returns only when the logits are on the host.
     """
-    if artefact.backend != "torch" or not artefact.device.startswith("cuda"):
+    if artefact.backend != "torch" or artefact.device == "cpu":
         return wall_ms
     import torch
 
+    module = torch.get_device_module(artefact.device)
+
     def event_ms(call: Call, item: Any) -> float:
-        begun, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
+        begun, ended = module.Event(enable_timing=True), module.Event(enable_timing=True)
+        module.synchronize()
         begun.record()
         call(item)
         ended.record()
@@ -290,7 +295,9 @@ def write_model(model: Model, max_length: int, folder: Path) -> Path:
             write_model(member, max_length, folder / name)
         labels_of(model, max_length).write(folder)
         return folder
-    model.module.save_pretrained(folder)
+    from kdbench.train.weights import cpu_state  # an ONNX student starts without torch
+
+    model.module.save_pretrained(folder, state_dict=cpu_state(model.module))
     model.tokenizer.save_pretrained(folder)
     labels_of(model, max_length).write(folder)
     return folder
@@ -348,8 +355,9 @@ def reset_peak_memory() -> None:
     The peak of the process can be set back on Linux alone.
     """
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    device = torch.accelerator.current_accelerator(check_available=True) if torch else None
+    if torch is not None and device is not None:
+        torch.get_device_module(device).reset_peak_memory_stats()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

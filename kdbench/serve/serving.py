@@ -183,6 +183,10 @@ class OnnxArtefact(Artefact):
             reason = str(error).splitlines()[0]
             raise BadInput(f"{folder / 'model.onnx'}: cannot be loaded ({reason}); "
                            "export the run again") from error
+        if provider not in self.session.get_providers():  # it has only warned, and uses the CPU
+            raise BadInput(
+                f"{folder}: onnxruntime could not load its {provider} and would answer on the "
+                "CPU; use --device cpu, or install the CUDA and cuDNN that onnxruntime-gpu names")
         inputs = [node.name for node in self.session.get_inputs()]
         config = read_json(folder / "config.json")
         super().__init__(read_tokenizer(folder), Labels.read(folder), config, inputs, threads,

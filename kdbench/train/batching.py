@@ -146,7 +146,9 @@ class Corpus:
         elif self.task_type == "single":
             batch.labels = torch.tensor([UNLABELLED if x is None else x for x in labels])
         elif self.task_type == "multi":
-            unknown = [math.nan] * self.classes
+            # a teacher's corpus counts no classes
+            classes = next((len(x) for x in labels if x is not None), self.classes)
+            unknown = [math.nan] * classes
             batch.labels = torch.tensor([unknown if x is None else x for x in labels],
                                         dtype=torch.float32)
         elif self.task_type == "regression":
@@ -163,10 +165,11 @@ def padded(rows: Sequence[Sequence[int]], width: int, fill: int) -> np.ndarray:
 
 
 def pinned(batch: Batch) -> Batch:
-    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes
-    on.
+    """The same batch in page-locked memory, from where it is copied to a GPU while Python goes on.
+
+    A tensor that is on the GPU stays there.
     """
-    return batch.each(lambda tensor: tensor.pin_memory())
+    return batch.each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
 
 def takes_types(module: nn.Module) -> bool:

@@ -168,7 +168,7 @@ def signals_content(signals: Signals) -> Json:
     """
     if type(signals) is StoredSignals and has_only(signals, "key", "rows", "task_type", "seconds"):
         return ["stored", stored_content(signals.key, signals.rows)]
-    if type(signals) is LiveSignals and has_only(signals, "key", "teacher"):
+    if type(signals) is LiveSignals and has_only(signals, "key", "teacher", "rows", "corpus"):
         pool = content_of(signals.teacher.pool, "the pool")
         return ["live", signals.key, model_content(signals.teacher.model), pool]
     return content_of(signals, "the signals")

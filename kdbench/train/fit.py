@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kdbench.base.errors import Broken
@@ -26,10 +26,12 @@ from kdbench.base.folders import damage, write_text
 from kdbench.base.identity import seed_for
 from kdbench.base.progress import Phases, Progress, say
 from kdbench.train import cpu
+from kdbench.train import masks as masks  # registers them
 from kdbench.train.batching import Corpus, epoch_batches, pinned
 from kdbench.train.objective import Batch, Objective, Term, divisor, loss_of
 from kdbench.train.signals import Signals
 from kdbench.train.training import Selection, Training, clip, learning_rate, parameter_groups
+from kdbench.train.weights import load_weights, save_weights
 
 # of a checkpoint, beside its tensors
 STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")
@@ -226,7 +228,7 @@ class Trainer:
                     self.signals.add(batch)
             with self.phases("data"):
                 self.objective.collate(batch)
-                if self.device.type == "cuda":
+                if self.device.type != "cpu":
                     batch = pinned(batch)
                 batches.append(batch.to(self.device))
         return batches
@@ -304,7 +306,7 @@ class Trainer:
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        save_model(self.trainee, str(place / "trainee.safetensors"))
+        save_weights(self.trainee, place / "trainee.safetensors")
         save_file(self.tensors(), place / "state.safetensors")
         if self.best_state is not None:
             best = {name: value.clone() for name, value in self.best_state.items()}
@@ -318,14 +320,18 @@ class Trainer:
                 shutil.rmtree(old, ignore_errors=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Optimiser moments, random state and running sums, as tensors by name."""
+        """Optimiser moments, random state and running sums, as tensors by name in the CPU's memory:
+        a GPU may have no room for copies.
+        """
         tensors = {"rng": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type != "cpu":
+            module = torch.get_device_module(self.device)
+            tensors["rng_device"] = module.get_rng_state(self.device)
         for number, parameter in enumerate(self.trainee.parameters()):
             for name, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{number}.{name}"] = value.detach().clone()
-        tensors.update({f"sum.{name}": value.clone() for name, value in self.sums.items()})
+                tensors[f"adam.{number}.{name}"] = value.detach().to("cpu", copy=True)
+        for name, value in self.sums.items():
+            tensors[f"sum.{name}"] = value.to("cpu", copy=True)
         return tensors
 
     def resume(self) -> None:
@@ -342,7 +348,7 @@ class Trainer:
             say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); "
                 "from the beginning")
             return
-        load_model(self.trainee, str(place / "trainee.safetensors"), device=str(self.device))
+        load_weights(self.trainee, place / "trainee.safetensors")
         self.take_tensors(load_file(place / "state.safetensors", device=str(self.device)))
         if (place / "best.safetensors").is_file():
             self.best_state = load_file(place / "best.safetensors")
@@ -366,8 +372,9 @@ class Trainer:
                 self.optimizer.state[parameter] = moments
         self.sums = with_prefix(tensors, "sum.")
         torch.set_rng_state(tensors["rng"].cpu())
-        if "rng_cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng_cuda"].cpu(), self.device)
+        if "rng_device" in tensors:
+            module = torch.get_device_module(self.device)
+            module.set_rng_state(tensors["rng_device"].cpu(), self.device)
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

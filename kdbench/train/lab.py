@@ -35,6 +35,7 @@ from kdbench.train.content import (
 )
 from kdbench.train.fit import Trainer
 from kdbench.train.losses import Supervised
+from kdbench.train.memory import free_cache, out_of_memory
 from kdbench.train.mlm import MaskedLM, unlabelled
 from kdbench.train.objective import Objective
 from kdbench.train.prediction import agreed
@@ -312,7 +313,7 @@ class Lab(Teaching):
             trainer = make_trainer(training)
             try:
                 return trainer, trainer.run()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 several = self.accelerator.num_processes > 1  # the others do not know of it
                 smallest = 2 * training.accumulate > training.batch_size
                 if not out_of_memory(error) or several or smallest:
@@ -322,7 +323,10 @@ class Lab(Teaching):
             say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts of "
                 f"{training.batch_size // training.accumulate}")
             del trainer
-            torch.cuda.empty_cache()
+            # or the first step would add to the gradients of the failed one
+            model.module.zero_grad(set_to_none=True)
+            objective.zero_grad(set_to_none=True)
+            free_cache(self.accelerator.device)
             model.module.load_state_dict(initial[0])
             objective.load_state_dict(initial[1])
 
@@ -345,8 +349,3 @@ class Lab(Teaching):
         It is taken after the scores and decides nothing; it must train nothing and draw nothing.
         """
         self.diagnostics[name] = figure
-
-def out_of_memory(error: BaseException) -> bool:
-    """Is this torch saying that a device, or the machine, has no memory left?"""
-    on_the_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return on_the_cpu or isinstance(error, torch.OutOfMemoryError)

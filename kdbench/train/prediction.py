@@ -16,6 +16,7 @@ from kdbench.base.errors import Skip
 from kdbench.base.progress import Progress
 from kdbench.models.load import Model
 from kdbench.train.batching import Corpus, by_length
+from kdbench.train.memory import in_halves
 
 BATCH = 64
 Value = TypeVar("Value")
@@ -33,17 +34,21 @@ def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
     progress = Progress(label, len(corpus), "texts", enabled=accelerator.is_main_process)
     rows: dict[int, np.ndarray] = {}
     done = 0
+
+    def read(indices: list[int]) -> list[np.ndarray]:
+        logits = module(**corpus.batch(indices).to(accelerator.device).inputs).logits
+        if corpus.task_type == "tags":
+            logits = logits.argmax(-1)
+        return list(logits.float().cpu().numpy())
+
     with torch.inference_mode(), autocast:
         for number, indices in enumerate(by_length(corpus.lengths, BATCH)):
             progress.at(done)
             done += len(indices)
             if number % accelerator.num_processes != accelerator.process_index:
                 continue
-            batch = corpus.batch(indices).to(accelerator.device)
-            logits = module(**batch.inputs).logits
-            if corpus.task_type == "tags":
-                logits = logits.argmax(-1)
-            rows.update(zip(indices, logits.float().cpu().numpy(), strict=True))
+            values = in_halves(read, indices, accelerator.device)
+            rows.update(zip(indices, values, strict=True))
     if accelerator.num_processes > 1:
         rows = dict(gather_object(list(rows.items())))
     progress.end()

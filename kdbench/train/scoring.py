@@ -125,8 +125,9 @@ class Scoring:
             return self.settings.precision == "bf16"
         if getattr(model.module.config, "hidden_size", 0) < WIDE:
             return False
-        if self.accelerator.device.type == "cuda":
-            return torch.cuda.is_bf16_supported()
+        if (device := self.accelerator.device.type) != "cpu":
+            # a T4 or V100 emulates it, which is slower than fp32
+            return torch.get_device_module(device).is_bf16_supported(including_emulation=False)
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # no public function says it
 
     def autocast(self, model: Model) -> torch.autocast:

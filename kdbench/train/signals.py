@@ -18,14 +18,15 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import damage, new_file
 from kdbench.data.task import Example
 from kdbench.models.load import Model
-from kdbench.train.batching import Corpus, by_length, pad_stack
+from kdbench.train.batching import Corpus, by_length, pad_stack, pinned
 from kdbench.train.losses import at_words
+from kdbench.train.memory import in_halves
 from kdbench.train.objective import Batch
 
 # `pool(outputs, batch)` turns a teacher's forward pass into signals: for each name a list, one
@@ -75,8 +76,11 @@ def built_in_pool(names: Sequence[str], tagging: bool) -> Pool:
 
 
 def built_in(name: str, outputs: Any, batch: Batch, tagging: bool) -> list[Tensor]:
-    """One of the signals of `built_in_pool`, a tensor an example."""
-    lengths = batch.inputs["attention_mask"].sum(1).tolist()
+    """One of the signals of `built_in_pool`, a tensor an example.
+
+    batch.extra["lengths"]  the texts' real tokens, counted on the CPU to avoid a GPU sync
+    """
+    lengths = batch.extra["lengths"]
     if name == "logits":
         return word_logits(outputs.logits, batch) if tagging else list(outputs.logits.float())
     if name == "cls":
@@ -127,7 +131,21 @@ class Teacher:
 
     def __call__(self, corpus: Corpus, indices: Sequence[int]) -> dict[str, list[np.ndarray]]:
         """Signals of these examples, by name one array an example."""
-        batch = corpus.batch(indices).to(self.device)
+
+        def read(part: list[int]) -> list[dict[str, np.ndarray]]:
+            tensors = self.tensors(corpus.batch(part))
+            arrays = {name: as_arrays(rows) for name, rows in tensors.items()}
+            return [{name: rows[i] for name, rows in arrays.items()} for i in range(len(part))]
+
+        rows = in_halves(read, list(indices), self.device)
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def tensors(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Signals of a batch that lies on the CPU, by name one tensor an example, on the device."""
+        batch.extra["lengths"] = batch.inputs["attention_mask"].sum(1).tolist()
+        if self.device.type != "cpu":
+            batch = pinned(batch)
+        batch = batch.to(self.device)
         module = self.model.module.eval()
         wanted = {"output_hidden_states": True} if self.hidden_states else {}
         if self.attentions:
@@ -138,8 +156,8 @@ class Teacher:
                 raise RuntimeError("the teacher returned no attention probabilities: it must run "
                                    "with eager attention")
             tensors = {**self.built_in(outputs, batch), **self.pooled(outputs, batch)}
-        self.forwards += len(indices)
-        return {name: as_arrays(rows) for name, rows in tensors.items()}
+        self.forwards += len(batch.examples)
+        return tensors
 
     def pooled(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         """What the method's own pool gives: what was asked for, and no name that is built in."""
@@ -172,19 +190,51 @@ def as_arrays(rows: Sequence[Tensor]) -> list[np.ndarray]:
 class LiveSignals:
     """Signals computed for each batch as it comes; for what would be too large to keep.
 
+    examples  all that a batch can hold, which are tokenised once
+
+    The values stay on the teacher's device. What a count needs is known on the CPU: the positions
+    of the words in the teacher's tokens are in `batch.extra["teacher_words"]`.
+
     Their key says so: what is stored is rounded, and computed in other batches, which moves the
     last digits.
     """
 
     seconds = 0.0  # their cost is part of the training's
 
-    def __init__(self, teacher: Teacher, key: str):
+    def __init__(self, teacher: Teacher, key: str, examples: Sequence[Example]):
         self.teacher, self.key = teacher, f"{key}-live"
+        # by the whole example, as a pool of a method's own also sees the labels
+        self.rows = {example: row for row, example in enumerate(dict.fromkeys(examples))}
+        self.corpus = teacher.corpus(list(self.rows))
 
     def add(self, batch: Batch) -> None:
         """Run the teacher on the examples of `batch`."""
-        corpus = self.teacher.corpus(batch.examples)
-        attach(batch, self.teacher(corpus, range(len(corpus))), self.teacher.task_type)
+        read = self.corpus.batch([self.rows[example] for example in batch.examples])
+        batch.extra["teacher_words"] = read.words
+        for name, rows in self.teacher.tensors(read).items():
+            values = padded_rows(rows)
+            if name == "logits" and self.teacher.task_type == "tags":
+                assert batch.words is not None and read.words is not None
+                values = padded_to(values, batch.words.shape[1]).nan_to_num()
+                add_known(batch, (read.words >= 0).numpy())
+            batch.signals[name] = values
+
+
+def padded_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Tensors of one rank as a batch in fp32, zero-padded to the largest in every dimension."""
+    shape = [max(sizes) for sizes in zip(*(row.shape for row in rows), strict=True)]
+    padded = []
+    for row in rows:
+        more: list[int] = []  # before and after, the last dimension first
+        for most, own in zip(reversed(shape), reversed(row.shape), strict=True):
+            more += [0, most - own]
+        padded.append(nn.functional.pad(row, more) if any(more) else row)
+    return torch.stack(padded).float()
+
+
+def padded_to(values: Tensor, words: int) -> Tensor:
+    """(B, W, C) with zeros after the last word, up to `words` of them."""
+    return nn.functional.pad(values, (0, 0, 0, max(words - values.shape[1], 0)))
 
 
 class StoredSignals:
@@ -221,8 +271,16 @@ def attach_word_logits(batch: Batch, rows: Sequence[np.ndarray]) -> None:
     known = ~np.isnan(values).any(-1)
     for row, example in enumerate(batch.examples):
         known[row, len(example.words):] = False
-    batch.signals["logits_known"] = torch.from_numpy(known)
     batch.signals["logits"] = torch.from_numpy(np.nan_to_num(values))
+    add_known(batch, known)
+
+
+def add_known(batch: Batch, known: np.ndarray) -> None:
+    """`logits_known` (B, W), the words that the teacher has read, and the count "aligned" of those
+    that the student has read too.
+    """
+    assert batch.words is not None
+    batch.signals["logits_known"] = torch.from_numpy(known)
     batch.counts["aligned"] = float((known & (batch.words.numpy() >= 0)).sum())
 
 
@@ -233,7 +291,7 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
     than `budget` bytes. `progress` is told how many texts are done.
     """
     if live or not budget or any(name in PER_TOKEN for name in teacher.names):
-        return LiveSignals(teacher, key)
+        return LiveSignals(teacher, key, examples)
     distinct = list({e.key: e for e in examples}.values())
     corpus = teacher.corpus(distinct)
     rows: Rows = {}
@@ -246,7 +304,7 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
             rows.setdefault(name, {}).update(zip(keys, kept, strict=True))
         # the longest texts come first, so that the first batch gives an upper bound
         if not done and size(rows) / len(indices) * len(distinct) > budget:
-            return LiveSignals(teacher, key)
+            return LiveSignals(teacher, key, examples)
         done += len(indices)
         progress(done)
     return StoredSignals(key, rows, teacher.task_type)

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from kdbench.base.folders import new_folder
 from kdbench.base.identity import file_digest
 from kdbench.models.load import Model
 from kdbench.train.objective import Objective
+from kdbench.train.weights import cpu_state, load_weights, save_weights
 
 
 @dataclass
@@ -78,8 +77,8 @@ def write_stage(folder: Path, model: Model, objective: Objective, facts: Mapping
     for leftover in (folder, *folder.parent.glob(f".{folder.name}.*.partial")):
         shutil.rmtree(leftover, ignore_errors=True)
     with new_folder(folder) as part:
-        model.module.save_pretrained(part)
-        # once more, with tied weights as `load_model` wants them
+        model.module.save_pretrained(part, state_dict=cpu_state(model.module))
+        # once more, with tied weights as `load_weights` wants them
         save_weights(model.module, part / "model.safetensors")
         model.tokenizer.save_pretrained(part)
         if has_parameters(objective):
@@ -90,24 +89,7 @@ def write_stage(folder: Path, model: Model, objective: Objective, facts: Mapping
 
 def read_stage(folder: Path, module: nn.Module, objective: Objective) -> dict[str, Any]:
     """Load a stage's weights into `module` and `objective`; returns its stage.json."""
-    load_model(module, str(folder / "model.safetensors"))
+    load_weights(module, folder / "model.safetensors")
     if has_parameters(objective):
-        load_model(objective, str(folder / "objective.safetensors"))
+        load_weights(objective, folder / "objective.safetensors")
     return json.loads((folder / "stage.json").read_text())
-
-
-def save_weights(module: torch.nn.Module, path: Path) -> None:
-    """Write a module's weights, the same file for the same weights.
-
-    safetensors lists the names of tied weights in the order of a hash map, and a model that is
-    trained further is known by its files. So the header is written again, sorted.
-    """
-    save_model(module, str(path))
-    with path.open("r+b") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-        if "__metadata__" in header:
-            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
-            stream.seek(8)
-            stream.write(text.encode().ljust(length))

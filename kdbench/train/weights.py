@@ -1,0 +1,74 @@
+"""Weights on disk, written from copies in the CPU's memory.
+
+On a GPU cuDNN keeps the weights of an LSTM as parts of one buffer, which safetensors refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file, save_model
+from torch import Tensor, nn
+
+
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
+    """Where a tensor lies and how it is read there; the same for two names of tied weights."""
+    return tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def cpu_state(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict as copies in the CPU's memory: tied weights share one copy, all others have
+    their own.
+    """
+    copies: dict[object, Tensor] = {}
+    state = {}
+    for name, tensor in module.state_dict().items():
+        key = memory_of(tensor) if tensor.numel() else name
+        if key not in copies:
+            copies[key] = tensor.detach().to("cpu", copy=True).contiguous()
+        state[name] = copies[key]
+    return state
+
+
+class CPUWeights(nn.Module):
+    """A module's weights in the CPU's memory, for `safetensors.torch.save_model`."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.copies = cpu_state(module)
+
+    def state_dict(self, *_: object, **__: object) -> dict[str, Tensor]:
+        """The copies."""
+        return self.copies
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's weights, the same file for the same weights.
+
+    safetensors lists the names of tied weights in the order of a hash map, and a model that is
+    trained further is known by its files. So the header is written again, sorted.
+    """
+    save_model(CPUWeights(module), str(path))
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+            stream.seek(8)
+            stream.write(text.encode().ljust(length))
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load what `save_weights` wrote; of tied weights the file has one.
+
+    Raises `RuntimeError` where the file lacks weights or has others.
+    """
+    weights = load_file(path)
+    state = module.state_dict()
+    loaded = {memory_of(state[name]) for name in weights if name in state}
+    absent, unexpected = module.load_state_dict(weights, strict=False)
+    missing = [name for name in absent if memory_of(state[name]) not in loaded]
+    if missing or unexpected:
+        raise RuntimeError(f"{path.name}: lacks {missing}, and has {unexpected} too much")
