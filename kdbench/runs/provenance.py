@@ -99,9 +99,8 @@ def peak_memory_mb() -> float:
     import torch
 
     device = torch.accelerator.current_accelerator(check_available=True)
-    if device is not None:
-        if most := torch.get_device_module(device).max_memory_allocated():
-            return round(most / 1e6, 1)
+    if device is not None and (most := torch.get_device_module(device).max_memory_allocated()):
+        return round(most / 1e6, 1)
     scale = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
@@ -31,14 +32,13 @@ def cpu_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-class CPUWeights(nn.Module):
-    """A module's weights in the CPU's memory, for `safetensors.torch.save_model`."""
+class CPUWeights:
+    """A module's weights in the CPU's memory: what `safetensors.torch.save_model` reads of one."""
 
     def __init__(self, module: nn.Module):
-        super().__init__()
         self.copies = cpu_state(module)
 
-    def state_dict(self, *_: object, **__: object) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The copies."""
         return self.copies
 
@@ -49,7 +49,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     safetensors lists the names of tied weights in the order of a hash map, and a model that is
     trained further is known by its files. So the header is written again, sorted.
     """
-    save_model(CPUWeights(module), str(path))
+    save_model(cast(nn.Module, CPUWeights(module)), str(path))
     with path.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
