@@ -125,6 +125,7 @@ def batch_of(objective, teacher, width=8):
         pooled |= built_in_pool(("logits",), True)(outputs, batch)
         pooled["logits"] = [nn.functional.pad(row, (0, 0, 0, 4 - len(row))) for row in pooled["logits"]]
         batch.signals["logits_known"] = words >= 0
+    batch.extra["teacher_words"] = words  # the same tokens are read
     batch.signals |= {name: torch.stack(rows).float() for name, rows in pooled.items()}
     objective.collate(batch)
     return batch

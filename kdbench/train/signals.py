@@ -78,13 +78,13 @@ def built_in_pool(names: Sequence[str], tagging: bool) -> Pool:
 def built_in(name: str, outputs: Any, batch: Batch, tagging: bool) -> list[Tensor]:
     """One of the signals of `built_in_pool`, a tensor an example.
 
-    batch.extra["lengths"]  the texts' real tokens, counted on the CPU to avoid a GPU sync
+    Only those that are cut to each text's length wait for a GPU.
     """
-    lengths = batch.extra["lengths"]
     if name == "logits":
         return word_logits(outputs.logits, batch) if tagging else list(outputs.logits.float())
     if name == "cls":
         return list(outputs.hidden_states[-1][:, 0].float())
+    lengths = batch.inputs["attention_mask"].sum(1).tolist()
     if name == "token_logits":
         return [row[:n] for row, n in zip(outputs.logits, lengths, strict=True)]
     if name == "hidden_states":
@@ -142,7 +142,6 @@ class Teacher:
 
     def tensors(self, batch: Batch) -> dict[str, list[Tensor]]:
         """Signals of a batch that lies on the CPU, by name one tensor an example, on the device."""
-        batch.extra["lengths"] = batch.inputs["attention_mask"].sum(1).tolist()
         if self.device.type != "cpu":
             batch = pinned(batch)
         batch = batch.to(self.device)
