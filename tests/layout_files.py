@@ -99,7 +99,7 @@ def packed(write):
     def write_packed(path, corpus):
         content = write(path, corpus).read_bytes()
         path.unlink()
-        return put(path.with_name(path.name + ".gz"), gzip.compress(content))
+        return put(path.with_name(path.name + ".gz"), gzip.compress(content, mtime=0))
     return write_packed
 
 

@@ -502,7 +502,7 @@ def test_a_folder_is_converted_split_by_split(tmp_path):
     (b"[" * 100_000, ":1: "), (b'{"a":' * 100_000, ":1: "), (b'[{"text": "x", "label": ' + b"9" * 5000 + b"}]", ":1: not JSON"),
     (b'[{"text": "x"', ":1: not JSON"), (b'[\n{"text": "x"},\n{"te', ":3: not JSON"), (b'{"text": "x", "label": 1}\n{"te', ":2: not JSON"),
     (b"[]", ":1: a JSON list without items"), (b"[1, 2]", ", item 1: a JSON int, not an object"), (b'{"documents": 3}\n{"x": [}', ":2: not JSON"),
-    (gzip.compress(b"text,label\nfever,1\n")[:-9], ": a damaged gzip file"), (b"\x1f\x8b" + b"x" * 50, ": a damaged gzip file"),
+    (gzip.compress(b"text,label\nfever,1\n", mtime=0)[:-9], ": a damaged gzip file"), (b"\x1f\x8b" + b"x" * 50, ": a damaged gzip file"),
     (b"PAR1" + b"x" * 50, ": a damaged columnar file"), (b"ARROW1" + b"x" * 50, ": a damaged columnar file"), (b"\xff\xff\xff\xffabc", ": a damaged columnar file"),
     (b"just words\nand more\n", ":1: neither JSON lines nor columns"), (b'{"id": 1, "passages": [3]}', ", item 1: a passage is 3"),
     (b'[{"id": 1, "data": {"text": "x"}, "annotations": []}]', ", item 1: no task of the file is annotated"),
@@ -522,7 +522,7 @@ def test_what_is_no_file(tmp_path):
 
 def test_a_bomb_of_gzip(tmp_path, monkeypatch):
     monkeypatch.setattr(textfile, "FILE_LIMIT", 2**20)
-    path = put(tmp_path / "a", gzip.compress(b"x" * 2**24))
+    path = put(tmp_path / "a", gzip.compress(b"x" * 2**24, mtime=0))
     assert "GB of content" in refused(path)
 
 
