@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import Library, fallthrough_kernel
 
 NAME = "pretend"
 
@@ -95,9 +96,8 @@ def banned(*args: Any, **kwargs: Any) -> Any:
                        "autocast.")
 
 
-def register(library: Callable[[str, str], torch.library.Library]) -> None:
-    library("_", "AutocastPrivateUse1").fallback(torch.library.fallthrough_kernel,
-                                                 "AutocastPrivateUse1")
+def register(library: Callable[[str, str], Library]) -> None:
+    library("_", "AutocastPrivateUse1").fallback(fallthrough_kernel, "AutocastPrivateUse1")
     own = library("aten", "AutocastPrivateUse1")
     lists: tuple[tuple[str, Rule], ...] = ((LOW, low), (FULL, full), (FULL_RESULT, full_result),
                                            (WIDEST, widest), ("lstm.input", half))

@@ -42,6 +42,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import Library
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "pretend"
@@ -443,7 +444,7 @@ def lstm(inputs: Tensor, states: list[Tensor], weights: list[Tensor], *facts: An
     """`aten::lstm.input`; `facts`: has_biases, num_layers, dropout, train, ..."""
     _biases, layers, dropout, training = facts[:4]
     if dropout and training and layers > 1:
-        raise NotImplementedError("this device has no dropout between the layers of one LSTM")
+        raise RuntimeError("this device has no dropout between the layers of one LSTM")
     devices = {each.device.type for each in (inputs, *states, *weights)}
     if devices != {NAME}:
         raise RuntimeError("Input and parameter tensors are not at the same device, found "
@@ -580,11 +581,11 @@ module = Module()
 
 # ---- registration --------------------------------------------------------------------------------
 
-_libraries: list[torch.library.Library] = []  # what is registered ends with its library
+_libraries: list[Library] = []  # what is registered ends with its library
 
 
-def library(namespace: str, key: str) -> torch.library.Library:
-    made = torch.library.Library(namespace, "IMPL", key)
+def library(namespace: str, key: str) -> Library:
+    made = Library(namespace, "IMPL", key)
     _libraries.append(made)
     return made
 
@@ -605,7 +606,7 @@ def install() -> None:
     pretend_autocast.register(library)
 
 
-def register_operators(own: torch.library.Library) -> None:
+def register_operators(own: Library) -> None:
     for op in (aten.as_strided.default, aten.view.default, aten._reshape_alias.default,
                aten.unfold.default, aten.set_.source_Tensor, aten.set_.source_Storage,
                aten.set_.source_Storage_storage_offset):
