@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from kdbench.base.identity import digest
 from kdbench.data.task import Example
 from kdbench.methods.outputs import Outputs
-from kdbench.models.heads import seeded
+from kdbench.models.heads import seeded, vector_size
 from kdbench.models.load import Model, Role
 from kdbench.train.lab import Lab
 from kdbench.train.losses import entropy, soft_targets, supervised, task_logits
@@ -277,7 +277,7 @@ class DoKTra(Method):
         signals = lab.signals(teacher, ("cls", "logits"))
         distil_epochs = o.distil_epochs or 2 * epochs
         switch = int(distil_epochs * o.gamma)
-        widths = (student.module.config.hidden_size, teacher.module.config.hidden_size)
+        widths = (vector_size(student.module.config), vector_size(teacher.module.config))
         objective = Transfer(o, task_type, switch, *widths, lab.settings.batch_size,
                              lab.seed_for("expander"))
         training = {**phase, **rate(o.distil_lr or o.student_lr)}

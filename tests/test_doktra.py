@@ -194,3 +194,11 @@ def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():
     plain = copy.copy(model)
     plain.unattended_ids = ()
     assert Corpus(plain, [Example("0", text=texts[0], label=0)], 32, "single", 2).batch([0]).inputs["attention_mask"].all()
+
+
+def test_a_bilstm_student_has_vectors_of_both_directions(tmp_path):
+    import kdbench
+
+    record = kdbench.run("doktra", "chemprot", teacher="tiny:bert", student="bilstm", controls=False, device="cpu", epochs=1, max_steps=2,
+                         max_train_examples=32, max_dev_examples=16, latency="off", results_dir=tmp_path)
+    assert record["status"] == "done", record["error"]

@@ -61,6 +61,11 @@ class BiLSTMConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-12
     pad_token_id: int | None = 0
 
+    @property
+    def vector_size(self) -> int:
+        """The width of the last layer's vectors: both directions beside each other."""
+        return 2 * self.hidden_size
+
     def __post_init__(self, **kwargs: Any) -> None:
         if self.embedding == "bert":
             self.max_position_embeddings = self.max_position_embeddings or 512
@@ -186,7 +191,7 @@ class BiLSTMModel(PreTrainedModel):
 
     def __init__(self, config: BiLSTMConfig):
         super().__init__(config)
-        width, labels = 2 * config.hidden_size, config.num_labels or 2
+        width, labels = config.vector_size, config.num_labels or 2
         self.encoder = Encoder(config)
         self.dropout = nn.Dropout(config.dropout)
         if config.classifier_size:

@@ -144,6 +144,11 @@ def output_layer(module: PreTrainedModel) -> nn.Linear:
     return fitting[-1]
 
 
+def vector_size(config: PreTrainedConfig) -> int:
+    """The width of the vectors that a model's last layer gives: twice the units of a BiLSTM."""
+    return getattr(config, "vector_size", config.hidden_size)
+
+
 def draw_head(module: PreTrainedModel, seed: int) -> None:
     """A new head in place of one that was loaded because it has as many labels as the task."""
     with seeded(seed):
