@@ -4,6 +4,7 @@
     python tests/pretend_cases.py 'step: ve_kd*'      # some, by pattern
     python tests/pretend_cases.py --steps 've_kd*'    # what a step of these runs waits for and copies
     python tests/pretend_cases.py --json NAME ...     # for `test_pretend_device.py`
+    python tests/pretend_cases.py --real cuda 'run: *' 'again: *' 'resume: *' 'export: *'   # on a real one
 
 A device cannot be taken back from torch, so no other test may run in this process. Cases:
 
@@ -747,7 +748,24 @@ def fallen_back() -> None:
 # ---- the process ---------------------------------------------------------------------------------
 
 
-def prepare() -> None:
+class Unwatched:
+    """On a real device nothing is counted."""
+
+    def stalls(self) -> str:
+        return ""
+
+
+def real_device(name: str) -> Any:
+    """A device of this machine in place of the pretend one."""
+    import contextlib
+
+    import torch
+
+    return SimpleNamespace(NAME=name, module=torch.get_device_module(name),
+                           watch=lambda: contextlib.nullcontext(Unwatched()))
+
+
+def prepare(real: str = "") -> None:
     """Install the device, then import the project."""
     global device, results, watcher
     results = Path(tempfile.mkdtemp(prefix="pretend-"))
@@ -755,11 +773,14 @@ def prepare() -> None:
     os.environ["KDBENCH_DEBUG"] = "1"  # errors come as they are
     os.environ["TMPDIR"] = tempfile.tempdir = str(results)  # the lock of measurements lies there
     sys.path[:0] = [str(here), str(here.parent)]
-    import pretend_device
+    if real:
+        device = real_device(real)
+    else:
+        import pretend_device
 
-    device = pretend_device
-    device.install()
-    device.known_to_libraries()
+        device = pretend_device
+        device.install()
+        device.known_to_libraries()
     from kdbench.base import progress
     from kdbench.base.registry import Entry
     from kdbench.models.zoo import MODELS, Recipe
@@ -818,8 +839,9 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", default=["*"])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--real", default="", metavar="DEVICE")
     given = parser.parse_args()
-    prepare()
+    prepare(given.real)
     if given.steps:
         table(given.cases)
         return 0
