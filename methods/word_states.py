@@ -185,7 +185,14 @@ class WordStates:
 
 
 def on_device(place: Place, device: torch.device) -> Place:
-    """The same with its tensors on `device`."""
-    moved = {name: value.to(device) if isinstance(value, Tensor) else value
+    """The same with its tensors on `device`, without a wait for it."""
+    moved = {name: upload(value, device) if isinstance(value, Tensor) else value
              for name, value in place.items()}
     return cast(Place, moved)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on `device`; the copy of page-locked memory needs no wait."""
+    if device.type == "cpu" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -24,7 +24,7 @@ GATE = ("device: *", "memory: *", "precision: *", "data: *", "provenance: *", "p
         *(f"{kind}: {run}" for kind in ("run", "step") for run in (
             "finetune, bf16", "finetune, bilstm, fp32", "logit_kd, live, fp32", "logit_kd, several labels, fp32", "adapt, fp32", "ve_kd, fp32",
             "doktra, fp32", "dsg_kd, fp32", "ner_kd, joint, fp32")),
-        "run: doktra, bilstm, fp32", "step: finetune, fp32", "again: dsg_kd, fp32", "resume: finetune, bilstm, fp32", "export: finetune, bilstm, fp32")
+        "run: doktra, bilstm, fp32", "step: dsg_kd, live, fp32", "step: finetune, fp32", "again: dsg_kd, fp32", "resume: finetune, bilstm, fp32", "export: finetune, bilstm, fp32")
 
 
 class KnownFailure(Exception):

@@ -185,8 +185,7 @@ def smoke(device: str, _: bool, scratch: Path) -> Figures:
     process([*command, "--workers", "2"], 240)
     between = time.perf_counter()
     process(command, 60)
-    records = [json.loads(path.read_text()) for path in (scratch / "smoke").rglob("*.json")
-               if path.parent.name == "records"]
+    records = [json.loads(path.read_text()) for path in scratch.glob("smoke/records/*/*.json")]
     done = [record for record in records if record["status"] == "done"]
     if not done or len(done) != len(records):
         raise Failed(f"{len(done)} of {len(records)} records are done")
