@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fresh
 import pytest
 
 import kdbench
@@ -96,8 +97,7 @@ def run_folder(tmp_path_factory):
     """One run of DoKTra with its controls, and what it printed."""
     results = tmp_path_factory.mktemp("run") / "results"
     words = ["--method", "doktra", "--task", "chemprot", "--results-dir", str(results), *SMALL]
-    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *words], capture_output=True, text=True, timeout=900,
-                          env={**{k: v for k, v in __import__("os").environ.items() if k != "KDBENCH_DATA"}})
+    done = fresh.run([ROOT / "bench.py", *words], env={**{k: v for k, v in __import__("os").environ.items() if k != "KDBENCH_DATA"}})
     assert done.returncode == 0, done.stderr
     return results, done.stdout, words
 

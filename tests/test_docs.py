@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 
 from kdbench.base.registry import METHODS, TASKS
@@ -113,8 +114,7 @@ def reader(desk):
     for study in ("chemprot-first", "bc2gm-low-resource", "gad"):
         shutil.copytree(ROOT / "results" / study, desk / "results" / study)
     first = "--method finetune --task chemprot --epochs 1 --no-controls"
-    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), *first.split()], cwd=desk, capture_output=True,
-                          text=True, timeout=600, env=reading())
+    done = fresh.run([ROOT / "bench.py", *first.split()], cwd=desk, env=reading())
     assert done.returncode == 0, done.stderr
     return desk, re.search(r"Run (\w+)\.", done.stdout)[1]
 
@@ -203,9 +203,8 @@ def test_the_example_of_a_method_passes_the_contracts(tmp_path):
 def test_the_example_of_a_task_runs(desk, tmp_path):
     words = ["--plugin", str(desk / "my_task.py"), "--data-dir", str(desk / "data")]
     environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
-    done = subprocess.run([sys.executable, str(ROOT / "bench.py"), "--method", "finetune", "--task", "mine", *words, "--no-controls",
-                           "--epochs", "1", "--latency", "off", "--results-dir", str(tmp_path / "r")],
-                          capture_output=True, text=True, timeout=900, env=environment)
+    done = fresh.run([ROOT / "bench.py", "--method", "finetune", "--task", "mine", *words, "--no-controls", "--epochs", "1",
+                      "--latency", "off", "--results-dir", tmp_path / "r"], env=environment)
     assert done.returncode == 0, done.stderr
     assert "macro_f1" in done.stdout
 

@@ -1,12 +1,11 @@
 """DSG-KD: words in two tokenisations, the two losses, and the procedure on small models."""
 
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import fresh
 import golden_losses
 import numpy as np
 import pytest
@@ -339,7 +338,7 @@ def test_a_process_that_never_met_the_method_reads_its_students(tmp_path):
     headed.module.save_pretrained(tmp_path)
     headed.tokenizer.save_pretrained(tmp_path)
     labels_of(headed, 32).write(tmp_path)
-    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = fresh.run(["-c", READ, tmp_path], cwd=ROOT, check=True)
     assert done.stdout.split() == ["GeluHeadModel", "True", "True"]
 
 

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -643,8 +644,7 @@ def versions_in(folder: Path) -> dict:
     program = ("import json; from kdbench.base import code\n"
                "found = {**{part: code.core(part) for part in code.VERSIONS}, **{n: code.built_in(n) for n in code.places()}}\n"
                "print(json.dumps(found))")
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, text=True,
-                          capture_output=True, check=True)
+    done = fresh.run(["-c", program], cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, check=True)
     return json.loads(done.stdout)
 
 
@@ -726,8 +726,8 @@ def bench(folder: Path, *words: str, wrong: bool = False, program: Path = BENCH)
     environment = {k: v for k, v in os.environ.items() if k != "KDBENCH_DATA"}
     if program != BENCH:
         environment["PYTHONPATH"] = str(program.parent)
-    done = subprocess.run([sys.executable, str(program), *words, *([] if wrong else ["--json", "--results-dir", str(folder / "r")])],
-                          cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    where = [] if wrong else ["--json", "--results-dir", str(folder / "r")]
+    done = fresh.run([program, *words, *where], cwd=folder, env=environment)
     assert done.returncode == (2 if wrong else 0), done.stderr
     return done.stderr if wrong else json.loads(done.stdout)
 
@@ -842,7 +842,7 @@ def test_self_distillation_has_its_teacher_and_honest_seconds(tmp_path):
     assert roles == {"fine-tuning": "teacher", "signals": "teacher", "soft targets": "student"}
     assert found["teacher", "finetune"]["artefact"] != found["control", "finetune"]["artefact"], "the teacher has a rate of its own"
     words = ["table", "--results-dir", str(tmp_path / "r"), "--no-intervals", "--format", "json"]
-    printed = subprocess.run([sys.executable, str(BENCH), *words], capture_output=True, text=True, check=True).stdout
+    printed = fresh.run([BENCH, *words], check=True).stdout
     assert [row["role"] for row in json.loads(printed)] == ["teacher", "control", "method"]
 
 
@@ -852,7 +852,7 @@ def test_two_plugins_of_one_name_are_both_loaded(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "models.py").write_text(CONSTANT.replace('"constant"', f'"constant_{folder}"'))
     words = ["--plugin", str(tmp_path / "a" / "models.py"), "--plugin", str(tmp_path / "b" / "models.py")]
-    done = subprocess.run([sys.executable, str(BENCH), "list", "methods", "--json", *words], capture_output=True, text=True, check=True)
+    done = fresh.run([BENCH, "list", "methods", "--json", *words], check=True)
     names = {method["name"] for method in json.loads(done.stdout)["methods"]}
     assert {"constant_a", "constant_b"} <= names
 
@@ -928,7 +928,7 @@ HASH = "import sys; sys.path.insert(0, {root!r})\nfrom kdbench.runs.plugins impo
 
 def hash_of(plugin: Path) -> str:
     program = HASH.format(root=str(ROOT), plugin=str(plugin))
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    return fresh.run(["-c", program], check=True).stdout.strip()
 
 
 @pytest.mark.parametrize("how", SETUPS)

@@ -5,10 +5,9 @@ The record has the scores of the run on its test set. Another process must get t
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 
@@ -57,8 +56,7 @@ def trained(results, method, task, request):
 
 def served(results, work, runs, formats=FORMATS):
     """run -> the output of each verb, from another process."""
-    command = [sys.executable, HERE / "serve_runs.py", results, work, ",".join(formats), *runs]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = fresh.run([HERE / "serve_runs.py", results, work, ",".join(formats), *runs], timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
