@@ -26,21 +26,33 @@ context.set_forkserver_preload(LIBRARIES)
 
 def run(words, *, cwd=None, env=None, timeout=600, check=False):
     """`python WORDS...`: a script or `-c PROGRAM`, and its arguments; output is captured as text."""
-    env = dict(os.environ if env is None else env)
-    with tempfile.TemporaryDirectory(prefix="fresh-") as folder:
-        said = [str(Path(folder, name)) for name in ("out", "err")]
-        process = context.Process(target=child, args=([*map(str, words)], str(cwd or os.getcwd()), env, said))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(words, timeout)
-        # a process that died before it opened them has written nothing
-        out, err = (Path(name).read_text() if Path(name).exists() else "" for name in said)
-    done = subprocess.CompletedProcess(words, process.exitcode, out, err)
+    done = Started(words, cwd=cwd, env=env).wait(timeout)
     if check:
         done.check_returncode()
     return done
+
+
+class Started:
+    """A process that runs, with its `pid`."""
+
+    def __init__(self, words, *, cwd=None, env=None):
+        env = dict(os.environ if env is None else env)
+        self.words, self.folder = words, tempfile.TemporaryDirectory(prefix="fresh-")
+        self.said = [str(Path(self.folder.name, name)) for name in ("out", "err")]
+        self.process = context.Process(target=child, args=([*map(str, words)], str(cwd or os.getcwd()), env, self.said))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def wait(self, timeout=600):
+        """Its exit code and output, when it has ended."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise subprocess.TimeoutExpired(self.words, timeout)
+        # a process that died before it opened them has written nothing
+        out, err = (Path(name).read_text() if Path(name).exists() else "" for name in self.said)
+        self.folder.cleanup()
+        return subprocess.CompletedProcess(self.words, self.process.exitcode, out, err)
 
 
 def child(words, cwd, env, said):

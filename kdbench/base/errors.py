@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from kdbench.base.stopping import Stopped
+
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
@@ -35,6 +37,10 @@ def guarded(command: Callable[[], int | None]) -> int:
         print("bench.py: interrupted; the same command goes on from the last checkpoint",
               file=sys.stderr)
         return 130
+    except Stopped as stop:
+        print(f"bench.py: {stop}; the same command goes on from the last checkpoint",
+              file=sys.stderr)
+        return stop.code
     except BrokenPipeError:
         # the reader of the pipe has closed it, as `head` does; that is no error
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

@@ -180,6 +180,10 @@ def add_engine(verb: Parser) -> None:
                       help="suite: the cells that fit, as in 'method=M*,seed=0'")
     verb.add_argument("--dry-run", action="store_true",
                       help="list the cells, what is finished and what is missing")
+    verb.add_argument("--check", action="store_true",
+                      help="name what is missing (models, data, packages); exit 2 if anything is")
+    verb.add_argument("--requeue", action="store_true",
+                      help="end with exit code 85 at SIGTERM, after a checkpoint, as at SIGUSR1")
     verb.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     verb.add_argument("--isolate", action=argparse.BooleanOptionalAction, default=None,
                       help="each cell in a process of its own (a suite's default on a GPU)")

@@ -56,6 +56,7 @@ def load_plugins(paths: Sequence[str]) -> None:
 def run(args: Namespace) -> int:
     """Run a suite, or one configuration, which is a suite of one request."""
     suite = named_suite(args) if args.suite else single_suite(args)
+    from kdbench.base import stopping
     from kdbench.runs.dry_run import dry_run
     from kdbench.runs.grid import Engine, is_first, run_suite
     from kdbench.runs.planning import plan_suite
@@ -63,13 +64,16 @@ def run(args: Namespace) -> int:
     from kdbench.runs.store import check_writable
 
     check_writable(args.results_dir)
+    stopping.listen(args.requeue)
     planned = plan_suite(suite, data_folder(args), args.seeds or (), device=args.device,
-                         download=not args.dry_run)
+                         download=not (args.dry_run or args.check))
     if suite.single:
         say_if_short(args, planned)
     if args.dry_run:
         print(dry_run(suite, planned, args.results_dir, args.engine, args.tracker))
         return DONE
+    if args.check:
+        return check_suite(args, planned)
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite,
                     threads=args.threads, profile=args.profile, tracker=args.tracker)
     engine = Engine(args.engine, args.workers, args.isolate, args.fail_fast, args.ray_address)
@@ -81,6 +85,17 @@ def run(args: Namespace) -> int:
     else:
         print_run(args, suite, records)
     return print_failures(records)
+
+
+def check_suite(args: Namespace, planned: Sequence[Cell | LeftOut]) -> int:
+    """Say what a machine without network lacks for these cells; nothing runs."""
+    from kdbench.runs.dry_run import lacking
+
+    missing = lacking(planned, args.results_dir, args.engine, args.tracker)
+    if missing:
+        raise BadInput(f"{len(missing)} missing: {'; '.join(missing)}")
+    print(f"{len(planned)} cells: models, data and packages are here")
+    return DONE
 
 
 def single_suite(args: Namespace) -> Suite:

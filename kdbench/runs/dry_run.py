@@ -49,6 +49,13 @@ def dry_run(suite: Suite, planned: Sequence[Cell | LeftOut], folder: Path, engin
     return "\n".join([*lines, summary(outlooks, seconds_by_key(folder))])
 
 
+def lacking(planned: Sequence[Cell | LeftOut], folder: Path, engine: str = "local",
+            tracker: str | None = None) -> list[str]:
+    """What the cells that are not finished lack on this machine, each with the way to get it."""
+    outlooks = [outlook(cell, folder) for cell in planned]
+    return missing_things(outlooks, engine, tracker)
+
+
 def outlook(cell: Cell | LeftOut, folder: Path) -> Outlook:
     """What is known of one cell, with the results of `folder`."""
     if isinstance(cell, LeftOut) and cell.reason:

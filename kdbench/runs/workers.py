@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from kdbench.base import stopping
 from kdbench.base.errors import BadInput, guarded
 from kdbench.base.progress import Overall
 from kdbench.runs import store
@@ -36,7 +37,7 @@ def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]
         "label": label, "environment": environment,
         "results_dir": str(runner.folder.absolute()),
         **{name: getattr(runner, name) for name in RUNNER},
-        "threads": runner.threads or cpus,
+        "threads": runner.threads or cpus, "requeue": stopping.requeue(),
     }
 
 
@@ -173,6 +174,8 @@ def worker(text: str) -> None:
     """A worker process from start to end."""
 
     def run_one() -> None:
-        work(json.loads(text))
+        told = json.loads(text)
+        stopping.listen(told["requeue"])
+        work(told)
 
     sys.exit(guarded(run_one))

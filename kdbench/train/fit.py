@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from kdbench.base.errors import Broken
 from kdbench.base.folders import damage, write_text
 from kdbench.base.identity import seed_for
+from kdbench.base import stopping
 from kdbench.base.progress import Phases, Progress, say
 from kdbench.train import cpu
 from kdbench.train import masks as masks  # registers them
@@ -116,8 +117,9 @@ class Trainer:
         self.begun = self.saved - self.seconds
         if self.compile:
             self.compile_encoder()
-        while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
-            self.one_epoch(total, progress)
+        with stopping.in_steps():
+            while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
+                self.one_epoch(total, progress)
         self.seconds = time.monotonic() - self.begun
         best = self.selection.best
         progress.end(f", dev {best['score']:.4f}" if "score" in best else "")
@@ -150,10 +152,13 @@ class Trainer:
             if every and self.step % every == 0:
                 self.measure()
             progress.at(self.step, f" (epoch {self.epoch + 1}/{self.training.epochs})")
-            if self.folder and time.monotonic() - self.saved >= self.checkpoint_seconds:
+            due = time.monotonic() - self.saved >= self.checkpoint_seconds
+            if self.folder and (due or stopping.asked()):
                 self.seconds = time.monotonic() - self.begun
                 self.checkpoint()
                 self.saved = time.monotonic()
+            if stopping.asked():
+                stopping.raise_waiting()
         self.end_epoch()
 
     def order(self, epoch: int) -> list[list[int]]:

@@ -1,0 +1,113 @@
+"""Signals from a scheduler: the step is finished, a checkpoint written, and the next call goes on."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import fresh
+import psutil
+import pytest
+
+from kdbench.base import stopping
+from kdbench.runs import store
+
+BENCH = Path(__file__).resolve().parent.parent / "bench.py"
+RUN = ["--method", "finetune", "--task", "chemprot", "--teacher", "tiny:bert", "--no-controls", "--max-train-examples", "256",
+       "--max-dev-examples", "16", "--latency", "off", "--device", "cpu", "--threads", "1"]
+
+
+def words(results, *more, epochs=40):
+    return [BENCH, *RUN, "--epochs", epochs, "--results-dir", results, *more]
+
+
+def started(results, *more, **given):
+    """A process in the midst of its training."""
+    process = fresh.Started(words(results, "--checkpoint-seconds", "0", *more, **given))
+    until(lambda: list(results.glob("**/latest")), process)
+    return process
+
+
+def until(holds, process):
+    """Wait for something that a process does."""
+    for _ in range(1200):
+        if holds():
+            return
+        if process.process.exitcode is not None:
+            pytest.fail(str(process.wait()))
+        time.sleep(0.05)
+    pytest.fail("it did not happen in a minute")
+
+
+@pytest.mark.parametrize(("number", "more", "code"), [
+    (signal.SIGTERM, (), 143), (signal.SIGTERM, ("--requeue",), 85), pytest.param(signal.SIGUSR1, (), 85, marks=pytest.mark.slow)])
+def test_a_signal_ends_a_training_after_its_step_with_a_checkpoint(number, more, code, tmp_path, no_data):
+    process = started(tmp_path, *more)
+    # from here on no checkpoint but that of the signal
+    os.kill(process.pid, number)
+    done = process.wait(60)
+    assert done.returncode == code, done.stderr
+    assert f"bench.py: stopped by {signal.Signals(number).name}; the same command goes on" in done.stderr
+    assert "Traceback" not in done.stderr and not list(store.records(tmp_path))
+    (latest,) = tmp_path.glob("**/latest")
+    assert (latest.parent / latest.read_text() / "state.json").is_file()
+
+
+def test_the_checkpoint_of_the_signal_is_the_last_step_and_the_next_call_ends_as_if_undisturbed(tmp_path, no_data):
+    """With checkpoints an hour apart, the signal alone writes one."""
+    process = fresh.Started(words(tmp_path / "stopped", "--checkpoint-seconds", "3600", epochs=12))
+    until(lambda: list((tmp_path / "stopped").glob("**/.*.partial")) or list((tmp_path / "stopped").glob("signals/*"))
+          or training(process), process)
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGUSR1)
+    assert process.wait(60).returncode == 85
+    (latest,) = (tmp_path / "stopped").glob("**/latest")
+    assert int(latest.read_text().removeprefix("step-")) > 0
+    for name in ("stopped", "whole"):
+        done = fresh.run(words(tmp_path / name, epochs=12))
+        assert done.returncode == 0, done.stderr
+    one, other = (list(store.records(tmp_path / name)) for name in ("stopped", "whole"))
+    assert [(r["id"], r["score"], r["curves"]) for r in one] == [(r["id"], r["score"], r["curves"]) for r in other]
+
+
+def training(process):
+    """Whether it has told of steps."""
+    return Path(process.said[1]).exists() and "steps" in Path(process.said[1]).read_text()
+
+
+def test_workers_end_with_their_parent(tmp_path, no_data):
+    process = started(tmp_path, "--workers", "1", "--isolate")
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family, "the cell runs in a process of its own"
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60).returncode == 143
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+
+
+def test_a_signal_outside_a_training_does_not_wait():
+    with pytest.raises(stopping.Stopped) as end:
+        stopping.on_signal(signal.SIGTERM, None)
+    assert end.value.code == 143
+
+
+def test_a_second_signal_does_not_wait_for_the_step():
+    with pytest.raises(stopping.Stopped), stopping.in_steps():
+        stopping.on_signal(signal.SIGTERM, None)
+        assert stopping.asked()
+        stopping.on_signal(signal.SIGTERM, None)
+    stopping._state.waiting = None
+
+
+def test_a_signal_after_the_last_step_is_not_lost():
+    with pytest.raises(stopping.Stopped), stopping.in_steps():
+        stopping.on_signal(signal.SIGTERM, None)
+    assert not stopping.asked()
+
+
+def test_check_names_what_a_node_lacks(tmp_path, no_data):
+    whole = fresh.run([BENCH, "run", "smoke", "--check", "--results-dir", tmp_path])
+    assert (whole.returncode, whole.stdout) == (0, "37 cells: models, data and packages are here\n")
+    lacking = fresh.run([BENCH, "run", "cpu/gad", "--check", "--results-dir", tmp_path], env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert lacking.returncode == 2 and "missing: " in lacking.stderr and len(lacking.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("records/*"))
