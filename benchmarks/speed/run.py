@@ -29,7 +29,7 @@ MODULES = {
     "dsg_kd_8": "dsg_kd", "dsg_kd_32": "dsg_kd", "ve_kd": "ve_kd", "bilstm_minilm": "bilstm", "bilstm_bert_base": "bilstm",
     "doktra": "doktra", "augmentation": "augmentation", "finetune_vs_trainer_grouped": "trainer",
     "finetune_vs_trainer_default": "trainer", "distill_vs_trainer_grouped": "trainer", "distill_vs_trainer_default": "trainer",
-    "overhead": "overhead",
+    "overhead": "overhead", "busy": "commands", "grid": "commands",
 }
 
 
