@@ -210,7 +210,7 @@ def add_check(verb: Parser) -> None:
     """A corpus."""
     verb.add_argument("task")
     add_data(verb)
-    verb.add_argument("--model", metavar="FOLDER", help="count lengths in this model's tokens too")
+    verb.add_argument("--model", metavar="FOLDER", help="count lengths in this model's tokens (default: an estimate)")
     add_json(verb)
 
 
