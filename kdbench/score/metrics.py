@@ -277,8 +277,8 @@ def check_shapes(task: Task, info: Info, gold: Labels, predicted: Labels) -> Non
 SINGLE, MULTI, EITHER = ("single",), ("multi",), ("single", "multi")
 REGRESSION, TAGS = ("regression",), ("tags",)
 
-AT_RATE = ("of the last class; positive iff its probability reaches the student's threshold, the "
-           "positive rate of the examples it was trained on")
+AT_RATE = ("of the last class; positive iff its probability reaches the positive rate of the "
+           "training examples")
 UNREAD = "the words beyond the length limit, which some published programs leave out"
 
 # of each F1, what its precision and its recall are
