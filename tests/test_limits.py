@@ -26,7 +26,6 @@ from kdbench.serve.predict import load_predictor
 from kdbench.train import limits
 from kdbench.train.spec import Settings, settings
 
-
 # ---- the default -----------------------------------------------------------------------------------------------------
 
 

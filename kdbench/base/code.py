@@ -44,9 +44,8 @@ CORE = {
         "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
         "train.cpu", "train.masks", "train.limits", "base.identity", "data.words", "data.lengths",
-        "models.sources",
-        "models.heads", "models.tokenizer", "models.load", "models.bilstm", "models.vocabulary",
-        "models.zoo",
+        "models.sources", "models.heads", "models.tokenizer", "models.load", "models.bilstm",
+        "models.vocabulary", "models.zoo",
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",

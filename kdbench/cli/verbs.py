@@ -349,10 +349,11 @@ def evaluate(args: Namespace) -> int:
     print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
     for name, score in report["all"].items():
         print(f"  {name} {score if score is None else round(100 * score, 2)}")
-    print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} texts")
+    print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} "
+          "texts")
     if "threshold" in report:
-        print(f"  the last class is predicted from a probability of {report['threshold']:.4f}, which "
-              "the training fixed")
+        print(f"  the last class is predicted from a probability of {report['threshold']:.4f}, "
+              "which the training fixed")
     if (lost := report.get("beyond_limit")) and lost["words"]:
         print(f"  beyond the length limit, and scored as O: {lost['words']:,} of "
               f"{lost['all_words']:,} words, {lost['entities']:,} of {lost['all_entities']:,} "

@@ -45,8 +45,9 @@ def check(task: Task, data: Data, tokenizer_path: str | Path | None = None,
               groups: units that statistics resample; labels: count of each; words, tokens: lengths
               in words and in tokens of the tokenizer in `tokenizer_path` (with special tokens),
               without one about so many (`kdbench.data.lengths.estimated`); cut: rows beyond the
-              length limit, entities: those of which a word is beyond it (tags); repeated: rows whose text an earlier row
-              of the split has, and conflicting: of these, with another label
+              length limit, entities: those of which a word is beyond it (tags); repeated: rows
+              whose text an earlier row of the split has, and conflicting: of these, with another
+              label
     limit     the length limit that a training takes: `max_length`, by which `rule` ("stated" by the
               task, or "p99": see `kdbench.data.lengths.default_limit`); most: what a model can read
               (`most`, or without it 512), longest: tokens of the longest row; estimated: were
@@ -348,7 +349,7 @@ def lengths_table(splits: Mapping[str, Report], limit: Report) -> str:
     return grid(["length", "min", "median", "p95", "max", "cut off"], rows)
 
 
-def limit_note(report: Report) -> str:
+def limit_note(report: Mapping[str, Any]) -> str:
     """In words, where texts are cut, how many are, and how far the figures can be trusted."""
     texts = {name: split["tokens"] for name, split in report["splits"].items()}
     entities = {name: split["entities"] for name, split in texts.items() if "entities" in split}

@@ -236,7 +236,7 @@ def split_latencies(
 
 def timed_lengths(rows: Sequence[Row]) -> list[str]:
     """A note on how long the timed texts were; none for records that do not say it."""
-    found = {}
+    found: dict[str, None] = {}
     for row in rows:
         for view in row.views.values():
             latency = view.get("latency") or {}

@@ -85,7 +85,7 @@ class Group:
 
         Nothing where the records are older than these counts.
         """
-        found = {}
+        found: dict[str, None] = {}
         for row in self.rows:
             for record in row.records.values():
                 of_models = [each for each in (record.get("limits") or {}).values() if each]

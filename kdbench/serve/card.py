@@ -112,10 +112,10 @@ def answered_by(record: Record) -> str:
     """The threshold and the length limit behind scores and answers, where the record has them."""
     said = ""
     if (threshold := record["score"].get("threshold")) is not None:
-        said += (f"\n\nThe last label is given from a probability of {threshold:.4f}, the share that "
-                 "it has among the examples of the training. The scores above, every export (int8 "
-                 "too) and all answers take this threshold (`threshold` in labels.json), whatever "
-                 "share another file has.")
+        said += (f"\n\nThe last label is given from a probability of {threshold:.4f}, the share "
+                 "that it has among the examples of the training. The scores above, every export "
+                 "(int8 too) and all answers take this threshold (`threshold` in labels.json), "
+                 "whatever share another file has.")
     if limits := (record.get("limits") or {}).get("student"):
         said += f"\n\nIt {limit_in_words(limits)}."
     return said
