@@ -73,7 +73,7 @@ TAGGED = Data(train=(sentence(0, 4, [(0, 0)]), sentence(1, 4, [(1, 2)])),
 
 
 def test_cut_texts_and_entities_are_those_of_a_hand_count(capfd):
-    """A word `zz` is two pieces to a tagger that knows single letters, and one to a reader of whole words."""
+    """Five words of a sentence are read, of one piece each or of two."""
     letters = replace(student("tiny:bert", "tags"), name="letters")
     pieces = len(letters.tokenizer(["zz"], is_split_into_words=True)["input_ids"]) - 2
     assert pieces == 1 or pieces == 2
@@ -84,7 +84,7 @@ def test_cut_texts_and_entities_are_those_of_a_hand_count(capfd):
     assert found["entities"] == {"train": {"cut": 0, "of": 2}, "dev": {"cut": 2, "of": 4}, "test": {"cut": 1, "of": 1}}
     said = capfd.readouterr().err
     assert "0 of 2 train, 1 of 2 dev, 1 of 1 test are cut" in said and "--max-length" in said
-    free = Bench("tags", TAGGED)
+    free = Bench("tags", replace(TAGGED, test=(sentence(5, 60),)))  # test says nothing
     assert free.limit(letters) == default_limit([2 + 4 * pieces] * 2, 512)
 
 
