@@ -48,6 +48,17 @@ def test_a_task_that_states_its_limit_keeps_it():
     assert settings({}, stated, lookalike=True).identity()["max_length"] == 256
 
 
+@pytest.mark.parametrize("now, longest, most, said", [
+    (128, 300, 512, "--max-length 304 reads all of them whole"), (128, 509, 510, "--max-length 510 reads all"),
+    (128, 600, 512, "--max-length 512 is the most that the model can read, and the longest text has 600"),
+    (512, 600, 512, "the model can read no more: split the texts"),
+])
+def test_a_cut_comes_with_what_to_do(now, longest, most, said):
+    texts = {"train": {"cut": 1, "of": 2}}
+    found = limit_in_words({"max_length": now, "rule": "p99", "most": most, "longest": longest, "texts": texts})
+    assert said in found and "of texts 1 of 2 train are cut" in found
+
+
 # ---- counts ----------------------------------------------------------------------------------------------------------
 
 

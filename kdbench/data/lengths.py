@@ -86,10 +86,10 @@ def anything_cut(texts: Counts) -> bool:
 
 def remedy(limits: Mapping[str, Any]) -> str:
     """What to do about texts that are cut."""
-    longest, most = rounded_up(limits["longest"]), limits["most"]
+    longest, most = limits["longest"], limits["most"]
     if limits["max_length"] >= most:
         return "the model can read no more: split the texts, or take a model with a longer limit"
     if longest <= most:
-        return f"--max-length {longest} reads all of them whole"
-    return f"--max-length {most} is the most that the model can read, the longest has " \
-           f"{limits['longest']:,}"
+        return f"--max-length {min(rounded_up(longest), most)} reads all of them whole"
+    return (f"--max-length {most} is the most that the model can read, and the longest text has "
+            f"{longest:,}")
