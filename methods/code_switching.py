@@ -213,14 +213,16 @@ def word_columns(tokens: int, spans: Sequence[Span]) -> np.ndarray:
 class Aligner:
     """Alignments of texts by their content, each computed once.
 
+    max_length        tokens at which a text is cut, or those of the teacher and of the student
     most, attn_align  of `align`;  rule  of `Reader`
     """
 
-    def __init__(self, teacher: Model, student: Model, max_length: int, *, most: int, rule: str,
-                 attn_align: str):
+    def __init__(self, teacher: Model, student: Model, max_length: int | tuple[int, int], *,
+                 most: int, rule: str, attn_align: str):
         self.readers = []
-        for model in (teacher, student):
-            limit = min(max_length, position_limit(model.module.config.to_dict()))
+        limits = (max_length, max_length) if isinstance(max_length, int) else max_length
+        for model, limit in zip((teacher, student), limits, strict=True):
+            limit = min(limit, position_limit(model.module.config.to_dict()))
             self.readers.append(Reader(model.tokenizer, limit, rule))
         self.most, self.attn_align = most, attn_align
         self.alignments: dict[str, Alignment] = {}

@@ -294,9 +294,9 @@ class DsgKD(Method):
 
     def objective(self, lab: Lab, teacher: Model, student: Model) -> CodeSwitched:
         """The loss of these two models on the lab's texts."""
-        o, length = self.options, lab.settings.max_length
-        aligner = Aligner(teacher, student, length, most=o.cs_max_len, rule=o.spans,
-                          attn_align=o.attn_align)
+        o, length = self.options, lab.limit(student)
+        aligner = Aligner(teacher, student, (lab.limit(teacher), length), most=o.cs_max_len,
+                          rule=o.spans, attn_align=o.attn_align)
         with seeded(lab.seed_for("projection")):
             return CodeSwitched(o, teacher.module.config, student.module.config, length, aligner)
 

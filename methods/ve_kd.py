@@ -281,7 +281,7 @@ def pretrained(lab: Lab, o: ExpansionOptions, kd: VeKDOptions | None = None) -> 
     if kd:
         with seeded(lab.seed_for("projection")):
             objective.follow(base, kd, student.module.config.hidden_size)
-    length = min(o.pretrain_length or lab.settings.max_length,
+    length = min(o.pretrain_length or lab.limit(student),
                  position_limit(base.module.config.to_dict()))
     return lab.train(student, objective, stage="domain text", examples=examples,
                      **{**pretraining(o), "max_length": length})

@@ -489,7 +489,9 @@ def test_check_counts_by_hand(tmp_path):
         test=[{"id": "0", "sentence": long.upper(), "label": "0"}, {"id": "1", "sentence": "short", "label": "0"}])
     report = check(TASKS.get("gad"), load("gad", tmp_path))
     assert report["splits"]["train"] == {
-        "rows": 3, "mentions": None, "runs": None, "groups": 3, "labels": {"0": 1, "1": 2}, "tokens": None,
+        "rows": 3, "mentions": None, "runs": None, "groups": 3, "labels": {"0": 1, "1": 2},
+        # about so many: 1.6 a word and 2 more
+        "tokens": {"min": 4, "median": 14, "p95": 14, "max": 14, "cut": 0, "of": 3, "limit": 256},
         "words": {"min": 1, "median": 7, "p95": 7, "max": 7}, "repeated": 1, "conflicting": 1}
     assert report["overlap"]["train/test"] == {"texts": 1, "rows": 1, "other_label": 0}
     assert report["overlap"]["train/dev"]["rows"] == 0
@@ -516,7 +518,8 @@ def test_check_counts_tokens_of_a_model(tmp_path):
     rows = [{"id": str(size), "sentence1": "a a?", "sentence2": "a " * size, "label": "yes"} for size in (4, 600, 2)]
     put(tmp_path / "bioasq", train=rows, dev=rows[:1], test=rows[2:])
     report = check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path)
-    assert report["splits"]["train"]["tokens"] == {"min": 5, "median": 7, "p95": 7, "max": 603, "cut": 1, "limit": 512}
+    assert report["splits"]["train"]["tokens"] == {"min": 5, "median": 7, "p95": 7, "max": 603, "cut": 1,
+                                                   "of": 3, "limit": 512}
     with pytest.raises(BadInput, match="no tokenizer.json"):
         check(TASKS.get("bioasq"), load("bioasq", tmp_path), tmp_path / "bioasq")
     (tmp_path / "tokenizer.json").write_text("{}")

@@ -43,9 +43,9 @@ CORE = {
         "train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
         "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
-        "train.cpu", "train.masks", "base.identity", "data.words", "models.sources",
-        "models.heads", "models.tokenizer", "models.load", "models.bilstm", "models.vocabulary",
-        "models.zoo",
+        "train.cpu", "train.masks", "train.limits", "base.identity", "data.words", "data.lengths",
+        "models.sources", "models.heads", "models.tokenizer", "models.load", "models.bilstm",
+        "models.vocabulary", "models.zoo",
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",

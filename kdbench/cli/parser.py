@@ -120,9 +120,10 @@ def add_settings(verb: Parser, names: Sequence[str] | None = None) -> None:
     verb.set_defaults(settings={})
     for field in dataclasses.fields(Settings):
         if names is None or field.name in names:
+            # where it is None, the text says what that means
+            default = "" if field.default is None else f" (default: {field.default})"
             verb.add_argument(flag_of(field.name), action=Setting, default=argparse.SUPPRESS,
-                              metavar="X",
-                              help=f"{field.metadata['help']} (default: {field.default})")
+                              metavar="X", help=f"{field.metadata['help']}{default}")
 
 
 def add_seed(verb: Parser) -> None:
@@ -214,7 +215,8 @@ def add_check(verb: Parser) -> None:
     """A corpus."""
     verb.add_argument("task")
     add_data(verb)
-    verb.add_argument("--model", metavar="FOLDER", help="count lengths in this model's tokens too")
+    verb.add_argument("--model", metavar="FOLDER",
+                      help="count lengths in this model's tokens (default: an estimate)")
     add_json(verb)
 
 

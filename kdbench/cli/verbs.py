@@ -259,6 +259,7 @@ def check(args: Namespace) -> int:
     from kdbench.data.check import check as check_corpus
     from kdbench.data.check import render
     from kdbench.data.task import LoadOptions
+    from kdbench.models.zoo import own_limit
 
     task = TASKS.get(args.task)
     folder, files = data_folder(args), files_of(args)
@@ -266,7 +267,8 @@ def check(args: Namespace) -> int:
     if task.options:
         chosen = build(task.options, "corrected", args.task_set, f"task {args.task}")
     data = corpora.load(task, LoadOptions(folder, files, chosen))
-    report = check_corpus(corpora.settled(task, data), data, args.model)
+    most = own_limit(args.model) if args.model else None
+    report = check_corpus(corpora.settled(task, data), data, args.model, most)
     if args.json:
         print_json(report)
     else:
@@ -362,6 +364,11 @@ def evaluate(args: Namespace) -> int:
     print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
     for name, score in report["all"].items():
         print(f"  {name} {score if score is None else round(100 * score, 2)}")
+    print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} "
+          "texts")
+    if "threshold" in report:
+        print(f"  the last class is predicted from a probability of {report['threshold']:.4f}, "
+              "which the training fixed")
     if (lost := report.get("beyond_limit")) and lost["words"]:
         print(f"  beyond the length limit, and scored as O: {lost['words']:,} of "
               f"{lost['all_words']:,} words, {lost['entities']:,} of {lost['all_entities']:,} "
@@ -374,7 +381,8 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
-    from kdbench.serve.predict import load_predictor, read_texts, render
+    from kdbench.base.progress import say
+    from kdbench.serve.predict import cut_note, load_predictor, read_texts, render
 
     if bool(args.text) == bool(args.file):
         raise BadInput("give texts, or --file FILE")
@@ -385,7 +393,10 @@ def predict(args: Namespace) -> int:
         folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
     texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
-    print(render(predictor.predict(texts), "json" if args.json else "table"))
+    answers = predictor.predict(texts)
+    print(render(answers, "json" if args.json else "table"))
+    if note := cut_note(answers, predictor.artefact.reads):
+        say(note)
     return DONE
 
 

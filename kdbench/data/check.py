@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base.errors import BadInput
 from kdbench.data import tags
 from kdbench.data.corpora import PAIRS, count_mentions, settled, tags_of
+from kdbench.data.lengths import (
+    PIECES_PER_WORD,
+    SPECIAL,
+    USUAL_MOST,
+    count_cut,
+    default_limit,
+    estimated,
+    limit_in_words,
+)
 from kdbench.data.task import SPLITS, Data, Example, Task
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 # letters and digits; shorter texts ("Methods:", "see above") recur by nature
 OVERLAP_CHARACTERS = 25
@@ -28,14 +37,21 @@ FILES = {True: "the published files", False: "NOT the published files",
 Report = dict[str, Any]
 
 
-def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> Report:
+def check(task: Task, data: Data, tokenizer_path: str | Path | None = None,
+          most: int | None = None) -> Report:
     """The facts of a corpus as plain values (see `render`).
 
     splits    rows as in the file; mentions (tags), and runs: stretches of words of one entity type;
               groups: units that statistics resample; labels: count of each; words, tokens: lengths
-              in words and in tokens of the tokenizer in `tokenizer_path` (with special tokens;
-              `cut`: rows beyond the task's length limit); repeated: rows whose text an earlier row
-              of the split has, and conflicting: of these, with another label
+              in words and in tokens of the tokenizer in `tokenizer_path` (with special tokens),
+              without one about so many (`kdbench.data.lengths.estimated`); cut: rows beyond the
+              length limit, entities: those of which a word is beyond it (tags); repeated: rows
+              whose text an earlier row of the split has, and conflicting: of these, with another
+              label
+    limit     the length limit that a training takes: `max_length`, by which `rule` ("stated" by the
+              task, or "p99": see `kdbench.data.lengths.default_limit`); most: what a model can read
+              (`most`, or without it 512), longest: tokens of the longest row; estimated: were
+              lengths only estimated
     overlap   texts of one split that are in another, the rows of the latter that have them, and how
               many of these rows have a label that the text never has in the former. Texts are
               compared as lower-case letters and digits, at least 25 of them
@@ -45,13 +61,15 @@ def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> R
     """
     task = settled(task, data)
     tokenizer = read_tokenizer(Path(tokenizer_path)) if tokenizer_path else None
+    reading = Reading(task, data, tokenizer, most or USUAL_MOST)
     return {
         "task": task.name,
         "kind": task.task_type,  # its name in files
         "data": data.origin,
         "metric": task.metric,
         "published_files": data.published_files,
-        "splits": {name: describe_split(task, data, name, tokenizer) for name in SPLITS},
+        "splits": {name: describe_split(task, data, name, reading) for name in SPLITS},
+        "limit": reading.limit,
         "published": {"rows": dict(task.rows), "mentions": dict(task.mentions)},
         "overlap": {f"{one}/{other}": overlap(data, one, other) for one, other in PAIRS},
         "samples": [decode(task, data, example) for example in samples(data)],
@@ -62,7 +80,7 @@ def check(task: Task, data: Data, tokenizer_path: str | Path | None = None) -> R
 # ---- the facts -----------------------------------------------------------------------------------
 
 
-def describe_split(task: Task, data: Data, name: str, tokenizer: Tokenizer | None) -> Report:
+def describe_split(task: Task, data: Data, name: str, reading: Reading) -> Report:
     """The facts of one split, the values of `splits`."""
     examples = data.split(name)
     runs = sum(count_runs(data, example) for example in examples) if task.tagging else None
@@ -77,7 +95,7 @@ def describe_split(task: Task, data: Data, name: str, tokenizer: Tokenizer | Non
         "rows": len(examples), "mentions": count_mentions(data, name), "runs": runs,
         "groups": len({example.unit for example in examples}),
         "labels": count_labels(task, examples), "words": lengths(map(count_words, examples)),
-        "tokens": token_lengths(task, examples, tokenizer) if tokenizer else None,
+        "tokens": reading.tokens(name),
         "repeated": repeated, "conflicting": conflicting,
     }
 
@@ -120,6 +138,68 @@ def lengths(values: Iterator[int]) -> dict[str, float]:
     return {"min": ordered[0], "median": median(ordered), "p95": p95, "max": ordered[-1]}
 
 
+class Reading:
+    """The rows of a corpus as a model reads them, exactly or about.
+
+    most   tokens that the model can read
+    limit  the length limit: see `check`
+    """
+
+    def __init__(self, task: Task, data: Data, tokenizer: Tokenizer | None, most: int):
+        self.task, self.data, self.tokenizer = task, data, tokenizer
+        self.lengths = {name: self.counts(data.split(name)) for name in SPLITS}
+        stated = task.max_length
+        limit = default_limit(self.lengths["train"], most) if stated is None else stated
+        self.limit: Report = {
+            "max_length": min(limit, most), "rule": "p99" if stated is None else "stated",
+            "most": most, "longest": max(max(each, default=0) for each in self.lengths.values()),
+            "estimated": tokenizer is None,
+        }
+
+    def counts(self, examples: Sequence[Example]) -> list[int]:
+        """Tokens of each example, special ones included."""
+        if self.tokenizer is None:
+            return [estimated(count_words(example)) for example in examples]
+        return [len(row.ids) for row in self.encoded(self.tokenizer, examples)]
+
+    def encoded(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Encoding]:
+        """Examples in tokens."""
+        inputs: list[Any] = []
+        for example in examples:
+            text = example.text if example.pair is None else (example.text, example.pair)
+            inputs.append(list(example.words) or text)
+        return tokenizer.encode_batch(inputs, is_pretokenized=self.task.tagging)
+
+    def tokens(self, name: str) -> Report:
+        """Lengths of a split in tokens, and the rows and entities beyond the limit."""
+        counts, limit = self.lengths[name], self.limit["max_length"]
+        found: Report = {**lengths(iter(counts)), **count_cut(counts, limit), "limit": limit}
+        if self.task.tagging:
+            found["entities"] = self.entities(name)
+        return found
+
+    def entities(self, name: str) -> dict[str, int]:
+        """How many entities of a split have a word beyond the limit."""
+        cut = total = 0
+        examples, limit = self.data.split(name), self.limit["max_length"]
+        for example, length in zip(examples, self.lengths[name], strict=True):
+            spans = tags.lenient_spans(tags_of(self.data, example))
+            total += len(spans)
+            if length > limit:
+                read = self.words_read(example, limit)
+                cut += sum(end > read for _, end, _ in spans)
+        return {"cut": cut, "of": total}
+
+    def words_read(self, example: Example, limit: int) -> int:
+        """How many words of a sentence are read that is cut at `limit` tokens."""
+        if self.tokenizer is None:
+            return next(n for n in range(len(example.words), -1, -1) if estimated(n) <= limit)
+        self.tokenizer.enable_truncation(limit)
+        row, = self.encoded(self.tokenizer, [example])
+        self.tokenizer.no_truncation()
+        return 1 + max((word for word in row.word_ids if word is not None), default=-1)
+
+
 def read_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a model folder, or of a tokenizer.json, without a length limit."""
     from tokenizers import Tokenizer
@@ -135,19 +215,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def token_lengths(task: Task, examples: Sequence[Example],
-                  tokenizer: Tokenizer) -> dict[str, float]:
-    """Lengths in tokens, special ones included, and the rows over the task's limit."""
-    inputs: list[Any] = []
-    for example in examples:
-        text = example.text if example.pair is None else (example.text, example.pair)
-        inputs.append(list(example.words) or text)
-    encoded = tokenizer.encode_batch(inputs, is_pretokenized=task.tagging)
-    counts = [len(row.ids) for row in encoded]
-    cut = sum(count > task.max_length for count in counts)
-    return {**lengths(iter(counts)), "cut": cut, "limit": task.max_length}
 
 
 def letters_of(example: Example) -> str:
@@ -229,7 +296,8 @@ def render(report: Mapping[str, Any]) -> str:
     lines = [f"{report['task']}: {report['kind']}, metric {report['metric']}; {origin}"]
     for note in report["notes"]:
         lines += wrapped(f"note: {note}")
-    lines += ["", sizes_table(report), "", lengths_table(report["splits"])]
+    lines += ["", sizes_table(report), "", lengths_table(report["splits"], report["limit"])]
+    lines += wrapped(limit_note(report))
     if report["splits"]["train"]["labels"]:
         lines += ["", *labels_table(report["splits"])]
     lines += ["", overlap_table(report["overlap"])]
@@ -268,16 +336,31 @@ def sizes_table(report: Mapping[str, Any]) -> str:
     return grid(["split", *columns, *(f"published\n{name}" for name in published)], rows)
 
 
-def lengths_table(splits: Mapping[str, Report]) -> str:
-    """A row for each split in words, and in tokens where they were counted."""
+def lengths_table(splits: Mapping[str, Report], limit: Report) -> str:
+    """A row for each split in words, and in tokens."""
     rows = []
-    for unit in ("words", "tokens"):
+    tokens = "tokens, about" if limit["estimated"] else "tokens"
+    for unit, shown in (("words", "words"), ("tokens", tokens)):
         for name, split in splits.items():
-            if found := split[unit]:
-                cut = f"{found['cut']:,} over {found['limit']}" if unit == "tokens" else ""
-                rows.append([f"{name}, {unit}", found["min"], found["median"], found["p95"],
-                             found["max"], cut])
+            found = split[unit]
+            cut = f"{found['cut']:,} over {found['limit']:,}" if unit == "tokens" else ""
+            rows.append([f"{name}, {shown}", found["min"], found["median"], found["p95"],
+                         found["max"], cut])
     return grid(["length", "min", "median", "p95", "max", "cut off"], rows)
+
+
+def limit_note(report: Mapping[str, Any]) -> str:
+    """In words, where texts are cut, how many are, and how far the figures can be trusted."""
+    texts = {name: split["tokens"] for name, split in report["splits"].items()}
+    entities = {name: split["entities"] for name, split in texts.items() if "entities" in split}
+    limits = {**report["limit"], "texts": texts, "entities": entities}
+    who = "a model with this tokenizer"
+    trust = ""
+    if limits["estimated"]:
+        who = "a model"
+        trust = (f". This is an estimate, {PIECES_PER_WORD:g} tokens a word and {SPECIAL} more: "
+                 "--model FOLDER counts")
+    return f"{who} {limit_in_words(limits)}{trust}"
 
 
 def labels_table(splits: Mapping[str, Report]) -> Iterator[str]:

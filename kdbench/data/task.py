@@ -165,7 +165,9 @@ class Task:
     sha256: Mapping[str, str] = field(default_factory=dict)
     # by method, or `METHOD NAME=VALUE` for one whose options say so; the baseline's are for all
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
-    max_length: int = 128  # tokens, the default limit
+    # tokens, the limit that its paper or recipe states; None: by the training texts
+    # (`kdbench.data.lengths.default_limit`)
+    max_length: int | None = None
     # the task's own options (a dataclass of `kdbench.base.options.option` fields)
     options: type | None = None
     how_to_get: str = ""  # where registration or a download is needed

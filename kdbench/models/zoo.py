@@ -8,8 +8,10 @@ the folder that the variable KDBENCH_MODELS names takes the place of a download.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kdbench.base.registry import Entry, Registry
@@ -91,6 +93,15 @@ RECIPES: dict[str, tuple[Recipe, str]] = {
 # those that a paper names are in the index of the methods
 ENTRIES = [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()]
 MODELS = Registry("model", ENTRIES, index="kdbench.methods.index:MODELS")
+
+
+def own_limit(folder: str | Path) -> int | None:
+    """`position_limit` of the model in a folder; None where no config.json says it."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return position_limit(config) if isinstance(config, dict) else None
 
 
 def position_limit(config: Mapping[str, Any]) -> int:

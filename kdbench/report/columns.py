@@ -222,7 +222,7 @@ def split_latencies(
     if not protocols:
         return tuple(column for column in columns if column.name not in LATENCY), []
     if len(protocols) == 1:
-        return columns, [f"latency: {protocols[0]}"]
+        return columns, [f"latency: {protocols[0]}", *timed_lengths(rows)]
     spread: list[Column] = []
     for column in columns:
         if column.name in LATENCY:
@@ -231,7 +231,21 @@ def split_latencies(
         else:
             spread.append(column)
     notes = [f"latency [{number}]: {protocol}" for number, protocol in enumerate(protocols, 1)]
-    return tuple(spread), notes
+    return tuple(spread), notes + timed_lengths(rows)
+
+
+def timed_lengths(rows: Sequence[Row]) -> list[str]:
+    """A note on how long the timed texts were; none for records that do not say it."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for view in row.views.values():
+            latency = view.get("latency") or {}
+            if "tokens" in latency:
+                found[f"{row.student} {latency['tokens']:,} of at most "
+                      f"{latency['max_length']:,}"] = None
+    if not found:
+        return []
+    return [f"latency is of each text at its own length, in tokens (median): {', '.join(found)}"]
 
 
 def latency_column(column: Column, number: int, protocol: str) -> Column:

@@ -245,15 +245,17 @@ class Case:
         from kdbench.serve.serving import Labels
         from kdbench.train.batching import Corpus
 
-        found, limit = self.same_data, self.record["cell"]["settings"]["max_length"]
+        found = self.same_data
         labels, own = found.data.labels, Labels.read(folder)
         if labels and tuple(own.labels) != tuple(labels):
             raise BadInput(
                 f"its labels are {', '.join(own.labels)}, the data's are {', '.join(labels)}"
             )
+        stated = self.record["cell"]["settings"]["max_length"]  # None: each model has its own
         head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list)
+            limit = stated or Labels.read(folder / member).max_length
             corpus = Corpus(model, found.data.test, limit, found.task.task_type, len(labels))
             members.append((model.module.eval(), corpus))
         return members

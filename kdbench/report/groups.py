@@ -12,6 +12,7 @@ from functools import cached_property
 
 from kdbench.base import code
 from kdbench.base.registry import METHODS
+from kdbench.data.lengths import limit_in_words
 from kdbench.report.rows import (
     Line,
     Record,
@@ -77,6 +78,21 @@ class Group:
             span, total = span_of([count[what] for count in counts]), counts[0][f"all_{what}"]
             parts.append(f"{span} of {total:,} {what}")
         return [f"beyond the length limit, and scored as O: {' and '.join(parts)} of test"]
+
+    @property
+    def cut_texts(self) -> list[str]:
+        """In words, the length limit of each model and how many texts and entities it cuts.
+
+        Nothing where the records are older than these counts.
+        """
+        found: dict[str, None] = {}
+        for row in self.rows:
+            for record in row.records.values():
+                of_models = [each for each in (record.get("limits") or {}).values() if each]
+                # the teacher's first
+                for limits in reversed(of_models):
+                    found[f"{limits['name']} {limit_in_words(limits)}"] = None
+        return list(found)
 
     # ---- which rows are compared ----
 
@@ -282,6 +298,7 @@ class Section:
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
         said += self.group.step_limit + self.group.beyond_limit
+        said += self.group.cut_texts
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

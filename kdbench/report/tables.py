@@ -366,7 +366,7 @@ def run_title(group: Group) -> list[str]:
         title.append(f"student {', '.join(students)}")
     if seeds:
         title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
-    return title + group.step_limit + group.beyond_limit
+    return title + group.step_limit + group.beyond_limit + group.cut_texts
 
 
 def run_lines(group: Group) -> list[list[str]]:

@@ -61,15 +61,17 @@ def find_record(results_dir: Path, run: str) -> Record:
 
 
 def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
-    """The task and data of a record; `BadInput` unless they are the data it was scored on."""
+    """The task of a record and the data of its training and its scores; `BadInput` unless they are
+    the same.
+    """
     cell = record["cell"]
     if record["data"]["kind"] != "real":
         data_dir = None
     task, data, _ = load_data(cell["task"], data_dir, (),
                               tuple(sorted(cell["task_options"].items())))
     limits = cell["settings"].get("max_train_examples"), cell["settings"].get("max_dev_examples")
-    digests = data.limited(*limits).digests
-    same = record.get("content", {}).get("data", digests) == digests
+    data = data.limited(*limits)  # the files' checksums stay those of the whole
+    same = record.get("content", {}).get("data", data.digests) == data.digests
     if not same or dict(data.sha256) != record["data"]["sha256"]:
         raise BadInput(
             f"run {record['id']}: the data of {task.name} found now are not those it was trained "
@@ -113,8 +115,7 @@ def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], ou
     score = {"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}}
     return {
         "name": entry["kind"], "score": finite(score),
-        "latency": measure.latency(place, data.test, protocol, threads=threads,
-                                   max_length=record["cell"]["settings"]["max_length"]),
+        "latency": measure.latency(place, data.test, protocol, threads=threads),
         "fp32_layers": entry["fp32_layers"],
         "size": {**record["size"], "megabytes": entry["megabytes"]},
     }
@@ -123,11 +124,26 @@ def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], ou
 def facts_for(artefact: Artefact, task: Task, data: Data) -> metrics.Info:
     """What the metrics of the test split have to know.
 
-    The positive rate is the student's own: its training may have seen a part of `data.train` alone.
+    The threshold is the student's own, whatever is scored: its training may have seen a part of
+    `data.train` alone, and another file has another share of positives.
     """
     facts = metrics.info_for(task, data, "test")
-    rate = artefact.labels.positive_rate
+    labels = artefact.labels
+    rate = labels.positive_rate if labels.threshold is None else labels.threshold
     return facts if rate is None else replace(facts, positive_rate=rate)
+
+
+def scorable(task: Task, facts: metrics.Info, found: Any) -> list[str]:
+    """The metrics that a student can be scored by: of one that is older than its threshold, those
+    that need none. `BadInput` where the task's own metric needs one.
+    """
+    names = metrics.reported_names(task, isinstance(found, metrics.WordTags))
+    if facts.positive_rate is not None:
+        return names
+    if metrics.at_rate(task.metric):
+        raise BadInput(f"{task.metric} needs the student's threshold, and its labels.json has "
+                       "none; train it again with --overwrite")
+    return [name for name in names if not metrics.at_rate(name)]
 
 
 def read_examples(path: Path) -> Data:
@@ -166,7 +182,7 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     """Score a run's student on another file; its labels must be the student's.
 
     A column `group` names the documents of the metrics that are by document; the `*_at_rate`
-    metrics take the student's rate.
+    metrics take the student's threshold, whatever share of the file is positive.
     """
     record, folder = find_run(results_dir, run)
     task: Task = TASKS.get(record["cell"]["task"])
@@ -175,19 +191,20 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     labels = artefact.labels.labels
     check_labels(path, task, data, labels)
     examples = tuple(with_labels_of(example, task, data, labels) for example in data.test)
-    found = predictions(artefact, artefact.read(examples),
-                        labels.index("O") if task.tagging else 0)
-    facts = facts_for(artefact, task, Data(examples, (), examples, tuple(labels)))
-    scores = metrics.evaluate(task, facts, examples, found)
+    read = artefact.read(examples)
+    found = predictions(artefact, read, labels.index("O") if task.tagging else 0)
+    facts = facts_for(artefact, task, Data((), (), examples, tuple(labels)))
+    scores = metrics.evaluate(task, facts, examples, found, scorable(task, facts, found))
     report = {
         "run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main,
-        "all": scores.all,
+        "all": scores.all, "cut": read.cut, "max_length": artefact.reads,
     }
+    if artefact.labels.threshold is not None:
+        report["threshold"] = artefact.labels.threshold
     if task.tagging:
         report["beyond_limit"] = metrics.beyond_limit(labels, examples, found)
     if timed:
-        report["latency"] = measure.latency(folder, examples, "full", threads=threads,
-                                            max_length=record["cell"]["settings"]["max_length"])
+        report["latency"] = measure.latency(folder, examples, "full", threads=threads)
     return finite(report)
 
 

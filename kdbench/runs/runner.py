@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,15 @@ from filelock import FileLock, Timeout
 
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
 from kdbench.base.folders import new_folder
+from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers
+from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.serve import measure
-from kdbench.serve.serving import labels_of
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
 from kdbench.train.prediction import agreed
@@ -241,6 +242,7 @@ class Runner:
         """Add to the record what is measured of the student, besides its score."""
         if lab.diagnostics:
             record["diagnostics"] = self.diagnostics(lab, student)
+        record["limits"] = limits_of(lab, student)
         record["artefact"] = student.key
         record["notes"] += lab.notes
         record["size"] = self.size(lab, student)
@@ -263,6 +265,8 @@ class Runner:
             "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
             "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all},
         }
+        if (threshold := decision_threshold(lab)) is not None:
+            score["threshold"] = threshold
         if lab.task.task_type == "tags":
             found = {"dev": dev_predictions, "test": predictions}
             score["beyond_limit"] = {
@@ -284,23 +288,23 @@ class Runner:
 
     def kept(self, lab: Lab, student: Model) -> Model:
         """The student, with a folder of its own. An ensemble, or a model that came trained, has
-        none from a stage of training.
+        none from a stage of training: what it answers by is part of its key, or another run's
+        threshold or length limit would take the place of this one's.
         """
+        if student.key not in {stage["key"] for stage in lab.stages}:
+            own = [student.key, asdict(answer_labels(lab, student))]
+            student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
         if self.accelerator.is_main_process and not folder.is_dir():
             with lab.cache.lock(student.key), new_folder(folder) as partial:
-                measure.write_model(student, lab.settings.max_length, partial)
+                measure.write_model(student, lab.limit, partial)
         return student
 
     def label(self, lab: Lab, student: Model) -> None:
         """Write what turns the student's logits into answers beside its weights."""
         folder = lab.cache.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
-            rate = metrics.info_for(lab.task, lab.data, "test").positive_rate
-            threshold = rate if lab.task.metric.endswith("_at_rate") else None
-            replace(labels_of(student, lab.settings.max_length), task_type=lab.task.task_type,
-                    labels=lab.data.labels, names=dict(lab.task.label_names), threshold=threshold,
-                    positive_rate=rate).write(folder)
+            answer_labels(lab, student).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         """The row of another model of the method: a calibrated teacher, an ablation."""
@@ -327,7 +331,7 @@ class Runner:
         if lab.settings.latency == "off" or not self.accelerator.is_main_process:
             return None
         return measure.latency(model, lab.data.test, protocol=lab.settings.latency,
-                               max_length=lab.settings.max_length, device=self.accelerator.device)
+                               max_length=lab.limit, device=self.accelerator.device)
 
     def cost(self, lab: Lab, seconds: float) -> dict[str, Any]:
         """Training seconds, teacher apart from student, as spent when each stage was trained."""

@@ -23,7 +23,8 @@ class Info:
 
     labels         class names, or tags
     negative       labels that micro-F1 leaves out
-    positive_rate  share of the last class in train: the threshold of the `*_at_rate` metrics
+    positive_rate  the threshold of the `*_at_rate` metrics: the share of the last class among the
+                   examples of the training, whatever is scored
     groups         per example, the document it belongs to
     """
 
@@ -169,6 +170,14 @@ def positive_probability(logits: ndarray) -> ndarray:
     return powers[:, -1] / powers.sum(axis=1)
 
 
+def reaches(probability: ndarray, threshold: float) -> ndarray:
+    """Is the last class predicted at this probability?
+
+    A tolerance keeps a probability that equals the threshold positive, whatever the softmax rounds.
+    """
+    return probability >= threshold - 1e-12
+
+
 def at_rate_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
     """True positives, gold, predicted, right, 1; predicted positive iff p >= the positive rate of
     train.
@@ -176,8 +185,7 @@ def at_rate_counts(gold: ndarray, predicted: ndarray, info: Info) -> ndarray:
     if info.positive_rate is None:
         raise ValueError("the *_at_rate metrics need the positive rate of train")
     positive = gold == len(info.labels) - 1
-    # the tolerance keeps a probability that equals the rate positive, whatever the softmax rounds
-    above = positive_probability(predicted) >= info.positive_rate - 1e-12
+    above = reaches(positive_probability(predicted), info.positive_rate)
     sums = [positive & above, positive, above, positive == above, np.ones(len(gold))]
     return np.stack(sums, axis=1).astype(float)
 

@@ -76,6 +76,7 @@ __all__ = [
     "Metric",
     "Scores",
     "WordTags",
+    "at_rate",
     "beside",
     "beyond_limit",
     "code_of_metric",
@@ -236,6 +237,11 @@ def beside(names: Iterable[str]) -> list[str]:
     return [one.name for one in METRICS.values() if one.of in given and one.name not in given]
 
 
+def at_rate(name: str) -> bool:
+    """Does this metric need the threshold at which the last class is predicted?"""
+    return name.endswith("_at_rate")
+
+
 def code_of_metric(name: str) -> int | list[Any]:
     """The version of a metric; of one that a plugin added, or put in the place of another, the code
     of its functions.
@@ -271,7 +277,8 @@ def check_shapes(task: Task, info: Info, gold: Labels, predicted: Labels) -> Non
 SINGLE, MULTI, EITHER = ("single",), ("multi",), ("single", "multi")
 REGRESSION, TAGS = ("regression",), ("tags",)
 
-AT_RATE = "of the last class; positive iff its probability reaches the positive rate of train"
+AT_RATE = ("of the last class; positive iff its probability reaches the positive rate of the "
+           "training examples")
 UNREAD = "the words beyond the length limit, which some published programs leave out"
 
 # of each F1, what its precision and its recall are

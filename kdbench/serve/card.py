@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base.render import Value, count, markdown, number, points
+from kdbench.data.lengths import limit_in_words
 from kdbench.data.task import Task
 
 if TYPE_CHECKING:
@@ -104,7 +105,20 @@ def scores(record: Record) -> str:
     names = [f"{name} x 100" for name in (main, *shown)]
     table = markdown(["split", *names, "naive predictor"], lines)
     return (f"{table}\n\nDev chose the epoch; test was scored once. One seed: another training may "
-            "differ by points.")
+            f"differ by points.{answered_by(record)}")
+
+
+def answered_by(record: Record) -> str:
+    """The threshold and the length limit behind scores and answers, where the record has them."""
+    said = ""
+    if (threshold := record["score"].get("threshold")) is not None:
+        said += (f"\n\nThe last label is given from a probability of {threshold:.4f}, the share "
+                 "that it has among the examples of the training. The scores above, every export "
+                 "(int8 too) and all answers take this threshold (`threshold` in labels.json), "
+                 "whatever share another file has.")
+    if limits := (record.get("limits") or {}).get("student"):
+        said += f"\n\nIt {limit_in_words(limits)}."
+    return said
 
 
 def speed(record: Record) -> str:
@@ -124,7 +138,15 @@ def speed(record: Record) -> str:
     processor = record["provenance"].get("processor", "unknown processor")
     threads = f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}"
     return (f"{table}\n\nLatency of one text of the task, tokenisation apart: {latency['device']}, "
-            f"{threads}, {processor}, protocol `{latency['protocol']}`.")
+            f"{threads}, {processor}, protocol `{latency['protocol']}`{timed_length(latency)}.")
+
+
+def timed_length(latency: Mapping[str, Any]) -> str:
+    """How long the timed texts were; empty for a record that does not say it."""
+    if "tokens" not in latency:
+        return ""
+    return (f", each text at its own length: {latency['tokens']:,} tokens (median), at most "
+            f"{latency['max_length']:,}")
 
 
 def usage(task: Task, form: str, folder: str, labels: Labels | None) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import new_folder
 from kdbench.base.registry import unknown
+from kdbench.score.counts import positive_probability, reaches
 from kdbench.score.metrics import word_tags
 from kdbench.serve.labels import Labels
 from kdbench.serve.serving import (
@@ -105,7 +106,12 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     tokens, types = [row.ids for row in encoded], [row.type_ids for row in encoded]
     expected = np.vstack(predict_logits(original, tokens, types))
     logits = np.vstack(predict_logits(exported, tokens, types))
-    if original.labels.task_type in ("single", "tags"):
+    threshold = original.labels.threshold
+    one_of_two = original.labels.task_type == "single" and expected.shape[-1] == 2
+    if threshold is not None and one_of_two:
+        equal = (reaches(positive_probability(expected), threshold)
+                 == reaches(positive_probability(logits), threshold))
+    elif original.labels.task_type in ("single", "tags"):
         equal = expected.argmax(-1) == logits.argmax(-1)
     else:
         equal = (expected > 0) == (logits > 0)

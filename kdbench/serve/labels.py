@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from kdbench.data.task import TASK_TYPES
 
 if TYPE_CHECKING:
     from kdbench.models.load import Model
+
+    Limit = int | Callable[[Model], int]  # tokens that a model reads, or what gives them
 
 FILE = "labels.json"
 # the names of fields in that file that are not the field's own
@@ -95,11 +97,12 @@ def is_tagger(architecture: str) -> bool:
     return architecture.endswith(("ForTokenClassification", "Tagger"))
 
 
-def labels_of(model: Model, max_length: int) -> Labels:
+def labels_of(model: Model, max_length: Limit) -> Labels:
     """The labels of a model in memory, which is to read up to `max_length` tokens."""
+    length = max_length if isinstance(max_length, int) else max_length(model)
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    return replace(Labels.of(config), max_length=max_length, unattended_ids=model.unattended_ids,
+    return replace(Labels.of(config), max_length=length, unattended_ids=model.unattended_ids,
                    members=members)
 
 

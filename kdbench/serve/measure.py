@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from kdbench.models.load import Model
+    from kdbench.serve.labels import Limit
 
 FIXED = 128  # tokens of the second latency, comparable across tasks
 BATCH = 32  # texts at once, for throughput
@@ -99,7 +100,7 @@ def size(module: nn.Module | Model, folder: str | Path | None = None) -> dict[st
 
 
 def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "full", *,
-            max_length: int = 512, backend: str | None = None, threads: int | None = None,
+            max_length: Limit = 512, backend: str | None = None, threads: int | None = None,
             device: str | torch.device = "cpu") -> dict[str, Any]:
     """Latency at batch 1 and throughput at batch 32, alone on this machine (see `measuring`).
 
@@ -119,6 +120,7 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
         tokenise_ms       median of one text; no other figure includes it
         p50_ms_each       the p50_ms of each process
         protocol          its name, and whether the machine did other work meanwhile
+        tokens            median length of the timed texts, max_length: where they were cut
         processes, timed (calls in a process), threads, device, backend, lengths
 
     On a GPU a call ends with its logits on the host and is timed by CUDA events. Raises `BadInput`
@@ -191,6 +193,8 @@ def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[s
         "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128,
         "throughput_per_s": 1000 * BATCH * len(spent) / sum(spent),
         "tokenise_ms": float(np.median(tokenise)), "timed": len(single),
+        "tokens": int(np.median([artefact.length(row.ids) for row in rows])),
+        "max_length": artefact.reads,
         "threads": artefact.threads, "device": artefact.device, "backend": artefact.backend,
     }
 
@@ -287,8 +291,11 @@ def worker() -> int:
     return 0
 
 
-def write_model(model: Model, max_length: int, folder: Path) -> Path:
-    """Write `model` as a folder to serve, each member of an ensemble into a folder of its own."""
+def write_model(model: Model, max_length: Limit, folder: Path) -> Path:
+    """Write `model` as a folder to serve, each member of an ensemble into a folder of its own.
+
+    max_length  tokens that it reads, or what gives them for each member
+    """
     if model.partner is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, member in zip(MEMBERS, model.members, strict=True):

@@ -18,6 +18,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.tags import lenient_spans
 from kdbench.data.words import first_tokens, word_indices
+from kdbench.score.counts import reaches
 from kdbench.serve.labels import Labels
 from kdbench.serve.serving import Artefact, open_artefact, softmax
 from kdbench.serve.texts import PlainText, Text, plain_text, words_of
@@ -64,6 +65,15 @@ class Predictor:
         return answers
 
 
+def cut_note(answers: Sequence[Answer], max_length: int) -> str:
+    """A line on the texts that the length limit cut; empty where it cut none."""
+    cut = sum(1 for answer in answers if answer.get("truncated"))
+    if not cut:
+        return ""
+    return (f"{cut:,} of {len(answers):,} texts are longer than the {max_length:,} tokens that "
+            f"this student reads, and are cut: split them, or train it with a larger --max-length")
+
+
 def load_predictor(folder: str | Path, backend: str | None = None, threads: int | None = None,
                    device: str = "cpu") -> Predictor:
     """The student in `folder` (safetensors or an ONNX export; see
@@ -80,7 +90,7 @@ def answer_single(labels: Labels, text: PlainText, _row: Encoding, logits: np.nd
     probabilities = softmax(logits)
     best = int(probabilities.argmax())
     if labels.threshold is not None and len(probabilities) == 2:
-        best = int(probabilities[1] >= labels.threshold)
+        best = int(reaches(probabilities[1], labels.threshold))
     label = labels.labels[best]
     return {
         **text_fields(text), "label": label, "name": labels.names.get(label, label),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from kdbench.models.load import Model
+    from kdbench.serve.labels import Limit
 
 Rows = Sequence[Sequence[int]]  # token ids, or token types, of several texts, unpadded
 Arrays = dict[str, np.ndarray]  # the inputs of one batch by name, int64 (B, T)
@@ -41,6 +42,7 @@ class EncodedExamples:
     tokens: list[list[int]]
     types: list[list[int]]
     word_ids: list[list[int]] | None  # tags: the word of each token, -1 for special ones
+    cut: int = 0  # how many of them the length limit cuts
 
 
 class Artefact:
@@ -61,7 +63,12 @@ class Artefact:
         self.limit = position_limit(config)
         self.tokenizer = tokenizer
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(min(labels.max_length, self.limit))
+        self.tokenizer.enable_truncation(self.reads)
+
+    @property
+    def reads(self) -> int:
+        """Tokens at which a text is cut, special ones included."""
+        return min(self.labels.max_length, self.limit)
 
     def forward(self, inputs: Any) -> np.ndarray:
         """Logits of one padded batch as `batch` makes it: float32 (B, C), or (B, T, C) for tags."""
@@ -83,7 +90,8 @@ class Artefact:
         if self.labels.task_type == "tags":
             words = [word_indices(row.word_ids) for row in encoded]
         return EncodedExamples(examples, [row.ids for row in encoded],
-                               [row.type_ids for row in encoded], words)
+                               [row.type_ids for row in encoded], words,
+                               sum(bool(row.overflowing) for row in encoded))
 
     def length(self, row: Any) -> int:
         """Tokens of an encoded text."""
@@ -341,7 +349,7 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     return TorchArtefact(module, tokenizer, labels, device)
 
 
-def served(model: Model, max_length: int) -> Artefact:
+def served(model: Model, max_length: Limit) -> Artefact:
     """A model in memory as an artefact, on its own device, reading up to `max_length` tokens."""
     from tokenizers import Tokenizer
 

@@ -34,6 +34,7 @@ from kdbench.train.content import (
     signals_content,
 )
 from kdbench.train.fit import Trainer
+from kdbench.train.limits import Limits
 from kdbench.train.losses import Supervised
 from kdbench.train.memory import free_cache, out_of_memory
 from kdbench.train.mlm import MaskedLM, unlabelled
@@ -77,6 +78,7 @@ class Lab(Teaching):
                                     float]] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
+    _limits: dict[Any, Any] = field(default_factory=dict)
     _built: dict[tuple[Source, Head, Role], Model] = field(default_factory=dict)
 
     @property
@@ -113,6 +115,13 @@ class Lab(Teaching):
         if self.teacher_source is None:
             raise Skip("this method needs a teacher; name one with --teacher")
         return self.model(self.teacher_source, head, Role.TEACHER)
+
+    def teacher_limits(self) -> Limits | None:
+        """`limits` of the teacher; None where nothing took one."""
+        for (source, *_), model in self._built.items():
+            if source == self.teacher_source:
+                return self.limits(model)
+        return None
 
     def student(self, head: Head | None = None) -> Model:
         """The student as it comes, with a fresh head for the task (or `head`)."""
@@ -192,7 +201,7 @@ class Lab(Teaching):
         return Training(epochs=s.epochs, batch_size=s.batch_size,
                         lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
                         warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate,
-                        select=s.select, max_length=s.max_length)
+                        select=s.select, max_length=self.limit(model))
 
     def train(self, model: Model, objective: Objective, *, stage: str,
               examples: Sequence[Example] | None = None, signals: Signals | None = None,

@@ -18,6 +18,7 @@ from kdbench.models.load import Model
 from kdbench.score import metrics
 from kdbench.train.batching import Corpus
 from kdbench.train.content import content_of
+from kdbench.train.limits import Limiting
 from kdbench.train.prediction import average, logits_of
 from kdbench.train.spec import Settings
 from kdbench.train.training import Training
@@ -33,7 +34,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
     return float(F.cross_entropy(logits, labels))
 
 
-class Scoring:
+class Scoring(Limiting):
     """The part of a lab that scores; the attributes are the lab's."""
 
     task: Task
@@ -48,10 +49,9 @@ class Scoring:
         """Predictions as the metrics take them: logits (N, C), values (N,), or
         `metrics.WordTags`.
         """
-        length = max_length or self.settings.max_length
         rows: Sequence[np.ndarray] = []
         for member in model.members:
-            corpus = self.corpus(member, examples, length)
+            corpus = self.corpus(member, examples, max_length or self.limit(member))
             own = logits_of(member, corpus, self.accelerator, self.autocast(member),
                             f"{self.label}{member.name}, prediction")
             rows = average(rows, own, self.task.task_type) if rows else own

@@ -49,7 +49,10 @@ class Settings:
         "how the rate rises over w steps, at step s from 0: (s + 1) / (w + 1), or s / w with w "
         "rounded down (int) or up (ceil)",
         choices=("shifted", "int", "ceil"))
-    max_length: int = option(128, "tokens a text is cut at", minimum=4)
+    max_length: int | None = option(
+        None,
+        "tokens a text is cut at (default: what the task states; else the 99th percentile of the "
+        "training texts, by each model's own tokenizer, up to that model's limit)", minimum=4)
     accumulate: int = option(1, "parts that a batch is computed in", minimum=1)
     select: str = option(
         "best", "the epoch that is kept: best on dev, or last", choices=("best", "last"))

@@ -67,7 +67,7 @@ class Teaching(Scoring):
     def _frozen(self, model: Model, names: Sequence[str], pool: Pool | None = None,
                 hidden_states: bool = False, attentions: bool = False) -> Teacher:
         model.module.to(self.accelerator.device)
-        return Teacher(model, names, self.task.task_type, self.settings.max_length,
+        return Teacher(model, names, self.task.task_type, self.limit(model),
                        device=self.accelerator.device, autocast=lambda: self.autocast(model),
                        pool=pool, hidden_states=hidden_states, attentions=attentions)
 
@@ -107,7 +107,7 @@ class Teaching(Scoring):
                 "teacher": model_content(teacher.model),
                 "examples": digest(read),
                 "task_type": self.task.task_type,
-                "max_length": self.settings.max_length,
+                "max_length": teacher.max_length,
                 "pool": content_of(teacher.pool, "the pool"),
                 "attentions": teacher.attentions,
                 "bf16": self.bf16(teacher.model),
