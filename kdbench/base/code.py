@@ -44,8 +44,8 @@ CORE = {
         "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
         "train.cpu", "train.masks", "base.identity", "data.words", "models.sources",
-        "models.heads", "models.tokenizer", "models.load", "models.bilstm", "models.vocabulary",
-        "models.zoo",
+        "models.heads", "models.rows", "models.tag_rows", "models.merged", "models.tokenizer",
+        "models.load", "models.bilstm", "models.vocabulary", "models.zoo", "train.agreement",
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",

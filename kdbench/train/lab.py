@@ -26,6 +26,7 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, Role, build, cut
 from kdbench.models.sources import Source
+from kdbench.train.agreement import ordered
 from kdbench.train.batching import Corpus
 from kdbench.train.content import (
     examples_content,
@@ -140,8 +141,9 @@ class Lab(Teaching):
             encoder = self._pretrained(source, role)
         if source.recipe and source.recipe.reads_teachers_pieces:
             tokenizer = self.teacher().tokenizer
+        judge = partial(ordered, self, source.identity()) if head == self.head else None
         return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer,
-                     encoder=encoder)
+                     encoder=encoder, judge=judge)
 
     def texts(self) -> list[str]:
         """The task's unlabelled text: the training texts, and the look-alike's domain text."""
