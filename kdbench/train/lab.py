@@ -7,6 +7,7 @@ Models and training of one cell are here; signals of a teacher in `teaching.py`,
 from __future__ import annotations
 
 import copy
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -159,7 +160,11 @@ class Lab(Teaching):
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()
         batch = 32
-        epochs = max(1, round(source.recipe.steps * batch / len(texts)))
+        steps = source.recipe.steps
+        if len(texts) > steps * batch:
+            texts = random.Random(0).sample(list(texts), steps * batch)
+        # of fewer texts than a batch, an epoch is one step
+        epochs = min(max(1, round(steps * batch / len(texts))), steps)
         self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
         return self.cache.stage(self.stages[-1]["key"])
 
