@@ -8,6 +8,7 @@ from kdbench.base import render as show
 from kdbench.base.render import Value
 from kdbench.report.groups import Group, naive_score
 from kdbench.report.rows import Line, Row, beats_naive
+from kdbench.score.metrics import METRICS
 
 MUCH = 1.05  # of the teacher's score: what a student rarely keeps of a teacher that is one
 
@@ -25,6 +26,9 @@ def teacher_notes(group: Group, lines: Iterable[Line]) -> list[str]:
                 f"{group.task}: the teacher {row.student} scores {score} on test and the naive "
                 f"predictor {floor}, so that no share of the teacher's score is given; look at how "
                 "its head was used")
+    metric = METRICS.get(group.metric)
+    if metric is not None and not metric.higher_is_better:
+        return notes
     much = [line for line in lines if keeps_much(line.row, line)]
     if much:
         shares = ", ".join(f"{line.name} {show.percent(line.values['retained'])}" for line in much)
