@@ -204,7 +204,7 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     if found.rows is not None:
         return with_own_head(config, head, found, drawn, Loaded(module, tokenizer, True, ()))
     head_drawn = any(not in_encoder(module, name) for name in drawn)
-    if not head_drawn and not mismatched:  # it has as many rows as the task, and was loaded for that
+    if not head_drawn and not mismatched:  # loaded, as it has as many rows as the task
         draw_head(module, seed)
     return Loaded(module, tokenizer, False, (found.said,))
 

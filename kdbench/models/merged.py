@@ -62,6 +62,9 @@ class MergedRows(nn.Linear):
     came, with a row for each label that it knew.
     """
 
+    rows: Tensor
+    offset: Tensor
+
     def __init__(self, layer: nn.Linear, rows: Rows):
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None,
                          device="meta")

@@ -1,11 +1,13 @@
 """Tags of a head as those of a task: other schemes, other spellings, further types.
 
-A tag is read as a letter and an entity type. Its letter stands in front (`B-Drug`, `B_Drug`), behind
-(`Drug-B`), or nowhere (`Drug`: the IO scheme without its letter). BILOU and BMEWO are IOBES in other
-letters. Where several rows stand for one tag of the task, the largest counts, so that the answer is
-the head's own answer in the words of the task. Where a tag has no row of its own, it gets that of
-its nearest tag of the same type and stays behind it by `BEHIND`: a head of I- alone goes on to
-answer I-, which scores as the same entities.
+A tag is read as a letter and an entity type. Its letter stands in front (`B-Drug`, `B_Drug`),
+behind (`Drug-B`), or nowhere (`Drug`: the IO scheme without its letter). BILOU and BMEWO are IOBES
+in other letters.
+
+Where several rows stand for one tag of the task, the largest counts, so that the answer is the
+head's own answer in the words of the task. Where a tag has no row of its own, it gets that of its
+nearest tag of the same type and stays behind it: a head of I- alone goes on to answer I-, which
+scores as the same entities.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def teacher_notes(group: Group, lines: Iterable[Line]) -> list[str]:
     if much:
         shares = ", ".join(f"{line.name} {show.percent(line.values['retained'])}" for line in much)
         notes.append(
-            f"{group.task}: kept is above {MUCH:.0%} ({shares}): a teacher so far below its student "
-            "was hardly trained, or its labels are not the task's (--teacher-labels)")
+            f"{group.task}: kept is above {MUCH:.0%} ({shares}): a teacher so far below its "
+            "student was hardly trained, or its labels are not the task's (--teacher-labels)")
     return notes
 
 

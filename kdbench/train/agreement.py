@@ -51,8 +51,8 @@ class Agreement:
 
     def mean(self, order: Sequence[int]) -> float:
         """The mean share over the labels that there are texts of."""
-        seen = np.flatnonzero(self.counts)
-        return float(np.mean([self.shares[i, order[i]] for i in seen])) if len(seen) else 0.0
+        seen = [self.shares[i, row] for i, row in enumerate(order) if self.counts[i]]
+        return float(np.mean(seen)) if seen else 0.0
 
     @property
     def convinces(self) -> bool:
