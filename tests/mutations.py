@@ -79,6 +79,7 @@ STUDENTS_T = tests_of(
     "test_statistics", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")
 SMOOTHED = tests_of(
     "test_ner_kd", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")
+KNOWS = tests_of("test_teacher_heads", "test_a_teacher_keeps_what_its_head_knows")
 GOLDEN = tests_of("test_golden", "test_published_numbers")
 
 LOSSES = (
@@ -588,8 +589,45 @@ FIGURES = (
              tests_of("test_reported", "test_trainings_cut_short_are_not_comparable")),
 )
 
+HEADS = (
+    Mutation("rows-as-they-stand-where-they-have-no-names", "kdbench/train/agreement.py",
+             "tuple(found.rows.groups[i] for i in order)",
+             "tuple(found.rows.groups)", KNOWS),
+    Mutation("rows-without-names-whatever-they-agree-with", "kdbench/train/agreement.py",
+             "if not seen.convinces:",
+             "if False:", KNOWS),
+    Mutation("joined-rows-by-their-first", "kdbench/models/merged.py",
+             "logits[..., self.rows].amax(-1)",
+             "logits[..., self.rows][..., 0]", KNOWS),
+    Mutation("a-borrowed-row-is-not-behind", "kdbench/models/merged.py",
+             "BEHIND if label in rows.late else 0.0",
+             "0.0", KNOWS),
+    Mutation("further-types-are-not-o", "kdbench/models/tag_rows.py",
+             'key = ("O", "")',
+             'key = ("", "")', KNOWS),
+    Mutation("one-label-for-several", "kdbench/models/rows.py",
+             'problem == "single_label_classification"',
+             "False", KNOWS),
+    Mutation("labels-of-a-teacher-are-no-content", "kdbench/models/sources.py",
+             '"labels": self.labels}',
+             "}", tests_of("test_best_teacher", "test_labels_of_a_teacher_are_part_of_the_id")),
+    Mutation("the-toy-on-real-data", "kdbench/runs/planning.py",
+             "if request.data_dir is None and not request.files:",
+             "if True:",
+             tests_of("test_best_teacher", "test_the_largest_encoder_up_to_base_size_is_taken")),
+    Mutation("the-toy-without-end", "kdbench/train/lab.py",
+             "round(steps * batch / len(texts))), steps)",
+             "round(steps * batch / len(texts))), 10**9)",
+             tests_of("test_best_teacher",
+                      "test_a_toy_is_trained_for_no_more_steps_than_its_recipe_says")),
+    Mutation("a-share-of-nothing", "kdbench/report/rows.py",
+             "if other is None or not beats_naive(other, split):",
+             "if other is None:",
+             tests_of("test_teacher_shares", "test_a_share_is_given_of_a_teacher_that_reads")),
+)
+
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
-             *FIGURES)
+             *FIGURES, *HEADS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

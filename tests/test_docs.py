@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fresh
 import pytest
+from students import write
 
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli import parser, variants, verbs
@@ -113,15 +114,20 @@ def reader(desk):
     (desk / "other.tsv").write_text("sentence\tlabel\n" + "".join(f"{row['sentence']}\t{row['label']}\n" for row in rows))
     for study in ("chemprot-first", "bc2gm-low-resource", "gad"):
         shutil.copytree(ROOT / "results" / study, desk / "results" / study)
+    write(desk / "models" / "minilm")
     first = "--method finetune --task chemprot --epochs 1 --no-controls"
     done = fresh.run([ROOT / "bench.py", *first.split()], cwd=desk, env=reading())
     assert done.returncode == 0, done.stderr
     return desk, re.search(r"Run (\w+)\.", done.stdout)[1]
 
 
-def reading() -> dict[str, str]:
-    """The environment of somebody who reads the pages: no data, no plugin, `python` and `kdbench` are these."""
+def reading(models: Path | None = None) -> dict[str, str]:
+    """The environment of somebody who reads the pages: no data, no plugin, `python` and `kdbench` are these.
+
+    models  what stands for the hub, which the tests do not reach
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("KDBENCH")}
+    kept |= {"KDBENCH_MODELS": str(models)} if models else {}
     return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
@@ -146,7 +152,7 @@ def test_every_command_runs(reader, line):
     place, run = reader
     shutil.rmtree(place / "FOLDER", ignore_errors=True)
     told = filled(line, RUN=run)
-    done = subprocess.run(["bash", "-c", told], cwd=place, capture_output=True, text=True, timeout=1800, env=reading())
+    done = subprocess.run(["bash", "-c", told], cwd=place, capture_output=True, text=True, timeout=1800, env=reading(place / "models"))
     assert done.returncode == 0, f"{told}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
 
 

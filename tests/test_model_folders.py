@@ -140,7 +140,7 @@ def test_a_tagger_with_further_tags_keeps_its_rows_by_name(tmp_path, capsys, cha
     tell.cache_clear()  # said once a process
     module = tagger(tmp_path / "nine", NINE, **changes)
     model = build(tmp_path / "nine", IOBES)
-    assert model.ready and model.notes == ("head as it came, rows by label name; not used: PAD, START, END, UNK",)
+    assert model.ready and model.notes == ("head used, rows matched by tag; entities taken for GENE; not used: PAD, START, END, UNK",)
     assert f"nine: {model.notes[0]}" in capsys.readouterr().err
     assert torch.equal(model.module.classifier.weight, module.classifier.weight[[4, 5, 6, 7, 8]])
     ids = {"input_ids": torch.tensor([[2, 7, 9, 3]])}
@@ -150,16 +150,16 @@ def test_a_tagger_with_further_tags_keeps_its_rows_by_name(tmp_path, capsys, cha
 
 
 @pytest.mark.parametrize(("names", "wanted", "said"), [
-    (("LABEL_0", "LABEL_1", "LABEL_2"), ("O", "B", "I"), "head not used, as its labels (LABEL_0, LABEL_1, LABEL_2)"),
-    (("O", "B-DRUG", "I-DRUG", "B-GENE", "I-GENE"), ("O", "B", "I"), "head not used, as its labels (O, B-DRUG"),
-    (("O", "B-DRUG", "I-DRUG"), ("O", "B", "I"), "head as it came"),
-    (("O", "B", "I"), ("O", "B-GENE", "I-GENE"), "head as it came"),
-    (("I", "O", "B"), ("O", "B", "I"), "head as it came"),
+    (("LABEL_0", "LABEL_1", "LABEL_2"), ("O", "B", "I"), "new head trained: its labels (LABEL_0, LABEL_1, LABEL_2)"),
+    (("O", "B-DRUG", "I-DRUG", "B-GENE", "I-GENE"), ("O", "B", "I"), "new head trained: its labels (O, B-DRUG"),
+    (("O", "B-DRUG", "I-DRUG"), ("O", "B", "I"), "head used, rows matched by tag; DRUG taken for entities"),
+    (("O", "B", "I"), ("O", "B-GENE", "I-GENE"), "head used, rows matched by tag; entities taken for GENE"),
+    (("I", "O", "B"), ("O", "B", "I"), "head used, rows matched by tag"),
 ])
 def test_a_head_is_used_by_the_names_of_its_labels_or_said_not_to_be(tmp_path, names, wanted, said):
     module = tagger(tmp_path / "tagger", names)
     model = build(tmp_path / "tagger", Head("tags", wanted))
-    assert model.notes[0].startswith(said) and model.ready == (said == "head as it came")
+    assert model.notes[0].startswith(said) and model.ready == said.startswith("head used")
     rows = model.module.classifier.weight
     if model.ready:
         assert torch.equal(rows[0], module.classifier.weight[names.index("O")])
@@ -171,7 +171,7 @@ def test_an_encoder_without_a_head_gets_a_new_one_and_says_so(folder):
     change("config.json", lambda c: {**c, "architectures": ["BertModel"]})(folder)
     rename(lambda name: "" if "classifier" in name else name)(folder)
     model = build(folder)
-    assert not model.ready and model.notes == ("no head for the task: a new one is trained",)
+    assert not model.ready and model.notes == ("new head trained: the model came without one for the task",)
 
 
 def only_a_vocabulary(folder, pieces):

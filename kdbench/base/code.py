@@ -43,8 +43,9 @@ CORE = {
         "train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
         "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
-        "train.cpu", "train.masks", "train.limits", "base.identity", "data.words", "data.lengths",
-        "models.sources", "models.heads", "models.tokenizer", "models.load", "models.bilstm",
+        "train.cpu", "train.masks", "train.limits", "train.agreement", "base.identity",
+        "data.words", "data.lengths", "models.sources", "models.heads", "models.rows",
+        "models.tag_rows", "models.merged", "models.tokenizer", "models.load", "models.bilstm",
         "models.vocabulary", "models.zoo",
     ),
     "scoring": (

@@ -150,7 +150,12 @@ def add_run(verb: Parser) -> None:
     verb.add_argument("--task", metavar="T", help="a task, or `files` for your own")
     add_data(verb)
     verb.add_argument("--teacher", default=None, metavar="MODEL",
-                      help="a model's name, folder (NAME=FOLDER to name it) or hub id")
+                      help="a model's name, folder (NAME=FOLDER to name it) or hub id (default: "
+                      "on real data the best encoder of KDBENCH_MODELS, else minilm; on look-alike "
+                      "data tiny-teacher)")
+    verb.add_argument("--teacher-labels", default="", metavar="A=B,...",
+                      help="which labels of a fine-tuned teacher are which of the task's, where "
+                      "the names differ; or a label for every row of its head, in their order")
     verb.add_argument("--student", default=None, metavar="MODEL",
                       help="likewise; cut:N takes N of the teacher's layers")
     add_training(verb)

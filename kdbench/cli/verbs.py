@@ -113,7 +113,8 @@ def single_suite(args: Namespace) -> Suite:
     return Suite.of(Request(
         args.method, args.task, args.teacher or TEACHER, args.student or STUDENT, args.variant,
         args.set, args.settings, args.task_set, args.recipe, data_folder(args), files_of(args),
-        args.unlabelled, args.seeds or (0,), not args.no_controls))
+        args.unlabelled, args.seeds or (0,), not args.no_controls,
+        teacher_labels=args.teacher_labels))
 
 
 def named_suite(args: Namespace) -> Suite:
@@ -128,7 +129,7 @@ def named_suite(args: Namespace) -> Suite:
             raise BadInput(f"--{name} goes with a single run; for a part of a suite use --only "
                            f"'{name}=...'")
     own = {"set": args.set, "task-set": args.task_set, "unlabelled": args.unlabelled,
-           **args.settings}
+           "teacher-labels": args.teacher_labels, **args.settings}
     for name, value in own.items():
         if value:
             raise BadInput(f"--{name.replace('_', '-')} goes with a single run; a suite says it in "

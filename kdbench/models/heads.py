@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,61 +79,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 def label_names(config: PreTrainedConfig) -> list[str]:
     """The labels of a model's own head, in the order of its rows."""
-    return [name for _, name in sorted((config.id2label or {}).items())]
+    return [str(name).strip() for _, name in sorted((config.id2label or {}).items())]
 
 
 def trained_head(config: PreTrainedConfig, head: Head) -> bool:
     """Does the configuration say, or leave open, that the model has a head of this kind?"""
     cls = head.classes.get(type(config), None)
     return cls is not None and (not config.architectures or cls.__name__ in config.architectures)
-
-
-def own_rows(config: PreTrainedConfig, head: Head) -> list[int] | None:
-    """The rows of the model's own head that are the task's labels, in their order; None where it
-    has no such head.
-
-    Labels are matched by name. A tagger may have further tags (padding, start and end of a text),
-    which no word gets. Tags match by their letter where neither side has more than one type: `B-`
-    and `B` are `B-GENE`.
-    """
-    own = label_names(config)
-    if not head.labels or not trained_head(config, head):
-        return None
-    if head.task_type != "tags":
-        same = sorted(own) == sorted(head.labels)
-        return [own.index(label) for label in head.labels] if same else None
-    rows = {name.removesuffix("-"): i for i, name in enumerate(own)}
-    wanted = [label.removesuffix("-") for label in head.labels]
-    one_type = max(len(tag_types(own)), len(tag_types(head.labels))) <= 1
-    if not set(wanted) <= set(rows) and one_type:
-        rows = {name.partition("-")[0]: i for name, i in rows.items()}
-        wanted = [label.partition("-")[0] for label in wanted]
-    return [rows[label] for label in wanted] if set(wanted) <= set(rows) else None
-
-
-def tag_types(labels: Iterable[str]) -> set[str]:
-    """The entity types of the tags; of `B` and `B-` the empty one."""
-    types = set()
-    for label in labels:
-        letter, _, entity_type = label.partition("-")
-        if letter in ("B", "I", "E", "S"):
-            types.add(entity_type)
-    return types
-
-
-def take_rows(module: PreTrainedModel, rows: list[int], head: Head) -> None:
-    """Keep only `rows` of the output layer, in this order, under the task's label names."""
-    output = output_layer(module)
-    for name in ("weight", "bias"):
-        values = getattr(output, name)
-        if values is not None:
-            setattr(output, name, nn.Parameter(values.detach()[rows].clone()))
-    output.out_features = len(rows)
-    for name, value in head.config.items():
-        if name != "num_labels":  # which follows from the names
-            setattr(module.config, name, value)
-    if hasattr(module, "num_labels"):
-        module.num_labels = len(rows)  # type: ignore[assignment]
 
 
 def output_layer(module: PreTrainedModel) -> nn.Linear:
@@ -150,7 +102,7 @@ def vector_size(config: PreTrainedConfig) -> int:
 
 
 def draw_head(module: PreTrainedModel, seed: int) -> None:
-    """A new head in place of one that was loaded because it has as many labels as the task."""
+    """A new head in place of one that was loaded because it has as many rows as the task."""
     with seeded(seed):
         fresh = type(module)(module.config)
     for name, child in fresh.named_children():

@@ -22,8 +22,10 @@ from transformers.utils import logging as transformers_logging
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest
 from kdbench.base.progress import say
-from kdbench.models.heads import Head, draw_head, label_names, own_rows, seeded, take_rows
-from kdbench.models.sources import Source
+from kdbench.models.heads import Head, draw_head, seeded
+from kdbench.models.merged import as_stored, put_rows, stored_rows
+from kdbench.models.rows import WITHOUT, Match, match
+from kdbench.models.sources import Source, on_disk
 from kdbench.models.tokenizer import load_tokenizer, train_tokenizer
 from kdbench.models.zoo import MODELS
 
@@ -83,6 +85,11 @@ class Model:
         return replace(self, partner=partner, key=digest({"ensemble": [self.key, partner.key]}, 24))
 
 
+# Of a model whose rows have no names: those rows in the order that agrees with the labels of the
+# training data, or none, and what the user is told.
+Judge = Callable[[Model, Match], Match]
+
+
 class Loaded(NamedTuple):
     """What `load` found; `ready` and `notes` as of `Model`."""
 
@@ -93,7 +100,8 @@ class Loaded(NamedTuple):
 
 
 def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable[str]],
-          tokenizer: PreTrainedTokenizerFast | None = None, encoder: Path | None = None) -> Model:
+          tokenizer: PreTrainedTokenizerFast | None = None, encoder: Path | None = None,
+          judge: Judge | None = None) -> Model:
     """The model that `source` names, with `head` on it.
 
     seed       draws whatever has no pre-trained weights
@@ -101,6 +109,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     tokenizer  the teacher's, for students that have none of their own
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its
                steps)
+    judge      orders the rows of a head that have no names; without it such a head is not used
     """
     identity = {"source": source.identity(), "head": head, "seed": seed}
     if encoder is not None:
@@ -110,7 +119,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     if encoder is not None:
         source = replace(source, folder=encoder)
     if source.folder or source.hub:
-        module, tokenizer, ready, notes = load(source, head, seed)
+        module, tokenizer, ready, notes = load(source, head, seed, judge)
         if encoder is not None:  # its head is the one that its pre-training needed
             notes = ()
         for note in notes:
@@ -166,43 +175,106 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     return {"model_type": model_type, **sizes}
 
 
-def load(source: Source, head: Head, seed: int) -> Loaded:
+def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> Loaded:
     """Weights and tokenizer from a folder or the hub; the head is kept where it already fits the
     task, and else drawn from `seed`.
     """
     path = str(source.folder or source.hub)
+    config = config_of(source)
+    found = match(config, head, source.labels, declared_names(path))
     try:
-        # where nothing is said, transformers asks whether to run a model's own code
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         tokenizer = load_tokenizer(path, config)
-        rows = own_rows(config, head)
-        labelled = head.config if rows is None else {}
-        with seeded(seed):
-            module, report = head.auto.from_pretrained(path, **labelled, dtype=torch.float32,
-                                                       use_safetensors=True,
-                                                       trust_remote_code=False,
-                                                       ignore_mismatched_sizes=True,
-                                                       output_loading_info=True)
+        module, drawn, mismatched = weights(path, config, head, found.rows is not None, seed)
+        if drawn and (found.unnamed or (found.rows is not None and found.rows.plain is None)):
+            found = Match(said=WITHOUT)  # there are no rows to be ordered or joined
+            module, drawn, mismatched = weights(path, config, head, False, seed)
     except (OSError, ValueError, KeyError) as error:
         raise cannot_be_loaded(source, error) from error
-    mismatched = [name for name, *_ in report["mismatched_keys"]]
-    drawn = sorted([*report["missing_keys"], *mismatched])  # these weights are random
     check_encoder(source, module, drawn)
     check_vocabulary(source, module, tokenizer)
     if head.task_type == "mlm":
         return Loaded(module, tokenizer, not drawn, ())
-    if rows is not None:
-        take_rows(module, rows, head)
-        note = own_head_note(config, rows, drawn)
-        return Loaded(module, tokenizer, not drawn, (note,))
+    if found.unnamed:
+        unattended = unattended_ids(source.folder) if source.folder else ()
+        whole = Model(module, tokenizer, source.name, "", unattended_ids=unattended)
+        found = judge(whole, found) if judge else Match(said=found.said)
+        if found.rows is None:
+            draw_anew(module, head, seed)
+            return Loaded(module, tokenizer, False, (found.said,))
+    if found.rows is not None:
+        return with_own_head(config, head, found, drawn, Loaded(module, tokenizer, True, ()))
     head_drawn = any(not in_encoder(module, name) for name in drawn)
-    if head_drawn and not mismatched:
-        return Loaded(module, tokenizer, False, ("no head for the task: a new one is trained",))
-    if not mismatched:  # it has as many labels as the task, and was loaded for that
+    if not head_drawn and not mismatched:  # loaded, as it has as many rows as the task
         draw_head(module, seed)
-    return Loaded(module, tokenizer, False, (
-        f"head not used, as its labels ({', '.join(label_names(config))}) are not the task's: "
-        "a new one is trained",))
+    return Loaded(module, tokenizer, False, (found.said,))
+
+
+def config_of(source: Source) -> PreTrainedConfig:
+    """The configuration of a model that has a folder or is on the hub."""
+    try:
+        # where nothing is said, transformers asks whether to run a model's own code
+        return AutoConfig.from_pretrained(str(source.folder or source.hub),
+                                          trust_remote_code=False)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise cannot_be_loaded(source, error) from error
+
+
+def weights(path: str, config: PreTrainedConfig, head: Head, own_head: bool,
+            seed: int) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """The module with its own head, or with one for the task; the names of the weights that are
+    random, and of those whose size is not the module's.
+    """
+    labelled: dict[str, Any] = {} if own_head else head.config
+    if own_head and stored_rows(config) is not None:
+        labelled = {"config": as_stored(config)}
+    elif stored_rows(config) is not None:
+        labelled = {**labelled, "kdbench_rows": None}
+    with seeded(seed):
+        module, report = head.auto.from_pretrained(path, **labelled, dtype=torch.float32,
+                                                   use_safetensors=True, trust_remote_code=False,
+                                                   ignore_mismatched_sizes=True,
+                                                   output_loading_info=True)
+    mismatched = [name for name, *_ in report["mismatched_keys"]]
+    return module, sorted([*report["missing_keys"], *mismatched]), mismatched
+
+
+def with_own_head(config: PreTrainedConfig, head: Head, found: Match, drawn: list[str],
+                  loaded: Loaded) -> Loaded:
+    """A model with the rows of its own head that are the task's labels.
+
+    drawn  weights that are random; a head with any of them is trained anew
+    """
+    assert found.rows is not None
+    stored = stored_rows(config)
+    put_rows(loaded.module, found.rows.after(stored) if stored else found.rows, head)
+    said = found.said
+    if drawn:
+        said = f"new head trained: some weights of its own are missing ({drawn[0]}, ...)"
+    return loaded._replace(ready=not drawn, notes=(said,))
+
+
+def draw_anew(module: PreTrainedModel, head: Head, seed: int) -> None:
+    """A new head for the task in place of one of as many rows, or of one."""
+    for name, value in head.config.items():
+        if name != "num_labels":  # which follows from the names
+            setattr(module.config, name, value)
+    if hasattr(module, "num_labels"):
+        module.num_labels = len(head.labels)  # type: ignore[assignment]
+    draw_head(module, seed)
+
+
+def declared_names(path: str) -> tuple[str, ...]:
+    """The names of a head's rows where config.json has them by name alone (`label2id`), which
+    transformers passes over; else none.
+    """
+    folder = on_disk(path)
+    if folder is None or not (folder / "config.json").is_file():
+        return ()
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    by_name = content.get("label2id") or {}
+    if content.get("id2label") or sorted(by_name.values()) != list(range(len(by_name))):
+        return ()
+    return tuple(sorted(by_name, key=by_name.__getitem__))
 
 
 def cannot_be_loaded(source: Source, error: Exception) -> BadInput:
@@ -241,15 +313,6 @@ def check_vocabulary(source: Source, module: PreTrainedModel,
         raise BadInput(
             f"model {source.name}: its tokenizer has {pieces:,} pieces, its weights have "
             f"{rows:,}; they are not of one model: put the model's own tokenizer into the folder")
-
-
-def own_head_note(config: PreTrainedConfig, rows: list[int], drawn: list[str]) -> str:
-    """What the table says of a head that has the task's labels."""
-    if drawn:
-        return f"head without all of its weights ({drawn[0]}, ...): trained anew"
-    others = [name for i, name in enumerate(label_names(config)) if i not in rows]
-    unused = f", rows by label name; not used: {', '.join(others)}" if others else ""
-    return f"head as it came{unused}"
 
 
 @lru_cache(maxsize=256)  # every cell loads its models anew

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Source:
     hub     id of a model on the hub; empty for others
     cut     how many layers are kept; 0: all
     base    what a cut model is cut from; None: the teacher
+    labels  which rows of its own head are which labels, as --teacher-labels says it
     """
 
     name: str
@@ -50,9 +51,12 @@ class Source:
     hub: str = ""
     cut: int = 0
     base: Source | None = None
+    labels: str = ""
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: content for a folder, the recipe for a built one."""
+        if self.labels:
+            return {**replace(self, labels="").identity(), "labels": self.labels}
         if self.cut:
             return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher"}
         if self.folder:

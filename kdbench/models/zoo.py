@@ -57,6 +57,9 @@ def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
     return Recipe(config={"type": model_type, **size}, steps=steps, lr=1e-3)
 
 
+# what a request says that names no teacher, and what that is on look-alike data
+BEST, TOY = "best", "tiny-teacher"
+
 TINY_TYPES = ("bert", "roberta", "albert", "deberta", "distilbert")
 
 RECIPES: dict[str, tuple[Recipe, str]] = {

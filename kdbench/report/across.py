@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kdbench.base.render import Value
 from kdbench.report.groups import Section
 from kdbench.report.names import method_name
-from kdbench.report.rows import Line, Row, canonical
+from kdbench.report.rows import Line, Row, beats_naive, canonical
 from kdbench.score import statistics
 from kdbench.score.statistics import Overall
 
@@ -105,7 +105,11 @@ def wilcoxon_p(gains: Sequence[Value], tasks: int) -> float | None:
 
 
 def share_by_seed(row: Row, teacher: Row | None) -> list[float]:
-    """By shared seed, the share of the teacher's score, where that is above 0."""
-    ours, theirs = row.scores(), teacher.scores() if teacher else {}
+    """By shared seed, the share of the teacher's score, where that is above 0; none of a teacher
+    that scores no better than the naive predictor.
+    """
+    if teacher is None or not beats_naive(teacher):
+        return []
+    ours, theirs = row.scores(), teacher.scores()
     both = sorted(ours.keys() & theirs.keys())
     return [ours[seed] / theirs[seed] for seed in both if theirs[seed] > 0]

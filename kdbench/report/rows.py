@@ -163,14 +163,28 @@ def shared_share(
     row: Row, other: Row | None, split: str = "test", metric: str | None = None
 ) -> float | None:
     """Mean score of `row` over that of `other`, on the seeds that both have; None unless that is
-    above 0.
+    above 0, and where `other` scores no better than the naive predictor.
     """
-    if other is None:
+    if other is None or not beats_naive(other, split):
         return None
     ours, theirs = row.scores(split, metric), other.scores(split, metric)
     both = ours.keys() & theirs.keys()
     below = math.fsum(theirs[seed] for seed in both)
     return math.fsum(ours[seed] for seed in both) / below if below > 0 else None
+
+
+def beats_naive(row: Row, split: str = "test") -> bool:
+    """Does a row score better than the naive predictor, by the mean over its seeds? Also where one
+    of the two is not known.
+    """
+    scores = row.scores(split)
+    floors = [nested(view, "score", "naive", split) for view in row.views.values()]
+    known = [floor for floor in floors if floor is not None]
+    if not scores or not known:
+        return True
+    ahead = math.fsum(scores.values()) / len(scores) - math.fsum(known) / len(known)
+    metric = METRICS.get(next((nested(v, "score", "metric") for v in row.views.values()), ""))
+    return ahead > 0 if metric is None or metric.higher_is_better else ahead < 0
 
 
 def shared_gain(row: Row, other: Row | None, split: str = "test") -> list[float]:

@@ -39,6 +39,7 @@ from kdbench.report.rows import (
     shared_gain,
     shared_share,
 )
+from kdbench.report.teachers import teacher_notes
 from kdbench.score.statistics import LEAST_SEEDS, Cache, Overall
 
 FORMATS = ("text", "markdown", "csv", "latex", "json")
@@ -92,6 +93,8 @@ def build(
     if cache is not None:
         cache.save()
     notes += reading_notes(sections, shown, counts is not None)
+    for section in sections:
+        notes += teacher_notes(section.group, section.lines)
     notes += name_notes(sections, chosen_names) + retry_notes(sections)
     return Table(shown, sections, notes, across(sections), more)
 
@@ -349,7 +352,9 @@ def run_section(group: Group) -> str:
     parts = [show.wrap(" · ".join(filter(None, run_title(group))))]
     if group.rows:
         head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
-        parts.append(show.plain(head, run_lines(group)))
+        lines, notes = run_lines(group)
+        parts.append(show.plain(head, lines))
+        parts += [show.wrap(note) for note in notes]
     parts += [show.wrap(failure(record)) for record in group.unfinished]
     return "\n".join(parts)
 
@@ -369,23 +374,25 @@ def run_title(group: Group) -> list[str]:
     return title + group.step_limit + group.beyond_limit + group.cut_texts
 
 
-def run_lines(group: Group) -> list[list[str]]:
-    """The lines of the small table, the naive predictor's first."""
+def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:
+    """The lines of the small table, the naive predictor's first, and notes on its teacher."""
     floor = [show.points(Value.of([naive_score(group, split)])) for split in ("dev", "test")]
     lines = [["naive", *floor, "", "", "", "", "", group.origin]]
     several = len({row.student for row in group.students}) > 1
     controls = {entry.name: entry.control for entry in METHODS.controls()}
     names = ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
     columns = [COLUMNS[name] for name in names]
+    figures = []
     for row, name in zip(group.rows, row_names(group.rows), strict=True):
         name = controls.get(name) or (f"  {row.part}" if row.part else name)
         if row.is_student and several:
             name = f"{name}, {row.student}"
         line = Line(row, name)
         add_figures(line, group, columns)
+        figures.append(line)
         texts = [column.show(line.values.get(column.name)) for column in columns]
         dev, test = (text.replace(" ", "") for text in texts[:2])
         kept = show.percent(line.values.get("retained"))
         latency = "/".join(filter(None, texts[4:6]))
         lines.append([name, dev, test, kept, *texts[2:4], latency, texts[6], group.origin])
-    return lines
+    return lines, teacher_notes(group, figures)

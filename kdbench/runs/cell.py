@@ -64,6 +64,8 @@ class Cell:
         settings = self.settings.identity()
         if self.unlabelled:
             settings["unlabelled"] = len(self.unlabelled)
+        if labels := self.student.labels or (self.teacher.labels if self.teacher else ""):
+            settings["teacher_labels"] = labels
         return {
             "method": self.method_name, "task": self.task.name, "variant": self.variant,
             "teacher": self.teacher.name if self.teacher else None, "student": self.student.name,

@@ -12,6 +12,7 @@ from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import clock
 from kdbench.runs import ray_engine, store, trackers
 from kdbench.runs.cell import Cell, LeftOut
+from kdbench.runs.planning import teacher_name
 from kdbench.runs.request import Request
 from kdbench.runs.suite import Suite
 
@@ -106,7 +107,7 @@ def missing_models(request: Request) -> list[str]:
     from kdbench.models.sources import resolve
 
     lacking = []
-    for name in (request.teacher, request.student):
+    for name in (teacher_name(request)[0], request.student):
         try:
             source = resolve(name)
         except BadInput as error:

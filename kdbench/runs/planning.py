@@ -20,8 +20,12 @@ from kdbench.base.progress import say
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
-from kdbench.models.sources import Source, fetch, resolve
-from kdbench.models.zoo import MODELS
+from kdbench.models.best import best_teacher, without_any
+from kdbench.models.heads import Head
+from kdbench.models.load import config_of, declared_names, tell
+from kdbench.models.rows import match
+from kdbench.models.sources import Source, fetch, on_disk, resolve
+from kdbench.models.zoo import BEST, MODELS, TOY
 from kdbench.runs.cell import Cell, LeftOut
 from kdbench.runs.request import REST, Request
 from kdbench.runs.suite import Suite
@@ -77,7 +81,8 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     """
     entry, published = METHODS.entry(request.method), published_for(request)
     method = method_of(request, entry, published)
-    teacher, student = teacher_of(request.teacher), resolve(request.student)
+    named, told = teacher_name(request)
+    teacher, student = teacher_of(named, request.teacher_labels), resolve(request.student)
     check_task_type(request.method, method, TASKS.get(request.task))
     task, whole, task_options = load_data(
         request.task, request.data_dir, tuple(sorted(request.files.items())),
@@ -93,7 +98,9 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     if download:
         fetch(student)
         if takes_teacher or request.controls:
-            fetch(teacher)
+            fetch_teacher(teacher, told)
+    if request.teacher_labels:
+        check_teacher_labels(teacher, Head(task.task_type, data.labels))
     extra = unlabelled_examples(request, whole, data, task) if request.unlabelled else ()
     cell = Cell(
         request=request, role="method", method_name=entry.name, method=method,
@@ -209,9 +216,42 @@ def toy_steps(student: Source) -> int | None:
     return MODELS.entry(student.name).toy_steps if student.name in MODELS else None
 
 
-def teacher_of(name: str) -> Source:
-    """The model called `name`; `BadInput` where it has to take something from a teacher itself."""
-    found = resolve(name)
+def teacher_name(request: Request) -> tuple[str, str]:
+    """The teacher of a request, and the line on it where the request does not name it: the best
+    that there is for real data, and the toy for look-alike data.
+    """
+    if request.teacher != BEST:
+        return request.teacher, ""
+    if request.data_dir is None and not request.files:
+        return TOY, ""
+    return best_teacher()
+
+
+def fetch_teacher(teacher: Source, told: str) -> None:
+    """As `fetch`; `told` says which teacher was taken because nobody named one."""
+    try:
+        fetch(teacher)
+    except BadInput as error:
+        raise without_any(error) if told else error from error
+    if told:
+        tell(told)
+
+
+def check_teacher_labels(teacher: Source, head: Head) -> None:
+    """`BadInput` where --teacher-labels does not fit the head of a teacher that is here."""
+    where = str(teacher.folder or teacher.hub)
+    if not where:
+        raise BadInput(f"--teacher-labels: {teacher.name} has no head of its own to name rows of")
+    if on_disk(where) is not None:
+        match(config_of(teacher), head, teacher.labels, declared_names(where))
+
+
+def teacher_of(name: str, labels: str = "") -> Source:
+    """The model called `name`; `BadInput` where it has to take something from a teacher itself.
+
+    labels  as --teacher-labels names the rows of its head
+    """
+    found = replace(resolve(name), labels=labels)
     if derived(found):
         raise BadInput(
             f"teacher {name}: takes its {'layers' if found.cut else 'word pieces'} from a teacher, "

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.options import written
+from kdbench.models.zoo import BEST
 
 REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
 
-TEACHER, STUDENT = "tiny-teacher", "tiny-student"  # where a user names none
+# where a user names none; which teacher is the best is found by `kdbench.models.best`
+TEACHER, STUDENT = BEST, "tiny-student"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Request:
     unlabelled  a file of texts that the teacher labels, or `REST`
     seeds       each is a cell, beside those of the controls
     controls    run the controls too
+    teacher_labels  which rows of the teacher's head are which labels: `a=b,...`
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over
     """
@@ -47,6 +50,7 @@ class Request:
     controls: bool = True
     resources: dict[str, float] = field(default_factory=dict)
     published: tuple[dict[str, Any], ...] = ()
+    teacher_labels: str = ""
 
     def label(self, seed: int) -> str:
         """One cell of it, in words."""
@@ -58,7 +62,7 @@ class Request:
         """
         plain = {f.name: f.default for f in fields(self)}
         chosen = {}
-        for name in ("teacher", "variant", "unlabelled"):
+        for name in ("teacher", "teacher_labels", "variant", "unlabelled"):
             if getattr(self, name) != plain[name]:
                 chosen[name] = getattr(self, name)
         return {**chosen, **self.task_options, **self.options}

@@ -11,7 +11,7 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import by_content, written
 from kdbench.base.registry import METHODS
-from kdbench.models.zoo import MODELS
+from kdbench.models.zoo import BEST, MODELS, TOY
 from kdbench.runs.request import Request
 from kdbench.runs.store import Record
 from kdbench.runs.suite import Suite
@@ -62,9 +62,22 @@ def left_by(record: Record, request: Request, data: str) -> bool:
     settings, task_options = cell.get("settings"), cell.get("task_options")
     if not agrees(request.settings, settings) or not agrees(request.task_options, task_options):
         return False
-    if cell.get("teacher") not in (model_name(request.teacher), None):
+    teacher = teacher_in(record, request, origin)
+    if cell.get("teacher") not in (teacher, None):
         return False
-    return is_method(cell, request) or (request.controls and is_control(cell, request))
+    return is_method(cell, request) or (request.controls and is_control(cell, request, teacher))
+
+
+def teacher_in(record: Record, request: Request, origin: str) -> str | None:
+    """The teacher of a record of the request; where the request names none, on real data whichever
+    it was.
+    """
+    if request.teacher != BEST:
+        return model_name(request.teacher)
+    if origin != "real":
+        return TOY
+    cell = record["cell"]
+    return cell["student"] if record.get("role") == "teacher" else cell.get("teacher")
 
 
 def is_method(cell: Mapping[str, Any], request: Request) -> bool:
@@ -77,13 +90,13 @@ def is_method(cell: Mapping[str, Any], request: Request) -> bool:
     return bool(same and read) and agrees(request.options, cell.get("options"))
 
 
-def is_control(cell: Mapping[str, Any], request: Request) -> bool:
+def is_control(cell: Mapping[str, Any], request: Request, teacher: str | None) -> bool:
     """Is a record's `cell` that of a control of the request? The baseline has a row for the teacher
     too.
     """
     method, student = cell["method"], model_name(request.student)
     if method == METHODS.baseline().name:
-        return cell["student"] in (model_name(request.teacher), student)
+        return cell["student"] in (teacher, student)
     return method in METHODS and METHODS.entry(method).control != "" and cell["student"] == student
 
 

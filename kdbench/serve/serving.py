@@ -326,9 +326,14 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
 def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     """The student whose model.safetensors is in `folder`; `BadInput` where it cannot be loaded."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+    from transformers import (
+        AutoConfig,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     import kdbench.models.architectures  # noqa: F401  (registers our own types)
+    from kdbench.models.merged import as_stored, restored
     from kdbench.models.sources import check_folder
 
     check_folder(folder)
@@ -337,8 +342,10 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     tags = labels.task_type == "tags"
     auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
     try:
-        module, info = auto.from_pretrained(folder, local_files_only=True, use_safetensors=True,
-                                            trust_remote_code=False, output_loading_info=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        module, info = auto.from_pretrained(folder, config=as_stored(config), local_files_only=True,
+                                            use_safetensors=True, trust_remote_code=False,
+                                            output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInput(f"{folder}: cannot be loaded ({reason})") from error
@@ -346,7 +353,7 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     if missing:  # transformers draws them at random, so the answers would be random
         raise BadInput(f"{folder}: lacks {len(missing)} of the weights that answer "
                        f"({min(missing)}, ...); give the folder of a trained student")
-    return TorchArtefact(module, tokenizer, labels, device)
+    return TorchArtefact(restored(module, config), tokenizer, labels, device)
 
 
 def served(model: Model, max_length: Limit) -> Artefact:

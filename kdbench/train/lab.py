@@ -7,6 +7,7 @@ Models and training of one cell are here; signals of a teacher in `teaching.py`,
 from __future__ import annotations
 
 import copy
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, Role, build, cut
 from kdbench.models.sources import Source
+from kdbench.train.agreement import ordered
 from kdbench.train.batching import Corpus
 from kdbench.train.content import (
     examples_content,
@@ -149,8 +151,9 @@ class Lab(Teaching):
             encoder = self._pretrained(source, role)
         if source.recipe and source.recipe.reads_teachers_pieces:
             tokenizer = self.teacher().tokenizer
+        judge = partial(ordered, self, source.identity()) if head == self.head else None
         return build(source, head, seed=seed, texts=self.texts, tokenizer=tokenizer,
-                     encoder=encoder)
+                     encoder=encoder, judge=judge)
 
     def texts(self) -> list[str]:
         """The task's unlabelled text: the training texts, and the look-alike's domain text."""
@@ -166,7 +169,11 @@ class Lab(Teaching):
         blank = build(source, Head("mlm"), seed=seed_for(0, "init", source.name), texts=self.texts)
         texts = self.data.domain_text or self.texts()
         batch = 32
-        epochs = max(1, round(source.recipe.steps * batch / len(texts)))
+        steps = source.recipe.steps
+        if len(texts) > steps * batch:
+            texts = random.Random(0).sample(list(texts), steps * batch)
+        # of fewer texts than a batch, an epoch is one step
+        epochs = min(max(1, round(steps * batch / len(texts))), steps)
         self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
         return self.cache.stage(self.stages[-1]["key"])
 
