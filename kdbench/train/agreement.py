@@ -96,7 +96,7 @@ def sample(examples: Sequence[Example], task_type: str) -> list[Example]:
 
 def agreement(lab: Scoring, model: Model, examples: Sequence[Example]) -> Agreement:
     """How the rows of `model` agree with the labels of `examples`."""
-    corpus = lab.corpus(model, examples, lab.settings.max_length)
+    corpus = lab.corpus(model, examples, lab.limit(model))
     rows = logits_of(model, corpus, lab.accelerator, lab.autocast(model),
                      f"{lab.label}{model.name}, order of its labels")
     labels = len(lab.data.labels)
