@@ -282,7 +282,7 @@ UNITS_AND_FILES = (
     Mutation("signals-written-in-place", "kdbench/train/signals.py",
              "save_file(tensors, stream.name)",
              "save_file(tensors, signal_file(folder, signals.key, name))", protocol("test_signals_have_their_name_when_they_are_whole")),
-    Mutation("checkpoint-over-the-last-one", "kdbench/train/fit.py",
+    Mutation("checkpoint-over-the-last-one", "kdbench/train/resuming.py",
              'name = f"step-{self.step}"',
              'name = "step-0"', protocol("test_a_kill_in_a_checkpoint_leaves_the_one_before_it")),
 )

@@ -27,7 +27,7 @@ from kdbench.serve import measure
 from kdbench.serve.serving import labels_of
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
-from kdbench.train.prediction import agreed
+from kdbench.train.processes import agreed, process_group_settings
 from kdbench.train.stage_cache import StageCache
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Runner:
             raise BadInput(
                 "--device cuda: this machine offers no CUDA device; leave the option out")
         return Accelerator(cpu=self.device == "cpu", log_with=self.tracker,
+                           kwargs_handlers=[process_group_settings()],
                            project_dir=str(self.folder / "trackers") if self.tracker else None)
 
     def synchronize(self) -> None:
