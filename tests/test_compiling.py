@@ -11,7 +11,6 @@ from test_resume import Kill, fitting
 from kdbench.train import compiling
 from kdbench.train.method import Objective, Term
 
-
 STEPS = 14  # more than an epoch
 
 

@@ -99,7 +99,7 @@ def untouched(trainer: Trainer) -> Iterator[None]:
                 tensor.copy_(value)
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.optimizer.state.clear()
-        trainer.take_tensors({name: value.to(trainer.device) for name, value in state.items()})
+        trainer.take_tensors(state)
         trainer.step, trainer.sums, trainer.counted = step, sums, counted
         random.setstate(draws[0])
         np.random.set_state(draws[1])

@@ -99,7 +99,7 @@ class Resumable:
                 "from the beginning")
             return
         load_weights(self.trainee, place / "trainee.safetensors")
-        self.take_tensors(load_file(place / "state.safetensors", device=str(self.device)))
+        self.take_tensors(load_file(place / "state.safetensors"))
         if (place / "best.safetensors").is_file():
             self.best_state = load_file(place / "best.safetensors")
         for name in STATE:
@@ -119,14 +119,18 @@ class Resumable:
         for number, parameter in enumerate(self.trainee.parameters()):
             moments = with_prefix(tensors, f"adam.{number}.")
             if moments:
-                self.optimizer.state[parameter] = moments
-        self.sums = with_prefix(tensors, "sum.")
+                self.optimizer.state[parameter] = self.on_device(moments)
+        self.sums = self.on_device(with_prefix(tensors, "sum."))
         if self.rank:  # the main process has all of it
             self.sums = {name: torch.zeros_like(value) for name, value in self.sums.items()}
         torch.set_rng_state(tensors["rng"].cpu())
         if "rng_device" in tensors:
             module = torch.get_device_module(self.device)
             module.set_rng_state(tensors["rng_device"].cpu(), self.device)
+
+    def on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors on the device; a file cannot be loaded to each ("cpu:0" is none to it)."""
+        return {name: value.to(self.device) for name, value in tensors.items()}
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
