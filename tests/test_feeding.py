@@ -149,18 +149,21 @@ def test_two_batches_wait_and_no_more():
 
 def test_nothing_is_built_while_dev_is_measured():
     """Tokenizers serve one thread at a time."""
-    made = fitting(ahead=True, eval_steps=2, epochs=1, select="last")
-    building, overlaps, own = [], [], made.feed.built
+    made = fitting(ahead=True, eval_steps=1, epochs=1, select="last")
+    building, overlaps, own, measures = [], [], made.feed.built, threading.Event()
+    calls = iter(range(9))
 
-    def built(*given):
+    def built(*given):  # the third one is on its way when dev is to be measured
         building.append(1)
+        if next(calls) == 2:
+            measures.wait(1)
         found = own(*given)
         building.pop()
         return found
 
     def evaluate():
-        for _ in range(200):
-            overlaps.extend(building)
+        overlaps.extend(building)
+        measures.set()
         return {"score": 0.5}
 
     made.feed.built, made.evaluate = built, evaluate

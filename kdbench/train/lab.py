@@ -231,7 +231,7 @@ class Lab(Teaching):
         facts = read_stage(folder, trained.module, objective)
         trained.module.eval()
         asked = training.accumulate
-        more = {name: facts[name] for name in ("compile", "notes") if name in facts}
+        more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
         if facts["accumulate"] != asked:
             more["accumulate_asked"] = asked
         self.stages.append({"name": stage, "role": role, "seconds": facts["seconds"],

@@ -141,7 +141,8 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
             mistakes.append(unknown("setting", name, hints))
             continue
         if name == "compile":  # it was yes or no
-            value = {True: "on", False: "off"}.get(WORDS.get(str(value).lower()), value)
+            word = WORDS.get(str(value).lower())
+            value = value if word is None else "on" if word else "off"
         try:
             found[name] = check(name, value, hints[name], facts[name])
         except ValueError as error:
