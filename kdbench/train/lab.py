@@ -330,7 +330,9 @@ class Lab(Teaching):
                     raise
             # outside the handler, so that the failed step's tensors are let go
             training = replace(training, accumulate=2 * training.accumulate)
-            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts a batch")
+            size = training.batch_size // training.accumulate
+            of = "a batch" if training.batch_tokens else f"of {size}"
+            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts {of}")
             del trainer
             # or the first step would add to the gradients of the failed one
             model.module.zero_grad(set_to_none=True)
