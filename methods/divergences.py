@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from kdbench.train.memory import total_memory
 from kdbench.train.mlm import lm_logits
 
 
@@ -19,18 +20,31 @@ class Divergences(torch.autograd.Function):
     differences, for logits (N, V).
 
     Left to autograd, the two would keep some ten (N, V) tensors in fp32, each of which can be
-    larger than the model. Here rows are worked on in blocks that stay in a CPU's cache, forward and
-    backward, and the logits are kept as they came.
+    larger than the model. Here rows are worked on in blocks, forward and backward, and the logits
+    are kept as they came. On a CPU a block stays in its cache; an accelerator, which waits for the
+    host at every small block, gets as large ones as its memory bears.
 
         kl, mse = Divergences.apply(student_logits, teacher_logits, temperature)
     """
 
-    BLOCK = 2**20  # elements
+    BLOCK = 2**20  # elements, on a CPU
+    SHARE = 64  # of an accelerator's memory, one part in so many may be a block's
+    COPIES = 6  # fp32 tensors of a block's size that are there at a time
+
+    @staticmethod
+    def block(device: torch.device) -> int:
+        """Elements of a block on a device: 52 million on one of 80 GB, 10 million on one of
+        16 GB.
+        """
+        if device.type == "cpu":
+            return Divergences.BLOCK
+        most = total_memory(device) // (Divergences.SHARE * Divergences.COPIES * 4)
+        return max(Divergences.BLOCK, most)
 
     @staticmethod
     def blocks(ours: Tensor, theirs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Slices of rows with both sides' logits there, copied, in fp32 at least."""
-        rows = max(1, Divergences.BLOCK // ours.shape[1])
+        rows = max(1, Divergences.block(ours.device) // ours.shape[1])
         precise = torch.promote_types(ours.dtype, torch.float32)
         for start in range(0, len(ours), rows):
             block = slice(start, start + rows)

@@ -37,7 +37,7 @@ from kdbench.models.heads import seeded
 from kdbench.models.load import Model, Role
 from kdbench.train.lab import Lab
 from kdbench.train.losses import Supervised, supervised
-from kdbench.train.method import Batch, Method, Objective, Term, option
+from kdbench.train.method import Batch, Method, Objective, Term, early, option
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,7 @@ class CodeSwitched(Objective):
         if teacher.hidden_size != student.hidden_size:
             self.project = nn.Linear(student.hidden_size, teacher.hidden_size)
 
+    @early
     def collate(self, batch: Batch) -> None:
         """Add where the words are in the student's tokens, and how many there are."""
         place = self.words.place(self.words.alignments(batch), STUDENT,

@@ -20,7 +20,7 @@ from kdbench.methods.layer_pairs import layer_pairs
 from kdbench.methods.outputs import Outputs
 from kdbench.models.heads import seeded
 from kdbench.train.losses import aligned, at_words, soft_targets, task_logits
-from kdbench.train.method import Batch, Objective, Term
+from kdbench.train.method import Batch, Objective, Term, early
 from kdbench.train.signals import Pool
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Distillation(Objective):
         attention = [layer for layer, _ in self.attention_pairs]
         return teacher_pool(self.signal_names, hidden, attention, self.unit)
 
+    @early
     def collate(self, batch: Batch) -> None:
         """Add what the losses divide by: labelled tokens, and words that both models have read."""
         if "hard" in self.terms and self.options.level == "tokens":

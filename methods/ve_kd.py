@@ -38,7 +38,7 @@ from kdbench.models.heads import seeded
 from kdbench.models.load import Model
 from kdbench.models.zoo import position_limit
 from kdbench.train.lab import Lab
-from kdbench.train.method import Batch, Method, Objective, Term, option
+from kdbench.train.method import Batch, Method, Objective, Term, early, option
 from kdbench.train.mlm import lm_logits
 
 
@@ -97,6 +97,7 @@ class VocabularyKD(Objective):
                           for name, weight in self.weights.items() if name != "masked_lm"}
         self.temperature = o.temperature
 
+    @early
     def collate(self, batch: Batch) -> None:
         """Mask the texts, anew in every epoch: a mask is drawn from (seed, epoch, text)."""
         ids = batch.inputs["input_ids"].numpy()

@@ -6,6 +6,7 @@ transfer: [its optimiser's tensors, whether it is bit by bit what it was before]
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from kdbench.base import options
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.models.sources import resolve
 from kdbench.train import lab as labs
-from kdbench.train import spec
+from kdbench.train import processes, spec
 from kdbench.train.fit import Trainer
 from kdbench.train.lab import Lab
+from kdbench.train.method import Batch, Objective, Term
 from kdbench.train.stage_cache import StageCache
+from kdbench.train.training import Training
 
 STEPS = 20
 
@@ -66,6 +69,63 @@ def losses(method: str, task_name: str, given: dict, folder: Path) -> list[float
     return Watched.losses[-made_steps:][:STEPS]
 
 
+class Noise(Objective):
+    """Reads what dropout draws, in a loss that moves the student's only weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.draws: list[list[float]] = []
+
+    def forward(self, student, batch):
+        drawn = torch.nn.functional.dropout(torch.ones(8), 0.5)
+        self.draws.append(drawn.tolist())
+        return {"noise": Term((student.weight * drawn.sum() * len(batch.examples)).sum())}
+
+
+class Counted:
+    """A corpus of nothing but numbers."""
+
+    lengths = [1] * 24
+
+    def __len__(self):
+        return 24
+
+    def batch(self, indices, width):
+        return Batch({}, examples=list(indices), counts={"examples": float(len(indices))})
+
+
+def noise(folder: Path) -> dict[str, object]:
+    """A training of six steps whose processes draw noise: whole, then killed after its fourth step and gone on."""
+
+    def fitting(place: Path | None) -> Trainer:
+        student = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(student.weight)
+        # half of the last epoch is left to a run that goes on
+        training = Training(epochs=1, batch_size=4, lr=1e-2, select="last")
+        return Trainer(student, Noise(), Counted(), training, accelerator=Accelerator(cpu=True), seed=3, stage="noise", folder=place,
+                       checkpoint_seconds=0.0)
+
+    whole, killed = fitting(None), fitting(folder)
+    history = whole.run()
+    step = killed.one_step
+
+    def one_step(indices, total):
+        if killed.step == 4:
+            raise KeyboardInterrupt
+        step(indices, total)
+
+    killed.one_step = one_step
+    with suppress(KeyboardInterrupt):
+        killed.run()
+    processes.wait_for_all(killed.accelerator)
+    again = fitting(folder)
+    told = again.run()
+    group = processes.cpu_group() if whole.world > 1 else None
+    return {"whole": whole.objective.draws, "again": again.objective.draws, "history": [history, told],
+            "weights": [whole.student.weight.item(), again.student.weight.item()],
+            "backend": group and torch.distributed.get_backend(group)}
+
+
 def main(asked: dict[str, tuple[str, dict]], out: Path) -> None:
     torch.set_num_threads(1)
     labs.Trainer = Watched
@@ -75,7 +135,9 @@ def main(asked: dict[str, tuple[str, dict]], out: Path) -> None:
             found[method] = losses(method, task, given, out / method)
         except Exception as error:  # the test of this method says so, the others go on
             found[method] = f"{type(error).__name__}: {error}"
-    if Accelerator(cpu=True).is_main_process:
+    accelerator = Accelerator(cpu=True)
+    (out / f"noise-{accelerator.process_index}.json").write_text(json.dumps(noise(out / "noise")))
+    if accelerator.is_main_process:
         (out / "losses.json").write_text(json.dumps(found))
         (out / "classifier.json").write_text(json.dumps(Watched.classifier))
 

@@ -12,6 +12,7 @@ A device cannot be taken back from torch, so no other test may run in this proce
     run: ...       a method from data to record: training, signals, scores, saving, latency
     step: ...      no step of that run waits for the device or copies from pageable memory
     again: ...     the last training once more, all before it from the shelf: the same weights
+    ahead: ...     the same weights as with batches that are built in their step
     resume: ...    killed in the last training, and gone on from the checkpoint: the same weights
     ...            the rest, by what it is about: export, memory, precision, latency
 """
@@ -514,6 +515,32 @@ for made in RUNS:
         CASES[f"resume: {made.name}"] = partial(resumes, made)
 
 
+def in_their_step(run: Run) -> None:
+    """Batches that are built in their step, signals that go up with them: the weights are the same."""
+    from kdbench.train import feeding, resident
+
+    done = undisturbed(run).whole()
+    own = feeding.Feed.__init__, resident.free_memory
+
+    def without_thread(feed: Any, *given: Any, **more: Any) -> None:
+        own[0](feed, *given, **{**more, "ahead": False})
+        assert not isinstance(feed.signals, resident.OnDevice)
+
+    feeding.Feed.__init__, resident.free_memory = without_thread, lambda _: 0
+    try:
+        other = execute(run, done.folder.with_name(f"{done.folder.name}-in step")).whole()
+    finally:
+        feeding.Feed.__init__, resident.free_memory = own
+    assert weights(other) == weights(done)
+
+
+# what a collate, a stored or a live signal may do to a batch
+AHEAD = ("logit_kd, tags, fp32", "logit_kd, live, fp32", "ve_kd, fp32", "dsg_kd, fp32", "ner_kd, fp32", "ner_kd, joint, fp32")
+for made in RUNS:
+    if made.name in AHEAD:
+        CASES[f"ahead: {made.name}"] = partial(in_their_step, made)
+
+
 def named(name: str) -> Run:
     return next(run for run in RUNS if run.name == name)
 
@@ -643,6 +670,66 @@ def emulated() -> None:
         assert not Lab.bf16(lab, wide), "a T4 would emulate bf16"
     finally:
         device.module.bf16 = True
+
+
+@case("precision: fp32 in place of bf16 is said, in the record and once to the user")
+def fallback_said() -> None:
+    import contextlib
+    import io
+
+    from kdbench.train import scoring
+
+    said, width = io.StringIO(), scoring.WIDE
+    device.module.bf16, scoring.WIDE = False, 8
+    scoring.say_once.cache_clear()
+    try:
+        with contextlib.redirect_stderr(said):
+            done = execute(replace(named("logit_kd, fp32"), precision="auto"), results / "without bf16").whole()
+    finally:
+        device.module.bf16, scoring.WIDE = True, width
+    note = "Pretend T4 has no bf16 of its own"
+    assert said.getvalue().count(note) == 1 and sum(note in one for one in done.record["notes"]) >= 2, done.record["notes"]
+    assert not any(note in one for one in undisturbed(named("logit_kd, fp32")).whole().record["notes"])
+
+
+@case("signals: those that do not fit go up in 16 bits under autocast, and the record says so")
+def rounded_signals() -> None:
+    from kdbench.train import resident
+
+    own, resident.free_memory = resident.free_memory, lambda _: 0
+    try:
+        low, whole = (execute(named(f"logit_kd, {kind}"), results / f"signals in {kind}").whole() for kind in ("bf16", "fp32"))
+    finally:
+        resident.free_memory = own
+    assert any("went up as fp16" in note for note in low.record["notes"]), low.record["notes"]
+    assert not any("went up" in note for note in whole.record["notes"])
+
+
+@case("blocks: VE-KD's are as large as the device's memory allows, and give what small ones give")
+def large_blocks() -> None:
+    import torch
+
+    from kdbench.methods import divergences
+    from kdbench.methods.divergences import Divergences
+
+    found, made, memory = [], Divergences.block, divergences.total_memory
+    divergences.total_memory = lambda _: 2**33
+    ours, theirs = torch.randn(2, 8, 300000).unbind(0)
+    for small in (False, True):
+        z = ours.to(device.NAME).requires_grad_()
+        if small:
+            Divergences.block = staticmethod(lambda _: 2**20)
+        try:
+            with device.watch() as seen:
+                kl, mse = Divergences.apply(z, theirs.to(device.NAME), 2.0)
+            (kl + 1e-3 * mse).backward()
+        finally:
+            Divergences.block = staticmethod(made)
+            divergences.total_memory = memory
+        found.append((kl.cpu(), mse.cpu(), z.grad.cpu(), sum(seen.operators.values())))
+    for one, other in zip(found[0][:3], found[1][:3], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+    assert found[0][3] < found[1][3], "as many operators as with small blocks"
 
 
 @case("precision: an LSTM in bf16 computes in no fp16 without a scaled loss")

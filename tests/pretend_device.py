@@ -564,6 +564,11 @@ class Module:
     def empty_cache(self) -> None:
         """Nothing is kept."""
 
+    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
+        """Free bytes and all of them; a GPU of 1 GB where no limit is set."""
+        most = int(min(memory.limit, 2**30))
+        return max(most - memory.allocated, 0), most
+
     def memory_allocated(self, device: Any = None) -> int:
         return memory.allocated
 

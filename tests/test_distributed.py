@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from kdbench.base.registry import METHODS
 from kdbench.runs import store
+from kdbench.runs.runner import Runner
+from kdbench.train import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).parent / "distributed_worker.py"
@@ -65,6 +68,33 @@ def test_doktra_leaves_the_classifier_alone_in_the_boundary_phase(processes, fol
     assert len(epochs) == 8
     assert epochs[:6] == [[0, True]] * 6
     assert all(kept > 0 and not unchanged for kept, unchanged in epochs[6:])
+
+
+def test_each_process_draws_noise_of_its_own_and_draws_it_again_after_a_kill(folders):
+    (alone,) = (json.loads((folders[1] / "noise-0.json").read_text()),)
+    both = [json.loads((folders[2] / f"noise-{rank}.json").read_text()) for rank in (0, 1)]
+    assert both[0]["whole"] == alone["whole"] and len(alone["whole"]) == 6
+    assert all(one != other for one, other in zip(both[0]["whole"], both[1]["whole"], strict=True))
+    assert len({json.dumps(drawn) for drawn in both[1]["whole"]}) == 6
+    for found in (alone, *both):
+        assert found["again"] == found["whole"][4:]
+        assert found["weights"][1] == found["weights"][0]
+
+
+def test_the_sums_of_an_epoch_are_those_of_all_processes_after_a_kill_too(folders):
+    for count in (1, 2):
+        whole, again = json.loads((folders[count] / "noise-0.json").read_text())["history"]
+        assert again[0]["terms"] == pytest.approx(whole[0]["terms"], rel=1e-12)
+
+
+def test_counts_and_waits_go_through_gloo_and_outlast_another_run(folders, monkeypatch, tmp_path):
+    assert json.loads((folders[2] / "noise-1.json").read_text())["backend"] == "gloo"
+    given = {}
+    monkeypatch.setattr("accelerate.Accelerator", lambda **named: given.update(named))
+    _ = Runner(tmp_path, device="cpu").accelerator
+    (handler,) = given["kwargs_handlers"]
+    assert handler.to_kwargs()["timeout"] == processes.NCCL_WAIT >= timedelta(hours=1)
+    assert timedelta(days=1) < processes.GLOO_WAIT
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
 """The training loop where the published variants ask for something else: order, moment and measure of selection."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from accelerate import Accelerator
 from torch.utils.data.distributed import DistributedSampler
 
+from kdbench.train.batching import cut, epoch_batches
 from kdbench.train.fit import Trainer
 from kdbench.train.method import Batch, Objective, Term
+from kdbench.train.spec import Settings
 from kdbench.train.training import Selection, Training
 
 
@@ -114,3 +118,65 @@ def test_a_measure_that_stalled_once_counts_only_where_it_is_said():
         for a, b in ((1, 1), (0, 2), (2, 1)):  # a stalls and improves again, then b stalls
             selection.see({"score": 0, "a": a, "b": b}, training)
         assert selection.stopped(training) is stopped
+
+
+# ---- batches by tokens ---------------------------------------------------------------------------
+
+
+def test_a_batch_of_tokens_has_as_many_examples_as_fit_with_their_padding():
+    lengths = [1 + (7 * i) % 23 for i in range(300)]
+    batches = epoch_batches(lengths, 4, 1, tokens=64)
+    assert sorted(i for batch in batches for i in batch) == list(range(300))
+    sizes = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
+    assert max(sizes) <= 64 and sum(sizes) / len(sizes) > 40
+    assert epoch_batches(lengths, 4, 1) == epoch_batches(lengths, 4, 1, tokens=None) != batches
+    assert cut([0, 1, 2, 3], [9, 2, 2, 3], 4, 6) == [[0], [1, 2], [3]]  # one that is longer stands alone
+    assert cut(range(5), [1] * 5, 2) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("order", ["shuffled", "sampler", "file"])
+@pytest.mark.parametrize("most", [None, 4, 9])
+def test_a_training_by_tokens_knows_its_steps(order, most):
+    made = fitting(24, batch_tokens=8, epochs=3, order=order)
+    made.max_steps = most
+    made.training = replace(made.training, epochs=made.epochs())
+    total = made.total_steps()
+    history = made.run()
+    assert made.step == total == (most or sum(len(made.whole_order(epoch)) for epoch in range(3)))
+    assert len(history) == made.training.epochs and history[-1]["terms"]
+    assert most != 4 or len(history) == 1
+
+
+def test_losses_of_batches_by_tokens_are_means_over_their_examples():
+    class Squares(Objective):
+        def forward(self, student, batch):
+            return {"loss": Term((student.weight * batch.extra["x"]).square().sum())}
+
+    def training(**how):
+        student = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(student.weight)
+        made = Trainer(student, Squares(), Texts(12), Training(epochs=1, lr=0.0, warmup=0.0, weight_decay=0.0, select="last", **how),
+                       accelerator=Accelerator(cpu=True), seed=3, stage="test")
+        own = made.corpus.batch
+
+        def batch(indices, width):
+            found = own(indices, width)
+            found.extra["x"] = torch.tensor([float(i) for i in indices])
+            return found
+
+        made.corpus.batch = batch
+        gradients = []
+        made.optimizer.register_step_pre_hook(lambda *_: gradients.append(student.weight.grad.item()))
+        return made, gradients
+
+    made, gradients = training(batch_tokens=6, clip=0.0)
+    history = made.run()
+    batches = made.whole_order(0)
+    assert len({len(batch) for batch in batches}) > 1
+    assert gradients == pytest.approx([2 * sum(i * i for i in batch) / len(batch) for batch in batches])
+    assert history[0]["terms"]["loss"] == pytest.approx(sum(i * i for i in range(12)) / 12)
+
+
+def test_batches_by_tokens_are_part_of_an_id_where_they_are_asked_for():
+    assert "batch_tokens" not in Settings().identity() and Settings(batch_tokens=64).identity()["batch_tokens"] == 64
+    assert "batch_tokens" not in Training().content() and Training(batch_tokens=64).content()["batch_tokens"] == 64

@@ -101,7 +101,7 @@ SETTINGS = {
     "epochs": 2, "batch_size": 16, "lr": 1e-4, "teacher_lr": 1e-4, "weight_decay": 0.1, "warmup": 0.2, "max_length": 64,
     "accumulate": 2, "warmup_rule": "int",
     "select": "last", "max_train_examples": 8, "max_dev_examples": 8, "max_steps": 3, "precision": "fp32",
-    "compile": True, "signal_memory": 0.5, "checkpoint_seconds": 1.0, "latency": "off",
+    "batch_tokens": 512, "compile": True, "signal_memory": 0.5, "checkpoint_seconds": 1.0, "latency": "off",
 }
 REQUESTS = {
     "method": "finetune", "teacher": "tiny:roberta", "student": "tiny:bert", "options": {"alpha": 0.5}, "seed": 1,
@@ -359,7 +359,7 @@ TRAININGS_CHANGED = {
     "epochs": 2, "batch_size": 4, "lr": 1e-4, "head_lr": 1e-3, "weight_decay": 0.1, "decay_all": True, "warmup": 0.2,
     "schedule": "constant", "clip": 2.0, "accumulate": 2, "betas": (0.8, 0.9), "eps": 1e-6, "order": "file", "select": "best",
     "patience": 2, "watch": ("score", "-loss"), "max_length": 64, "warmup_rule": "ceil", "select_by": "-loss", "eval_steps": 5,
-    "ties_improve": True, "stays_stalled": True,
+    "ties_improve": True, "stays_stalled": True, "batch_tokens": 512,
 }
 
 
@@ -402,7 +402,7 @@ def test_what_else_decides_a_stage(what, tmp_path):
         "stage": lambda: key_of(lab, stage="another"),  # its name draws the dropout
         "precision": lambda: key_of(make_lab(tmp_path, precision="bf16")),
         "max_steps": lambda: key_of(make_lab(tmp_path, max_steps=3)),
-        "compile": lambda: key_of(make_lab(tmp_path, compile=True)),
+        "compile": lambda: key_of(make_lab(tmp_path, compile="on")),
     }[what]()
     assert other != key_of(lab)
 

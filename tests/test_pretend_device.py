@@ -21,6 +21,7 @@ KNOWN: list[tuple[str, str, str]] = []
 
 # One of each method and of each way to train, save and go on; the rest is slow.
 GATE = ("device: *", "memory: *", "precision: *", "data: *", "provenance: *", "profile: *", "latency: *",
+        "signals: *", "blocks: *", "ahead: logit_kd, live, fp32", "ahead: ve_kd, fp32", "ahead: dsg_kd, fp32",
         *(f"{kind}: {run}" for kind in ("run", "step") for run in (
             "finetune, bf16", "finetune, bilstm, fp32", "logit_kd, live, fp32", "logit_kd, several labels, fp32", "adapt, fp32", "ve_kd, fp32",
             "doktra, fp32", "dsg_kd, fp32", "ner_kd, joint, fp32")),

@@ -38,7 +38,7 @@ from kdbench.runs.request import Request
 from kdbench.serve import measure
 from kdbench.serve.measure import Protocol
 from kdbench.serve.serving import served
-from kdbench.train import fit, signals
+from kdbench.train import fit, resuming, signals
 from kdbench.train.batching import Corpus
 from kdbench.train.fit import Trainer
 from kdbench.train.lab import Lab
@@ -680,7 +680,7 @@ def test_signals_have_their_name_when_they_are_whole(tmp_path, monkeypatch):
 
 def test_a_kill_in_a_checkpoint_leaves_the_one_before_it(tmp_path, monkeypatch):
     """Each is written beside the last one, and pointed at when it is whole."""
-    written, real = [], fit.save_file
+    written, real = [], resuming.save_file
 
     def dying(tensors, path):
         written.append(path)
@@ -688,7 +688,7 @@ def test_a_kill_in_a_checkpoint_leaves_the_one_before_it(tmp_path, monkeypatch):
             raise Killed
         real(tensors, path)
 
-    monkeypatch.setattr(fit, "save_file", dying)
+    monkeypatch.setattr(resuming, "save_file", dying)
     with pytest.raises(Killed):
         fitting(folder=tmp_path).run()
     monkeypatch.undo()

@@ -139,7 +139,14 @@ def test_a_short_training_asks_the_teacher_for_what_it_reads(tmp_path, most, rea
 
 
 def test_compiling_makes_another_record_and_none_was_made_with_it_before():
-    assert "compile" not in Settings().identity() and Settings(compile=True).identity()["compile"] is True
+    for how in ("off", "auto"):  # what is measured decides no id
+        assert Settings(compile=how).identity() == Settings().identity() and "compile" not in Settings().identity()
+    assert Settings(compile="on").identity()["compile"] is True
+    task = TASKS.get("gad")
+    for older, now in ((True, "on"), (False, "off"), ("yes", "on"), ("auto", "auto")):
+        assert settings({"compile": older}, task, lookalike=True).compile == now
+    with pytest.raises(BadInput, match="--compile: 'fast' is not one of off, on, auto"):
+        settings({"compile": "fast"}, task, lookalike=True)
 
 
 @pytest.mark.slow

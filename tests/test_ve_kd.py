@@ -372,6 +372,15 @@ def test_divergences_in_blocks_are_the_whole_ones(monkeypatch):
         assert torch.autograd.gradcheck(lambda z, number=number: divergences.Divergences.apply(z, theirs, 2.0)[number], (ours,))
 
 
+def test_a_block_is_a_cache_on_a_cpu_and_a_share_of_the_memory_on_an_accelerator(monkeypatch):
+    sizes = {}
+    for gigabytes in (0, 1, 16, 80):
+        monkeypatch.setattr(divergences, "total_memory", lambda _, size=gigabytes: size * 10**9)
+        sizes[gigabytes] = divergences.Divergences.block(torch.device("cuda"))
+    assert sizes[0] == sizes[1] == divergences.Divergences.block(torch.device("cpu")) == 2**20
+    assert 1e7 < sizes[16] < 1.1e7 and 5.1e7 < sizes[80] < 5.3e7
+
+
 def test_divergences_of_bf16_logits_are_computed_in_fp32():
     torch.manual_seed(0)
     ours, theirs = torch.randn(2, 50, 700, dtype=torch.bfloat16).unbind(0)

@@ -41,7 +41,8 @@ VERSIONS = {"training": 1, "scoring": 1}
 CORE = {
     "training": (
         "train.losses", "train.objective", "train.mlm", "train.batching", "train.textfile",
-        "train.training", "train.fit", "train.signals", "train.teaching", "train.lab",
+        "train.training", "train.fit", "train.resuming", "train.feeding", "train.resident",
+        "train.compiling", "train.processes", "train.signals", "train.teaching", "train.lab",
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
         "train.cpu", "train.masks", "train.limits", "train.agreement", "base.identity",
         "data.words", "data.lengths", "models.sources", "models.heads", "models.rows",

@@ -100,3 +100,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) != len(seeds) or not seeds:
         raise BadInput(f"--seeds {text!r}: a seed stands there twice, or none")
     return tuple(seeds)
+
+
+def parse_threads(text: str) -> int | str:
+    """A number of threads, or `auto`."""
+    if text == "auto":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise BadInput(f"--threads {text!r}: give a number from 1 on, or auto")
+    return int(text)

@@ -12,7 +12,14 @@ from kdbench.base.errors import BadInput
 from kdbench.base.options import VARIANTS
 from kdbench.base.places import shipped
 from kdbench.base.registry import unknown
-from kdbench.cli.arguments import Assignment, Parser, Setting, TaskOption, parse_seeds
+from kdbench.cli.arguments import (
+    Assignment,
+    Parser,
+    Setting,
+    TaskOption,
+    parse_seeds,
+    parse_threads,
+)
 from kdbench.train.spec import Settings, flag_of
 
 REPORTED = shipped("results") / "reported.csv"
@@ -65,10 +72,11 @@ def add_results_dir(verb: Parser, help: str = "default: results/local") -> None:
     verb.add_argument("--results-dir", type=Path, default=RESULTS, metavar="DIR", help=help)
 
 
-def add_threads(verb: Parser) -> None:
-    """How many threads torch has."""
-    verb.add_argument("--threads", type=int, default=None, metavar="N",
-                      help="CPU threads (default: all cores)")
+def add_threads(verb: Parser, auto: bool = False) -> None:
+    """How many threads torch has; with `auto`, a word that lets each cell choose."""
+    more = "; auto: one for a tiny model, else the cores that are idle" if auto else ""
+    verb.add_argument("--threads", type=parse_threads if auto else int, default=None, metavar="N",
+                      help=f"CPU threads (default: all cores{more})")
 
 
 def add_json(verb: Parser, help: str = "for programs") -> None:
@@ -102,7 +110,7 @@ def add_data(verb: Parser) -> None:
                       help="task files: cp949, latin-1, ... (default: UTF-8)")
 
 
-def add_training(verb: Parser) -> None:
+def add_training(verb: Parser, auto_threads: bool = False) -> None:
     """How a method trains, besides the settings of the protocol."""
     verb.add_argument(
         "--variant", default="corrected", choices=VARIANTS, metavar="variant",
@@ -112,7 +120,7 @@ def add_training(verb: Parser) -> None:
     add_results_dir(verb)
     verb.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"),
                       metavar="device", help="auto, cpu or cuda")
-    add_threads(verb)
+    add_threads(verb, auto_threads)
 
 
 def add_settings(verb: Parser, names: Sequence[str] | None = None) -> None:
@@ -158,7 +166,7 @@ def add_run(verb: Parser) -> None:
                       "the names differ; or a label for every row of its head, in their order")
     verb.add_argument("--student", default=None, metavar="MODEL",
                       help="likewise; cut:N takes N of the teacher's layers")
-    add_training(verb)
+    add_training(verb, auto_threads=True)
     verb.add_argument("--seeds", type=parse_seeds, default=None, metavar="LIST",
                       help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")
     verb.add_argument(

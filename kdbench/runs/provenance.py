@@ -70,6 +70,8 @@ def accelerator(device: str) -> dict[str, Any] | None:
         "cuda": torch.version.cuda, "driver": driver(),
         "cudnn": torch.backends.cudnn.version() if device == "cuda" else None,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
 
 

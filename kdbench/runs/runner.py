@@ -24,11 +24,12 @@ from kdbench.runs import provenance, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
+from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
-from kdbench.train.prediction import agreed
+from kdbench.train.processes import agreed, process_group_settings
 from kdbench.train.stage_cache import StageCache
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Runner:
     device     "auto", "cpu" or "cuda"
     overwrite  run anew what is finished, stages and signals too; without it, finished cells are
                kept and failed ones run again
-    threads    of the CPU; without it, torch's own number
+    threads    of the CPU, or "auto" (see `kdbench.runs.threads`); without it, torch's own number
     profile    record where the time went
     tracker    "tensorboard" or "wandb", which gets the loss terms of every epoch
     renew      with `overwrite`: what is older than this time is made anew (default: now; a worker
@@ -51,8 +52,8 @@ class Runner:
     """
 
     def __init__(self, results_dir: Path, *, device: str = "auto", overwrite: bool = False,
-                 threads: int | None = None, profile: bool = False, tracker: str | None = None,
-                 renew: float | None = None):
+                 threads: int | str | None = None, profile: bool = False,
+                 tracker: str | None = None, renew: float | None = None):
         if renew is None:
             renew = time.time() if overwrite else 0.0
         self.folder, self.device = Path(results_dir), device
@@ -61,7 +62,8 @@ class Runner:
         store.check_writable(self.folder)
         if tracker:
             trackers.check(tracker)
-        if threads:
+        self.most_threads = torch.get_num_threads()
+        if isinstance(threads, int) and threads:
             torch.set_num_threads(threads)
 
     @property
@@ -78,6 +80,7 @@ class Runner:
             raise BadInput(
                 "--device cuda: this machine offers no CUDA device; leave the option out")
         return Accelerator(cpu=self.device == "cpu", log_with=self.tracker,
+                           kwargs_handlers=[process_group_settings()],
                            project_dir=str(self.folder / "trackers") if self.tracker else None)
 
     def synchronize(self) -> None:
@@ -180,6 +183,8 @@ class Runner:
         measure.reset_peak_memory()
         if self.accelerator.is_main_process:
             say(f"{label}{cell.label}")
+        if self.threads == AUTO:
+            torch.set_num_threads(threads_of(cell, self.folder, self.most_threads))
         record = self.header(cell)
         arrays: Arrays = {}
         lab = Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
@@ -189,6 +194,7 @@ class Runner:
             record["score"], arrays = self.scores(lab, student)
             self.complete(record, lab, student)
             self.label(lab, student)
+            kept_at(cell, self.folder).unlink(missing_ok=True)
         except (BadInput, KeyboardInterrupt):
             raise
         except Skip as reason:
@@ -209,6 +215,9 @@ class Runner:
     def header(self, cell: Cell) -> Record:
         """What is known of a record before anything is trained."""
         task, data = cell.task, cell.data
+        where = provenance.collect(str(self.accelerator.device.type), torch.get_num_threads())
+        if self.threads == AUTO:
+            where["threads_asked"] = AUTO
         return {
             "format": store.FORMAT, "id": cell.id, "status": "failed", "reason": None,
             "role": cell.role, "cell": cell.description, "content": cell.content,
@@ -222,8 +231,7 @@ class Runner:
                 "teacher": identity(cell.teacher) if cell.teacher else None,
             },
             "notes": [],
-            "provenance": provenance.collect(str(self.accelerator.device.type),
-                                             torch.get_num_threads()),
+            "provenance": where,
         }
 
     def train(self, cell: Cell, lab: Lab) -> Model:

@@ -37,7 +37,7 @@ def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]
         "label": label, "environment": environment,
         "results_dir": str(runner.folder.absolute()),
         **{name: getattr(runner, name) for name in RUNNER},
-        "threads": runner.threads or cpus, "requeue": stopping.requeue(),
+        "threads": runner.threads or cpus, "cpus": cpus, "requeue": stopping.requeue(),
     }
 
 
@@ -52,8 +52,18 @@ def work(message: dict[str, Any]) -> Record:
             f"{request.method} on {request.task}: data, models, code or the type of the device "
             "are not the same here as where the suite was started (where only the workers have "
             "GPUs, start it with --device cuda)")
+    torch.set_num_threads(message["cpus"])  # at most, where each cell chooses its own
+    share_memory(message.get("device_share", 1))
     runner = Runner(Path(message["results_dir"]), **{name: message[name] for name in RUNNER})
     return runner.attempt(planned[message["id"]], message["label"])
+
+
+def share_memory(cells: int) -> None:
+    """Let this process have one part in `cells` of its GPU's memory, so that no cell takes what
+    another one on the same GPU needs.
+    """
+    if cells > 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(1 / cells)
 
 
 # --- a pool ---------------------------------------------------------------------------------------
@@ -90,7 +100,10 @@ class Pool:
         text = message(cell, self.runner, self.overall.label(number + 1),
                        cpus_of(cell, self.workers))
         if self.devices:
-            text["environment"]["CUDA_VISIBLE_DEVICES"] = self.devices[slot % len(self.devices)]
+            number = slot % len(self.devices)
+            text["environment"]["CUDA_VISIBLE_DEVICES"] = self.devices[number]
+            # the slots of that device
+            text["device_share"] = len(range(number, self.workers, len(self.devices)))
         if self.workers > 1:  # one rewritten line cannot serve several
             text["environment"]["TERM"] = "dumb"
         process = self.context.Process(target=worker, args=(json.dumps(text),), daemon=True)

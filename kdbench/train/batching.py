@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench.data.task import Example
 from kdbench.data.words import first_tokens, word_indices
@@ -26,10 +26,28 @@ CHUNK = 1000  # examples a call of the tokenizer, inside which it works in paral
 UNLABELLED = -100  # the label that cross-entropy ignores
 
 
-def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int,
-                  smallest: int = 1) -> list[list[int]]:
+def cut(order: Sequence[int], lengths: Sequence[int], batch_size: int,
+        tokens: int | None = None) -> list[list[int]]:
+    """`order` as successive batches of `batch_size`; or, with `tokens`, of as many examples as give
+    no more positions than that, padding included, and at least one.
+    """
+    if tokens is None:
+        return [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
+    batches: list[list[int]] = []
+    widest = 0
+    for index in order:
+        widest = max(widest, lengths[index])
+        if not batches or (len(batches[-1]) + 1) * widest > tokens:
+            batches.append([])
+            widest = lengths[index]
+        batches[-1].append(index)
+    return batches
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, smallest: int = 1,
+                  tokens: int | None = None) -> list[list[int]]:
     """One epoch's batches of indices: shuffled, grouped by length within pools of 50 batches,
-    shuffled again.
+    shuffled again. `tokens` as in `cut`.
 
     A last batch of fewer than `smallest` examples (the number of processes) joins the one before
     it.
@@ -41,7 +59,7 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int,
     for start in range(0, len(order), batch_size * POOL):
         pool = order[start:start + batch_size * POOL]
         pool = pool[np.argsort(size[pool], kind="stable")]
-        batches += [pool[i:i + batch_size].tolist() for i in range(0, len(pool), batch_size)]
+        batches += cut(pool.tolist(), lengths, batch_size, tokens)
     short = [batch for batch in batches if len(batch) < smallest]
     batches = [batch for batch in batches if len(batch) >= smallest]
     if batches:
@@ -189,3 +207,39 @@ def pad_stack(rows: Sequence[np.ndarray], least: Sequence[int] = ()) -> np.ndarr
         corner: Any = (i, *(slice(0, n) for n in row.shape))
         stacked[corner] = row
     return stacked
+
+
+def padded_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Tensors of one rank as a batch in fp32, zero-padded to the largest in every dimension."""
+    shape = [max(sizes) for sizes in zip(*(row.shape for row in rows), strict=True)]
+    padded = []
+    for row in rows:
+        more: list[int] = []  # before and after, the last dimension first
+        for most, own in zip(reversed(shape), reversed(row.shape), strict=True):
+            more += [0, most - own]
+        padded.append(nn.functional.pad(row, more) if any(more) else row)
+    return torch.stack(padded).float()
+
+
+def padded_to(values: Tensor, words: int) -> Tensor:
+    """(B, W, C) with zeros after the last word, up to `words` of them."""
+    return nn.functional.pad(values, (0, 0, 0, max(words - values.shape[1], 0)))
+
+
+def known_words(batch: Batch, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """(B, W) the words whose logits (W, C) the teacher has given."""
+    assert batch.words is not None
+    known = np.zeros(batch.words.shape, bool)
+    for mine, row, example in zip(known, rows, batch.examples, strict=True):
+        words = len(example.words)
+        mine[:words] = ~np.isnan(row[:words]).any(-1)
+    return known
+
+
+def add_known(batch: Batch, known: np.ndarray) -> None:
+    """`logits_known` (B, W), the words that the teacher has read, and the count "aligned" of those
+    that the student has read too.
+    """
+    assert batch.words is not None
+    batch.signals["logits_known"] = torch.from_numpy(known)
+    batch.counts["aligned"] = float((known & (batch.words.numpy() >= 0)).sum())

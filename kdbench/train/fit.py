@@ -6,36 +6,31 @@ a checkpoint from which a killed run goes on to the same weights as an undisturb
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kdbench.base.errors import Broken
-from kdbench.base.folders import damage, write_text
-from kdbench.base.identity import seed_for
 from kdbench.base import stopping
-from kdbench.base.progress import Phases, Progress, say
-from kdbench.train import cpu
+from kdbench.base.errors import Broken
+from kdbench.base.identity import seed_for
+from kdbench.base.progress import Phases, Progress
+from kdbench.train import compiling, cpu, processes
 from kdbench.train import masks as masks  # registers them
-from kdbench.train.batching import Corpus, epoch_batches, pinned
+from kdbench.train.batching import Corpus, cut, epoch_batches
+from kdbench.train.feeding import Feed
 from kdbench.train.objective import Batch, Objective, Term, divisor, loss_of
+from kdbench.train.resident import rounding
+from kdbench.train.resuming import Resumable
 from kdbench.train.signals import Signals
 from kdbench.train.training import Selection, Training, clip, learning_rate, parameter_groups
-from kdbench.train.weights import load_weights, save_weights
-
-# of a checkpoint, beside its tensors
-STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds")
 
 
 class Trainee(nn.Module):
@@ -53,9 +48,11 @@ class Trainee(nn.Module):
         return {name: (term.total, term.per, term.weight) for name, term in terms.items()}
 
 
-class Trainer:
+class Trainer(Resumable):
     """One training run of `student` under `objective`.
 
+    compile       the encoder; None: where a measurement says that it is faster
+    ahead         see `kdbench.train.feeding.Feed`
     evaluate      gives the dev measures, among them "score"; without it the last epoch is kept
     folder        where checkpoints go; a run that finds one there goes on from it
     max_steps     the run ends after so many, in the middle of an epoch if need be
@@ -64,20 +61,18 @@ class Trainer:
 
     def __init__(self, student: nn.Module, objective: Objective, corpus: Corpus, training: Training,
                  *, accelerator: Accelerator, seed: int, stage: str, signals: Signals | None = None,
-                 bf16: bool = False, compile: bool = False,
+                 bf16: bool = False, compile: bool | None = False, ahead: bool | None = None,
                  evaluate: Callable[[], dict[str, float]] | None = None, folder: Path | None = None,
                  checkpoint_seconds: float = 60.0, label: str = "", phases: Phases | None = None,
                  steps_before: int = 0, max_steps: int | None = None):
-        if max_steps:
-            epochs = math.ceil(max_steps * training.batch_size / len(corpus))
-            training = replace(training, epochs=min(training.epochs, epochs))
         self.corpus, self.training, self.max_steps = corpus, training, max_steps
-        self.accelerator, self.signals = accelerator, signals
+        self.accelerator = accelerator
         self.seed, self.stage, self.evaluate, self.folder = seed, stage, evaluate, folder
         self.checkpoint_seconds, self.phases = checkpoint_seconds, phases or Phases()
         self.label, self.steps_before = label or stage, steps_before
         self.device = accelerator.device
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        self.training = training = replace(training, epochs=self.epochs())
         self.bf16, self.compile = bf16, compile
         self.student, self.objective = student, objective
         self.encoder: Any = getattr(student, "base_model", student)
@@ -90,6 +85,9 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=training.betas,
                                            eps=training.eps, fused=True)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.feed = Feed(corpus, objective, signals, accumulate=training.accumulate,
+                         device=self.device, world=self.world, rank=self.rank, low=bf16,
+                         ahead=ahead, phases=self.phases)
         self.parallel: Any = self.trainee
         if self.world > 1:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.trainee,
@@ -102,6 +100,9 @@ class Trainer:
         self.sums: dict[str, Tensor] = {}
         self.counted: dict[str, float] = {}
         self.seconds = 0.0
+        self.compilation: dict[str, Any] = {}  # what a measurement has said
+        self.compiled = False
+        self.due = False  # the main process wants a checkpoint after this step
         self.begun = self.saved = 0.0  # times of this process: of its first step, of its checkpoint
 
     # --- the loop -------------------------------------------------------------------------------
@@ -115,28 +116,60 @@ class Trainer:
                             enabled=self.accelerator.is_main_process)
         self.saved = time.monotonic()
         self.begun = self.saved - self.seconds
-        if self.compile:
-            self.compile_encoder()
-        with stopping.in_steps():
-            while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
-                self.one_epoch(total, progress)
+        try:
+            self.train_to_the_end(total, progress)
+        finally:
+            self.feed.end()
+            self.use_plain_encoder()  # later readers have batches of other shapes
         self.seconds = time.monotonic() - self.begun
         best = self.selection.best
         progress.end(f", dev {best['score']:.4f}" if "score" in best else "")
         if self.training.select == "best" and self.best_state is not None:
             self.trainee.load_state_dict(self.best_state)
         self.trainee.eval()
-        if self.compile:
-            del self.encoder.forward  # the class's own: later readers have batches of other shapes
         return self.history
+
+    def train_to_the_end(self, total: int, progress: Progress) -> None:
+        """All epochs that are left."""
+        if self.compile is None and not self.compilation:
+            with self.phases("compiled or plain"):
+                self.compilation = compiling.measured(self, total)
+        if self.compile or self.compilation.get("kept") == "compiled":
+            self.compile_encoder()
+        with stopping.in_steps():
+            while self.epoch < self.training.epochs and not self.selection.stopped(self.training):
+                self.one_epoch(total, progress)
 
     def compile_encoder(self) -> None:
         """Compile the encoder alone: what is around it changes from batch to batch."""
         self.encoder.forward = torch.compile(self.encoder.forward, dynamic=True)
+        self.compiled = True
+
+    def use_plain_encoder(self) -> None:
+        """The encoder as its class has it."""
+        if self.compiled:
+            del self.encoder.forward
+        self.compiled = False
+
+    def epochs(self) -> int:
+        """Epochs of the whole run; the last may be a part of one."""
+        epochs = self.training.epochs
+        if not self.max_steps:
+            return epochs
+        if self.training.batch_tokens is None:
+            steps = len(self.corpus) / self.training.batch_size
+            return min(epochs, math.ceil(self.max_steps / steps))
+        return next((e for e in range(1, epochs) if self.steps_of(e) >= self.max_steps), epochs)
+
+    def steps_of(self, epochs: int) -> int:
+        """Steps of the first so many epochs, each of them whole."""
+        if self.training.batch_tokens is None:
+            return epochs * len(self.whole_order(0))
+        return sum(len(self.whole_order(epoch)) for epoch in range(epochs))
 
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
-        total = len(self.order(0)) * self.training.epochs
+        total = self.steps_of(self.training.epochs)
         return min(total, self.max_steps) if self.max_steps else total
 
     def one_epoch(self, total: int, progress: Progress) -> None:
@@ -145,6 +178,7 @@ class Trainer:
         every = self.training.eval_steps
         self.trainee.train()
         self.objective.epoch = self.epoch
+        self.feed.begin(batches[self.batch_number:])
         while self.batch_number < len(batches):
             self.one_step(batches[self.batch_number], total)
             self.batch_number += 1
@@ -152,36 +186,51 @@ class Trainer:
             if every and self.step % every == 0:
                 self.measure()
             progress.at(self.step, f" (epoch {self.epoch + 1}/{self.training.epochs})")
-            due = time.monotonic() - self.saved >= self.checkpoint_seconds
-            if self.folder and (due or stopping.asked()):
+            due = self.due or (self.world == 1 and self.wants_checkpoint())
+            if due:
                 self.seconds = time.monotonic() - self.begun
                 self.checkpoint()
                 self.saved = time.monotonic()
-            if stopping.asked():
+            # of several processes all write the checkpoint, so none leaves before it
+            if stopping.asked() and (due or self.world == 1):
                 stopping.raise_waiting()
         self.end_epoch()
 
+    def wants_checkpoint(self) -> bool:
+        """Is it time for one, by this process's clock, or as a signal asks the run to stop?"""
+        due = time.monotonic() - self.saved >= self.checkpoint_seconds
+        return bool(self.folder) and (due or stopping.asked())
+
     def order(self, epoch: int) -> list[list[int]]:
-        """The epoch's batches; the seed names no method, so that all methods of one seed read the
-        same order.
-        """
-        size = self.training.batch_size
-        if self.training.order == "shuffled":
-            batches = epoch_batches(self.corpus.lengths, size,
-                                    seed_for(self.seed, "order", str(epoch)), self.world)
-        else:
-            indices = list(range(len(self.corpus)))
-            if self.training.order == "sampler":
-                # DistributedSampler's seed: 0 unless given, plus the epoch, which nobody sets
-                generator = torch.Generator().manual_seed(0)
-                indices = torch.randperm(len(indices), generator=generator).tolist()
-            batches = [indices[i:i + size] for i in range(0, len(indices), size)]
+        """The epoch's batches, up to the last step of the run."""
+        batches = self.whole_order(epoch)
         if self.max_steps:
-            return batches[:max(self.max_steps - epoch * len(batches), 0)]
+            return batches[:max(self.max_steps - self.steps_of(epoch), 0)]
         return batches
 
+    def whole_order(self, epoch: int) -> list[list[int]]:
+        """All batches of an epoch; the seed names no method, so that all methods of one seed read
+        the same order.
+        """
+        size, tokens = self.training.batch_size, self.training.batch_tokens
+        if self.training.order == "shuffled":
+            return epoch_batches(self.corpus.lengths, size,
+                                 seed_for(self.seed, "order", str(epoch)), self.world, tokens)
+        indices = list(range(len(self.corpus)))
+        if self.training.order == "sampler":
+            # DistributedSampler's seed: 0 unless given, plus the epoch, which nobody sets
+            generator = torch.Generator().manual_seed(0)
+            indices = torch.randperm(len(indices), generator=generator).tolist()
+        return cut(indices, self.corpus.lengths, size, tokens)
+
     def one_step(self, indices: list[int], total: int) -> None:
-        """One optimiser step on one global batch, in `accumulate` parts."""
+        """One optimiser step on one global batch, in `accumulate` parts.
+
+        Each process draws its own noise. The main one's is that of a training in one process; the
+        others' follows from the step, so that a checkpoint need not hold it.
+        """
+        if self.rank:
+            torch.manual_seed(seed_for(self.seed, "noise", self.stage, f"{self.rank}/{self.step}"))
         parts = self.parts(indices)
         counts = self.global_counts(parts)
         rate = learning_rate(self.step, total, self.training)
@@ -218,38 +267,22 @@ class Trainer:
             self.sums[name] = self.sums[name] + term.total.detach()
 
     def parts(self, indices: list[int]) -> list[Batch]:
-        """This process's share of the batch, in parts; each part is as wide as its widest on any
-        process.
-        """
-        pieces = min(self.training.accumulate, max(len(indices) // self.world, 1))
-        batches = []
-        for number in range(pieces):
-            whole = indices[number::pieces]
-            width = max(self.corpus.lengths[i] for i in whole)
-            with self.phases("data"):
-                batch = self.corpus.batch(whole[self.rank::self.world], width)
-            if self.signals is not None:
-                with self.phases("teacher"):
-                    self.signals.add(batch)
-            with self.phases("data"):
-                self.objective.collate(batch)
-                if self.device.type != "cpu":
-                    batch = pinned(batch)
-                batches.append(batch.to(self.device))
-        return batches
+        """This process's share of the batch on the device, in parts."""
+        return self.feed.parts(indices)
 
     def global_counts(self, parts: list[Batch]) -> dict[str, float]:
-        """What the terms are divided by: summed over parts and processes."""
+        """What the terms are divided by: summed over parts and processes. The main process tells
+        the others here whether a checkpoint follows.
+        """
         counts: dict[str, float] = {}
         for batch in parts:
             for name, count in batch.counts.items():
                 counts[name] = counts.get(name, 0.0) + count
         if self.world > 1:
-            names = sorted(counts)
-            own = torch.tensor([counts[name] for name in names], device=self.device,
-                               dtype=torch.float64)
-            summed: Any = self.accelerator.reduce(own, "sum")
-            counts = dict(zip(names, summed.tolist(), strict=True))
+            names, due = sorted(counts), self.rank == 0 and self.wants_checkpoint()
+            own = [*(counts[name] for name in names), float(due)]
+            *summed, said = processes.summed(self.accelerator, own)
+            counts, self.due = dict(zip(names, summed, strict=True)), said > 0
         return counts
 
     def autocast(self) -> AbstractContextManager:
@@ -285,11 +318,20 @@ class Trainer:
             terms[name] = float(value) / max(self.counted[name], 1.0)
         return terms
 
+    def remarks(self) -> dict[str, Any]:
+        """What a record says of how it was trained, besides what was asked for."""
+        found: dict[str, Any] = {}
+        if self.compilation:
+            found["compile"] = self.compilation
+        if note := rounding(self.feed.signals):
+            found["notes"] = [note]
+        return found
+
     def measure(self) -> None:
         """Measure dev, and keep the weights where they are the best so far."""
         if self.evaluate is None:
             return
-        with self.phases("evaluation"):
+        with self.phases("evaluation"), self.feed.paused():
             measures = self.evaluate()
         self.dev = measures["score"]
         improved = self.selection.see(measures, self.training)
@@ -297,92 +339,3 @@ class Trainer:
             state = self.trainee.state_dict()
             self.best_state = {name: value.detach().to("cpu", copy=True)
                                for name, value in state.items()}
-
-    # --- crash safety ---------------------------------------------------------------------------
-
-    def checkpoint(self) -> None:
-        """Write the full state beside the last one, then point at it: a kill at any moment leaves
-        one that is whole.
-        """
-        assert self.folder is not None
-        if not self.accelerator.is_main_process:
-            return
-        name = f"step-{self.step}"
-        place = self.folder / name
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        save_weights(self.trainee, place / "trainee.safetensors")
-        save_file(self.tensors(), place / "state.safetensors")
-        if self.best_state is not None:
-            best = {name: value.clone() for name, value in self.best_state.items()}
-            save_file(best, place / "best.safetensors")
-        state = {name: getattr(self, name) for name in STATE}
-        state["selection"] = asdict(self.selection)
-        (place / "state.json").write_text(json.dumps(state))
-        write_text(self.folder / "latest", name)
-        for old in self.folder.glob("step-*"):
-            if old.name != name:
-                shutil.rmtree(old, ignore_errors=True)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Optimiser moments, random state and running sums, as tensors by name in the CPU's memory:
-        a GPU may have no room for copies.
-        """
-        tensors = {"rng": torch.get_rng_state()}
-        if self.device.type != "cpu":
-            module = torch.get_device_module(self.device)
-            tensors["rng_device"] = module.get_rng_state(self.device)
-        for number, parameter in enumerate(self.trainee.parameters()):
-            for name, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{number}.{name}"] = value.detach().to("cpu", copy=True)
-        for name, value in self.sums.items():
-            tensors[f"sum.{name}"] = value.to("cpu", copy=True)
-        return tensors
-
-    def resume(self) -> None:
-        """Go on from the last checkpoint, where there is one and it is whole."""
-        place = self.last_checkpoint()
-        if place is None:
-            return
-        try:
-            state = json.loads((place / "state.json").read_text())
-            wrong = next(filter(None, map(damage, place.glob("*.safetensors"))), "")
-        except ValueError as error:
-            wrong = str(error)
-        if wrong:  # the machine crashed before all of it was on the disk
-            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); "
-                "from the beginning")
-            return
-        load_weights(self.trainee, place / "trainee.safetensors")
-        self.take_tensors(load_file(place / "state.safetensors", device=str(self.device)))
-        if (place / "best.safetensors").is_file():
-            self.best_state = load_file(place / "best.safetensors")
-        for name in STATE:
-            setattr(self, name, state[name])
-        self.selection = Selection(**state["selection"])
-
-    def last_checkpoint(self) -> Path | None:
-        """The folder of the last checkpoint."""
-        if self.folder is None or not (self.folder / "latest").is_file():
-            return None
-        place = self.folder / (self.folder / "latest").read_text().strip()
-        inside = place.parent == self.folder
-        return place if inside and (place / "state.json").is_file() else None
-
-    def take_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
-        for number, parameter in enumerate(self.trainee.parameters()):
-            moments = with_prefix(tensors, f"adam.{number}.")
-            if moments:
-                self.optimizer.state[parameter] = moments
-        self.sums = with_prefix(tensors, "sum.")
-        torch.set_rng_state(tensors["rng"].cpu())
-        if "rng_device" in tensors:
-            module = torch.get_device_module(self.device)
-            module.set_rng_state(tensors["rng_device"].cpu(), self.device)
-
-
-def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, under the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items()
-            if name.startswith(prefix)}

@@ -41,7 +41,7 @@ from kdbench.train.losses import Supervised
 from kdbench.train.memory import free_cache, out_of_memory
 from kdbench.train.mlm import MaskedLM, unlabelled
 from kdbench.train.objective import Objective
-from kdbench.train.prediction import agreed
+from kdbench.train.processes import agreed, wait_for_all
 from kdbench.train.scoring import Measures
 from kdbench.train.signals import Signals, Teacher
 from kdbench.train.spec import Settings
@@ -99,6 +99,7 @@ class Lab(Teaching):
             if "accumulate_asked" in stage:
                 notes.add(f"{stage['name']}: out of memory; trained in {stage['accumulate']} parts "
                           f"a batch instead of {stage['accumulate_asked']}")
+            notes.update(f"{stage['name']}: {note}" for note in stage.get("notes", ()))
         return sorted(notes)
 
     def seed_for(self, *axes: str) -> int:
@@ -174,7 +175,8 @@ class Lab(Teaching):
             texts = random.Random(0).sample(list(texts), steps * batch)
         # of fewer texts than a batch, an epoch is one step
         epochs = min(max(1, round(steps * batch / len(texts))), steps)
-        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, lr=2e-3, seed=0, role=role)
+        self.pretrain(blank, texts, epochs=epochs, batch_size=batch, batch_tokens=None, lr=2e-3,
+                      seed=0, role=role)
         return self.cache.stage(self.stages[-1]["key"])
 
     # --- training -------------------------------------------------------------------------------
@@ -206,7 +208,8 @@ class Lab(Teaching):
         s = self.settings
         rate = s.teacher_lr if model.role is Role.TEACHER and s.teacher_lr is not None else s.lr
         return Training(epochs=s.epochs, batch_size=s.batch_size,
-                        lr=model.lr if rate is None else rate, weight_decay=s.weight_decay,
+                        batch_tokens=s.batch_tokens, lr=model.lr if rate is None else rate,
+                        weight_decay=s.weight_decay,
                         warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate,
                         select=s.select, max_length=self.limit(model))
 
@@ -240,13 +243,15 @@ class Lab(Teaching):
                 with machine.training() if main else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed,
                               measures or {}, folder)
-        self.accelerator.wait_for_everyone()
+        wait_for_all(self.accelerator)
         facts = read_stage(folder, trained.module, objective)
         trained.module.eval()
         asked = training.accumulate
-        retried = {"accumulate_asked": asked} if facts["accumulate"] != asked else {}
+        more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
+        if facts["accumulate"] != asked:
+            more["accumulate_asked"] = asked
         self.stages.append({"name": stage, "role": role, "seconds": facts["seconds"],
-                            "steps": facts["steps"], "accumulate": facts["accumulate"], **retried,
+                            "steps": facts["steps"], "accumulate": facts["accumulate"], **more,
                             "cached": cached, "key": key})
         self.curves += [{"stage": stage, "role": role, **entry} for entry in facts["history"]]
         self.draw_anew()
@@ -271,14 +276,14 @@ class Lab(Teaching):
                 "code": code.core("training"),
                 "model": model_content(model),
                 "objective": objective_content(objective),
-                "training": training,
+                "training": training.content(),
                 "task_type": self.task.task_type,
                 "examples": examples_content(examples),
                 "signals": signals_content(signals) if signals is not None else None,
                 "stage": stage,  # its name draws the dropout
                 "seed": seed,
                 "max_steps": self.settings.max_steps,
-                "compile": self.settings.compile,
+                "compile": bool(self.settings.compiled),
                 "bf16": self.bf16(model),
                 "device": self.accelerator.device.type,
                 "selection": self.selection_content(training, measures or {}),
@@ -303,7 +308,7 @@ class Lab(Teaching):
             evaluate = partial(self.dev_measures, model, training.measures, measures)
         make_trainer = partial(
             Trainer, model.module, objective, corpus, accelerator=self.accelerator, seed=seed,
-            stage=stage, signals=signals, bf16=self.bf16(model), compile=self.settings.compile,
+            stage=stage, signals=signals, bf16=self.bf16(model), compile=self.settings.compiled,
             evaluate=evaluate, folder=checkpoints,
             checkpoint_seconds=self.settings.checkpoint_seconds,
             label=f"{self.label}{model.name}, {stage}", phases=self.phases,
@@ -313,9 +318,13 @@ class Lab(Teaching):
         if objective.attentions:
             model.module.set_attn_implementation(usual_attention)
         if self.accelerator.is_main_process:
-            facts = {"stage": stage, "key": folder.name, "seconds": round(trainer.seconds, 3),
-                     "steps": trainer.step, "accumulate": trainer.training.accumulate,
-                     "history": history}
+            facts: dict[str, Any] = {
+                "stage": stage, "key": folder.name, "seconds": round(trainer.seconds, 3),
+                "steps": trainer.step, "accumulate": trainer.training.accumulate,
+                "history": history, **trainer.remarks()
+            }
+            if note := self.precision_note(model):
+                facts["notes"] = [*facts.get("notes", ()), note]
             write_stage(folder, model, objective, facts)
             shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -331,13 +340,15 @@ class Lab(Teaching):
                 return trainer, trainer.run()
             except RuntimeError as error:
                 several = self.accelerator.num_processes > 1  # the others do not know of it
-                smallest = 2 * training.accumulate > training.batch_size
+                most = training.batch_tokens or training.batch_size
+                smallest = 2 * training.accumulate > most
                 if not out_of_memory(error) or several or smallest:
                     raise
             # outside the handler, so that the failed step's tensors are let go
             training = replace(training, accumulate=2 * training.accumulate)
-            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts of "
-                f"{training.batch_size // training.accumulate}")
+            size = training.batch_size // training.accumulate
+            of = "a batch" if training.batch_tokens else f"of {size}"
+            say(f"{self.label}{stage}: out of memory; again in {training.accumulate} parts {of}")
             del trainer
             # or the first step would add to the gradients of the failed one
             model.module.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,6 +30,19 @@ def free_cache(device: torch.device) -> None:
     """Give an accelerator's freed memory back to its driver."""
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of an accelerator that nobody holds; 0 where it does not say."""
+    module = torch.get_device_module(device)
+    return int(module.mem_get_info(device)[0]) if hasattr(module, "mem_get_info") else 0
+
+
+@functools.cache
+def total_memory(device: torch.device) -> int:
+    """Bytes of an accelerator; 0 where it does not say."""
+    module = torch.get_device_module(device)
+    return int(module.mem_get_info(device)[1]) if hasattr(module, "mem_get_info") else 0
 
 
 def in_halves(read: Callable[[list[int]], list[Value]], indices: list[int],

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdbench.base.options import option
-from kdbench.train.objective import Batch, Objective, Term, loss_of
+from kdbench.train.objective import Batch, Objective, Term, early, loss_of
 
 if TYPE_CHECKING:
     from kdbench.models.load import Model
     from kdbench.train.lab import Lab
 
-__all__ = ["Batch", "Method", "Objective", "Term", "loss_of", "option"]
+__all__ = ["Batch", "Method", "Objective", "Term", "early", "loss_of", "option"]
 
 
 class Method:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kdbench.base.identity import seed_for
 from kdbench.data.task import Example
-from kdbench.train.objective import Batch, Objective, Term
+from kdbench.train.objective import Batch, Objective, Term, early
 
 
 def unlabelled(texts: Iterable[str]) -> list[Example]:
@@ -41,6 +41,7 @@ class MaskedLM(Objective):
         self.mask_id, self.special, self.vocabulary = mask_id, tuple(special), vocabulary
         self.seed, self.share = seed, share
 
+    @early
     def collate(self, batch: Batch) -> None:
         """Mask `batch.inputs` in place; targets, -100 elsewhere, go to `batch.extra["targets"]`."""
         ids = batch.inputs["input_ids"].numpy()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.data.task import Example
+
+Collate = TypeVar("Collate", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,35 @@ class Batch:
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with each of its tensors changed."""
 
+        def changed_one(value: Any) -> Any:
+            if isinstance(value, Batch):
+                return value.each(change)
+            return change(value) if isinstance(value, Tensor) else value
+
         def changed(values: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: change(value) if isinstance(value, Tensor) else value
-                    for name, value in values.items()}
+            return {name: changed_one(value) for name, value in values.items()}
 
         labels = None if self.labels is None else change(self.labels)
         words = None if self.words is None else change(self.words)
         return replace(self, inputs=changed(self.inputs), labels=labels, words=words,
                        signals=changed(self.signals), extra=changed(self.extra))
+
+
+def early(collate: Collate) -> Collate:
+    """Mark a `collate` that may run ahead of its step, in another thread.
+
+    Such a one reads the examples, the inputs, the labels and what is counted of a batch, and the
+    epoch. It reads no signal's values, no parameter and nothing that a step changes, and draws from
+    no random state that others draw from (a generator seeded by text and epoch is its own).
+    A method that overrides it is not marked until it is marked itself.
+    """
+    collate.early = True  # type: ignore[attr-defined]
+    return collate
+
+
+def is_early(objective: Objective) -> bool:
+    """May the objective's `collate` run ahead of its step?"""
+    return bool(getattr(objective.collate, "early", False))
 
 
 class Objective(nn.Module):
@@ -101,9 +124,10 @@ class Objective(nn.Module):
         """The loss terms of one batch, by name."""
         raise NotImplementedError
 
+    @early
     def collate(self, batch: Batch) -> None:
         """Add to `batch.extra` and `batch.counts` what this objective needs; runs on the CPU, once
-        a batch.
+        a batch. See `early` for one that does not have to wait for its step.
         """
 
     def outputs(self, student: nn.Module, batch: Batch) -> Any:

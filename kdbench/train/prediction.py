@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from scipy.special import softmax
 
 from kdbench.base.errors import Skip
@@ -67,11 +67,3 @@ def average(one: Sequence[np.ndarray], other: Sequence[np.ndarray],
 def probabilities(rows: Sequence[np.ndarray]) -> np.ndarray:
     """(N, C) softmax of logits, in float64."""
     return softmax(np.stack(list(rows)).astype(np.float64), axis=-1)
-
-
-def agreed(accelerator: Accelerator, value: Value) -> Value:
-    """What the main process says, on every process."""
-    if accelerator.num_processes == 1:
-        return value
-    values: list[Any] = [value]
-    return broadcast_object_list(values)[0]

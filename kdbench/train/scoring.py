@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from kdbench.base import code
 from kdbench.base.errors import Broken
+from kdbench.base.progress import say
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.load import Model
 from kdbench.score import metrics
@@ -32,6 +34,21 @@ WIDE = 256  # hidden units from which bf16 gains time on a CPU
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Of logits (N, C) and labels (N,)."""
     return float(F.cross_entropy(logits, labels))
+
+
+def native_bf16(device: str) -> bool:
+    """Does this type of device compute in bf16 without emulating it?"""
+    if device == "cpu":
+        # no public function says it
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # a T4 or V100 emulates it, which is slower than fp32
+    return torch.get_device_module(device).is_bf16_supported(including_emulation=False)
+
+
+@cache
+def say_once(line: str) -> None:
+    """Tell the user, once in a process."""
+    say(line)
 
 
 class Scoring(Limiting):
@@ -125,10 +142,18 @@ class Scoring(Limiting):
             return self.settings.precision == "bf16"
         if getattr(model.module.config, "hidden_size", 0) < WIDE:
             return False
-        if (device := self.accelerator.device.type) != "cpu":
-            # a T4 or V100 emulates it, which is slower than fp32
-            return torch.get_device_module(device).is_bf16_supported(including_emulation=False)
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # no public function says it
+        return native_bf16(self.accelerator.device.type)
+
+    def precision_note(self, model: Model) -> str:
+        """Why a model that gains by bf16 was trained in fp32 on an accelerator; empty elsewhere."""
+        device = self.accelerator.device.type
+        wide = getattr(model.module.config, "hidden_size", 0) >= WIDE
+        if device == "cpu" or self.settings.precision != "auto" or not wide or native_bf16(device):
+            return ""
+        name = torch.get_device_module(device).get_device_name()
+        note = f"{name} has no bf16 of its own and would emulate it: trained in fp32"
+        say_once(note)
+        return note
 
     def autocast(self, model: Model) -> torch.autocast:
         """The context of this model's forward passes."""

@@ -18,13 +18,22 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import damage, new_file
 from kdbench.data.task import Example
 from kdbench.models.load import Model
-from kdbench.train.batching import Corpus, by_length, pad_stack, pinned
+from kdbench.train.batching import (
+    Corpus,
+    add_known,
+    by_length,
+    known_words,
+    pad_stack,
+    padded_rows,
+    padded_to,
+    pinned,
+)
 from kdbench.train.losses import at_words
 from kdbench.train.memory import in_halves
 from kdbench.train.objective import Batch
@@ -54,7 +63,11 @@ class Signals(Protocol):
     seconds: float
 
     def add(self, batch: Batch) -> None:
-        """Put the values for the examples of `batch` into `batch.signals`."""
+        """Put the values for the examples of `batch` into `batch.signals`.
+
+        Those of this project do it in two calls as well: `read(batch)`, which looks at the examples
+        alone, stays on the CPU and may run in a thread, then `complete(batch)` on the device.
+        """
 
 
 # --- from a forward pass to signals ---------------------------------------------------------------
@@ -206,34 +219,28 @@ class LiveSignals:
         self.rows = {example: row for row, example in enumerate(dict.fromkeys(examples))}
         self.corpus = teacher.corpus(list(self.rows))
 
-    def add(self, batch: Batch) -> None:
-        """Run the teacher on the examples of `batch`."""
+    def read(self, batch: Batch) -> None:
+        """What the CPU knows: the examples in the teacher's tokens, for `complete`."""
         read = self.corpus.batch([self.rows[example] for example in batch.examples])
-        batch.extra["teacher_words"] = read.words
-        for name, rows in self.teacher.tensors(read).items():
+        batch.extra["teacher_batch"], batch.extra["teacher_words"] = read, read.words
+        if "logits" in self.teacher.names and self.teacher.task_type == "tags":
+            assert batch.words is not None and read.words is not None
+            add_known(batch, (read.words >= 0).numpy())
+
+    def complete(self, batch: Batch) -> None:
+        """Run the teacher on the examples of `batch`."""
+        words = None if batch.words is None else batch.words.shape[1]
+        for name, rows in self.teacher.tensors(batch.extra.pop("teacher_batch")).items():
             values = padded_rows(rows)
             if name == "logits" and self.teacher.task_type == "tags":
-                assert batch.words is not None and read.words is not None
-                values = padded_to(values, batch.words.shape[1]).nan_to_num()
-                add_known(batch, (read.words >= 0).numpy())
+                assert words is not None
+                values = padded_to(values, words).nan_to_num()
             batch.signals[name] = values
 
-
-def padded_rows(rows: Sequence[Tensor]) -> Tensor:
-    """Tensors of one rank as a batch in fp32, zero-padded to the largest in every dimension."""
-    shape = [max(sizes) for sizes in zip(*(row.shape for row in rows), strict=True)]
-    padded = []
-    for row in rows:
-        more: list[int] = []  # before and after, the last dimension first
-        for most, own in zip(reversed(shape), reversed(row.shape), strict=True):
-            more += [0, most - own]
-        padded.append(nn.functional.pad(row, more) if any(more) else row)
-    return torch.stack(padded).float()
-
-
-def padded_to(values: Tensor, words: int) -> Tensor:
-    """(B, W, C) with zeros after the last word, up to `words` of them."""
-    return nn.functional.pad(values, (0, 0, 0, max(words - values.shape[1], 0)))
+    def add(self, batch: Batch) -> None:
+        """Both, one after the other."""
+        self.read(batch)
+        self.complete(batch)
 
 
 class StoredSignals:
@@ -242,45 +249,34 @@ class StoredSignals:
     def __init__(self, key: str, rows: Rows, task_type: str, seconds: float = 0.0):
         self.key, self.rows, self.task_type, self.seconds = key, rows, task_type, seconds
 
-    def add(self, batch: Batch) -> None:
-        """Look the examples of `batch` up."""
+    def found(self, batch: Batch) -> dict[str, list[np.ndarray]]:
+        """The values for the examples of `batch`, by name."""
         keys = [example.key for example in batch.examples]
-        values = {}
-        for name, rows in self.rows.items():
-            values[name] = [rows[key] for key in keys]
-        attach(batch, values, self.task_type)
+        return {name: [rows[key] for key in keys] for name, rows in self.rows.items()}
 
+    def read(self, batch: Batch) -> None:
+        """Look the examples of `batch` up; word-level logits get `logits_known` beside them."""
+        for name, rows in self.found(batch).items():
+            rows = [row.astype(np.float32, copy=False) for row in rows]
+            if self.by_word(name):
+                add_known(batch, known_words(batch, rows))
+            batch.signals[name] = self.shaped(name, torch.from_numpy(pad_stack(rows)), batch)
 
-def attach(batch: Batch, signals: Mapping[str, list[np.ndarray]], task_type: str) -> None:
-    """Put signals on a batch, padded; word-level logits get `logits_known` beside them."""
-    for name, rows in signals.items():
-        rows = [row.astype(np.float32, copy=False) for row in rows]
-        if name == "logits" and task_type == "tags":
-            attach_word_logits(batch, rows)
-        else:
-            batch.signals[name] = torch.from_numpy(pad_stack(rows))
+    def complete(self, batch: Batch) -> None:
+        """Nothing is left to do."""
 
+    add = read
 
-def attach_word_logits(batch: Batch, rows: Sequence[np.ndarray]) -> None:
-    """Logits (B, W, C), 0 where unknown, and `logits_known` (B, W); the count "aligned" is of words
-    that both teacher and student have read.
-    """
-    assert batch.words is not None
-    values = pad_stack(rows, (batch.words.shape[1],))
-    known = ~np.isnan(values).any(-1)
-    for row, example in enumerate(batch.examples):
-        known[row, len(example.words):] = False
-    batch.signals["logits"] = torch.from_numpy(np.nan_to_num(values))
-    add_known(batch, known)
+    def by_word(self, name: str) -> bool:
+        """Is it logits of words, (W, C), NaN where the teacher's limit cut a word off?"""
+        return name == "logits" and self.task_type == "tags"
 
-
-def add_known(batch: Batch, known: np.ndarray) -> None:
-    """`logits_known` (B, W), the words that the teacher has read, and the count "aligned" of those
-    that the student has read too.
-    """
-    assert batch.words is not None
-    batch.signals["logits_known"] = torch.from_numpy(known)
-    batch.counts["aligned"] = float((known & (batch.words.numpy() >= 0)).sum())
+    def shaped(self, name: str, values: Tensor, batch: Batch) -> Tensor:
+        """Padded values as objectives read them: logits of words (B, W, C) 0 where unknown."""
+        if not self.by_word(name):
+            return values
+        assert batch.words is not None
+        return padded_to(values, batch.words.shape[1]).nan_to_num()
 
 
 def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: float,

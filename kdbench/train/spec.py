@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.options import check, option
+from kdbench.base.options import WORDS, check, option
 from kdbench.base.registry import METHODS, unknown
 from kdbench.data.task import Task
 
@@ -21,7 +21,7 @@ OUTSIDE = {
 }
 # Settings that are newer than some records. At their defaults they are not part of the identity, so
 # that those records stay valid.
-LATER = ("compile", "max_steps", "signal_memory", "warmup_rule")
+LATER = ("batch_tokens", "max_steps", "signal_memory", "warmup_rule")
 
 # Epochs on look-alike data. A tagged sentence has a label a word, and a BiLSTM takes its time.
 TOY_EPOCHS, TOY_EPOCHS_TAGS = 12, 4
@@ -66,10 +66,17 @@ class Settings:
     precision: str = option(
         "auto", "bf16 autocast or fp32; auto: bf16 for wide models where the device has it",
         choices=("auto", "fp32", "bf16"))
-    compile: bool = option(
-        False,
-        "torch.compile the encoder that is trained; on a CPU no gain (a minute to compile, then a "
-        "sixth slower)")
+    batch_tokens: int | None = option(
+        None,
+        "token positions an optimiser step, padding included, in place of a number of examples; "
+        "losses stay means over examples",
+        minimum=4)
+    compile: str = option(
+        "off",
+        "torch.compile the encoder that is trained: on, off, or auto (CUDA, and at least 10,000 "
+        "steps: both are timed, and the faster is kept); on a CPU no gain (a minute to compile, "
+        "then a sixth slower)",
+        choices=("off", "on", "auto"))
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints of a training", minimum=0)
     signal_memory: float = option(
         2.0, "gigabytes of teacher signals to keep; more is computed on the fly", minimum=0)
@@ -80,8 +87,16 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """The settings that decide a result, by name."""
         default = {f.name: f.default for f in dataclasses.fields(self)}
-        return {k: v for k, v in dataclasses.asdict(self).items()
-                if k not in OUTSIDE and not (k in LATER and v == default[k])}
+        found = {k: v for k, v in dataclasses.asdict(self).items()
+                 if k not in OUTSIDE and not (k in LATER and v == default[k])}
+        # what a measurement chooses is in the cost: the id is that of a run that is not compiled
+        del found["compile"]
+        return {**found, **({"compile": True} if self.compiled else {})}
+
+    @property
+    def compiled(self) -> bool | None:
+        """Is the encoder compiled? None: where a measurement says that it is faster."""
+        return {"on": True, "off": False, "auto": None}[self.compile]
 
 
 def settings(given: Mapping[str, Any], task: Task, *, lookalike: bool, recipe: str = "default",
@@ -128,6 +143,9 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in hints:
             mistakes.append(unknown("setting", name, hints))
             continue
+        if name == "compile":  # it was yes or no
+            word = WORDS.get(str(value).lower())
+            value = value if word is None else "on" if word else "off"
         try:
             found[name] = check(name, value, hints[name], facts[name])
         except ValueError as error:

@@ -87,7 +87,8 @@ class Teaching(Scoring):
         progress = Progress(f"{self.label}{teacher.model.name}, signals", texts, "texts",
                             enabled=self.accelerator.is_main_process)
         # a training that reads only some of the examples has them computed as they come
-        few = s.max_steps is not None and s.max_steps * s.batch_size < len(examples)
+        known = s.max_steps is not None and s.batch_tokens is None
+        few = known and (s.max_steps or 0) * s.batch_size < len(examples)
         budget = 0 if few else s.signal_memory * 1e9
         computed = signals.compute(teacher, examples, key, budget, live, progress.at)
         progress.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
@@ -15,6 +15,7 @@ class Training:
     """How one model is trained.
 
     batch_size     examples an optimiser step, over all processes and accumulated parts
+    batch_tokens   in place of batch_size: token positions a step, padding included
     accumulate     parts a batch is computed in, where it does not fit the memory
     lr, head_lr    peak learning rates; without head_lr one rate for everything
     warmup         share of the steps, or their number where above 1
@@ -59,6 +60,16 @@ class Training:
     ties_improve: bool = False
     stays_stalled: bool = False
     max_length: int = 128
+    batch_tokens: int | None = None
+
+    def content(self) -> dict[str, Any]:
+        """All fields by name; without `batch_tokens` where a step has a number of examples, as in
+        trainings from before there was the choice.
+        """
+        fields = asdict(self)
+        if self.batch_tokens is None:
+            del fields["batch_tokens"]
+        return fields
 
     @property
     def measures(self) -> tuple[str, ...]:
