@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 3.6  # inches of every picture, so that all letters have one size on a page
-LEFT, RIGHT, BOTTOM, TOP = 0.55, 0.2, 0.42, 0.24  # inches around the axes, for words
+LEFT, RIGHT, BOTTOM, TOP = 0.55, 0.2, 0.42, 0.29  # inches around the axes, for words
 LINE = 50  # letters that fit into the width of a picture
 MARK = 12.0  # points that a row of marks is high
 
@@ -58,7 +58,7 @@ def canvas(
     return figure, axes
 
 
-def set_title(axes: Axes, title: str, pad: float = 3) -> None:
+def set_title(axes: Axes, title: str, pad: float = 7) -> None:
     """What the vertical axis shows, above it: beside it, wide figures would push it out of the
     picture.
     """

@@ -272,7 +272,7 @@ def curves(lines: dict[str, list[Pair]], stages: dict[str, float], title: str) -
     last = max((epoch for points in lines.values() for epoch, _ in points), default=1.0)
     around = max(0.05 * (last - 1), 0.05)
     heads = stage_heads(stages, 1 - around, last + around) if len(stages) > 1 else []
-    top = TOP + inches(PITCH * max((head.bottom for head in heads), default=0))
+    top = TOP + inches(PITCH * max((head.top for head in heads), default=0))
     figure, axes = canvas(1.46 + bottom + top, bottom=bottom, top=top)
     for i, (name, points) in enumerate(lines.items()):
         axes.plot(*zip(*points, strict=True), color=STAND_INS[f"c{i % COLOURS}"],
@@ -282,7 +282,7 @@ def curves(lines: dict[str, list[Pair]], stages: dict[str, float], title: str) -
         axes.legend(fontsize=SIZE, frameon=False, labelcolor=STAND_INS["ink"], handlelength=2.4,
                     ncols=columns, borderpad=0, loc="lower left", bbox_to_anchor=(0.02, 0.0),
                     bbox_transform=figure.transFigure, labelspacing=0.3, columnspacing=1.2)
-    set_title(axes, title, pad=3 + 72 * (top - TOP))
+    set_title(axes, title, pad=7 + 72 * (top - TOP))
     axes.set_xlabel("epoch")
     axes.set_xlim(1 - around, last + around)
     whole_ticks(axes.xaxis)
@@ -326,13 +326,13 @@ class Head:
     begin   the epoch at whose left the stage begins
     left    where the name stands, in points from the left of the axes
     lines   the name, broken to fit
-    bottom  how many lines of other names and its own are above its lower end
+    top     how many lines there are from the axes to its upper end
     """
 
     begin: float
     left: float
     lines: list[str]
-    bottom: int
+    top: int
 
 
 def stage_heads(stages: dict[str, float], first: float, last: float) -> list[Head]:
@@ -347,7 +347,7 @@ def stage_heads(stages: dict[str, float], first: float, last: float) -> list[Hea
         takes = LETTER * max(map(letters, lines))
         left = wide * (begin - 0.5 - first) / (last - first) + 2
         left = max(0.0, min(left, wide - takes))
-        above = [head.bottom for head in heads if ends(head) > left]
+        above = [head.top for head in heads if ends(head) > left]
         heads.append(Head(begin - 0.5, left, lines, max(above, default=0) + len(lines)))
     return heads
 
@@ -363,7 +363,7 @@ def mark_stage(axes: Axes, head: Head) -> None:
     if head.begin >= axes.get_xlim()[0]:
         axes.axvline(head.begin, color=soft, linewidth=0.8, linestyle=":")
     wide = 72 * (WIDTH - LEFT - RIGHT)
-    for number, text in enumerate(reversed(head.lines)):
-        up = PITCH * (head.bottom - 1 - number)
-        axes.annotate(text, (head.left / wide, 1), xycoords="axes fraction", xytext=(0, up + 2),
+    for number, text in enumerate(head.lines, 1):
+        up = PITCH * (head.top - number)
+        axes.annotate(text, (head.left / wide, 1), xycoords="axes fraction", xytext=(0, up + 5),
                       textcoords="offset points", fontsize=SIZE, color=soft, annotation_clip=False)

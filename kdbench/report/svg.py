@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,7 +76,10 @@ def as_svg(figure: Figure) -> str:
     import matplotlib
 
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdbench"}):
+    style = {"svg.fonttype": "none", "svg.hashsalt": "kdbench"}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # the reader's browser has the letters that matplotlib's font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(stream.getvalue())
