@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
@@ -30,8 +31,9 @@ def main(words: Sequence[str] | None = None) -> int:
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT
-        load_plugins(args.plugin or ())
-        return DO[args.verb](args)
+        with doing(f"{args.verb}: at work"):
+            load_plugins(args.plugin or ())
+            return DO[args.verb](args)
 
     return guarded(run_verb)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base import render as show
+from kdbench.base.activity import doing
 from kdbench.base.registry import METHODS
 from kdbench.base.render import STRONG
 from kdbench.report import plots, svg
@@ -61,7 +62,7 @@ def report(
         light=Markup(svg.LIGHT),
         dark=Markup(svg.DARK),
         extent=extent(records),
-        sections=[view(section, table, i) for i, section in enumerate(table.sections)],
+        sections=views(table),
         across=[across_view(table, origin) for origin in table.origins],
         published=lines_and_reasons(list(comparisons)),
         published_head=HEAD,
@@ -144,6 +145,12 @@ def column_legend(table: Table) -> list[tuple[str, str]]:
 
 
 # ---- one task ------------------------------------------------------------------------------------
+
+
+def views(table: Table) -> list[View]:
+    """What the page shows of each section."""
+    with doing("drawing the pictures"):
+        return [view(section, table, i) for i, section in enumerate(table.sections)]
 
 
 def view(section: Section, table: Table, number: int) -> View:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kdbench.base import render as show
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS, unknown
 from kdbench.base.render import STRONG, Value
@@ -87,7 +88,8 @@ def build(
         for line in section.lines:
             add_figures(line, group, (*shown, *more))
         if counts is not None and tested:
-            add_statistics(group, section.lines, counts, cache)
+            with doing(f"intervals of {section.title}"):
+                add_statistics(group, section.lines, counts, cache)
         sections.append(section)
     name_files(sections)
     if cache is not None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.base.registry import TASKS
@@ -108,7 +109,8 @@ def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], ou
     place = out / entry["kind"]
     artefact = open_artefact(place, threads=threads)
     outside = data.labels.index("O") if task.tagging else 0
-    found = predictions(artefact, artefact.read(data.test), outside)
+    with doing(f"{entry['kind']}: scoring {len(data.test):,} texts"):
+        found = predictions(artefact, artefact.read(data.test), outside)
     scores = metrics.evaluate(task, facts_for(artefact, task, data), data.test, found)
     score = {"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}}
     return {
@@ -175,8 +177,9 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     labels = artefact.labels.labels
     check_labels(path, task, data, labels)
     examples = tuple(with_labels_of(example, task, data, labels) for example in data.test)
-    found = predictions(artefact, artefact.read(examples),
-                        labels.index("O") if task.tagging else 0)
+    with doing(f"scoring {len(examples):,} texts"):
+        found = predictions(artefact, artefact.read(examples),
+                            labels.index("O") if task.tagging else 0)
     facts = facts_for(artefact, task, Data(examples, (), examples, tuple(labels)))
     scores = metrics.evaluate(task, facts, examples, found)
     report = {

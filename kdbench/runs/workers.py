@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, guarded
 from kdbench.base.progress import Overall
 from kdbench.runs import store
@@ -100,7 +101,8 @@ class Pool:
     def ended(self) -> Iterator[tuple[int, Record]]:
         """Wait for a process to end; the number and record of each cell that has ended."""
         # of an empty list, `wait` would wait for ever
-        ready = wait(list(self.running)) if self.running else []
+        with doing(""):  # the processes speak for themselves
+            ready = wait(list(self.running)) if self.running else []
         for sentinel in [each for each in self.running if each in ready]:
             ended = self.running.pop(sentinel)
             ended.process.join()
@@ -173,6 +175,8 @@ def worker(text: str) -> None:
     """A worker process from start to end."""
 
     def run_one() -> None:
-        work(json.loads(text))
+        told = json.loads(text)
+        with doing(f"{told['label']}preparing"):
+            work(told)
 
     sys.exit(guarded(run_one))
