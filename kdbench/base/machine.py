@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def notes() -> Path:
     """The folder of notes on who holds the lock, which this user alone may read."""
-    folder = machine_lock_file().with_suffix(".holders")
+    lock = machine_lock_file()
+    folder = lock.with_name(f".{lock.stem}.holders")
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder

@@ -16,6 +16,7 @@ from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
 from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.upkeep import clean, compare, runs
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
@@ -380,5 +381,5 @@ DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
     "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
     "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study,
-    "table": table, "report": report,
+    "table": table, "report": report, "runs": runs, "compare": compare, "clean": clean,
 }
