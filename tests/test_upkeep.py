@@ -406,6 +406,13 @@ def test_the_intervals_are_those_of_the_projects_statistics(two, capsys):
     assert "they differ" in text and "under 5 seeds that is no verdict" in text
 
 
+def test_two_seeds_of_one_row_say_nothing_of_methods(two, capsys):
+    results, (first, again), _, _ = two
+    made = json.loads(said(capsys, "compare", first, again, "--json", "--results-dir", results))
+    assert made["methods"] is None and made["differing"] == 0
+    assert "seeds of one configuration" in said(capsys, "compare", first, again, "--results-dir", results)
+
+
 def test_equal_runs_cannot_be_told_apart():
     counts = np.ones((10, 3))
     interval = units_interval(counts, counts, metrics.METRICS["micro_f1"].finish)

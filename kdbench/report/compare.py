@@ -67,6 +67,7 @@ class Comparison:
               trained models
     methods   that of their rows over all seeds in the folder: seeds and test units drawn anew; None
               where one has a single seed
+    one_row   both are seeds of one row
     rows      of the test set
     counts    how many examples both have right, one has, none has; empty without gold
     unknown   why gold labels or predictions are not shown
@@ -78,6 +79,7 @@ class Comparison:
     delta: float
     students: Interval | None = None
     methods: Interval | None = None
+    one_row: bool = False
     differences: list[Difference] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     unknown: str = ""
@@ -162,10 +164,10 @@ def add_intervals(found: Comparison, results_dir: Path) -> None:
         found.students = units_interval(sides[0][1], sides[1][1], metric.finish)
     contrasts = Contrasts(metric.name, metric.finish,
                           lambda record: store.counts(results_dir, record), None)
-    rows = [row_of(results_dir, record) for record in found.records]
-    if rows[0] is not rows[1]:
-        interval = contrasts.between(rows[0], rows[1])
-        found.methods = interval if interval and interval.seeds > 1 else None
+    first, second = rows_of(results_dir, found.records)
+    found.one_row = first is second
+    interval = contrasts.between(first, second)
+    found.methods = interval if interval and interval.seeds > 1 else None
 
 
 def units_interval(a: ndarray, b: ndarray, finish: Finish) -> Interval:
@@ -184,13 +186,13 @@ def units_interval(a: ndarray, b: ndarray, finish: Finish) -> Interval:
     return Interval(delta, low, high, p, 1, True)
 
 
-def row_of(results_dir: Path, record: Record) -> Row:
-    """The row of a table in which a record stands, with its other seeds."""
-    task = [one for one in store.records(results_dir)
-            if one["cell"]["task"] == record["cell"]["task"]]
-    rows = [row for group in grouped(task) for row in group.rows if not row.part]
-    return next(row for row in rows
-                if any(one["id"] == record["id"] for one in row.records.values()))
+def rows_of(results_dir: Path, records: Sequence[Record]) -> list[Row]:
+    """The row of a table in which each record stands, with its other seeds."""
+    task = records[0]["cell"]["task"]
+    every = [one for one in store.records(results_dir) if one["cell"]["task"] == task]
+    rows = [row for group in grouped(every) for row in group.rows if not row.part]
+    by_id = {one["id"]: row for row in rows for one in row.records.values()}
+    return [by_id[record["id"]] for record in records]
 
 
 # ---- examples ------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ def intervals(found: Comparison) -> list[str]:
     else:
         lines = [f"{said} {within(found.students)} for these two students on another test set of "
                  f"this size: {verdict(found.students)}"]
+    if found.one_row:
+        return [*lines, "Both are seeds of one configuration: the difference is one of chance"]
     if found.methods is None:
         return [*lines, "Of the methods nothing can be said: that takes further seeds of both"]
     seeds = found.methods.seeds
