@@ -1,5 +1,6 @@
 """Looking after one's runs: the list, two runs beside each other, and what can be cleaned away."""
 
+import functools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from kdbench.cli.verbs import main
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions
 from kdbench.report.compare import compare, units_interval
+from kdbench.report.evidence import Corpora
 from kdbench.report.lettering import letters
 from kdbench.runs import clean, store
 from kdbench.runs.inventory import Inventory, remember_exports
@@ -29,9 +31,18 @@ ROOT = Path(__file__).resolve().parent.parent
 KEYS = {name: f"{number:024x}" for number, name in enumerate(("teacher", "logits", "student", "other", "orphan", "stopped"), 0xA0)}
 
 
+@functools.cache
+def look_alike(name):
+    """A task and its look-alike, made once."""
+    task = TASKS.get(name)
+    data = corpora.load(task, LoadOptions(None, {}, task.options() if task.options else None))
+    return corpora.settled(task, data), data
+
+
 @pytest.fixture(autouse=True)
-def look_alikes(no_data):
+def look_alikes(no_data, monkeypatch):
     """No test here reads a real corpus."""
+    monkeypatch.setattr(Corpora, "load", lambda self, name, options, real: look_alike(name))
 
 
 def write_run(folder, key, signals=None, **given):
@@ -321,10 +332,7 @@ def test_a_folder_of_models_that_is_a_link_is_left_alone(folder, tmp_path, capsy
 
 def scored(task_name, folder, answers, seeds=(0,), **given):
     """Records of a task's look-alike, of which `answers(data, seed)` are the predictions; returns their ids."""
-    task = TASKS.get(task_name)
-    options = task.options() if task.options else None
-    data = corpora.load(task, LoadOptions(None, {}, options))
-    task = corpora.settled(task, data)
+    task, data = look_alike(task_name)
     found = []
     for seed in seeds:
         predictions = answers(data, seed)
@@ -335,11 +343,18 @@ def scored(task_name, folder, answers, seeds=(0,), **given):
         made["content"] = {"data": data.digests, "task": {"kind": task.task_type}}
         made["cell"]["task_options"] = {}
         made["artefact"] = ""
-        from kdbench.runs.runner import packed
-
         store.write(folder, made, {**packed(predictions), "test_counts": scores.counts, "test_units": np.array(scores.units)})
         found.append(made["id"])
     return found, data
+
+
+def packed(predictions):
+    """As `kdbench.runs.runner.packed`, whose module takes long to import."""
+    if not isinstance(predictions, metrics.WordTags):
+        return {"test_predictions": predictions.astype(np.float32)}
+    pieces = [piece for words in predictions.pieces for piece in words]
+    return {"test_predictions": np.concatenate(predictions).astype(np.int16), "test_lengths": np.array([len(tags) for tags in predictions]),
+            "test_pieces": np.concatenate(pieces).astype(np.int16), "test_piece_lengths": np.array([len(one) for one in pieces])}
 
 
 def logits_of(data, wrong):

@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
@@ -76,7 +76,7 @@ def as_svg(figure: Figure) -> str:
     import matplotlib
 
     stream = io.StringIO()
-    style = {"svg.fonttype": "none", "svg.hashsalt": "kdbench"}
+    style: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "kdbench"}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # the reader's browser has the letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
