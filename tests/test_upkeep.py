@@ -274,6 +274,8 @@ def test_nothing_goes_that_a_running_process_may_need(folder, littered, capsys, 
         assert process.stdout.readline().strip() == "held"
         if not noted:  # of a version before notes
             lock.with_suffix(".json").unlink()
+        found = json.loads(said(capsys, "clean", "--json", "--results-dir", folder))
+        assert {one["kind"] for one in found["leftovers"]} == {clean.PART, clean.PREDICTIONS}
         text = said(capsys, "clean", "--yes", "--results-dir", folder)
         who = f"pid {process.pid} (doktra on chemprot)" if noted else "another process"
         assert f"kept: {who} is at work here" in text
