@@ -56,6 +56,14 @@ def protocol(*names: str) -> tuple[str, ...]:
     return tests_of("test_protocol", *names)
 
 
+def upkeep(*names: str) -> tuple[str, ...]:
+    return tests_of("test_upkeep", *names)
+
+
+def geometry(*names: str) -> tuple[str, ...]:
+    return tests_of("test_geometry", *names)
+
+
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
 AS_PUBLISHED = tests_of(
     "test_reported", "test_another_variant_teacher_or_option_is_not_the_published_one")
@@ -637,6 +645,58 @@ FIGURES = (
              'if steps := row.settings.get("max_steps"):',
              "if steps := None:",
              tests_of("test_reported", "test_trainings_cut_short_are_not_comparable")),
+    Mutation("clean-beside-a-running-process", "kdbench/runs/clean.py",
+             "if kept and leftover.kind in GUARDED:",
+             "if False:",
+             upkeep("test_nothing_goes_that_a_running_process_may_need")),
+    Mutation("clean-what-began-since-the-look", "kdbench/runs/clean.py",
+             "guarded = leftover.kind in GUARDED and bool(inventory.at_work())",
+             "guarded = False",
+             upkeep("test_nothing_goes_that_a_running_process_may_need")),
+    Mutation("clean-what-a-damaged-record-needs", "kdbench/runs/clean.py",
+             "for path, why in inventory.damaged.items():",
+             "for path, why in ():",
+             upkeep("test_what_a_damaged_record_refers_to_stays")),
+    Mutation("clean-through-a-link", "kdbench/runs/clean.py",
+             "return (inventory.folder / name).is_symlink()",
+             "return False",
+             upkeep("test_a_folder_of_models_that_is_a_link_is_left_alone")),
+    Mutation("a-shared-stage-is-ones-own", "kdbench/runs/inventory.py",
+             "own = [key for key in keys_of(record) if self.users[key] == 1]",
+             "own = [key for key in keys_of(record) if self.users[key] >= 1]",
+             upkeep("test_sizes_are_those_on_disk")),
+    Mutation("compare-shows-texts-unasked", "kdbench/report/compare.py",
+             "who, text_of(example) if example and texts else None))",
+             "who, text_of(example) if example else None))",
+             upkeep("test_texts_are_shown_only_when_asked_for")),
+    Mutation("compare-on-other-test-data", "kdbench/report/compare.py",
+             "if test_data(first) != test_data(second):",
+             "if False:",
+             upkeep("test_runs_that_cannot_be_compared")),
+    Mutation("scores-below-zero", "kdbench/report/plots.py",
+             "floor = 0.0 if low >= 0 else -math.inf",
+             "floor = -math.inf",
+             geometry("test_an_axis_of_scores_ends_just_around_them")),
+    Mutation("a-latency-beside-work-without-a-mark", "kdbench/report/columns.py",
+             "alone = [seed for seed in known if not was_beside(row, seed)]",
+             "alone = known",
+             geometry("test_a_teacher_timed_beside_other_work_stands_in_the_column_of_its_student")),
+    Mutation("teachers-of-one-name", "kdbench/report/pictures.py",
+             'return f"{name}, {row.student}" if len(teachers) > 1 else name',
+             "return name",
+             geometry("test_teachers_of_two_names_are_told_apart")),
+    Mutation("a-budget-said-twice", "kdbench/report/advice.py",
+             "if steps and steps[-1][0] == amount:",
+             "if False:",
+             geometry("test_no_line_of_advice_says_the_same_twice")),
+    Mutation("silent-work", "kdbench/base/activity.py",
+             "due = self.last + SILENCE_SECONDS",
+             "due = self.last + 100 * SILENCE_SECONDS",
+             tests_of("test_waiting", "test_silent_work_is_said_again_and_again")),
+    Mutation("a-process-that-ended-holds-a-lock", "kdbench/base/holders.py",
+             "return psutil.Process(self.pid).create_time() <= self.since + 1",
+             "return psutil.pid_exists(self.pid)",
+             tests_of("test_waiting", "test_who_ended_holds_nothing")),
 )
 
 HEADS = (

@@ -15,7 +15,6 @@ from kdbench.report import plots, reported, svg
 from kdbench.report.advice import advice
 from kdbench.report.html import report
 from kdbench.report.plots import Gain, Point, frontier
-from kdbench.report.point_names import shortened
 from kdbench.report.svg import series_of
 from kdbench.report.tables import build
 
@@ -230,13 +229,6 @@ def test_a_gain_is_filled_where_it_is_significant():
     filled, hollow = (plots.gains([Gain(one, 1.0, 0.5, 1.5, significant)]) for significant in (True, False))
     assert f"fill: var(--{one.css})" in filled and f"fill: var(--{one.css})" not in hollow
     assert len(set(svg.STAND_INS.values())) == len(svg.STAND_INS)
-
-
-def test_names_that_begin_alike_are_told_by_their_ends():
-    names = [f"ner_kd [augment=label_wise,mention,shuffle, copies={i}]" for i in (1, 3)]
-    short = [shortened(name, [*names, "teacher"]) for name in names]
-    assert len(set(short)) == 2 and all(len(name) <= 30 for name in short) and short[0].endswith("copies=1]")
-    assert shortened(names[0], [names[0], "teacher"]) == names[0][:29] + "…"
 
 
 def test_a_sheet_is_a_file_of_its_own():

@@ -10,36 +10,83 @@ import contextlib
 import getpass
 import os
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kdbench.base.activity import doing
+from kdbench.base.holders import Holder, noted, read, waiting_for
 
 if TYPE_CHECKING:
     from filelock import ReadWriteLock
 
 
-def machine_lock() -> ReadWriteLock:
-    """This user's lock file on this machine."""
-    from filelock import ReadWriteLock
+def notes() -> Path:
+    """The folder of notes on who holds the lock, which this user alone may read."""
+    lock = machine_lock_file()
+    folder = lock.with_name(f".{lock.stem}.holders")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
+
+def machine_lock_file() -> Path:
+    """This user's lock file on this machine."""
     # the temporary folder is shared, and nobody may write to another user's file
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    return ReadWriteLock(Path(tempfile.gettempdir()) / f"kdbench-{user}.lock.db")
+    return Path(tempfile.gettempdir()) / f"kdbench-{user}.lock.db"
+
+
+def machine_lock() -> ReadWriteLock:
+    """The lock of this user on this machine."""
+    from filelock import ReadWriteLock
+
+    return ReadWriteLock(machine_lock_file())
+
+
+def holders() -> list[Holder]:
+    """The other processes that measure or train."""
+    found = [read(path) for path in sorted(notes().glob("*.json"))]
+    return [holder for holder in found if holder is not None and holder.pid != os.getpid()]
 
 
 @contextlib.contextmanager
-def measuring(timeout: float = -1) -> Iterator[None]:
+def measuring(timeout: float = -1, what: str = "a latency") -> Iterator[None]:
     """Hold the machine for one measurement: no other one, and no `training()`, runs meanwhile.
 
     Waits for those that run, `timeout` seconds at most (-1: as long as it takes), then raises
-    `filelock.Timeout`. A process must not take it inside its own `training()`.
+    `filelock.Timeout`. A process must not take it inside its own `training()`. After two seconds
+    it says for whom it waits.
+
+    what  what is measured, for those who wait in turn
     """
-    with machine_lock().write_lock(timeout):
+    with held(machine_lock().write_lock, timeout, what):
         yield
 
 
 @contextlib.contextmanager
-def training(timeout: float = -1) -> Iterator[None]:
+def training(timeout: float = -1, what: str = "a training") -> Iterator[None]:
     """Hold the machine for a training: other trainings may run meanwhile, measurements wait."""
-    with machine_lock().read_lock(timeout):
+    with held(machine_lock().read_lock, timeout, what):
+        yield
+
+
+@contextlib.contextmanager
+def held(
+    lock: Callable[[float], AbstractContextManager[None]], timeout: float, what: str
+) -> Iterator[None]:
+    """Hold one side of the lock, and leave a note while it is held."""
+    from filelock import Timeout
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(0))
+        except Timeout:
+            if timeout == 0:
+                raise
+            with doing(lambda: waiting_for([*holders()], what), soon=True):
+                stack.enter_context(lock(timeout))
+        stack.enter_context(noted(notes() / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json", what))
         yield

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kdbench.base.activity import WATCH
+
 QUIET_SECONDS = 2.0  # anything shorter says nothing
 REWRITE_SECONDS = 0.2  # between versions of a terminal's line
-LINE_SECONDS = 10.0  # between plain lines
+LINE_SECONDS = 7.0  # between plain lines; before `kdbench.base.activity` finds it too silent
 
 
 class Progress:
@@ -50,8 +52,8 @@ class Progress:
     def _write(self, line: str, last: bool = False) -> None:
         if self.terminal:
             line = f"\r\x1b[2K{line}"  # over the line before
-        sys.stderr.write(line if self.terminal and not last else f"{line}\n")
-        sys.stderr.flush()
+        rewritten = self.terminal and not last
+        WATCH.write(line if rewritten else f"{line}\n", open_line=rewritten)
 
 
 class Overall:
@@ -94,8 +96,7 @@ def clock(seconds: float) -> str:
 
 def say(line: str) -> None:
     """Write one line for the user to standard error."""
-    sys.stderr.write(f"{line}\n")  # one write: workers share the stream
-    sys.stderr.flush()
+    WATCH.write(f"{line}\n")
 
 
 class Phases:

@@ -18,7 +18,8 @@ STRONG = "\x02"  # leads a cell that is printed bold
 class Value:
     """Mean over `n` seeds with the sample SD (None for one seed).
 
-    A difference also has its interval, its p and a star where it is significant.
+    A difference also has its interval, its p and a star where it is significant. `mark` follows a
+    figure that stands beside others only with a reservation, which a note says.
     """
 
     mean: float
@@ -28,6 +29,7 @@ class Value:
     high: float | None = None
     p: float | None = None
     star: bool = False
+    mark: str = ""
 
     @classmethod
     def of(cls, numbers: Iterable[float | None]) -> Value | None:
@@ -127,7 +129,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
     "Δ": r"$\Delta$", "·": r"$\cdot$", "×": r"$\times$", "–": "--", "<": r"$<$", ">": r"$>$",
-    "|": r"$|$",
+    "|": r"$|$", "†": r"$\dagger$",
 }
 
 

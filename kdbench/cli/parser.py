@@ -95,6 +95,13 @@ def add_assignments(verb: Parser, flag: str, help: str) -> None:
     verb.add_argument(flag, action=Assignment, default={}, metavar="NAME=VALUE", help=help)
 
 
+def add_run_files(verb: Parser) -> None:
+    """The files of a run of task `files`."""
+    for split in SPLITS:
+        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
+                          help=f"task files: {split}, as the run had it")
+
+
 def add_data(verb: Parser) -> None:
     """The data of a task."""
     verb.add_argument(
@@ -321,9 +328,7 @@ def add_verify(verb: Parser) -> None:
                       help="a results folder, or a record's id (its beginning)")
     add_results_dir(verb, "of a RUN (default: results/local)")
     add_corpora(verb)
-    for split in SPLITS:
-        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
-                          help=f"task files: {split}, as the run had it")
+    add_run_files(verb)
     add_json(verb)
 
 
@@ -360,6 +365,36 @@ def add_report(verb: Parser) -> None:
                       help="default: report.html")
 
 
+def add_runs(verb: Parser) -> None:
+    """Which runs, or one."""
+    verb.add_argument("suite", nargs="?", metavar="RUN|SUITE|FILTER",
+                      help="a run's id (its beginning), a suite, or a filter as in 'method=M*'")
+    add_results_dir(verb)
+    add_json(verb)
+
+
+def add_compare(verb: Parser) -> None:
+    """Two runs, and their data."""
+    verb.add_argument("run", metavar="RUN", help="a record's id, or its beginning")
+    verb.add_argument("other", metavar="RUN", help="another one, scored on the same data")
+    verb.add_argument("--limit", type=int, default=20, metavar="N",
+                      help="rows to show of those on which they differ (default: 20; 0: all)")
+    verb.add_argument("--texts", action="store_true", help="show the texts of these rows too")
+    add_results_dir(verb)
+    add_corpora(verb)
+    add_run_files(verb)
+    add_json(verb)
+
+
+def add_clean(verb: Parser) -> None:
+    """What may go."""
+    add_results_dir(verb)
+    verb.add_argument("--yes", action="store_true", help="delete; without it, only look")
+    verb.add_argument("--older-than", type=float, default=0.0, metavar="DAYS",
+                      help="only what was last written so many days ago")
+    add_json(verb)
+
+
 VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "run": ("run one configuration with its controls, or a suite", add_run),
     "list": ("what there is: methods, tasks, models, suites", add_list),
@@ -374,6 +409,9 @@ VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "export": ("export a run's student, scored and timed as it would be served", add_export),
     "evaluate": ("score a run's student on another file", add_evaluate),
     "predict": ("labels with probabilities, or entities, of new texts", add_predict),
+    "runs": ("one's runs: ids, scores, sizes, and where models lie", add_runs),
+    "compare": ("how two runs differ: the interval, and the rows", add_compare),
+    "clean": ("delete what no run refers to (first it only looks)", add_clean),
     "verify": ("recompute what records say from what lies beside them", add_verify),
     "study": ("write the generated pages of a study (results/NAME with study.toml and records)",
               add_study),

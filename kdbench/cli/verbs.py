@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
 from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.upkeep import clean, compare, runs
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
@@ -30,8 +32,9 @@ def main(words: Sequence[str] | None = None) -> int:
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT
-        load_plugins(args.plugin or ())
-        return DO[args.verb](args)
+        with doing(f"{args.verb}: at work"):
+            load_plugins(args.plugin or ())
+            return DO[args.verb](args)
 
     return guarded(run_verb)
 
@@ -405,5 +408,5 @@ DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
     "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
     "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study,
-    "table": table, "report": report,
+    "table": table, "report": report, "runs": runs, "compare": compare, "clean": clean,
 }

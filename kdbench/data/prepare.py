@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_file
 from kdbench.base.progress import Progress, say
@@ -193,7 +194,8 @@ def _transfer(url: str, part: Path, remote: Remote) -> None:
     """Append to `part` what it lacks; the whole file where the server does not resume."""
     offset = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    with (doing(f"fetching {url}"),
+          urllib.request.urlopen(request, timeout=TIMEOUT) as response):
         if response.status != 206:
             offset = 0
         length = response.headers.get("Content-Length")

@@ -17,6 +17,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from transformers import CONFIG_MAPPING
 
 import kdbench.models.architectures  # noqa: F401  (registers our own model types)
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
@@ -78,7 +79,8 @@ def fetch(source: Source) -> None:
     if not source.hub or source.folder:
         return
     try:
-        snapshot_download(source.hub, allow_patterns=list(DOWNLOADED))
+        with doing(f"fetching model {source.hub} from the hub"):
+            snapshot_download(source.hub, allow_patterns=list(DOWNLOADED))
     # offline, not found, not allowed: each library below has its own errors
     except Exception as error:
         raise BadInput(
@@ -200,7 +202,8 @@ def folder_identity(folder: Path) -> str:
     """Hash of a model folder's weights, configuration and vocabulary."""
     files = sorted(path for path in folder.iterdir()
                    if path.suffix == ".safetensors" or path.name in DECIDING)
-    return digest({path.name: file_digest(path) for path in files})
+    with doing(f"reading the weights of {folder.name}"):
+        return digest({path.name: file_digest(path) for path in files})
 
 
 def on_disk(name: str) -> Path | None:

@@ -4,13 +4,13 @@ budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kdbench.base import render as show
 from kdbench.base.render import Value
 from kdbench.report import plots, svg
 from kdbench.report.groups import Section, naive_score
-from kdbench.report.pictures import BUDGETS, label, points_of
+from kdbench.report.pictures import BUDGETS, Budget, label, points_of
 from kdbench.report.rows import Line
 
 
@@ -84,15 +84,29 @@ def budgets(section: Section) -> Iterable[str]:
     """One sentence a budget, along its frontier: what so much buys."""
     series = svg.series_of([label(line, section) for line in section.lines])
     for budget in BUDGETS:
-        points = points_of(section, budget.column, series)
-        bought = []
-        for point in plots.frontier(points):
-            amount = budget.limit.format(show.number(Value(point.cost)))
-            bought.append(f"{amount} for {point.score:.1f} points ({point.series.name})")
+        columns = budget.columns(section)
+        points = points_of(section, columns[0], series) if columns else []
+        bought = what_is_bought(plots.frontier(points), budget)
         if len(bought) > 1:
             yield f"What a budget of {budget.noun} buys: {'; '.join(bought)}."
         elif len({point.cost for point in points}) > 1:
             yield f"Least {budget.noun} and best score together: {bought[0]}."
+
+
+def what_is_bought(frontier: Sequence[plots.Point], budget: Budget) -> list[str]:
+    """What each step of a frontier costs and scores; of steps that read alike in one of both, the
+    better one, so that nothing is said twice.
+    """
+    steps: list[tuple[str, str, str]] = []
+    for point in frontier:
+        amount = budget.limit.format(show.number(Value(point.cost)))
+        step = (amount, f"{point.score:.1f}", point.series.name)
+        if steps and steps[-1][1] == step[1]:
+            continue
+        if steps and steps[-1][0] == amount:
+            steps.pop()
+        steps.append(step)
+    return [f"{amount} for {score} points ({name})" for amount, score, name in steps]
 
 
 def enumerated(names: list[str]) -> str:

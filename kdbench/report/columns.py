@@ -136,6 +136,12 @@ TESTED = ("gain", "best_gain", "tie", "recovered")  # they need the counts behin
 # shown only where somebody names them
 OPTIONAL = ("best_gain", "steps", "training_seconds", *(column.name for column in RATIOS))
 DEFAULT = tuple(name for name in COLUMNS if name not in OPTIONAL)
+BESIDE = "†"  # follows a latency that was only measured beside other work
+BESIDE_WORK = ", beside "  # what the machine did meanwhile follows it in a record's protocol
+BESIDE_NOTE = (
+    f"{BESIDE}: this latency was measured while the machine did other work, and is too long rather "
+    "than too short"
+)
 DIAGNOSTIC = "diagnostic:"
 SPLITS = ("dev", "test")
 
@@ -214,15 +220,19 @@ def split_latencies(
     columns: tuple[Column, ...], groups: list[Group]
 ) -> tuple[tuple[Column, ...], list[str]]:
     """Latency columns, one pair for each protocol by which latency was measured; the notes say
-    which is which.
+    which is which, and what the mark of a latency is.
+
+    Whether the machine did other work meanwhile makes no protocol, or teacher and student could
+    stand in two columns: it makes the mark.
     """
     rows = [row for group in groups for row in group.rows]
     found = {latency_protocol(row, seed) for row in rows for seed in row.views}
     protocols = sorted(found - {""})
     if not protocols:
         return tuple(column for column in columns if column.name not in LATENCY), []
+    marked = [BESIDE_NOTE] * any(latency_mark(row) for row in rows)
     if len(protocols) == 1:
-        return columns, [f"latency: {protocols[0]}", *timed_lengths(rows)]
+        return columns, [f"latency: {protocols[0]}", *timed_lengths(rows), *marked]
     spread: list[Column] = []
     for column in columns:
         if column.name in LATENCY:
@@ -231,7 +241,40 @@ def split_latencies(
         else:
             spread.append(column)
     notes = [f"latency [{number}]: {protocol}" for number, protocol in enumerate(protocols, 1)]
-    return tuple(spread), notes + timed_lengths(rows)
+    return tuple(spread), notes + timed_lengths(rows) + marked
+
+
+def is_latency(column: str) -> bool:
+    """Whether a column of this name shows a latency, of one protocol or of any."""
+    return column in LATENCY or column.rpartition("_")[0] in LATENCY
+
+
+def value_of(column: Column, row: Row) -> Value | None:
+    """What a column shows of a row: the mean over its seeds.
+
+    A latency is the mean over the seeds of which it was measured alone on the machine; where there
+    is none of them, over all, and marked.
+    """
+    if column.figure is None:
+        return None
+    figures = {seed: column.figure(row, seed) for seed in row.views}
+    if not is_latency(column.name):
+        return Value.of(figures.values())
+    known = [seed for seed, figure in figures.items() if figure is not None]
+    alone = [seed for seed in known if not was_beside(row, seed)]
+    value = Value.of(figures[seed] for seed in alone or known)
+    return value if value is None or alone else replace(value, mark=BESIDE)
+
+
+def latency_mark(row: Row) -> str:
+    """The mark of a row whose latency was only measured beside other work; empty for others."""
+    timed = [seed for seed in row.views if row.views[seed].get("latency")]
+    return BESIDE if timed and all(was_beside(row, seed) for seed in timed) else ""
+
+
+def was_beside(row: Row, seed: int) -> bool:
+    """Whether the machine did other work while the latency of this seed was measured."""
+    return BESIDE_WORK in (nested(row.views[seed], "latency", "protocol") or "")
 
 
 def timed_lengths(rows: Sequence[Row]) -> list[str]:
@@ -265,9 +308,10 @@ def latency_protocol(row: Row, seed: int) -> str:
     if not latency:
         return ""
     threads = latency.get("threads")
+    protocol = (latency.get("protocol") or "").partition(BESIDE_WORK)[0]
     facts = (
         "batch 1",
-        f"{latency['protocol']} protocol" if latency.get("protocol") else "",
+        f"{protocol} protocol" if protocol else "",
         f"{latency['lengths']} lengths" if latency.get("lengths") else "",
         latency.get("device"),
         f"{threads} thread{'s' * (threads != 1)}" if threads else "",

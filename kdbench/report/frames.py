@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdbench.report.columns import Column
+from kdbench.report.columns import Column, is_latency
 from kdbench.report.groups import Section, naive_score
 from kdbench.report.rows import Line, Record, canonical, failure
 
@@ -95,4 +95,6 @@ def figure_fields(line: Line | None, columns: Sequence[Column]) -> Record:
                 fields[f"{column.name}_{end}"] = getattr(value, end, None)
         elif column.figure is not None:
             fields[f"{column.name}_sd"] = value.sd if value else None
+        if is_latency(column.name):
+            fields[f"{column.name}_beside"] = bool(value.mark) if value else None
     return fields

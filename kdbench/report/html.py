@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base import render as show
+from kdbench.base.activity import doing
 from kdbench.base.registry import METHODS
 from kdbench.base.render import STRONG
 from kdbench.report import plots, svg
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 View = dict[str, Any]  # what the template shows of one thing
+Models = tuple[str, str, str]  # method, student, and teacher or nothing
 
 
 def report(
@@ -60,7 +62,7 @@ def report(
         light=Markup(svg.LIGHT),
         dark=Markup(svg.DARK),
         extent=extent(records),
-        sections=[view(section, table, i) for i, section in enumerate(table.sections)],
+        sections=views(table),
         across=[across_view(table, origin) for origin in table.origins],
         published=lines_and_reasons(list(comparisons)),
         published_head=HEAD,
@@ -145,14 +147,21 @@ def column_legend(table: Table) -> list[tuple[str, str]]:
 # ---- one task ------------------------------------------------------------------------------------
 
 
+def views(table: Table) -> list[View]:
+    """What the page shows of each section."""
+    with doing("drawing the pictures"):
+        return [view(section, table, i) for i, section in enumerate(table.sections)]
+
+
 def view(section: Section, table: Table, number: int) -> View:
     """All that the page shows of one section."""
     series = series_of(section)
     metric = section.group.metric
     head, lines = matrix(section, table.columns) if section.lines else ([], [])
+    head, *lines = with_test_second([head, *lines])
     return {
         "anchor": f"task-{number}",
-        "title": section.title,
+        "title": own_title(section, table),
         "metric": METRICS[metric].about if metric in METRICS else "",
         "caption": section.caption,
         "advice": advice(section) if section.lines else [],
@@ -167,6 +176,25 @@ def view(section: Section, table: Table, number: int) -> View:
         "diagnostics": diagnostics(section, table),
         "unfinished": list(map(failure, section.group.unfinished)),
     }
+
+
+def own_title(section: Section, table: Table) -> str:
+    """The title of a section; where another has the same, with what its caption has of its own."""
+    same = [other for other in table.sections if other.title == section.title]
+    others = [other for other in same if other is not section]
+    if not others:
+        return section.title
+    parts = section.caption.split("; ")
+    own = [part for part in parts if any(part not in other.caption for other in others)]
+    return f"{section.title} ({'; '.join(own) or f'part {same.index(section) + 1}'})"
+
+
+def with_test_second(lines: list[list[str]]) -> list[list[str]]:
+    """A table with its test scores right beside the names, where a phone shows both at once."""
+    if "test" not in lines[0]:
+        return lines
+    place = lines[0].index("test")
+    return [[line[0], line[place], *line[1:place], *line[place + 1 :]] for line in lines]
 
 
 def with_strength(line: list[str]) -> list[tuple[str, bool]]:
@@ -197,8 +225,7 @@ def across_view(table: Table, origin: str) -> View:
     groups = [section.group for section in table.sections if section.group.origin == origin]
     shares = shares_of(groups)
     tasks = sorted({task for kept in shares.values() for task in kept})
-    several = len({student for _, student in shares}) > 1
-    names = {key: ", ".join(key) if several else key[0] for key in shares}
+    names = names_of(list(shares))
     series = svg.series_of(list(names.values()))
     rows = []
     for key, kept in shares.items():
@@ -213,14 +240,26 @@ def across_view(table: Table, origin: str) -> View:
     }
 
 
-def shares_of(groups: list[Group]) -> dict[tuple[str, str], dict[str, float]]:
-    """By method and student, and by task, the share of the teacher's score (%)."""
-    shares: dict[tuple[str, str], dict[str, float]] = {}
+def names_of(keys: Sequence[Models]) -> dict[Models, str]:
+    """What configurations are called: student and teacher are said where there are several."""
+    students = {student for _, student, _ in keys}
+    teachers = {teacher for _, _, teacher in keys} - {""}
+    names = {}
+    for method, student, teacher in keys:
+        name = f"{method}, {student}" if len(students) > 1 else method
+        several = teacher and len(teachers) > 1
+        names[method, student, teacher] = f"{name}, from {teacher}" if several else name
+    return names
+
+
+def shares_of(groups: list[Group]) -> dict[Models, dict[str, float]]:
+    """By configuration, and by task, the share of the teacher's score (%)."""
+    shares: dict[Models, dict[str, float]] = {}
     for group in groups:
         for row in group.students:
             share = shared_share(row, group.teacher(row))
             if share is not None:
-                by_task = shares.setdefault((method_name(row), row.student), {})
+                by_task = shares.setdefault((method_name(row), row.student, row.teacher_name), {})
                 by_task.setdefault(group.task, 100 * share)
     return shares
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from kdbench.report import plots, svg
-from kdbench.report.columns import LATENCY, Column
+from kdbench.report.columns import LATENCY
 from kdbench.report.groups import Section
 from kdbench.report.rows import Line, Record
 from kdbench.report.svg import Series
@@ -26,10 +27,19 @@ class Budget:
     axis: str
     limit: str
 
-    def has(self, column: Column) -> bool:
-        """Whether a column shows this cost; latencies may have several columns, with numbers."""
-        numbered = self.column in LATENCY and column.name.startswith(f"{self.column}_")
-        return column.name == self.column or numbered
+    def has(self, column: str) -> bool:
+        """Whether a column of this name shows this cost; latencies may have several, with
+        numbers.
+        """
+        numbered = self.column in LATENCY and column.startswith(f"{self.column}_")
+        return column == self.column or numbered
+
+    def columns(self, section: Section) -> list[str]:
+        """The columns that show this cost of a section's rows, the one that most rows have
+        first.
+        """
+        shown = [name for line in section.lines for name in line.values if self.has(name)]
+        return [name for name, _ in Counter(shown).most_common()]
 
 
 BUDGETS = (
@@ -41,13 +51,26 @@ BUDGETS = (
 
 
 def label(line: Line, section: Section) -> str:
-    """The name of a row in pictures: student and teacher are said where the task has several."""
-    students = {row.student for row in section.group.students}
-    teachers = {row.teacher_name for row in section.group.students} - {""}
-    name = line.name
-    if len(students) > 1 and not line.row.is_teacher:
-        name += f", {line.row.student}"
-    teacher = line.row.teacher_name
+    """The name of a row in pictures, which no other row has: student and teacher are said where the
+    task has several.
+    """
+    name = said_of(line, section)
+    same = [other for other in section.lines if said_of(other, section) == name]
+    place = next(i for i, other in enumerate(same, 1) if other is line)
+    return f"{name} ({place})" if len(same) > 1 else name
+
+
+def said_of(line: Line, section: Section) -> str:
+    """Name, student and teacher of a row, as far as the task has several."""
+    row, name = line.row, line.name
+    students = {other.student for other in section.group.students}
+    teachers = {other.teacher_name for other in section.group.students} - {""}
+    teachers |= {other.student for other in section.group.rows if other.is_teacher}
+    if row.is_teacher:
+        return f"{name}, {row.student}" if len(teachers) > 1 else name
+    if len(students) > 1:
+        name += f", {row.student}"
+    teacher = row.teacher_name
     return f"{name}, from {teacher}" if teacher and len(teachers) > 1 else name
 
 
@@ -80,12 +103,14 @@ def trade_offs(section: Section, table: Table, series: dict[str, Series]) -> lis
     """Score against each cost that at least two rows have."""
     pictures = []
     for budget in BUDGETS:
-        for column in filter(budget.has, table.columns):
-            points = points_of(section, column.name, series)
+        for column in table.columns:
+            points = points_of(section, column.name, series) if budget.has(column.name) else []
             if len(points) > 1:
                 # " [2]" where latency was measured by several protocols
                 number = column.title.partition(" ms")[2]
                 caption = f"Score against {budget.noun}{number}"
+                if any(point.hollow for point in points):
+                    caption += "; hollow: measured beside other work"
                 pictures.append((caption, plots.pareto(points, budget.axis)))
     return pictures
 
@@ -97,7 +122,8 @@ def points_of(section: Section, column: str, series: dict[str, Series]) -> list[
         cost, score = line.values.get(column), line.values.get("test")
         if line.row.is_deployable and cost is not None and score is not None and cost.mean > 0:
             own = series[label(line, section)]
-            points.append(plots.Point(own, cost.mean, 100 * score.mean, scaled(score.sd)))
+            spread = scaled(score.sd)
+            points.append(plots.Point(own, cost.mean, 100 * score.mean, spread, bool(cost.mark)))
     return points
 
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdbench.report import point_names
+from kdbench.report.axes import (
+    BOTTOM,
+    LEFT,
+    LINE,
+    MARK,
+    RIGHT,
+    TOP,
+    WIDTH,
+    bare_rows,
+    canvas,
+    canvas_of_rows,
+    inches,
+    plain_ticks,
+    set_title,
+)
+from kdbench.report.lettering import LETTER, PITCH, SIZE, letters, wrapped
 from kdbench.report.svg import COLOURS, MARKERS, STAND_INS, Series, as_svg
 
 if TYPE_CHECKING:
@@ -19,16 +34,21 @@ if TYPE_CHECKING:
 Pair = tuple[float, float]  # epoch, value
 LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 DASHED = (0, (4, 2))
+BESIDE = 26  # letters of the longest name that stands beside its point
 
 
 @dataclass(frozen=True)
 class Point:
-    """A row in a trade-off: cost and score (x 100), with the score's SD."""
+    """A row in a trade-off: cost and score (x 100), with the score's SD.
+
+    hollow  the cost was measured beside other work
+    """
 
     series: Series
     cost: float
     score: float
     sd: float | None = None
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,32 +80,67 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(points: Sequence[Point], axis: str) -> str:
-    """Score against cost, with the frontier as a staircase and its points named."""
-    figure, axes = canvas(3.6, 2.9, left=0.48)
+    """Score against cost, with the frontier as a staircase.
+
+    The names of its points stand beside them; where there is no room, in a list below.
+    """
     line = frontier(points)
-    costs = [p.cost for p in points]
-    if len(set(costs)) > 1 and max(costs) > 8 * max(min(costs), 1e-9):
-        axes.set_xscale("log")
-    axes.step([p.cost for p in line], [p.score for p in line], where="post",
-              color=STAND_INS["soft"], linewidth=1, linestyle=DASHED, zorder=1)
-    for p in points:
-        axes.errorbar(p.cost, p.score, yerr=p.sd, fmt=p.series.marker, color=p.series.colour,
-                      markersize=7, elinewidth=1, capsize=2, zorder=3)
-    axes.set_xlabel(axis)
-    set_title(axes, "test score")
-    axes.margins(x=0.1, y=0.2)
-    plain_ticks(axes.xaxis, costs)
-    axes.autoscale_view()
-    low, high = axes.get_ylim()
-    if high - low < 2:  # less than two points are no difference that a picture should stretch
-        axes.set_ylim((low + high) / 2 - 1, (low + high) / 2 + 1)
-    name_points(axes, line, points)
+    if all(letters(point.series.name) <= BESIDE for point in line):
+        figure, axes = trade_off(points, line, axis, BOTTOM)
+        if name_points(axes, line, points):
+            return as_svg(figure)
+    rows = [wrapped(point.series.name, LINE - 4) for point in line]
+    depth = BOTTOM + inches(PITCH * sum(map(len, rows)) + 4)
+    figure, _ = trade_off(points, line, axis, depth)
+    list_names(figure, line, rows)
     return as_svg(figure)
 
 
-def name_points(axes: Axes, line: Sequence[Point], points: Sequence[Point]) -> None:
+def trade_off(points: Sequence[Point], line: Sequence[Point], axis: str,
+              bottom: float) -> tuple[Figure, Axes]:
+    """The picture of a trade-off without names, with room at the bottom."""
+    figure, axes = canvas(2.48 + bottom, bottom=bottom)
+    costs = [p.cost for p in points]
+    if len(set(costs)) > 1 and max(costs) > 8 * max(min(costs), 1e-9):
+        axes.set_xscale("log")
+    low, high = score_limits([end for p in points for end in whisker(p)])
+    axes.step([p.cost for p in line], [p.score for p in line], where="post",
+              color=STAND_INS["soft"], linewidth=1, linestyle=DASHED, zorder=1)
+    for p in points:
+        ends = [[min(p.sd, p.score - low)], [min(p.sd, high - p.score)]] if p.sd else None
+        axes.errorbar(p.cost, p.score, yerr=ends, fmt=p.series.marker, color=p.series.colour,
+                      markersize=7, elinewidth=1, capsize=2, zorder=3, clip_on=False,
+                      markerfacecolor=STAND_INS["page"] if p.hollow else p.series.colour)
+    axes.set_xlabel(axis)
+    set_title(axes, "test score")
+    axes.margins(x=0.1)
+    plain_ticks(axes.xaxis, costs)
+    axes.autoscale_view()
+    axes.set_ylim(low, high)
+    return figure, axes
+
+
+def whisker(point: Point) -> Pair:
+    """Both ends of the whisker of a point."""
+    return point.score - (point.sd or 0), point.score + (point.sd or 0)
+
+
+def score_limits(scores: Sequence[float], room: float = 0.15) -> Pair:
+    """The ends of an axis of scores: just around them, and not beyond 0 and 100 where no score is.
+
+    Less than two points are no difference that a picture should stretch.
+    """
+    low, high = min(scores), max(scores)
+    around = max(room * (high - low), 1 - (high - low) / 2)
+    floor = 0.0 if low >= 0 else -math.inf
+    # a whisker may reach beyond 100, and no score does
+    ceiling = 100.0 if low <= 100 else math.inf
+    return max(low - around, floor), min(high + around, ceiling)
+
+
+def name_points(axes: Axes, line: Sequence[Point], points: Sequence[Point]) -> bool:
     """Write each name of the frontier where it covers least: markers, the staircase, other names;
-    none leaves the picture.
+    returns whether all of them can be read.
     """
     dpi = axes.figure.dpi
 
@@ -98,14 +153,33 @@ def name_points(axes: Axes, line: Sequence[Point], points: Sequence[Point]) -> N
     positions = [position(point) for point in points]
     steps = [position(point) for point in line]
     taken = point_names.marks_and_staircase(positions, steps)
-    every_name = [point.series.name for point in points]
+    boxes: list[point_names.Box] = []
     for point, own in zip(line, steps, strict=True):
-        name = point_names.shortened(point.series.name, every_name)
+        name = point.series.name
         place = point_names.best_place(name, own, positions, taken, frame)
         taken.append((place.box, 20.0))
+        boxes.append(place.box)
         axes.annotate(name, (point.cost, point.score), xytext=(place.dx, place.dy),
-                      textcoords="offset points", ha="center", va="center", fontsize=8,
+                      textcoords="offset points", ha="center", va="center", fontsize=SIZE,
                       color=STAND_INS["ink"], arrowprops=lead_line(place.far), zorder=4)
+    return not point_names.crowded(boxes, frame)
+
+
+def list_names(figure: Figure, line: Sequence[Point], rows: Sequence[Sequence[str]]) -> None:
+    """Marks and names, in lines, at the bottom of a picture."""
+    from matplotlib.lines import Line2D
+
+    wide, high = (72 * size for size in figure.get_size_inches())
+    y = PITCH * sum(map(len, rows)) - 2
+    for point, lines in zip(line, rows, strict=True):
+        colour = point.series.colour
+        figure.add_artist(Line2D(
+            [10 / wide], [y / high], marker=point.series.marker, color=colour, markersize=6,
+            markerfacecolor=STAND_INS["page"] if point.hollow else colour, linestyle=""))
+        for text in lines:
+            figure.text(18 / wide, y / high, text, fontsize=SIZE, va="center",
+                        color=STAND_INS["ink"])
+            y -= PITCH
 
 
 def lead_line(far: float) -> dict[str, object] | None:
@@ -121,13 +195,14 @@ def lead_line(far: float) -> dict[str, object] | None:
 
 def spread(rows: Sequence[tuple[Series, Sequence[float]]]) -> str:
     """The test score (x 100) of every seed, a line a row; the bar is the mean."""
-    figure, axes = canvas_of_rows([series.name for series, _ in rows])
-    for height, (series, scores) in enumerate(reversed(rows)):
+    figure, axes, heights = canvas_of_rows([series.name for series, _ in rows])
+    for height, (series, scores) in zip(heights, rows, strict=True):
         mean = sum(scores) / len(scores)
         axes.plot(scores, [height] * len(scores), series.marker, markersize=5, color=series.colour,
-                  alpha=0.75, markeredgewidth=0, zorder=3)
-        axes.plot([mean, mean], [height - 0.35, height + 0.35], color=STAND_INS["ink"],
+                  alpha=0.75, markeredgewidth=0, zorder=3, clip_on=False)
+        axes.plot([mean, mean], [height - 4.5, height + 4.5], color=STAND_INS["ink"],
                   linewidth=1.5, zorder=4)
+    axes.set_xlim(score_limits([score for _, scores in rows for score in scores], room=0.08))
     axes.set_xlabel("test score, one mark a seed")
     return as_svg(figure)
 
@@ -137,13 +212,13 @@ def gains(rows: Sequence[Gain], named: bool = True) -> str:
     marks show which row is which.
     """
     if named:
-        figure, axes = canvas_of_rows([row.series.name for row in rows])
+        figure, axes, heights = canvas_of_rows([row.series.name for row in rows])
     else:
-        figure, axes = canvas(3.6, 2.9, left=0.25)
-        label_rows(axes, [""] * len(rows))
-        axes.tick_params(axis="y", length=0)
-    axes.axvline(0, color=STAND_INS["soft"], linewidth=1, linestyle=DASHED, zorder=1)
-    for height, row in enumerate(reversed(rows)):
+        figure, axes = canvas(2.48 + BOTTOM, left=0.25)
+        heights = [MARK * (number + 0.5) for number in range(len(rows))]
+        bare_rows(axes, MARK * len(rows))
+    beside_marks(axes, 0, heights, MARK)
+    for height, row in zip(heights, rows, strict=True):
         colour = row.series.colour
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [height, height], color=colour, linewidth=1.4, zorder=2)
@@ -153,21 +228,29 @@ def gains(rows: Sequence[Gain], named: bool = True) -> str:
     return as_svg(figure)
 
 
+def beside_marks(axes: Axes, value: float, heights: Sequence[float], high: float) -> None:
+    """A dashed line at a value, beside the marks of each row and not through its name."""
+    axes.vlines([value] * len(heights), [height - high / 2 - 1 for height in heights],
+                [height + high / 2 + 1 for height in heights], color=STAND_INS["soft"],
+                linewidth=1, linestyle=[DASHED], zorder=1)
+
+
 def retention(tasks: Sequence[str], rows: Sequence[tuple[Series, Sequence[float | None]]]) -> str:
     """Share of the teacher's score (%) kept on every task, a mark a configuration."""
-    figure, axes = canvas(4.6, 0.55 + 0.34 * len(tasks), left=room_for(tasks))
-    axes.axvline(100, color=STAND_INS["soft"], linewidth=1, linestyle=DASHED, zorder=1)
+    high = max(MARK, 5.0 * len(rows) + 4)
+    figure, axes, heights = canvas_of_rows(tasks, high)
+    beside_marks(axes, 100, heights, high)
+    known = [100.0]
     for place, (series, kept) in enumerate(rows):
-        # marks of one task side by side, not on top of each other
-        shift = 0.5 * (place / max(len(rows) - 1, 1) - 0.5)
-        values, heights = [], []
-        for i, value in enumerate(kept):
+        # marks of one task one below the other, not on top of each other
+        shift = (high - 7) * (place / max(len(rows) - 1, 1) - 0.5)
+        for height, value in zip(heights, kept, strict=True):
             if value is not None:
-                values.append(value)
-                heights.append(len(tasks) - 1 - i - shift)
-        axes.plot(values, heights, series.marker, markersize=5.5, color=series.colour,
-                  markeredgewidth=0, zorder=3)
-    label_rows(axes, list(reversed(tasks)))
+                known.append(value)
+                axes.plot([value], [height + shift], series.marker, markersize=5.5,
+                          color=series.colour, markeredgewidth=0, zorder=3, clip_on=False)
+    around = max(0.08 * (max(known) - min(known)), 1.0)
+    axes.set_xlim(max(min(known) - around, min(0.0, min(known))), max(known) + around)
     axes.set_xlabel("% of the teacher's test score")
     return as_svg(figure)
 
@@ -181,25 +264,44 @@ def curves(lines: dict[str, list[Pair]], stages: dict[str, float], title: str) -
     stages  each one's first epoch, marked where there are several
     """
     named = list(lines) != [title]
-    columns = 1 if max(map(len, lines), default=0) > 14 else 2
-    depth = 0.42 + 0.16 * math.ceil(len(lines) / columns) * named
-    figure, axes = canvas(3.2, 1.7 + depth, bottom=depth)
+    columns = 1 if max(map(letters, lines), default=0) > 15 else 2
+    labels = {name: "\n".join(wrapped(name, LINE - 8)) for name in lines}
+    high = sum(label.count("\n") + 1 for label in labels.values()) if columns == 1 else (
+        math.ceil(len(lines) / 2))
+    bottom = BOTTOM + inches(11.5 * high + 2) * named
+    last = max((epoch for points in lines.values() for epoch, _ in points), default=1.0)
+    around = max(0.05 * (last - 1), 0.05)
+    heads = stage_heads(stages, 1 - around, last + around) if len(stages) > 1 else []
+    top = TOP + inches(PITCH * max((head.top for head in heads), default=0))
+    figure, axes = canvas(1.46 + bottom + top, bottom=bottom, top=top)
     for i, (name, points) in enumerate(lines.items()):
         axes.plot(*zip(*points, strict=True), color=STAND_INS[f"c{i % COLOURS}"],
                   linestyle=LINES[i % len(LINES)], marker=MARKERS[i % len(MARKERS)], markersize=3.5,
-                  linewidth=1.2, label=name)
+                  linewidth=1.2, label=labels[name], clip_on=False)
+    if named and lines:
+        axes.legend(fontsize=SIZE, frameon=False, labelcolor=STAND_INS["ink"], handlelength=2.4,
+                    ncols=columns, borderpad=0, loc="lower left", bbox_to_anchor=(0.02, 0.0),
+                    bbox_transform=figure.transFigure, labelspacing=0.3, columnspacing=1.2)
+    set_title(axes, title, pad=7 + 72 * (top - TOP))
+    axes.set_xlabel("epoch")
+    axes.set_xlim(1 - around, last + around)
+    whole_ticks(axes.xaxis)
+    scale_values(axes, lines, is_score=not named)
+    for head in heads:
+        mark_stage(axes, head)
+    return as_svg(figure)
+
+
+def scale_values(axes: Axes, lines: dict[str, list[Pair]], is_score: bool) -> None:
+    """A vertical axis that ends just around the values, with numbers as people write them."""
+    values = [value for points in lines.values() for _, value in points if math.isfinite(value)]
     if spans_decades(lines):
         axes.set_yscale("log")
-    if named and lines:
-        axes.legend(fontsize=7.5, frameon=False, labelcolor=STAND_INS["ink"], handlelength=3,
-                    ncols=columns, borderpad=0, loc="lower left", bbox_to_anchor=(0.03, 0.0),
-                    bbox_transform=figure.transFigure)
-    set_title(axes, title)
-    axes.set_xlabel("epoch")
-    whole_ticks(axes.xaxis)
-    if len(stages) > 1:
-        mark_stages(axes, stages)
-    return as_svg(figure)
+        plain_ticks(axes.yaxis, values)
+    elif values and is_score:
+        axes.set_ylim(score_limits(values, room=0.08))
+    elif values and min(values) >= 0:
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.0))
 
 
 def whole_ticks(axis: Axis) -> None:
@@ -217,88 +319,51 @@ def spans_decades(lines: dict[str, list[Pair]]) -> bool:
     return bool(values) and 0 < min(values) < max(values) / 20
 
 
-def mark_stages(axes: Axes, stages: dict[str, float]) -> None:
-    """A line where each stage begins, with its name."""
-    axes.margins(y=0.2)  # room for their names
+@dataclass(frozen=True)
+class Head:
+    """The name of a stage above a curve.
+
+    begin   the epoch at whose left the stage begins
+    left    where the name stands, in points from the left of the axes
+    lines   the name, broken to fit
+    top     how many lines there are from the axes to its upper end
+    """
+
+    begin: float
+    left: float
+    lines: list[str]
+    top: int
+
+
+def stage_heads(stages: dict[str, float], first: float, last: float) -> list[Head]:
+    """Where the names of stages stand: in the picture, and none on another one.
+
+    first, last  the ends of the axis of epochs
+    """
+    wide = 72 * (WIDTH - LEFT - RIGHT)
+    heads: list[Head] = []
     for name, begin in stages.items():
-        axes.axvline(begin - 0.5, color=STAND_INS["soft"], linewidth=0.8, linestyle=":")
-        axes.annotate(name, (begin - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -7),
-                      textcoords="offset points", fontsize=7, color=STAND_INS["soft"])
+        lines = wrapped(name, int(wide / LETTER))
+        takes = LETTER * max(map(letters, lines))
+        left = wide * (begin - 0.5 - first) / (last - first) + 2
+        left = max(0.0, min(left, wide - takes))
+        above = [head.top for head in heads if ends(head) > left]
+        heads.append(Head(begin - 0.5, left, lines, max(above, default=0) + len(lines)))
+    return heads
 
 
-# ---- axes ----------------------------------------------------------------------------------------
+def ends(head: Head) -> float:
+    """Points from the left of the axes to the end of a stage's name."""
+    return head.left + LETTER * (max(map(letters, head.lines)) + 1)
 
 
-def canvas(
-    width: float, height: float, left: float = 0.5, bottom: float = 0.42
-) -> tuple[Figure, Axes]:
-    """A figure of `width` x `height` inches in the stand-in colours, with room `left` and `bottom`
-    for words.
-
-    Fixed margins, because a layout engine draws every picture once more, only to measure it; and no
-    pyplot, which keeps figures in global state.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    ink = STAND_INS["ink"]
-    style: dict[Any, object] = {  # matplotlib lists all of its keys as literals
-        "font.size": 8,
-        "font.family": "sans-serif",
-        "text.color": ink,
-        "axes.labelcolor": ink,
-        "axes.edgecolor": STAND_INS["soft"],
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "grid.color": STAND_INS["grid"],
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height))
-        axes = figure.subplots()
-        axes.grid(True, linewidth=0.6)
-        axes.set_axisbelow(True)
-    figure.subplots_adjust(left=left / width, right=1 - 0.12 / width, bottom=bottom / height,
-                           top=1 - 0.22 / height)
-    return figure, axes
-
-
-def set_title(axes: Axes, title: str) -> None:
-    """What the vertical axis shows, above it: beside it, wide figures would push it out of the
-    picture.
-    """
-    axes.set_title(title, fontsize=8, color=STAND_INS["ink"], loc="left", x=0.0)
-
-
-def canvas_of_rows(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """A canvas with a named line a row, from the top down; long names go over several lines."""
-    wrapped = [textwrap.wrap(name, 40) or [""] for name in reversed(names)]
-    left = room_for([line for lines in wrapped for line in lines])
-    pitch = 0.14 + 0.14 * max(map(len, wrapped))
-    figure, axes = canvas(max(4.6, left + 3), 0.55 + pitch * len(names), left=left)
-    label_rows(axes, ["\n".join(lines) for lines in wrapped])
-    return figure, axes
-
-
-def room_for(names: Sequence[str]) -> float:
-    """Inches that the longest name needs at 8 points, in a font of the reader's choice."""
-    return 0.25 + 0.068 * max(map(len, names), default=0)
-
-
-def label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names at the vertical axis, from the bottom up."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.margins(x=0.08)
-
-
-def plain_ticks(axis: Axis, values: Sequence[float]) -> None:
-    """Numbers as people write them, also on a logarithmic axis of less than two decades."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if axis.get_scale() == "log":
-        wide = max(values) > 100 * min(values)
-        axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-        axis.set_minor_formatter(NullFormatter())
+def mark_stage(axes: Axes, head: Head) -> None:
+    """A line where a stage begins, and its name above the axes."""
+    soft = STAND_INS["soft"]
+    if head.begin >= axes.get_xlim()[0]:
+        axes.axvline(head.begin, color=soft, linewidth=0.8, linestyle=":")
+    wide = 72 * (WIDTH - LEFT - RIGHT)
+    for number, text in enumerate(head.lines, 1):
+        up = PITCH * (head.top - number)
+        axes.annotate(text, (head.left / wide, 1), xycoords="axes fraction", xytext=(0, up + 5),
+                      textcoords="offset points", fontsize=SIZE, color=soft, annotation_clip=False)

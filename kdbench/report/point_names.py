@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from kdbench.report import lettering
+
 XY = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 Covered = tuple[Box, float]  # a box, and the weight of covering it
@@ -26,18 +28,6 @@ class Place:
     dy: float
     far: float
     box: Box
-
-
-def shortened(name: str, names: Sequence[str], most: int = 30) -> str:
-    """`name` in at most so many letters: its beginning, or its end where another of `names` begins
-    like it.
-    """
-    if len(name) <= most:
-        return name
-    begin = name[: most - 1]
-    if any(other != name and other.startswith(begin) for other in names):
-        return "…" + name[1 - most :]
-    return begin + "…"
 
 
 def marks_and_staircase(points: Sequence[XY], steps: Sequence[XY]) -> list[Covered]:
@@ -70,8 +60,7 @@ def best_place(
 def places(name: str, point: XY) -> Iterator[Place]:
     """The places that are tried, the nearest first."""
     x, y = point
-    # of 8-point letters, in a font of the reader's choice
-    wide, high = 4.7 * len(name) + 4, 11.0
+    wide, high = lettering.points(name) + 4, 11.0
     for far in (10, 22, 34, 46, 58):
         for across, up in itertools.product((0, 1, -1, 0.5, -0.5), (1, -1, 0)):
             if up == 0 and across not in (1, -1):
@@ -82,14 +71,22 @@ def places(name: str, point: XY) -> Iterator[Place]:
             yield Place(dx, dy, far, (left, bottom, right, top))
 
 
+def crowded(boxes: Sequence[Box], frame: Box) -> bool:
+    """Whether names cover each other or leave the frame, so that they need a list of their own."""
+    pairs = itertools.combinations(boxes, 2)
+    return any(overlap(*pair) > 0 for pair in pairs) or any(outside(box, frame) for box in boxes)
+
+
+def overlap(box: Box, other: Box) -> float:
+    """The area that two boxes share."""
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    return width * height
+
+
 def covered(box: Box, taken: Sequence[Covered]) -> float:
     """The weighted area of what lies under a box."""
-    area = 0.0
-    for (left, bottom, right, top), weight in taken:
-        width = max(0.0, min(box[2], right) - max(box[0], left))
-        height = max(0.0, min(box[3], top) - max(box[1], bottom))
-        area += weight * width * height
-    return area
+    return math.fsum(weight * overlap(box, other) for other, weight in taken)
 
 
 def outside(box: Box, frame: Box) -> float:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
+
+from kdbench.report.lettering import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +76,10 @@ def as_svg(figure: Figure) -> str:
     import matplotlib
 
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdbench"}):
+    style: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "kdbench"}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # the reader's browser has the letters that matplotlib's font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(stream.getvalue())
@@ -160,40 +166,85 @@ STYLE = (
     "text { font-family: system-ui, sans-serif; font-size: 14px; fill: var(--ink); } "
     ".title { font-size: 16px; font-weight: bold; }</style>"
 )
-WIDE, HIGH, HEAD, GAP = 430, 350, 24, 10  # of a picture in a sheet, its caption, and between them
+WIDE, GAP = 430, 10  # of a picture in a sheet, and between two of them
+ROW = 19  # from line to line
 
 
 def sheet(title: str, panels: Sequence[tuple[str, str]], legend: Sequence[Series]) -> str:
     """Captioned pictures, two a row, and what their marks mean, as one SVG file: light or dark as
     its reader has it.
     """
-    rows = math.ceil((len(panels) + 1) / 2)
-    width = 2 * WIDE + 3 * GAP
-    height = 30 + rows * (HIGH + HEAD + GAP) + max(0, 22 * len(legend) - HIGH)
-    parts = [f'<text x="12" y="22" class="title">{escape(title)}</text>']
-    for i, (caption, picture) in enumerate(panels):
-        x, y = corner(i)
-        parts.append(f'<text x="{x + 4}" y="{y + 16}">{escape(caption)}</text>')
-        parts.append(placed(picture.replace(IDS, f"p{i}-"), x, y + HEAD, WIDE, HIGH))
-    x, y = corner(len(panels))
-    for row, series in enumerate(legend):
-        line = y + HEAD + 20 + 22 * row
-        parts.append(placed(key(series), x + 30, line - 12, 14, 14))
-        parts.append(f'<text x="{x + 52}" y="{line}">{escape(series.name)}</text>')
+    width, y = 2 * WIDE + 3 * GAP, 8
+    parts: list[str] = []
+    for line in wrapped(title, 88):
+        y += ROW
+        parts.append(f'<text x="12" y="{y}" class="title">{escape(line)}</text>')
+    y += GAP
+    for start in range(0, len(panels), 2):
+        drawn, high = row_of_panels(panels[start : start + 2], y, start)
+        parts += drawn
+        y += high + GAP
+    entries, high = legend_of(legend, y)
+    y += high + GAP
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" role="img">',
         f"<title>{escape(title)}</title>",
         STYLE,
         '<rect width="100%" height="100%" style="fill: var(--page)"/>',
         *parts,
+        *entries,
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
 
 
-def corner(i: int) -> tuple[int, int]:
-    """The upper left corner of the i-th cell of a sheet."""
-    return GAP + (i % 2) * (WIDE + GAP), 34 + (i // 2) * (HIGH + HEAD + GAP)
+def row_of_panels(
+    panels: Sequence[tuple[str, str]], y: int, first: int
+) -> tuple[list[str], int]:
+    """Captioned pictures side by side at height `y`, all in one scale, and how high they are.
+
+    first  the number of the first one, by which their ids differ
+    """
+    captions = [wrapped(caption, 50) for caption, _ in panels]
+    head = ROW * max(map(len, captions)) + 4
+    parts, highest = [], 0
+    for column, (lines, (_, drawn)) in enumerate(zip(captions, panels, strict=True)):
+        picture = drawn.replace(IDS, f"p{first + column}-")
+        x = GAP + column * (WIDE + GAP)
+        parts += written(lines, x + 4, y)
+        high = math.ceil(WIDE * height_to_width(picture))
+        parts.append(placed(picture, x, y + head, WIDE, high))
+        highest = max(highest, high)
+    return parts, head + highest
+
+
+def height_to_width(picture: str) -> float:
+    """The height of a picture over its width."""
+    size = picture.partition('viewBox="')[2].partition('"')[0].split()
+    return float(size[3]) / float(size[2])
+
+
+def legend_of(legend: Sequence[Series], y: int) -> tuple[list[str], int]:
+    """Marks and names in two columns, from the top down, and how high they are."""
+    half = math.ceil(len(legend) / 2)
+    parts, highest = [], 0
+    for column, entries in enumerate((legend[:half], legend[half:])):
+        x, high = GAP + column * (WIDE + GAP), 0
+        for series in entries:
+            lines = wrapped(series.name, 46)
+            parts.append(placed(key(series), x + 4, y + high + 3, 14, 14))
+            parts += written(lines, x + 26, y + high)
+            high += ROW * len(lines)
+        highest = max(highest, high)
+    return parts, highest
+
+
+def written(lines: Sequence[str], x: int, y: int) -> list[str]:
+    """Lines of text whose upper left corner is at a place."""
+    return [
+        f'<text x="{x}" y="{y + ROW * number - 4}">{escape(line)}</text>'
+        for number, line in enumerate(lines, 1)
+    ]
 
 
 def placed(picture: str, x: int, y: int, width: int, height: int) -> str:

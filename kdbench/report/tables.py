@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kdbench.base import render as show
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS, unknown
 from kdbench.base.render import STRONG, Value
@@ -25,6 +26,7 @@ from kdbench.report.columns import (
     columns_named,
     data_columns,
     split_latencies,
+    value_of,
 )
 from kdbench.report.contrasts import Counts, add_statistics
 from kdbench.report.frames import frame
@@ -87,7 +89,8 @@ def build(
         for line in section.lines:
             add_figures(line, group, (*shown, *more))
         if counts is not None and tested:
-            add_statistics(group, section.lines, counts, cache)
+            with doing(f"intervals of {section.title}"):
+                add_statistics(group, section.lines, counts, cache)
         sections.append(section)
     name_files(sections)
     if cache is not None:
@@ -122,7 +125,7 @@ def add_figures(line: Line, group: Group, columns: Sequence[Column]) -> None:
     values: dict[str, Value | None] = {}
     for column in columns:
         if column.figure is not None:
-            values[column.name] = Value.of(column.figure(row, seed) for seed in row.views)
+            values[column.name] = value_of(column, row)
         if column.share is not None:
             values[column.name] = share_of(row, teacher, *column.share)
     values["retained"] = share_of(row, teacher)
@@ -294,7 +297,8 @@ def shown(line: Line, column: Column) -> str:
     """The text of one cell."""
     if column.name == "tie":
         return line.tie
-    text = column.show(line.values.get(column.name))
+    value = line.values.get(column.name)
+    text = column.show(value) + (value.mark if value else "")
     return f"{STRONG}{text}" if column.name == "test" and line.tie == "a" else text
 
 
@@ -379,13 +383,14 @@ def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:
     floor = [show.points(Value.of([naive_score(group, split)])) for split in ("dev", "test")]
     lines = [["naive", *floor, "", "", "", "", "", group.origin]]
     several = len({row.student for row in group.students}) > 1
+    teachers = {row.student for row in group.rows if row.is_teacher}
     controls = {entry.name: entry.control for entry in METHODS.controls()}
     names = ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
     columns = [COLUMNS[name] for name in names]
     figures = []
     for row, name in zip(group.rows, row_names(group.rows), strict=True):
         name = controls.get(name) or (f"  {row.part}" if row.part else name)
-        if row.is_student and several:
+        if (row.is_student and several) or (row.is_teacher and len(teachers) > 1):
             name = f"{name}, {row.student}"
         line = Line(row, name)
         add_figures(line, group, columns)

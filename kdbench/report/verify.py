@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
 from kdbench.base.progress import Progress
@@ -92,10 +93,12 @@ def verify(
             why = f"{path.name} is no record ({one_line(error)}); tables leave it out"
             results.append(Result("file", case.where, DIFFERS, why))
             continue
-        results += checks.check_all(case)
+        with doing(f"verify: {case.where}"):
+            results += checks.check_all(case)
         cases.setdefault(root, []).append(case)
     for root, found in cases.items():
-        results += weights(root, found)
+        with doing(f"verify: the weights of {root.resolve().name}"):
+            results += weights(root, found)
         if folder.is_dir():
             results += intervals(root, found)
     progress.end()

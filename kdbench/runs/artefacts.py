@@ -11,14 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.runs import store
+from kdbench.runs.inventory import remember_exports
 from kdbench.runs.planning import load_data
 from kdbench.runs.runner import finite
-from kdbench.runs.store import Record
+from kdbench.runs.store import Record, find_record
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.card import card
@@ -43,21 +45,6 @@ def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
             f"--overwrite"
         )
     return record, folder
-
-
-def find_record(results_dir: Path, run: str) -> Record:
-    """The one record whose id begins with `run`."""
-    found = [record for record in store.records(results_dir) if record["id"].startswith(run)]
-    if len(found) == 1:
-        return found[0]
-    why = "no such record"
-    if found:
-        ids = ", ".join(record["id"] for record in found[:5])
-        why = f"several records begin so ({ids}); give more of the id"
-    raise BadInput(
-        f"run {run!r}: {why} "
-        f"in {results_dir}; a run's id is printed at its end and is its record's name in "
-        f"{results_dir / 'records'}")
 
 
 def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
@@ -94,6 +81,7 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     kept = [row for row in record.get("artefacts", []) if row["name"] not in names]
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
+    remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
     first, labels = rows[0]["name"], Labels.read(folder)
     write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
     for row in rows:
@@ -110,7 +98,8 @@ def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], ou
     place = out / entry["kind"]
     artefact = open_artefact(place, threads=threads)
     outside = data.labels.index("O") if task.tagging else 0
-    found = predictions(artefact, artefact.read(data.test), outside)
+    with doing(f"{entry['kind']}: scoring {len(data.test):,} texts"):
+        found = predictions(artefact, artefact.read(data.test), outside)
     scores = metrics.evaluate(task, facts_for(artefact, task, data), data.test, found)
     score = {"metric": task.metric, "dev": None, "test": scores.main, "all": {"test": scores.all}}
     return {
@@ -191,8 +180,9 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
     labels = artefact.labels.labels
     check_labels(path, task, data, labels)
     examples = tuple(with_labels_of(example, task, data, labels) for example in data.test)
-    read = artefact.read(examples)
-    found = predictions(artefact, read, labels.index("O") if task.tagging else 0)
+    with doing(f"scoring {len(examples):,} texts"):
+        read = artefact.read(examples)
+        found = predictions(artefact, read, labels.index("O") if task.tagging else 0)
     facts = facts_for(artefact, task, Data((), (), examples, tuple(labels)))
     scores = metrics.evaluate(task, facts, examples, found, scorable(task, facts, found))
     report = {

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from kdbench.base import options
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Skip
 from kdbench.base.progress import say
 from kdbench.base.registry import METHODS, TASKS, Entry
@@ -199,8 +200,9 @@ def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], .
     chosen = None
     if found.options is not None:
         chosen = options.build(found.options, "corrected", dict(task_options), f"task {task}")
-    data = corpora.load(found, LoadOptions(data_dir, dict(files), chosen))
-    return corpora.settled(found, data), data, chosen
+    with doing(f"reading the data of {task}"):
+        data = corpora.load(found, LoadOptions(data_dir, dict(files), chosen))
+        return corpora.settled(found, data), data, chosen
 
 
 def device_type(device: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from kdbench.base import options
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_folder
+from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS, PRETRAIN
 from kdbench.data.task import Data, LoadOptions, Task
 from kdbench.models.load import Model
@@ -89,7 +90,9 @@ def pretrain(method: str | None, student: str, teacher: str | None, given: Mappi
     lab = Lab(TEXT, data, seed, variant, protocol, *models, StageCache(results_dir),
               runner.accelerator)
     procedure.check(lab)
-    copy_model(lab, procedure.pretrain(lab), out)
+    # while it is held, `clean` leaves the stages that no record tells of yet
+    with lab.cache.held(f"pretrain-{digest(str(out.absolute()), 16)}", f"pre-training {student}"):
+        copy_model(lab, procedure.pretrain(lab), out)
     return lab.stages[-1]
 
 

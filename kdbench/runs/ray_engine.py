@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.identity import digest
 from kdbench.base.progress import Overall, say
@@ -58,7 +59,8 @@ def run_ray(cells: Sequence[Cell], runner: Runner, address: str | None, workers:
                 task = submit(ray, cell, runner, workers, overall.label(number + 1), marker)
                 running[task] = number
         while running:
-            (task,), _ = ray.wait(list(running))
+            with doing(f"{len(records):,} of {len(cells):,} cells are finished, waiting for Ray"):
+                (task,), _ = ray.wait(list(running))
             number = running.pop(task)
             records[number] = collect(ray, task, cells[number], runner)
             overall.end()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
 from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
@@ -113,11 +114,12 @@ class Runner:
         several, main = self.accelerator.num_processes > 1, self.accelerator.is_main_process
         if not several and (record := self.finished(cell)) is not None:
             return record
-        with self.lock(cell) if main else nullcontext():
+        with self.cache.held(cell.id, f"{label}{cell.label}") if main else nullcontext():
             record = agreed(self.accelerator, self.finished(cell))
             if record is not None:
                 return record
-            with trackers.following(self.accelerator, self.tracker, cell):
+            with (trackers.following(self.accelerator, self.tracker, cell),
+                  doing(f"{label}{cell.label}")):
                 record, arrays = self.execute(cell, label)
             if main:
                 store.write(self.folder, record, arrays)
@@ -149,7 +151,7 @@ class Runner:
             "teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []
         }
         record["curves"] = []
-        with self.lock(cell):
+        with self.cache.held(cell.id, cell.label):
             if (finished := self.finished(cell)) is not None:
                 return finished
             store.write(self.folder, record)
@@ -304,7 +306,8 @@ class Runner:
             student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
         if self.accelerator.is_main_process and not folder.is_dir():
-            with lab.cache.lock(student.key), new_folder(folder) as partial:
+            what = f"{lab.label}{student.name}, saved"
+            with lab.cache.held(student.key, what), new_folder(folder) as partial:
                 measure.write_model(student, lab.limit, partial)
         return student
 

@@ -99,11 +99,35 @@ def records(folder: Path) -> Iterator[Record]:
     """All records below `folder`, in the order of their paths; links that lead elsewhere are not
     followed.
     """
+    for path in record_files(folder):
+        if (record := read(path)) is not None:
+            yield record
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The files of records below `folder`, links left out; `BadInput` where there is none."""
     if not folder.is_dir():
         raise BadInput(f"results folder {folder}: no such folder; run something first")
-    for path in sorted((folder / "records").glob("*/*.json")):
-        if not path.is_symlink() and (record := read(path)) is not None:
-            yield record
+    found = sorted((folder / "records").glob("*/*.json"))
+    return [path for path in found if not path.is_symlink()]
+
+
+def find_record(results_dir: Path, run: str) -> Record:
+    """The one record whose id begins with `run`."""
+    found = [path for path in record_files(results_dir) if path.stem.startswith(run)]
+    readable = [record for path in found if (record := read(path)) is not None]
+    if run and len(readable) == 1:
+        return readable[0]
+    why = "no such record"
+    if found and not readable:
+        why = f"{found[0].name} cannot be read; run it again, or move the file away; it lies"
+    elif run and readable:
+        ids = ", ".join(record["id"] for record in readable[:5])
+        why = f"several records begin so ({ids}); give more of the id"
+    raise BadInput(
+        f"run {run!r}: {why} "
+        f"in {results_dir}; a run's id is printed at its end and is its record's name in "
+        f"{results_dir / 'records'}")
 
 
 def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] | None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from kdbench.base import stopping
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, guarded
 from kdbench.base.progress import Overall
 from kdbench.runs import store
@@ -114,7 +115,8 @@ class Pool:
     def ended(self) -> Iterator[tuple[int, Record]]:
         """Wait for a process to end; the number and record of each cell that has ended."""
         # of an empty list, `wait` would wait for ever
-        ready = wait(list(self.running)) if self.running else []
+        with doing(""):  # the processes speak for themselves
+            ready = wait(list(self.running)) if self.running else []
         for sentinel in [each for each in self.running if each in ready]:
             ended = self.running.pop(sentinel)
             ended.process.join()
@@ -189,6 +191,7 @@ def worker(text: str) -> None:
     def run_one() -> None:
         told = json.loads(text)
         stopping.listen(told["requeue"])
-        work(told)
+        with doing(f"{told['label']}preparing"):
+            work(told)
 
     sys.exit(guarded(run_one))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import new_folder
 from kdbench.base.registry import unknown
@@ -69,7 +70,8 @@ def export(folder: str | Path, out: str | Path,
     with new_folder(out) as part:
         for format in formats:
             place = part / format
-            fp32 = write_format(format, folder, place)
+            with doing(f"exporting {format}"):
+                fp32 = write_format(format, folder, place)
             exported = open_artefact(place, None, original.threads, device)
             comparison = compare(original, exported, sample_texts)
             difference = comparison["largest_difference"]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import MEMBERS
 from kdbench.base.machine import measuring
@@ -143,7 +144,7 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kdbench-")))
             opening.update(folder=str(write_model(source, max_length, folder)),
                            device=str(source.module.device))
-        alone = stack.enter_context(measuring_soon(plan))
+        alone = stack.enter_context(measuring_soon(plan, f"latency of {name_of(source)}"))
         before = core_seconds()
         if plan.processes > 1:
             job = json.dumps({**opening, "texts": sample, "plan": asdict(plan)})
@@ -314,7 +315,7 @@ def write_model(model: Model, max_length: Limit, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def measuring_soon(plan: Protocol) -> Iterator[bool]:
+def measuring_soon(plan: Protocol, what: str) -> Iterator[bool]:
     """`measuring()`, with an end to the waiting where only one process is timed.
 
     Yields whether the lock is held. The full protocol waits as long as it takes.
@@ -324,10 +325,16 @@ def measuring_soon(plan: Protocol) -> Iterator[bool]:
     with contextlib.ExitStack() as stack:
         alone = True
         try:
-            stack.enter_context(measuring(-1 if plan.processes > 1 else WAIT_SECONDS))
+            stack.enter_context(measuring(-1 if plan.processes > 1 else WAIT_SECONDS, what))
         except Timeout:
             alone = False
+        stack.enter_context(doing(f"{what}, {plan.name} protocol"))
         yield alone
+
+
+def name_of(source: str | Path | Model) -> str:
+    """What is measured, in a word: a model's name, or the name of a folder."""
+    return Path(source).name if isinstance(source, str | Path) else source.name
 
 
 def core_seconds() -> tuple[float, float, float]:

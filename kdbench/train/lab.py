@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from kdbench.base import code, machine
+from kdbench.base.activity import doing
 from kdbench.base.errors import Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
@@ -236,11 +237,12 @@ class Lab(Teaching):
                           role=role)
         folder = self.cache.stage(key)
         main = self.accelerator.is_main_process
-        with self.cache.lock(key) if main else nullcontext():
+        what = f"{self.label}{model.name}, {stage}"
+        with self.cache.held(key, what) if main else nullcontext(), doing(what):
             current = self.cache.is_current(folder / "stage.json") and is_cached(folder)
             cached = agreed(self.accelerator, current)
             if not cached:
-                with machine.training() if main else nullcontext():
+                with machine.training(what=what) if main else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed,
                               measures or {}, folder)
         wait_for_all(self.accelerator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from filelock import FileLock
 from torch import nn
 
 from kdbench.base.folders import new_folder
+from kdbench.base.holders import held
 from kdbench.base.identity import file_digest
 from kdbench.models.load import Model
 from kdbench.train.objective import Objective
@@ -48,6 +50,11 @@ class StageCache:
         locks = self.folder / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
+
+
+    def held(self, key: str, what: str) -> AbstractContextManager[None]:
+        """Hold the lock of `key` for `what`; where another process has it, say who and wait."""
+        return held(self.lock(key), what)
 
 
 def is_cached(folder: Path) -> bool:

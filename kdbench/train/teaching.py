@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdbench.base import code
+from kdbench.base.activity import doing
 from kdbench.base.identity import digest
 from kdbench.base.progress import Progress
 from kdbench.data.task import Example
@@ -46,7 +47,8 @@ class Teaching(Scoring):
         frozen = self._frozen(teacher, names, pool, hidden_states, attentions)
         label = f"{teacher.name}: {'+'.join(names)}"
         key = self.signals_key(frozen, examples)
-        with self.cache.lock(f"signals-{key}"):
+        what = f"{self.label}{teacher.name}, signals"
+        with self.cache.held(f"signals-{key}", what), doing(what):
             stored = None if live else self._stored_signals(key, names)
             if stored is not None:
                 self.teachers.setdefault(label, None)
