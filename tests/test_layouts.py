@@ -251,7 +251,7 @@ def test_a_span_inside_a_word_splits_it_there(tmp_path):
 def test_punctuation_is_cut_off_where_a_border_asks_for_it(tmp_path):
     part = spanned(tmp_path, ("(metformin), IL-1\u03b2. (x)", [[1, 10, "Drug"]]))
     assert entities(part) == [(["(", "metformin", ")", ",", "IL-1\u03b2", ".", "(", "x", ")"], [(1, 2, "Drug")])]
-    assert part.decided["words"] == spans.PUNCTUATION and not said(part, "inside a word")
+    assert part.decided["words"] == spans.EDGES and not said(part, "inside a word")
     other = put(tmp_path / "b", lines([{"text": "no metformin, y", "label": [[3, 12, "Drug"]]}]))
     assert entities(read(other, part, "test"))[0][0] == ["no", "metformin", ",", "y"]
     plain = spanned(tmp_path, ("no (metformin) IL-1\u03b2.", [[0, 2, "Drug"]]))

@@ -369,7 +369,14 @@ def predict(args: Namespace) -> int:
 
         folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
-    texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
+    task_type = predictor.artefact.labels.task_type
+    if args.words:
+        from kdbench.serve.given_words import words_of_file, words_of_texts
+
+        texts = words_of_texts(args.text, task_type) if args.text else words_of_file(args.file,
+                                                                                    task_type)
+    else:
+        texts = args.text or read_texts(args.file, task_type)
     print(render(predictor.predict(texts), "json" if args.json else "table"))
     return DONE
 

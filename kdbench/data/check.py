@@ -140,10 +140,13 @@ def read_tokenizer(path: Path) -> Tokenizer:
 def token_lengths(task: Task, examples: Sequence[Example],
                   tokenizer: Tokenizer) -> dict[str, float]:
     """Lengths in tokens, special ones included, and the rows over the task's limit."""
+    from kdbench.data.words import spaced, word_prefix
+
     inputs: list[Any] = []
+    prefix = word_prefix(tokenizer)
     for example in examples:
         text = example.text if example.pair is None else (example.text, example.pair)
-        inputs.append(list(example.words) or text)
+        inputs.append(spaced(example.words, prefix) or text)
     encoded = tokenizer.encode_batch(inputs, is_pretokenized=task.tagging)
     counts = [len(row.ids) for row in encoded]
     cut = sum(count > task.max_length for count in counts)

@@ -174,7 +174,7 @@ def load(source: Source, head: Head, seed: int) -> Loaded:
     try:
         # where nothing is said, transformers asks whether to run a model's own code
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        tokenizer = load_tokenizer(path, config)
+        tokenizer = load_tokenizer(path)
         rows = own_rows(config, head)
         labelled = head.config if rows is None else {}
         with seeded(seed):

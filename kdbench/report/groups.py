@@ -12,6 +12,7 @@ from functools import cached_property
 
 from kdbench.base import code
 from kdbench.base.registry import METHODS
+from kdbench.data.word_rules import ABOUT
 from kdbench.report.rows import (
     Line,
     Record,
@@ -77,6 +78,18 @@ class Group:
             span, total = span_of([count[what] for count in counts]), counts[0][f"all_{what}"]
             parts.append(f"{span} of {total:,} {what}")
         return [f"beyond the length limit, and scored as O: {' and '.join(parts)} of test"]
+
+    @property
+    def raw_texts(self) -> list[str]:
+        """In words, how raw texts are cut, where that is not how the corpus is cut."""
+        views = [view for row in self.rows for view in row.views.values()]
+        scored = [view for view in views if nested(view, "score", "raw_text", "texts")]
+        if not scored:
+            return []
+        words = scored[0]["score"]["words"]
+        others = span_of([nested(view, "score", "raw_text", "texts") for view in scored])
+        return [f"raw texts are {ABOUT[words['rule']]}, which gives {others} of test other words "
+                "than the corpus has"]
 
     # ---- which rows are compared ----
 
@@ -281,7 +294,7 @@ class Section:
         if data.get("unit"):
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
-        said += self.group.step_limit + self.group.beyond_limit
+        said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

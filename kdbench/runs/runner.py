@@ -19,7 +19,7 @@ from kdbench.base.errors import BadInput, Broken, Skip, one_line
 from kdbench.base.folders import new_folder
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, store, trackers
+from kdbench.runs import provenance, raw_text, store, trackers
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
 from kdbench.score import metrics
@@ -268,6 +268,7 @@ class Runner:
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), tags)
                 for split, tags in found.items() if tags is not None}
+            score |= raw_text.score(lab, student, predictions)
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
@@ -298,8 +299,12 @@ class Runner:
         if folder.is_dir() and self.accelerator.is_main_process:
             rate = metrics.info_for(lab.task, lab.data, "test").positive_rate
             threshold = rate if lab.task.metric.endswith("_at_rate") else None
-            replace(labels_of(student, lab.settings.max_length), task_type=lab.task.task_type,
-                    labels=lab.data.labels, names=dict(lab.task.label_names), threshold=threshold,
+            own = labels_of(student, lab.settings.max_length)
+            if lab.task.tagging:
+                rule = lab.data.word_rule
+                own = replace(own, word_rule=rule.name, word_pattern=rule.pattern)
+            replace(own, task_type=lab.task.task_type, labels=lab.data.labels,
+                    names=dict(lab.task.label_names), threshold=threshold,
                     positive_rate=rate).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:

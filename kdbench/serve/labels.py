@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
 from kdbench.data.task import TASK_TYPES
+from kdbench.data.word_rules import FORMER
+from kdbench.data.words import word_prefix
 
 if TYPE_CHECKING:
     from kdbench.models.load import Model
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FILE = "labels.json"
 # the names of fields in that file that are not the field's own
 NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
+# fields that are newer than some folders; where they say nothing they are not written
+LATER = ("word_rule", "word_pattern", "word_prefix")
 TUPLES = ("labels", "unattended_ids", "members")
 TASK_TYPE_OF = {
     "single_label_classification": "single",
@@ -40,6 +44,9 @@ class Labels:
     unattended_ids  token ids that attention must not see, besides the padding
     members     folders of the models whose class probabilities are averaged; empty where the folder
                 itself is the model
+    word_rule   tags: how a text is cut into words, a key of `kdbench.data.word_rules.RULES`
+    word_pattern  the same as a regular expression, whose matches are the words
+    word_prefix   stands before every word but the first when the tokenizer gets a list of words
     """
 
     task_type: str
@@ -50,10 +57,14 @@ class Labels:
     positive_rate: float | None = None
     unattended_ids: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
+    word_rule: str = ""
+    word_pattern: str = FORMER
+    word_prefix: str = ""
 
     def write(self, folder: Path) -> None:
         """Write labels.json into `folder`."""
-        content = {NAMES.get(name, name): value for name, value in asdict(self).items()}
+        content = {NAMES.get(name, name): value for name, value in asdict(self).items()
+                   if name not in LATER or self.word_rule}
         write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -99,8 +110,9 @@ def labels_of(model: Model, max_length: int) -> Labels:
     """The labels of a model in memory, which is to read up to `max_length` tokens."""
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
+    prefix = word_prefix(model.tokenizer.backend_tokenizer)
     return replace(Labels.of(config), max_length=max_length, unattended_ids=model.unattended_ids,
-                   members=members)
+                   members=members, word_prefix=prefix)
 
 
 def read_json(path: Path) -> dict[str, Any]:
