@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ Border = tuple[int, int]  # first character of a word and the one after its last
 
 # of students from before rules were learned
 FORMER = r"\w+|[^\w\s]"
+LAST = 0x20000  # no punctuation mark and no symbol has a higher number
 SAMPLE = 1000  # sentences that decide a rule, evenly spread over those given
 
 
@@ -39,7 +39,7 @@ def _class(members: Callable[[str], bool]) -> str:
     """
     ranges: list[list[int]] = []
     open_range = False
-    for code in range(sys.maxunicode + 1):
+    for code in range(LAST):
         char = chr(code)
         if members(char):
             if not open_range:
