@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FILE = "labels.json"
 # the names of fields in that file that are not the field's own
 NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
-# fields that are newer than some folders; where they say nothing they are not written
-LATER = ("word_rule", "word_pattern", "word_prefix")
+# fields that are newer than some folders, and what is not written
+LATER = {"word_rule": "", "word_pattern": FORMER, "word_prefix": ""}
 TUPLES = ("labels", "unattended_ids", "members")
 TASK_TYPE_OF = {
     "single_label_classification": "single",
@@ -64,7 +64,7 @@ class Labels:
     def write(self, folder: Path) -> None:
         """Write labels.json into `folder`."""
         content = {NAMES.get(name, name): value for name, value in asdict(self).items()
-                   if name not in LATER or self.word_rule}
+                   if name not in LATER or value != LATER[name]}
         write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
@@ -110,9 +110,11 @@ def labels_of(model: Model, max_length: int) -> Labels:
     """The labels of a model in memory, which is to read up to `max_length` tokens."""
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    prefix = word_prefix(model.tokenizer.backend_tokenizer)
-    return replace(Labels.of(config), max_length=max_length, unattended_ids=model.unattended_ids,
-                   members=members, word_prefix=prefix)
+    labels = replace(Labels.of(config), max_length=max_length,
+                     unattended_ids=model.unattended_ids, members=members)
+    if labels.task_type != "tags":
+        return labels
+    return replace(labels, word_prefix=word_prefix(model.tokenizer.backend_tokenizer))
 
 
 def read_json(path: Path) -> dict[str, Any]:
