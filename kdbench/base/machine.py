@@ -1,4 +1,4 @@
-"""The machine's lock: a latency is measured while no other work runs.
+"""The machine: its processor, and its lock, as a latency is measured while no other work runs.
 
 Several trainings may run at the same time, a measurement only alone. So trainings take the lock as
 readers and a measurement takes it as a writer.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +44,14 @@ def training(timeout: float = -1) -> Iterator[None]:
     """Hold the machine for a training: other trainings may run meanwhile, measurements wait."""
     with machine_lock().read_lock(timeout):
         yield
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
