@@ -86,7 +86,7 @@ def test_every_rule_leaves_no_character_out_and_is_plain_ascii():
 
 
 def test_print_has_no_blank_before_a_comma():
-    assert as_printed("IL - 2 , ( p53 ) do n't 0 . 5 % 阿 司 。".split()) == "IL-2, (p53) don't 0.5% 阿司。"
+    assert as_printed(["IL", "-", "2", ",", "(", "p53", ")", "do", "n't", "0", ".", "5", "%", "阿", "司", "。"]) == "IL-2, (p53) don't 0.5% 阿司。"
 
 
 def test_words_are_found_in_their_text():

@@ -65,8 +65,8 @@ def is_punctuation(char: str) -> bool:
 IDEOGRAPHS = r"\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff" \
              r"\uff66-\uff9f\U00020000-\U000323af"
 CLITIC = r"(?:[nN]['\u2019][tT]|['\u2019](?:[sSmMdD]|[rR][eE]|[vV][eE]|[lL][lL]))(?![^\s{p}])"
-# name -> words; {p} stands for punctuation and symbols, {c} for ideographs, {n} for a clitic. Of rules
-# that do equally well the first is taken: one that cuts a text nobody has cut yet
+# name -> words; {p} stands for punctuation and symbols, {c} for ideographs, {n} for a clitic. Of
+# rules that do equally well the first is taken: one that cuts a text nobody has cut yet
 RULES: dict[str, str] = {
     "punctuation": r"[^\s{p}]+|[{p}]",
     "edges": r"[^\s{p}](?:\S*[^\s{p}])?|\S",
@@ -86,8 +86,8 @@ ABOUT = {
     "punctuation": "cut at blanks and at every punctuation mark, also inside of words",
     "edges": "cut at blanks, with punctuation at the edges of words cut off",
     "clitics": "cut at blanks, with punctuation at the edges of words, n't and 's cut off",
-    "treebank": "cut as in the Penn Treebank: punctuation at the edges of words, n't and 's cut off, "
-                "full stops only at the end",
+    "treebank": "cut as in the Penn Treebank: punctuation at the edges of words, n't and 's cut "
+                "off, full stops only at the end",
     "hyphens": "cut at blanks, with punctuation at the edges of words, n't and 's cut off, and at "
                "hyphens and slashes between letters",
     "numbers": "cut at blanks and at every punctuation mark, except in numbers such as 0.5",

@@ -91,8 +91,8 @@ SCORES = (
     Column("test", "test", "score on the test split, taken once a seed",
            show.points, figure_at("score", "test")),
     Column("raw_text", "raw",
-           "entity F1 on the test split's raw texts, cut into words by the rule that the student is "
-           "served with; shown where that is not how the corpus is cut",
+           "entity F1 on the test split's raw texts, cut into words by the rule that the student "
+           "is served with; shown where that is not how the corpus is cut",
            show.points, figure_at("score", "raw_text", "test")),
     Column("gain", "Δ plain",
            "test score minus that of the same student fine-tuned without a teacher, with its 95% "

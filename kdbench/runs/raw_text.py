@@ -74,7 +74,7 @@ def word_borders(example: Example) -> Sequence[Border]:
 
 
 def entities(lab: Lab, tags: Sequence[int], cut: Sequence[Border]) -> set[Entity]:
-    """Entities in characters; `tags` are indices of the task's labels, one for each word of `cut`."""
+    """Entities in characters; `tags` are indices of the task's labels, one a word of `cut`."""
     found = set()
     for first, end, entity_type in lenient_spans([lab.data.labels[tag] for tag in tags]):
         found.add((cut[first][0], cut[end - 1][1], entity_type))

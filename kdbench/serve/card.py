@@ -104,8 +104,8 @@ def scores(record: Record) -> str:
             lines.append([split, points_of(score[split]), *more, points_of(naive.get(split))])
     names = [f"{name} x 100" for name in (main, *shown)]
     table = markdown(["split", *names, "naive predictor"], lines)
-    return (f"{table}{on_raw_texts(score)}\n\nDev chose the epoch; test was scored once. One seed: another training may "
-            "differ by points.")
+    return (f"{table}{on_raw_texts(score)}\n\nDev chose the epoch; test was scored once. "
+            "One seed: another training may differ by points.")
 
 
 def on_raw_texts(score: Mapping[str, Any]) -> str:

@@ -80,7 +80,8 @@ def answers(labels: Labels) -> str:
     if labels.task_type == "multi" and labels.threshold is not None:
         return said.replace("0.5", f"{labels.threshold:.4g}")
     if labels.task_type == "single" and labels.threshold is not None and len(labels.labels) == 2:
-        return f"A text is `{labels.labels[1]}` where its probability reaches {labels.threshold:.4g}"
+        label = labels.labels[1]
+        return f"A text is `{label}` where its probability reaches {labels.threshold:.4g}"
     if labels.task_type == "tags":
         from kdbench.data.word_rules import ABOUT
 
@@ -118,8 +119,8 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")
 ```"""
     if labels is not None and labels.unattended_ids:
         ids = ", ".join(map(str, labels.unattended_ids))
-        said += (f"\n\nSet `attention_mask` to 0 at token ids {ids}, which this student was trained "
-                 "not to see.")
+        said += (f"\n\nSet `attention_mask` to 0 at token ids {ids}, which this student was "
+                 "trained not to see.")
     if labels is not None and labels.word_prefix:
         said += ("\n\nA list of words (`is_split_into_words`) needs a blank before every word but "
                  "the first: this tokenizer reads the blank with the word.")

@@ -148,7 +148,8 @@ def single(labels: Labels) -> str:
 
 def tags(labels: Labels) -> str:
     """The code of the entities of a text."""
-    words, pattern, about = "[text[start:end] for start, end in spans]", '"\\\\w+|[^\\\\w\\\\s]"', ""
+    words, about = "[text[start:end] for start, end in spans]", ""
+    pattern = 'r"' + labels.word_pattern + '"'
     if labels.word_prefix:
         words = (f"[text[start:end] if i == 0 else {labels.word_prefix!r} + text[start:end]\n"
                  "             for i, (start, end) in enumerate(spans)]")

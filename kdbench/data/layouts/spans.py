@@ -31,7 +31,6 @@ from kdbench.data.layouts.part import Part, Tally, place_of
 from kdbench.data.readers import Record, shown
 from kdbench.data.word_rules import Border
 
-
 BLANKS, EDGES, OWN = "blanks", "edges", "own"
 SAID = {BLANKS: "words are cut at blanks", OWN: "words are the file's own tokens",
         EDGES: "words are cut at blanks and at punctuation on their edges"}
