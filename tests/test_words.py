@@ -92,6 +92,8 @@ def test_print_has_no_blank_before_a_comma():
 def test_words_are_found_in_their_text():
     assert aligned(["a", "b,", "c"], " a\u200b b,c\n") == [(1, 2), (4, 6), (6, 7)]
     assert aligned(["a", "c"], "a b c") is None and aligned(["a"], "a b") is None
+    other = Example("0", text="another text", words=("a", "."))
+    assert word_rules.raw_text(other) == "a ." and not learned([other]).original
 
 
 def test_a_large_corpus_is_sampled(monkeypatch):

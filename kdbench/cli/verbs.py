@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
     from kdbench.runs.store import Record
     from kdbench.runs.suite import Suite
+    from kdbench.serve.texts import PlainText
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -359,6 +360,7 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
+    from kdbench.serve.given_words import given_words
     from kdbench.serve.predict import load_predictor, read_texts, render
 
     if bool(args.text) == bool(args.file):
@@ -370,11 +372,9 @@ def predict(args: Namespace) -> int:
         folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
     task_type = predictor.artefact.labels.task_type
+    texts: Sequence[PlainText]
     if args.words:
-        from kdbench.serve.given_words import words_of_file, words_of_texts
-
-        texts = words_of_texts(args.text, task_type) if args.text else words_of_file(args.file,
-                                                                                    task_type)
+        texts = given_words(args.text, args.file, task_type)
     else:
         texts = args.text or read_texts(args.file, task_type)
     print(render(predictor.predict(texts), "json" if args.json else "table"))

@@ -158,8 +158,11 @@ def _touch(before: str, word: str) -> bool:
 
 
 def raw_text(example: Example) -> str:
-    """The text of a tagged example: the corpus's own, else the words joined by blanks."""
-    return example.text or " ".join(example.words)
+    """The text of a tagged example: its own, where that consists of its words, else the words
+    joined by blanks.
+    """
+    own = example.text and aligned(example.words, example.text) is not None
+    return example.text if own else " ".join(example.words)
 
 
 def aligned(words: Sequence[str], text: str) -> list[Border] | None:
@@ -207,8 +210,8 @@ class WordRule:
 def learned(examples: Sequence[Example]) -> WordRule:
     """The rule that gives back the words of most sentences, by a sample of them."""
     sample = examples[::math.ceil(len(examples) / SAMPLE)]
-    original = any(example.text for example in sample)
     texts = [[raw_text(example) for example in sample]]
+    original = any(example.text == text for example, text in zip(sample, texts[0], strict=True))
     if not original:
         texts.append([as_printed(example.words) for example in sample])
     best, best_shares = "", [-1.0]

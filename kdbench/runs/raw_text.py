@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from kdbench.data.tags import lenient_spans
 from kdbench.data.task import Example
 from kdbench.data.word_rules import Border, aligned, borders, raw_text
@@ -73,7 +75,7 @@ def word_borders(example: Example) -> Sequence[Border]:
     return found
 
 
-def entities(lab: Lab, tags: Sequence[int], cut: Sequence[Border]) -> set[Entity]:
+def entities(lab: Lab, tags: Sequence[int] | np.ndarray, cut: Sequence[Border]) -> set[Entity]:
     """Entities in characters; `tags` are indices of the task's labels, one a word of `cut`."""
     found = set()
     for first, end, entity_type in lenient_spans([lab.data.labels[tag] for tag in tags]):

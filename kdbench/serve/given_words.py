@@ -22,6 +22,13 @@ from kdbench.serve.predict import is_words
 Words = list[str]
 
 
+def given_words(texts: Sequence[str], path: Path | None, task_type: str) -> list[Words]:
+    """The words of the sentences of a command line, or else of a file; `BadInput` as below."""
+    if path is not None:
+        return words_of_file(path, task_type)
+    return words_of_texts(texts, task_type)
+
+
 def words_of_texts(texts: Sequence[str], task_type: str) -> list[Words]:
     """The words of sentences on the command line; `BadInput` where they are for no tagger."""
     _check(task_type)
