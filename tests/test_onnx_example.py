@@ -158,9 +158,9 @@ def test_the_code_needs_three_packages_and_no_more(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("KDBENCH_OPTIMUM" not in os.environ, reason="optimum wants an older transformers: name a Python that has both")
+@pytest.mark.skipif("OPTIMUM_PYTHON" not in os.environ, reason="optimum wants an older transformers: name a Python that has both")
 def test_optimum_loads_the_folder(tmp_path):
-    """KDBENCH_OPTIMUM is a Python with optimum[onnxruntime]."""
+    """OPTIMUM_PYTHON is a Python with optimum[onnxruntime]."""
     place = exported(tmp_path, "single")
     expected = load_predictor(place).predict(TEXTS[:2])
     code = ("from optimum.onnxruntime import ORTModelForSequenceClassification as M\nfrom transformers import AutoTokenizer\n"
@@ -168,7 +168,7 @@ def test_optimum_loads_the_folder(tmp_path):
             f"for text in {TEXTS[:2]!r}:\n"
             "    logits = model(**tokenizer(text, return_tensors='pt', truncation=True)).logits\n"
             "    print(logits.softmax(-1).max().item(), model.config.id2label[logits.argmax().item()])\n")
-    done = subprocess.run([os.environ["KDBENCH_OPTIMUM"], "-c", code], capture_output=True, text=True)
+    done = subprocess.run([os.environ["OPTIMUM_PYTHON"], "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     for line, answer in zip(done.stdout.splitlines(), expected, strict=True):
         probability, label = line.split()
