@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
-from kdbench.data import corpora
+from kdbench.data import corpora, word_rules
 from kdbench.data.layouts import Part, open_layout
+from kdbench.data.layouts.tables import TEXTS
 from kdbench.data.readers import Record, unique_ids
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
-from kdbench.tasks.file_columns import Columns, describe, find_columns
+from kdbench.tasks.file_columns import Columns, by_name, describe, find_columns
 from kdbench.tasks.file_labels import LabelReader, read_labels
 from kdbench.tasks.file_options import FilesOptions
 from kdbench.tasks.file_tags import read_tags
@@ -92,10 +93,21 @@ def build(records: Sequence[Record], columns: Columns, read: LabelReader) -> tup
         words, label = read(record)
         examples.append(Example(
             id=id, words=words, label=label,
-            text="" if words else record.text(columns.text),
+            text=own_text(record, words) if words else record.text(columns.text),
             pair=record.text(columns.pair) if columns.pair else None,
             group=record.id(columns.group) if columns.group else id))
     return tuple(examples)
+
+
+def own_text(record: Record, words: Sequence[str]) -> str:
+    """The text of a tagged row as it was before it was cut into words; empty where it is unknown.
+
+    It stands in a field with the usual name of a text, and consists of the words.
+    """
+    column = by_name(record, TEXTS)
+    text = record.fields[column] if column else None
+    known = isinstance(text, str) and word_rules.aligned(words, text) is not None
+    return record.text(column) if column and known else ""
 
 
 FILES = Task(

@@ -251,7 +251,7 @@ def test_a_span_inside_a_word_splits_it_there(tmp_path):
 def test_punctuation_is_cut_off_where_a_border_asks_for_it(tmp_path):
     part = spanned(tmp_path, ("(metformin), IL-1\u03b2. (x)", [[1, 10, "Drug"]]))
     assert entities(part) == [(["(", "metformin", ")", ",", "IL-1\u03b2", ".", "(", "x", ")"], [(1, 2, "Drug")])]
-    assert part.decided["words"] == spans.PUNCTUATION and not said(part, "inside a word")
+    assert part.decided["words"] == spans.EDGES and not said(part, "inside a word")
     other = put(tmp_path / "b", lines([{"text": "no metformin, y", "label": [[3, 12, "Drug"]]}]))
     assert entities(read(other, part, "test"))[0][0] == ["no", "metformin", ",", "y"]
     plain = spanned(tmp_path, ("no (metformin) IL-1\u03b2.", [[0, 2, "Drug"]]))
@@ -694,7 +694,8 @@ def test_readers_stand_on_the_wings_below_and_load_libraries_when_needed(path):
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
     own = {name for name in imported if name.startswith("kdbench.")}
-    allowed = ("kdbench.base", "kdbench.data.layouts", "kdbench.data.readers", "kdbench.data.tags", "kdbench.data.task", "kdbench.data")
+    allowed = ("kdbench.base", "kdbench.data.layouts", "kdbench.data.readers", "kdbench.data.tags", "kdbench.data.task", "kdbench.data.word_rules",
+               "kdbench.data")
     assert all(name.startswith(allowed[:2]) or name in allowed for name in own), own
     assert not {name.partition(".")[0] for name in imported - own} - set(sys.stdlib_module_names)
 

@@ -318,6 +318,9 @@ def add_predict(verb: Parser) -> None:
     verb.add_argument("text", nargs="*", help="texts")
     verb.add_argument("--file", type=Path, metavar="FILE",
                       help="texts, one a line (or JSON lines)")
+    verb.add_argument("--words", action="store_true",
+                      help="taggers: the texts are cut into words already: a JSON list, words with "
+                      "blanks between, or a file of one word a line")
     verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
                       help="torch or onnxruntime")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
     from kdbench.runs.store import Record
     from kdbench.runs.suite import Suite
+    from kdbench.serve.texts import PlainText
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -386,6 +387,7 @@ def evaluate(args: Namespace) -> int:
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
     from kdbench.base.progress import say
+    from kdbench.serve.given_words import given_words
     from kdbench.serve.predict import cut_note, load_predictor, read_texts, render
 
     if bool(args.text) == bool(args.file):
@@ -396,7 +398,12 @@ def predict(args: Namespace) -> int:
 
         folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
-    texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
+    task_type = predictor.artefact.labels.task_type
+    texts: Sequence[PlainText]
+    if args.words:
+        texts = given_words(args.text, args.file, task_type)
+    else:
+        texts = args.text or read_texts(args.file, task_type)
     answers = predictor.predict(texts)
     print(render(answers, "json" if args.json else "table"))
     if note := cut_note(answers, predictor.artefact.reads):

@@ -15,6 +15,7 @@ from typing import Any
 
 from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
+from kdbench.data.word_rules import WordRule, learned
 
 SPLITS = ("train", "dev", "test")
 TASK_TYPES = {
@@ -32,7 +33,7 @@ class Example:
     `label` is an index into the task's labels (single), a tuple of 0/1 as long as the labels
     (multi), a float (regression), a tuple of tag indices as long as `words` (tags), or None where
     unlabelled. `group` is what statistics resample: a PMID, a document, a patient, else the example
-    itself.
+    itself. Beside `words`, `text` is what they were cut from, where the corpus has it.
     """
 
     id: str
@@ -99,6 +100,11 @@ class Data:
             digests[name] = digest(list(map(example_content, self.split(name))), 24)
         return {**digests, "labels": digest(self.labels, 24),
                 "domain": digest(self.domain_text, 24)}
+
+    @cached_property
+    def word_rule(self) -> WordRule:
+        """Of tagged words, the rule by which the training texts were cut into them."""
+        return learned(self.train)
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
         """The same data with at most `train` and `dev` examples.

@@ -183,7 +183,7 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     config = config_of(source)
     found = match(config, head, source.labels, declared_names(path))
     try:
-        tokenizer = load_tokenizer(path, config)
+        tokenizer = load_tokenizer(path)
         module, drawn, mismatched = weights(path, config, head, found.rows is not None, seed)
         if drawn and (found.unnamed or (found.rows is not None and found.rows.plain is None)):
             found = Match(said=WITHOUT)  # there are no rows to be ordered or joined

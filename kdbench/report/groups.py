@@ -13,6 +13,7 @@ from functools import cached_property
 from kdbench.base import code
 from kdbench.base.registry import METHODS
 from kdbench.data.lengths import limit_in_words
+from kdbench.data.word_rules import ABOUT
 from kdbench.report.rows import (
     Line,
     Record,
@@ -93,6 +94,18 @@ class Group:
                 for limits in reversed(of_models):
                     found[f"{limits['name']} {limit_in_words(limits)}"] = None
         return list(found)
+
+    @property
+    def raw_texts(self) -> list[str]:
+        """In words, how raw texts are cut, where that is not how the corpus is cut."""
+        views = [view for row in self.rows for view in row.views.values()]
+        scored = [view for view in views if nested(view, "score", "raw_text", "texts")]
+        if not scored:
+            return []
+        words = scored[0]["score"]["words"]
+        others = span_of([nested(view, "score", "raw_text", "texts") for view in scored])
+        return [f"raw texts are {ABOUT[words['rule']]}, which gives {others} of test other words "
+                "than the corpus has"]
 
     # ---- which rows are compared ----
 
@@ -297,7 +310,7 @@ class Section:
         if data.get("unit"):
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
-        said += self.group.step_limit + self.group.beyond_limit
+        said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
         said += self.group.cut_texts
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))

@@ -25,6 +25,7 @@ from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.card import card
 from kdbench.serve.export import export, predictions
+from kdbench.serve.labels import read_json
 from kdbench.serve.serving import Artefact, Labels, open_artefact
 
 
@@ -82,11 +83,21 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
     remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
-    first, labels = rows[0]["name"], Labels.read(folder)
-    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
-    for row in rows:
-        write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
+    write_cards(record, task, out, [row["name"] for row in rows])
     return rows
+
+
+def write_cards(record: Record, task: Task, out: Path, names: Sequence[str]) -> None:
+    """README.md into the folder of each export, and one for all of them into the folder above."""
+    for name in names:
+        place = out / name
+        labels = Labels.read(place)
+        config = {} if labels.members else read_json(place / "config.json")
+        write_text(place / "README.md", card(record, task, name, "THIS_FOLDER", labels, config))
+        if name == names[0]:
+            onnx = next((f"THIS_FOLDER/{one}" for one in names if one.startswith("onnx")), "")
+            above = card(record, task, name, f"THIS_FOLDER/{name}", labels, config, onnx)
+            write_text(out / "README.md", above)
 
 
 def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], out: Path,

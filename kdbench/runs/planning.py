@@ -21,6 +21,7 @@ from kdbench.base.progress import say
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
+from kdbench.data.word_rules import cut
 from kdbench.models.best import best_teacher, without_any
 from kdbench.models.heads import Head
 from kdbench.models.load import config_of, declared_names, tell
@@ -275,7 +276,7 @@ def unlabelled_examples(request: Request, whole: Data, kept: Data,
     if str(request.unlabelled) == REST:
         return rest_of(whole, kept)
     assert request.unlabelled is not None
-    return read_unlabelled(request.unlabelled, task)
+    return read_unlabelled(request.unlabelled, task, kept)
 
 
 def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
@@ -288,8 +289,8 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
     return tuple(found)
 
 
-def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
-    """Texts without labels, one a line; for tags the words between blanks."""
+def read_unlabelled(path: Path, task: Task, data: Data) -> tuple[Example, ...]:
+    """Texts without labels, one a line; for tags cut into words as the corpus is."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -298,6 +299,7 @@ def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
     except UnicodeDecodeError as error:
         raise BadInput(f"unlabelled text {path}: not UTF-8 ({error.reason}); convert it") from error
     if task.tagging:
-        return tuple(Example(f"unlabelled-{i}", words=tuple(line.split()))
+        pattern = data.word_rule.pattern
+        return tuple(Example(f"unlabelled-{i}", words=tuple(cut(line, pattern)))
                      for i, line in enumerate(lines) if line.strip())
     return tuple(replace(e, id=f"unlabelled-{e.id}") for e in unlabelled(lines))

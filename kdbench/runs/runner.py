@@ -21,7 +21,7 @@ from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, store, trackers
+from kdbench.runs import provenance, raw_text, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
@@ -282,6 +282,7 @@ class Runner:
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), tags)
                 for split, tags in found.items() if tags is not None}
+            score |= raw_text.score(lab, student, predictions)
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))

@@ -119,7 +119,7 @@ def answer_regression(_labels: Labels, text: PlainText, _row: Encoding,
 
 def answer_tags(labels: Labels, text: PlainText, row: Encoding, logits: np.ndarray) -> Answer:
     """The entities; a word has the tag of its first token, and O where the text was cut off."""
-    words, spans = words_of(text)
+    words, spans = words_of(text, labels.word_pattern)
     plain = text if isinstance(text, str) else " ".join(words)
     probabilities = softmax(logits)
     tags, certainty = ["O"] * len(words), np.ones(len(words))

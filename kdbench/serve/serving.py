@@ -17,7 +17,7 @@ import numpy as np
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.task import Example
-from kdbench.data.words import word_indices
+from kdbench.data.words import spaced, word_indices
 from kdbench.models.zoo import position_limit
 from kdbench.serve.labels import Labels, labels_of, read_json
 from kdbench.serve.texts import Text, plain_text, words_of
@@ -78,7 +78,9 @@ class Artefact:
         """Token ids and types of each text, cut at the length limit; for tags of its words."""
         plain = [plain_text(text) for text in texts]
         if self.labels.task_type == "tags":
-            sentences = [words_of(text)[0] for text in plain]
+            labels = self.labels
+            sentences = [spaced(words_of(text, labels.word_pattern)[0], labels.word_prefix)
+                         for text in plain]
             return self.tokenizer.encode_batch(sentences, is_pretokenized=True)
         inputs = [text if isinstance(text, str) else tuple(text) for text in plain]
         return self.tokenizer.encode_batch(inputs)

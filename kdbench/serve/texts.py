@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from kdbench.data.task import Example
+from kdbench.data.word_rules import FORMER, Border, borders
 
 # a text; a text with its pair; for tags the words of a sentence (a list or a tuple)
 PlainText = str | Sequence[str]
 Text = PlainText | Example
-
-# the corpora split hyphens, brackets and full stops off, so a raw text is split in the same way
-WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def plain_text(text: Text) -> PlainText:
@@ -22,14 +19,16 @@ def plain_text(text: Text) -> PlainText:
     return text.words or (text.text if text.pair is None else (text.text, text.pair))
 
 
-def words_of(text: PlainText) -> tuple[list[str], list[tuple[int, int]]]:
+def words_of(text: PlainText, pattern: str = FORMER) -> tuple[list[str], list[Border]]:
     """Words, with their character offsets [start, end) in the text.
 
-    Given words are taken as joined by single spaces.
+    Given words are taken as they are, joined by single blanks.
+
+    pattern  the regular expression whose matches are the words of a text (`Labels.word_pattern`)
     """
     if isinstance(text, str):
-        matches = list(WORD.finditer(text))
-        return [match.group() for match in matches], [match.span() for match in matches]
+        spans = borders(text, pattern)
+        return [text[start:end] for start, end in spans], spans
     words, spans, start = list(text), [], 0
     for word in words:
         spans.append((start, start + len(word)))
