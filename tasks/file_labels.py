@@ -109,7 +109,8 @@ def check_known(record: Record, name: str, label: str, places: Mapping[str, int]
     """`BadInput` for a label that train does not have."""
     if label not in places:
         raise record.mistake(f"unknown {name} {shown(label)}",
-                           f"those of train are {shown(', '.join(places), 200)}")
+                             f"those of train are {shown(', '.join(places), 200)}; where it is "
+                             "right, say --labels-from all")
 
 
 def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:

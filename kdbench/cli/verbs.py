@@ -15,6 +15,7 @@ from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
 from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.students import answers_to_file, data_place, times_100
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
@@ -323,7 +324,7 @@ def export(args: Namespace) -> int:
     from kdbench.runs.artefacts import export_run
 
     rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
-                      variable_folder(args), args.latency, args.threads)
+                      variable_folder(args), args.latency, args.threads, data_place(args))
     if args.json:
         print(json.dumps(rows, indent=1))
         return DONE
@@ -338,15 +339,19 @@ def export(args: Namespace) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Score a student on another file."""
+    from kdbench.base.progress import say
     from kdbench.runs.artefacts import evaluate_run
 
-    report = evaluate_run(args.results_dir, args.run, args.test, args.time, args.threads)
+    report = evaluate_run(args.results_dir, args.run, args.file, args.time, args.threads,
+                          data_place(args), args.out)
     if args.json:
         print(json.dumps(report, indent=1))
         return DONE
-    print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
+    for note in report["notes"]:
+        say(note)
+    print(f"{report['rows']:,} rows, {report['metric']} {times_100(report['score'])}")
     for name, score in report["all"].items():
-        print(f"  {name} {score if score is None else round(100 * score, 2)}")
+        print(f"  {name} {times_100(score)}")
     if (lost := report.get("beyond_limit")) and lost["words"]:
         print(f"  beyond the length limit, and scored as O: {lost['words']:,} of "
               f"{lost['all_words']:,} words, {lost['entities']:,} of {lost['all_entities']:,} "
@@ -359,18 +364,18 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
-    from kdbench.serve.predict import load_predictor, read_texts, render
+    from kdbench.serve.predict import load_predictor, render
 
     if bool(args.text) == bool(args.file):
         raise BadInput("give texts, or --file FILE")
-    folder = Path(args.run)
+    folder = Path(args.run).expanduser()
     if not folder.is_dir():
-        from kdbench.runs.artefacts import find_run
+        from kdbench.runs.artefacts import student_of
 
-        folder = find_run(args.results_dir, args.run)[1]
+        folder = student_of(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
-    texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
-    print(render(predictor.predict(texts), "json" if args.json else "table"))
+    found = answers_to_file(args, folder, predictor) if args.file else predictor.predict(args.text)
+    print(render(found, "json" if args.json else "table"))
     return DONE
 
 

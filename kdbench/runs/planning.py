@@ -249,7 +249,8 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
 def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
     """Texts without labels, one a line; for tags the words between blanks."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # not splitlines, which also ends a line at U+2028 and the like
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise BadInput(
             f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error

@@ -19,11 +19,12 @@ from kdbench.base.errors import BadInput, Broken, Skip, one_line
 from kdbench.base.folders import new_folder
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, store, trackers
+from kdbench.runs import provenance, store, trackers, whereabouts
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.serve import measure
+from kdbench.serve.about import About
 from kdbench.serve.serving import labels_of
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
@@ -117,6 +118,7 @@ class Runner:
                 record, arrays = self.execute(cell, label)
             if main:
                 store.write(self.folder, record, arrays)
+                whereabouts.remember(self.folder, cell, record)
         if several and record["status"] == "failed":
             if not main:
                 time.sleep(5)  # most errors reach all processes: the main one may write its record
@@ -301,6 +303,8 @@ class Runner:
             replace(labels_of(student, lab.settings.max_length), task_type=lab.task.task_type,
                     labels=lab.data.labels, names=dict(lab.task.label_names), threshold=threshold,
                     positive_rate=rate).write(folder)
+            About(lab.task.name, lab.task.metric, lab.task.metrics,
+                  lab.data.reading).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         """The row of another model of the method: a calibrated teacher, an ablation."""
