@@ -364,15 +364,16 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
+    from kdbench.serve.about import student_folder
     from kdbench.serve.predict import load_predictor, render
 
     if bool(args.text) == bool(args.file):
         raise BadInput("give texts, or --file FILE")
-    folder = Path(args.run).expanduser()
-    if not folder.is_dir():
-        from kdbench.runs.artefacts import student_of
+    folder = student_folder(args.run)
+    if folder is None:
+        from kdbench.runs.artefacts import find_run
 
-        folder = student_of(args.results_dir, args.run)[1]
+        folder = find_run(args.results_dir, args.run)[1]
     predictor = load_predictor(folder, args.backend, args.threads)
     found = answers_to_file(args, folder, predictor) if args.file else predictor.predict(args.text)
     print(render(found, "json" if args.json else "table"))

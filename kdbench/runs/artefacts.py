@@ -21,7 +21,7 @@ from kdbench.runs.store import Record
 from kdbench.runs.whereabouts import Whereabouts, recall
 from kdbench.score import metrics
 from kdbench.serve import measure
-from kdbench.serve.about import About
+from kdbench.serve.about import About, student_folder
 from kdbench.serve.asked import answers
 from kdbench.serve.card import card
 from kdbench.serve.export import export, predictions
@@ -189,12 +189,8 @@ def facts_for(artefact: Artefact, task: Task, data: Data) -> metrics.Info:
 
 def student_of(results_dir: Path, run: str) -> tuple[Record | None, Path]:
     """The record and the folder of a student by its run, or None and its folder by its path."""
-    folder = Path(run).expanduser()
-    if folder.is_dir():
-        return None, folder
-    if "/" in run or run.startswith((".", "~")):
-        raise BadInput(f"{run}: no such folder; give a run's id, or the folder of a student")
-    return find_run(results_dir, run)
+    folder = student_folder(run)
+    return find_run(results_dir, run) if folder is None else (None, folder)
 
 
 def evaluate_run(results_dir: Path, run: str, path: Path | None, timed: bool,

@@ -7,20 +7,24 @@ tag scheme, what divides labels. A folder without it answers all the same.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.base.registry import TASKS
 from kdbench.data import tags
 from kdbench.data.corpora import METRICS
 from kdbench.data.rows import Wanted, reader_task
 from kdbench.data.task import Task
+from kdbench.serve.labels import FILE as LABELS_FILE
 from kdbench.serve.labels import Labels
 
 FILE = "task.json"
+RUN_ID = re.compile("[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,21 @@ class About:
         if task.tagging:
             task = replace(task, scheme=tags.scheme_of(labels.labels))
         return replace(task, labels=labels.labels)
+
+
+def student_folder(name: str) -> Path | None:
+    """The folder of a student that `name` is, None where it may be the id of a run.
+
+    Beside a folder that is called like a run and holds no student, the run is meant. `BadInput` for
+    a path where there is no folder.
+    """
+    folder = Path(name).expanduser()
+    student = any((folder / file).is_file() for file in (LABELS_FILE, "config.json"))
+    if student or (folder.is_dir() and not RUN_ID.fullmatch(name)):
+        return folder
+    if "/" in name or name.startswith((".", "~")):
+        raise BadInput(f"{name}: no such folder; give a run's id, or the folder of a student")
+    return None
 
 
 def wanted_by(folder: Path, labels: Labels, options: Mapping[str, Any], *, labelled: bool = False,
