@@ -68,11 +68,19 @@ def settings_of(path: Path, wanted: Wanted) -> FilesOptions:
                                            {**trained, **wanted.options}, "task files")
     if "encoding" in wanted.options or not settings.encoding or not path.is_file():
         return settings
+    content = textfile.read_bytes(path)
+    if is_text(path, content) or not is_text(path, content, settings.encoding):
+        return replace(settings, encoding="")
+    return settings
+
+
+def is_text(path: Path, content: bytes, encoding: str = "") -> bool:
+    """Is the content text in this encoding (empty: UTF-8)?"""
     try:
-        textfile.decoded(path, textfile.read_bytes(path))
+        textfile.decoded(path, content, encoding)
     except BadInput:
-        return settings
-    return replace(settings, encoding="")
+        return False
+    return True
 
 
 def train_of(reading: Mapping[str, Any]) -> Part | None:

@@ -108,7 +108,7 @@ def tag_reader(records: Sequence[Record], columns: Columns, wanted: Wanted,
     scheme, own_scheme = tags.scheme_of(seen), tags.scheme_of(wanted.labels)
     types = {tags.parts(tag)[1] for tag in wanted.labels if tag != "O"}
     places = {tag: i for i, tag in enumerate(wanted.labels)}
-    if {*seen} <= {*wanted.labels}:
+    if scheme != "IO" and seen <= {*wanted.labels}:  # as O alone, or IOB2 in a file of IOBES
         scheme = own_scheme
 
     def read(record: Record) -> Target:

@@ -20,7 +20,7 @@ from kdbench.data.layouts import Part, open_layout
 from kdbench.data.readers import Record, shown, unique_ids
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
 from kdbench.tasks.file_columns import Columns, describe, find_columns
-from kdbench.tasks.file_labels import Labelling, LabelReader, read_labels
+from kdbench.tasks.file_labels import Labelling, LabelReader, alike, read_labels
 from kdbench.tasks.file_options import FilesOptions
 from kdbench.tasks.file_rows import read_rows
 from kdbench.tasks.file_tags import read_tags
@@ -43,6 +43,7 @@ def load(options: LoadOptions) -> Data:
     examples = {split: build(part.records, columns, labelling.read)
                 for split, part in parts.items()}
     notes = layout_notes(parts, columns, labelling.task_type)
+    notes += alike(labelling.labels)
     notes += split_off(examples, settings, options.seed)
     return Data(examples["train"], examples["dev"], examples["test"], labelling.labels,
                 notes=tuple(notes), sha256={split: part.sha256 for split, part in parts.items()},
@@ -152,6 +153,6 @@ FILES = Task(
     source="yours",
     options=FilesOptions,
     read_rows=read_rows,
-    how_to_get="give --train FILE and --test FILE (JSON, CSV, TSV, tags, spans of annotation "
-               "tools, parquet, a datasets folder or a hub id)",
+    how_to_get="give --train FILE, and --dev FILE and --test FILE where you have them (JSON, CSV, "
+               "TSV, tags, spans of annotation tools, parquet, a datasets folder or a hub id)",
 )

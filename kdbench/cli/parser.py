@@ -12,7 +12,14 @@ from kdbench.base.errors import BadInput
 from kdbench.base.options import VARIANTS
 from kdbench.base.places import shipped
 from kdbench.base.registry import unknown
-from kdbench.cli.arguments import Assignment, Parser, Setting, TaskOption, parse_seeds
+from kdbench.cli.arguments import (
+    Assignment,
+    Parser,
+    Setting,
+    TaskOption,
+    data_path,
+    parse_seeds,
+)
 from kdbench.train.spec import Settings, flag_of
 
 REPORTED = shipped("results") / "reported.csv"
@@ -93,10 +100,11 @@ def add_data(verb: Parser) -> None:
         "--data-dir", type=Path, metavar="DIR",
         help="where the corpora are (also: the variable KDBENCH_DATA); "
         "without it the embedded look-alike is used")
-    verb.add_argument("--train", type=Path, metavar="FILE", help="task files: training examples")
-    verb.add_argument("--dev", type=Path, metavar="FILE",
+    verb.add_argument("--train", type=data_path, metavar="FILE",
+                      help="task files: training examples")
+    verb.add_argument("--dev", type=data_path, metavar="FILE",
                       help="task files: development examples (default: a part of --train)")
-    verb.add_argument("--test", type=Path, metavar="FILE",
+    verb.add_argument("--test", type=data_path, metavar="FILE",
                       help="task files: test examples (default: a part of --train)")
     add_task_options(verb)
     verb.add_argument("--name", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
@@ -117,7 +125,7 @@ def add_place(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
     """Where the data of a run lie now."""
     add_corpora(verb)
     for split in splits:
-        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
+        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
                           help=f"task files: {split}, where it is not where the run had it")
     add_task_options(verb)
 
@@ -282,7 +290,7 @@ def add_convert(verb: Parser) -> None:
 
 def add_convert_data(verb: Parser) -> None:
     """A corpus and what it becomes."""
-    verb.add_argument("source", type=Path, help="a file or folder, as for --train")
+    verb.add_argument("source", type=data_path, help="a file or folder, as for --train")
     verb.add_argument("target", type=Path,
                       help="the file that is made; of a folder of splits, a new folder")
     verb.add_argument("--encoding", default="", metavar="NAME",
@@ -304,9 +312,10 @@ def add_export(verb: Parser) -> None:
 def add_evaluate(verb: Parser) -> None:
     """A student and a file."""
     add_run_id(verb)
-    verb.add_argument("--file", type=Path, metavar="FILE",
+    verb.add_argument("--file", type=data_path, metavar="FILE",
                       help="labelled rows, of any layout (default: the run's own test set)")
-    verb.add_argument("--test", dest="file", type=Path, metavar="FILE", help="the same as --file")
+    verb.add_argument("--test", dest="file", type=data_path, metavar="FILE",
+                      help="the same as --file")
     add_place(verb, ("train", "dev"))
     verb.add_argument("-o", "--out", type=Path, metavar="FILE",
                       help="make a file of predictions: JSON lines with row, id, gold, answer")
@@ -317,7 +326,7 @@ def add_predict(verb: Parser) -> None:
     """A run and texts."""
     add_run_id(verb)
     verb.add_argument("text", nargs="*", help="texts")
-    verb.add_argument("--file", type=Path, metavar="FILE",
+    verb.add_argument("--file", type=data_path, metavar="FILE",
                       help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
     add_task_options(verb)
     verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
@@ -331,7 +340,7 @@ def add_verify(verb: Parser) -> None:
     add_results_dir(verb, "of a RUN (default: results/local)")
     add_corpora(verb)
     for split in SPLITS:
-        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
+        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
                           help=f"task files: {split}, as the run had it")
     add_json(verb)
 

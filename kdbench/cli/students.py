@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbench.cli.parser import SPLITS
@@ -11,6 +10,7 @@ from kdbench.cli.shared import variable_folder
 
 if TYPE_CHECKING:
     from kdbench.runs.artefacts import DataPlace
+    from kdbench.serve.about import About
     from kdbench.serve.predict import Answer, Predictor
 
 
@@ -27,16 +27,15 @@ def times_100(score: float | None) -> str:
     return "undefined" if score is None else f"{100 * score:.2f}"
 
 
-def answers_to_file(args: Namespace, folder: Path, predictor: Predictor) -> list[Answer]:
+def answers_to_file(args: Namespace, about: About, predictor: Predictor) -> list[Answer]:
     """The answers to the rows of a file; how it was read goes to standard error."""
     from kdbench.base.progress import say
     from kdbench.data.rows import reader_task
-    from kdbench.serve.about import wanted_by
     from kdbench.serve.asked import answers
 
     read = reader_task().read_rows
     assert read is not None
-    wanted = wanted_by(folder, predictor.artefact.labels, args.task_set, plain=True)
+    wanted = about.wanted(predictor.artefact.labels, args.task_set, plain=True)
     rows = read(args.file.expanduser(), wanted)
     for note in rows.notes:
         say(note)

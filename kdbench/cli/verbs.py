@@ -14,7 +14,7 @@ from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
-from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
 from kdbench.cli.students import answers_to_file, data_place, times_100
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run(args: Namespace) -> int:
                          download=not args.dry_run)
     if suite.single:
         say_if_short(args, planned)
+    say_how_read(planned)
     if args.dry_run:
         print(dry_run(suite, planned, args.results_dir, args.engine, args.tracker))
         return DONE
@@ -364,18 +365,21 @@ def evaluate(args: Namespace) -> int:
 
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
-    from kdbench.serve.about import student_folder
+    from kdbench.serve.about import About, student_folder
     from kdbench.serve.predict import load_predictor, render
 
     if bool(args.text) == bool(args.file):
         raise BadInput("give texts, or --file FILE")
     folder = student_folder(args.run)
     if folder is None:
-        from kdbench.runs.artefacts import find_run
+        from kdbench.runs.artefacts import about_of, find_run
 
-        folder = find_run(args.results_dir, args.run)[1]
+        record, folder = find_run(args.results_dir, args.run)
+        about = about_of(record, folder)
+    else:
+        about = About.read(folder)
     predictor = load_predictor(folder, args.backend, args.threads)
-    found = answers_to_file(args, folder, predictor) if args.file else predictor.predict(args.text)
+    found = answers_to_file(args, about, predictor) if args.file else predictor.predict(args.text)
     print(render(found, "json" if args.json else "table"))
     return DONE
 

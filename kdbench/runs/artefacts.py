@@ -4,7 +4,6 @@ timed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
-from kdbench.data.rows import Row, Rows, Wanted, reader_task
+from kdbench.data.rows import Row, Rows, reader_task
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs import store
 from kdbench.runs.planning import load_data
@@ -25,7 +24,7 @@ from kdbench.serve.about import About, student_folder
 from kdbench.serve.asked import answers
 from kdbench.serve.card import card
 from kdbench.serve.export import export, predictions
-from kdbench.serve.predict import Predictor
+from kdbench.serve.predict import Predictor, json_line
 from kdbench.serve.serving import Artefact, Labels, open_artefact
 
 # options of task `files` that name columns
@@ -140,7 +139,7 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     record, folder = find_run(results_dir, run)
     task, data = task_of(record, data_dir, place, recall(results_dir, record))
     exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
-    about = About.read(folder)
+    about = about_of(record, folder)
     for entry in exports:
         about.write(out / entry["kind"])
     rows = [export_row(record, task, data, entry, out, protocol, threads) for entry in exports]
@@ -238,14 +237,15 @@ def evaluate_run(results_dir: Path, run: str, path: Path | None, timed: bool,
 
 
 def about_of(record: Record | None, folder: Path) -> About:
-    """What a student was trained for; of a run before it was kept beside the weights, what the
-    record says.
+    """What a student was trained for: by its record, as runs on the same rows from other files
+    share a folder; without one, by what lies beside the weights.
     """
     about = About.read(folder)
-    if about.task or record is None:
+    if record is None:
         return about
+    own = record["data"].get("reading") or about.reading
     return About(record["cell"]["task"], record["score"]["metric"],
-                 tuple(record["score"]["all"]["test"]))
+                 tuple(record["score"]["all"]["test"]), own)
 
 
 def rows_of(path: Path, artefact: Artefact, about: About, record: Record | None,
@@ -255,9 +255,7 @@ def rows_of(path: Path, artefact: Artefact, about: About, record: Record | None,
     named = {name: kept[name] for name in COLUMN_OPTIONS if kept.get(name) and not about.reading}
     read = reader_task().read_rows
     assert read is not None
-    labels = artefact.labels
-    return read(path, Wanted(labels.task_type, labels.labels, about.reading,
-                             {**named, **place.options}, labelled=True))
+    return read(path, about.wanted(artefact.labels, {**named, **place.options}, labelled=True))
 
 
 def labelled(rows: Rows, path: Path | None) -> tuple[Example, ...]:
@@ -275,7 +273,7 @@ def predictions_of(artefact: Artefact, rows: Rows) -> str:
     lines = []
     for row, answer in zip(rows.rows, answers(Predictor(artefact), rows), strict=True):
         gold = None if row.example is None else gold_of(artefact.labels, row.example)
-        lines.append(json.dumps({**answer, "gold": gold}, ensure_ascii=False, allow_nan=False))
+        lines.append(json_line({**answer, "gold": gold}))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -20,7 +20,7 @@ from kdbench.base.folders import new_folder
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers, whereabouts
-from kdbench.runs.cell import Cell, identity
+from kdbench.runs.cell import Cell, as_json, identity
 from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.serve import measure
@@ -217,6 +217,7 @@ class Runner:
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
                 "licence": task.licence, "notes": list(data.notes),
+                **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": {
                 "student": identity(cell.student),

@@ -55,6 +55,11 @@ class About:
                    "reading": dict(self.reading)}
         write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
+    def wanted(self, labels: Labels, options: Mapping[str, Any], *, labelled: bool = False,
+               plain: bool = False) -> Wanted:
+        """What the student says of a file that it is asked about; see `Wanted`."""
+        return Wanted(labels.task_type, labels.labels, self.reading, options, labelled, plain)
+
     def task_with(self, labels: Labels) -> Task:
         """The task with the student's labels; without a known one, that of users' own files."""
         task: Task = TASKS.get(self.task) if self.task in TASKS else reader_task()
@@ -74,16 +79,13 @@ def student_folder(name: str) -> Path | None:
     a path where there is no folder.
     """
     folder = Path(name).expanduser()
+    if (folder / "adapter_config.json").is_file():
+        from kdbench.models.sources import refuse_adapter
+
+        refuse_adapter(folder)
     student = any((folder / file).is_file() for file in (LABELS_FILE, "config.json"))
     if student or (folder.is_dir() and not RUN_ID.fullmatch(name)):
         return folder
     if "/" in name or name.startswith((".", "~")):
         raise BadInput(f"{name}: no such folder; give a run's id, or the folder of a student")
     return None
-
-
-def wanted_by(folder: Path, labels: Labels, options: Mapping[str, Any], *, labelled: bool = False,
-              plain: bool = False) -> Wanted:
-    """What the student in `folder` says of a file that it is asked about."""
-    return Wanted(labels.task_type, labels.labels, About.read(folder).reading, options, labelled,
-                  plain)

@@ -166,14 +166,21 @@ def render(answers: Sequence[Answer], style: str = "table") -> str:
     if style not in FORMATS:
         raise BadInput(unknown("format", style, FORMATS))
     if style == "json":
-        lines = [json.dumps(answer, ensure_ascii=False, allow_nan=False) for answer in answers]
-        return "\n".join(lines)
+        return "\n".join(map(json_line, answers))
     rows = [row for answer in answers for row in table_rows(answer)]
     lines = [list(rows[0]) if rows else []]
     for row in rows:
         lines.append(list(map(str, row.values())))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def json_line(answer: Answer) -> str:
+    """An answer as one line of JSON, also for those who end lines at U+2028, U+2029 and U+0085."""
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    for char in ("\u2028", "\u2029", "\x85"):
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
 
 
 def table_rows(answer: Answer) -> list[dict[str, Any]]:
