@@ -12,7 +12,6 @@ import csv
 import json
 from pathlib import Path
 
-from kdbench.base.errors import BadInput
 from kdbench.data import readers
 from kdbench.data.layouts import bioc_xml, datasets_folder, docbin, long_table, pubtator, textfile
 from kdbench.data.layouts.tables import TEXTS

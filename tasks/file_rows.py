@@ -46,6 +46,7 @@ def read_rows(path: Path, wanted: Wanted) -> Rows:
     """
     settings = settings_of(path, wanted)
     if wanted.plain and is_plain(path, settings, wanted):
+        refuse_single_texts(path, wanted)
         return plain_rows(path, settings.encoding)
     if wanted.plain and is_one_column(path, settings, wanted):
         return one_column(path, settings.encoding)
@@ -81,6 +82,14 @@ def is_text(path: Path, content: bytes, encoding: str = "") -> bool:
     except BadInput:
         return False
     return True
+
+
+def refuse_single_texts(path: Path, wanted: Wanted) -> None:
+    """`BadInput` where the student reads two texts, and a line is one."""
+    columns = wanted.reading.get("columns") or {}
+    if columns.get("pair"):
+        raise BadInput(f"{path}: one text a line, and this student reads two; give a table or JSON "
+                       f"lines with {columns['text']!r} and {columns['pair']!r}")
 
 
 def train_of(reading: Mapping[str, Any]) -> Part | None:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +25,9 @@ from kdbench.models.sources import fetch, resolve
 from kdbench.report.groups import grouped
 from kdbench.report.tables import run_table
 from kdbench.runs import store
+from kdbench.runs.cell import as_json
 from kdbench.runs.request import Request
 from kdbench.runs.whereabouts import recall
-from kdbench.serve.about import About
 from tests import layout_files as made
 from tests.layout_files import json_lines, lines, put
 
@@ -115,15 +114,15 @@ CORPORA = {
 GATE = ("cp949", "tags, brat")
 
 
-def trained(folder, results, name):
+def trained(folder, results, layout, **more):
     """The record of a run on a corpus, and its files."""
-    write, train, test, options = CORPORA[name]
-    place = "".join(filter(str.isalnum, name))
+    write, train, test, options = CORPORA[layout]
+    place = "".join(filter(str.isalnum, layout))
     files = {"train": write(folder / f"{place}.train", train)}
     if test is not None:
-        other = OTHER_TEST.get(name.partition(", ")[2], write)
+        other = OTHER_TEST.get(layout.partition(", ")[2], write)
         files["test"] = other(folder / f"{place}.test", test)
-    record = kdbench.run("finetune", "files", files=files, task_options=options, results_dir=results, **TRAINED)
+    record = kdbench.run("finetune", "files", files=files, task_options={**options, **more}, results_dir=results, **TRAINED)
     assert record["status"] == "done", record.get("error") or record["reason"]
     return record, files
 
@@ -197,7 +196,8 @@ def test_every_layout_is_served_as_it_was_scored(tmp_path):
     """Every kind of corpus in every layout: trained here, served by one other process."""
     wanted = [name for name in CORPORA if "docbin" not in name or importlib.util.find_spec("spacy")]
     results = tmp_path / "results"
-    runs = {name: trained(tmp_path, results, name) for name in wanted}
+    # layouts with the same rows would be one run without a name
+    runs = {name: trained(tmp_path, results, name, name=name) for name in wanted}
     eight = ("many classes, csv with ids", "pairs in csv", "tags, bio", "labels with commas")
     jobs = [job_of(*run, "safetensors,onnx" + ",onnx_int8" * (name in eight)) for name, run in runs.items()]
     outputs = served(results, tmp_path / "work", jobs)
@@ -300,6 +300,36 @@ def test_a_finished_run_learns_where_its_files_are_now(gate, tmp_path):
     for given in (moved, files):
         again = kdbench.run("finetune", "files", files=given, task_options={"encoding": "cp949"}, results_dir=results, **TRAINED)
         assert again["id"] == record["id"] and recall(results, record).files == given
+
+
+def test_a_run_is_verified_where_its_files_lie(gate, capsys):
+    record, files, _, results = gate["tags, brat"]
+    assert main(["verify", record["id"], "--results-dir", str(results), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["holds"] and not report["differences"]
+    assert main(["verify", record["id"], "--results-dir", str(results)]) == 0
+    assert "the user's own files are not here" not in capsys.readouterr().out
+
+
+def test_options_that_are_lists_find_the_data_too(gate):
+    """As a suite's file has them, and a record's."""
+    from kdbench.runs.planning import plan
+
+    record, files, _, results = gate["cp949"]
+    options = {"encoding": "cp949", "label_column": ["label"], "labels_from": ["train"]}
+    cell, = plan(Request("finetune", "files", student="tiny:bert", files=files, task_options=options, controls=False))
+    assert cell.data.digests == record["content"]["data"] | {"domain": cell.data.digests["domain"]}
+    assert as_json(cell.data.reading) == record["data"]["reading"]
+
+
+def test_a_run_says_how_its_files_were_read(tmp_path, capsys):
+    rows = [(f"{WORDS[i % 5]} {i}", ("yes", "no", "no\u200b")[i % 3]) for i in range(30)]
+    path = rows_in_csv("text", "label")(tmp_path / "a", rows)
+    assert main(["--method", "finetune", "--task", "files", "--train", str(path), "--student", "tiny:bert", "--no-controls", "--dry-run",
+                 "--name", "notes", "--results-dir", str(tmp_path / "r")]) == 0
+    error = capsys.readouterr().err
+    assert "no test file: 6 of the 30 rows of train, by seed 0" in error and "no dev file: 3 of the 30 rows" in error
+    assert "the labels 'no' and 'no\\u200b' look the same" in error
 
 
 # ---- evaluate --------------------------------------------------------------------------------------------------------
@@ -429,6 +459,16 @@ def test_a_file_without_a_header_is_read_as_in_training(tmp_path):
     assert [row.example.text for row in rows.rows] == ["fever", "cough, bad, worse"] and "plain text" in rows.notes[0]
 
 
+def test_a_student_of_two_texts_is_given_no_single_ones(tmp_path):
+    write, train, test, _ = OWN["pairs in csv"]
+    data, _ = load(write(tmp_path / "a", train), write(tmp_path / "b", test))
+    wanted = Wanted("single", data.labels, data.reading, plain=True)
+    with pytest.raises(BadInput, match="this student reads two; give a table or JSON lines with 'sentence1' and 'sentence2'"):
+        TASKS.get("files").read_rows(put(tmp_path / "c", "one\ntwo\n"), wanted)
+    rows = TASKS.get("files").read_rows(put(tmp_path / "d", "sentence1,sentence2\na,b\nc,\n"), wanted)
+    assert rows.rows[0].example.pair == "b" and rows.rows[1].example is None
+
+
 # ---- names, splits, labels -------------------------------------------------------------------------------------------
 
 
@@ -470,8 +510,8 @@ def test_without_a_test_file_a_seeded_share_of_whole_groups_is_test(tmp_path):
     rows = [{"text": f"{WORDS[i % 5]} {i}", "label": WORDS[i % 2], "patient": f"p{i // 4}"} for i in range(100)]
     path = put(tmp_path / "a", lines(rows))
     data, _ = load(path, group_column="patient")
-    assert data.rows == {"train": 72, "dev": 8, "test": 20} or data.rows["test"] == 20
-    assert list(data.notes[-2:]) == [f"no test file: 20 of the 100 rows of train, by seed 0",
+    assert data.rows == {"train": 72, "dev": 8, "test": 20}
+    assert list(data.notes[-2:]) == ["no test file: 20 of the 100 rows of train, by seed 0",
                                      f"no dev file: {data.rows['dev']} of the 100 rows of train, by seed 0"]
     groups = [{example.group for example in data.split(split)} for split in ("train", "dev", "test")]
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]

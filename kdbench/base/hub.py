@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import ssl
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -75,5 +76,7 @@ def unreachable() -> str:
             return ""
     except HTTPError:  # an answer all the same
         return ""
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLError):
+            return ""  # the libraries may know other certificates
         return f"{address} does not answer"

@@ -198,7 +198,8 @@ def head_rows(folder: Path) -> int:
     """How many labels the head has that an adapter brings; 0 where it brings none."""
     try:
         with safe_open(folder / "adapter_model.safetensors", "np") as weights:
-            heads = [name for name in weights.keys() if HEAD.search(name)]
+            names = list(weights.keys())
+            heads = [name for name in names if HEAD.search(name)]
             return weights.get_slice(heads[-1]).get_shape()[0] if heads else 0
     except (OSError, SafetensorError):
         return 0

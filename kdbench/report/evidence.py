@@ -101,15 +101,14 @@ class Corpora:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
             say(f"reading the corpus of {name}")
-        from kdbench.runs.planning import load_data
+        from kdbench.runs.planning import hashable, load_data
 
         load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
         own = name == "files"
         folder = self.data_dir if real and not own else None
         files = tuple(sorted(given.items())) if own else ()
-        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         try:
-            return load(name, folder, files, tuple(sorted(chosen.items())))[:2]
+            return load(name, folder, files, hashable(options))[:2]
         except BadInput as error:
             return error
 

@@ -14,7 +14,7 @@ from kdbench.base.folders import write_text
 from kdbench.data.rows import Row, Rows, reader_task
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs import store
-from kdbench.runs.planning import load_data
+from kdbench.runs.planning import hashable, load_data
 from kdbench.runs.runner import finite
 from kdbench.runs.store import Record
 from kdbench.runs.whereabouts import Whereabouts, recall
@@ -92,11 +92,9 @@ def task_of(record: Record, data_dir: Path | None, place: DataPlace = NOWHERE,
     if real and cell["task"] == "files" and not files:
         raise BadInput(f"run {record['id']}: where its files lie is not stored with it; give "
                        "--train FILE, and --dev FILE and --test FILE if the run had them")
-    chosen = {**cell["task_options"], **place.options}
-    chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()}
+    chosen = hashable({**cell["task_options"], **place.options})
     try:
-        task, data, _ = load_data(cell["task"], folder, tuple(sorted(files.items())),
-                                  tuple(sorted(chosen.items())))
+        task, data, _ = load_data(cell["task"], folder, tuple(sorted(files.items())), chosen)
     except BadInput as error:
         raise BadInput(f"run {record['id']}: its data cannot be read as they were ({error}); if "
                        f"they lie elsewhere, give {option_of(cell['task'])}") from None
@@ -126,8 +124,8 @@ def check_same(record: Record, task: Task, data: Data, files: Mapping[str, Path]
     where = f"the data of {task.name} found now"
     if files:
         where = f"{files.get(changed[0], files.get('train'))} ({changed[0]})"
-    raise BadInput(f"run {record['id']}: {where} are not those it was trained on; give them as they "
-                   f"were with {option_of(task.name)}, or run it again")
+    raise BadInput(f"run {record['id']}: {where} are not those it was trained on; give them as "
+                   f"they were with {option_of(task.name)}, or run it again")
 
 
 def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],

@@ -1,4 +1,4 @@
-"""BioC in XML: the documents of `bioc`, as the BioCreative corpora and PubMed's downloads have them.
+"""BioC in XML: the documents of `bioc`, as BioCreative's corpora and PubMed's downloads have them.
 
     <?xml version="1.0" encoding="UTF-8"?>
     <!DOCTYPE collection SYSTEM "BioC.dtd">
@@ -21,8 +21,8 @@ from xml.etree.ElementTree import Element
 from kdbench.data.layouts.part import RowSource
 from kdbench.data.readers import Record, Source
 
-START = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE\s+collection\b|<collection\b)",
-                   re.DOTALL)
+START = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*"
+                   r"(<!DOCTYPE\s+collection\b|<collection\b)", re.DOTALL)
 DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 
 
@@ -50,7 +50,7 @@ def records_of(source: Source) -> list[Record]:
     found = []
     for number, document in enumerate(root.iter("document"), 1):
         passages = list(map(passage_of, document.findall("passage")))
-        relations = [{} for _ in document.findall("relation")]
+        relations: list[dict] = [{} for _ in document.findall("relation")]
         fields = {"id": text_of(document, "id"), "passages": passages, "relations": relations}
         found.append(Record(rows, number, fields))
     if not found:

@@ -60,10 +60,10 @@ def read(path: Path, split: str, needed: bool = True) -> Part | None:
 
 def _loaded(path: Path):
     """The `Dataset` or `DatasetDict` of a folder or a hub id."""
-    if not path.is_dir() and not hub.switched_off() and not was_fetched(path):
-        if offline := hub.unreachable():
-            raise BadInput(f"{path}: no file or folder here, nor to be had from the hub "
-                           f"({offline}); give a file, a folder, or a hub id when it answers")
+    tried = path.is_dir() or hub.switched_off() or was_fetched(path)
+    if not tried and (offline := hub.unreachable()):
+        raise BadInput(f"{path}: no file or folder here, nor to be had from the hub ({offline}); "
+                       "give a file, a folder, or a hub id when it answers")
     import datasets
 
     try:

@@ -41,8 +41,8 @@ from kdbench.data.layouts.part import Defaults, Part, Settings, Tally
 from kdbench.data.readers import Record, Source
 from kdbench.data.task import SPLITS
 
-ENDINGS = (".xml", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".parquet",
-           ".feather", ".arrow", ".spacy", ".pubtator")
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".xml",
+           ".parquet", ".feather", ".arrow", ".spacy", ".pubtator")
 IDS = ("id", "idx", "guid")
 
 
