@@ -10,6 +10,7 @@ from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_options import FilesOptions
 
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
+GROUPS = ("group",)
 PAIRS = {
     "sentence1": ("sentence2",),
     "text1": ("text2",),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from kdbench.data.layouts.schemes import is_invisible
 from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_columns import Columns
 
@@ -109,7 +110,8 @@ def check_known(record: Record, name: str, label: str, places: Mapping[str, int]
     """`BadInput` for a label that train does not have."""
     if label not in places:
         raise record.mistake(f"unknown {name} {shown(label)}",
-                           f"those of train are {shown(', '.join(places), 200)}")
+                             f"those of train are {shown(', '.join(places), 200)}; where it is "
+                             "right, say --labels-from all")
 
 
 def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:
@@ -121,6 +123,20 @@ def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:
         return False
     whole = all(float(label).is_integer() for label in labels)
     return not whole or len(labels) > MANY_CLASSES
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """A note for each two labels that look the same: they differ in what nobody sees."""
+    first: dict[str, str] = {}
+    notes = []
+    for label in labels:
+        seen = " ".join("".join(char for char in label if not is_invisible(char) or char.isspace()
+                                ).split())
+        if seen in first:
+            notes.append(f"the labels {shown(first[seen])} and {shown(label)} look the same; if "
+                         "they are, write one of them everywhere")
+        first.setdefault(seen, label)
+    return notes
 
 
 def is_number(value: str) -> bool:

@@ -52,6 +52,10 @@ def tests_of(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"tests/{file}.py::{name}" for name in names)
 
 
+def own(*names: str) -> tuple[str, ...]:
+    return tests_of("test_own_files", *names)
+
+
 def protocol(*names: str) -> tuple[str, ...]:
     return tests_of("test_protocol", *names)
 
@@ -242,6 +246,40 @@ SCORES = (
     Mutation("cut-words-as-class-0", "kdbench/train/scoring.py",
              'self.data.labels.index("O"))',
              "0)", CUT),
+    Mutation("paths-for-git", "kdbench/runs/whereabouts.py",
+             'write_text(ignored, "*\\n")', "pass",
+             own("test_where_the_files_lie_stays_out_of_the_record_and_of_git")),
+    Mutation("changed-files-exported", "kdbench/runs/artefacts.py",
+             "if digests == before or (before is None and not changed):", "if True:",
+             own("test_a_file_that_is_gone_or_changed_is_named")),
+    Mutation("rows-without-a-text-left-out", "kdbench/serve/asked.py",
+             "found.append({**place, **(nothing if row.example is None else next(given))})",
+             "found += [{**place, **next(given)}] if row.example is not None else []",
+             own("test_rows_without_a_text_keep_their_place")),
+    Mutation("unlabelled-rows-scored", "kdbench/runs/artefacts.py",
+             "tuple(example for example in found if example.label is not None)", "tuple(found)",
+             own("test_files_of_one_class_and_rows_without_a_label")),
+    Mutation("a-path-sent-to-the-hub", "kdbench/base/hub.py",
+             "if Path(owner).exists():", "if False:", own("test_a_path_is_no_id")),
+    Mutation("a-hub-that-is-asked-six-times", "kdbench/data/layouts/datasets_folder.py",
+             "if not tried and (offline := hub.unreachable()):", 'if (offline := ""):',
+             own("test_offline_a_data_set_is_missed_at_once")),
+    Mutation("every-comma-divides-labels", "kdbench/data/layouts/label_lists.py",
+             "return bool(several) and several <= alone", "return bool(several)",
+             own("test_when_a_comma_divides_labels")),
+    Mutation("corpora-of-one-name-are-one", "kdbench/report/groups.py",
+             "if len(contents.get(group.task, ())) > 1:", "if False:",
+             own("test_corpora_of_one_name_and_other_content_are_told_apart")),
+    Mutation("own-test-overlaps-dev", "tasks/files.py",
+             'examples["train"], examples[split] = corpora.split(examples["train"], share, seed,',
+             '_, examples[split] = corpora.split(examples["train"], share, seed,',
+             own("test_without_a_test_file_a_seeded_share_of_whole_groups_is_test")),
+    Mutation("labels-of-test-alone-are-classes", "tasks/files.py",
+             '("train", *settings.labels_from)', "SPLITS",
+             own("test_a_label_that_only_test_has")),
+    Mutation("entities-of-xml-expanded", "kdbench/data/layouts/bioc_xml.py",
+             'if "<!ENTITY" in text:', "if False:",
+             own("test_xml_that_declares_entities_is_not_read")),
     Mutation("cut-words-as-class-0-in-exports", "kdbench/runs/artefacts.py",
              'outside = data.labels.index("O") if task.tagging else 0',
              "outside = 0", CUT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kdbench.base.errors import BadInput
@@ -71,6 +72,15 @@ class Setting(argparse.Action):
                  flag: str | None = None) -> None:
         name = self.option_strings[0].removeprefix("--").replace("-", "_")
         namespace.settings = {**namespace.settings, name: word}
+
+
+def data_path(text: str) -> Path:
+    """A file, a folder or an id of the hub. What is written as a path becomes absolute, as `Path`
+    takes ``./`` away, and the rest might then be an id.
+    """
+    path = Path(text).expanduser()
+    written = text.startswith((".", "~")) or text.endswith("/") or "\\" in text
+    return path.absolute() if written else path
 
 
 def assignments(words: Iterable[str], flag: str, before: Iterable[str] = ()) -> dict[str, str]:

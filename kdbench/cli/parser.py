@@ -17,6 +17,7 @@ from kdbench.cli.arguments import (
     Parser,
     Setting,
     TaskOption,
+    data_path,
     parse_seeds,
     parse_threads,
 )
@@ -98,7 +99,7 @@ def add_assignments(verb: Parser, flag: str, help: str) -> None:
 def add_run_files(verb: Parser) -> None:
     """The files of a run of task `files`."""
     for split in SPLITS:
-        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
+        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
                           help=f"task files: {split}, as the run had it")
 
 
@@ -108,13 +109,34 @@ def add_data(verb: Parser) -> None:
         "--data-dir", type=Path, metavar="DIR",
         help="where the corpora are (also: the variable KDBENCH_DATA); "
         "without it the embedded look-alike is used")
-    verb.add_argument("--train", type=Path, metavar="FILE", help="task files: training examples")
-    verb.add_argument("--dev", type=Path, metavar="FILE",
+    verb.add_argument("--train", type=data_path, metavar="FILE",
+                      help="task files: training examples")
+    verb.add_argument("--dev", type=data_path, metavar="FILE",
                       help="task files: development examples (default: a part of --train)")
-    verb.add_argument("--test", type=Path, metavar="FILE", help="task files: test examples")
+    verb.add_argument("--test", type=data_path, metavar="FILE",
+                      help="task files: test examples (default: a part of --train)")
+    add_task_options(verb)
+    verb.add_argument("--name", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
+                      help="task files: what tables call this corpus")
+    verb.add_argument(
+        "--labels-from", action=TaskOption, default=argparse.SUPPRESS, metavar="SPLITS",
+        help="task files: all, where dev or test has a label that train has not (default: train)")
+
+
+def add_task_options(verb: Parser) -> None:
+    """Options of the task, and how its files are read."""
     add_assignments(verb, "--task-set", "an option of the task (see `show TASK`)")
     verb.add_argument("--encoding", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
                       help="task files: cp949, latin-1, ... (default: UTF-8)")
+
+
+def add_place(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
+    """Where the data of a run lie now."""
+    add_corpora(verb)
+    for split in splits:
+        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
+                          help=f"task files: {split}, where it is not where the run had it")
+    add_task_options(verb)
 
 
 def add_training(verb: Parser, auto_threads: bool = False) -> None:
@@ -148,7 +170,9 @@ def add_seed(verb: Parser) -> None:
 
 def add_run_id(verb: Parser) -> None:
     """A finished run, and how its student is put to work."""
-    verb.add_argument("run", metavar="RUN", help="a record's id, or its beginning")
+    verb.add_argument("run", metavar="RUN",
+                      help="a record's id, or its beginning; predict and evaluate take the folder "
+                      "of a student too")
     add_results_dir(verb)
     add_threads(verb)
     add_json(verb)
@@ -286,7 +310,7 @@ def add_convert(verb: Parser) -> None:
 
 def add_convert_data(verb: Parser) -> None:
     """A corpus and what it becomes."""
-    verb.add_argument("source", type=Path, help="a file or folder, as for --train")
+    verb.add_argument("source", type=data_path, help="a file or folder, as for --train")
     verb.add_argument("target", type=Path,
                       help="the file that is made; of a folder of splits, a new folder")
     verb.add_argument("--encoding", default="", metavar="NAME",
@@ -300,15 +324,21 @@ def add_export(verb: Parser) -> None:
     verb.add_argument("--formats", "--kinds", dest="formats",
                       default="safetensors,onnx,onnx_int8", metavar="LIST",
                       help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
-    add_corpora(verb)
+    add_place(verb)
     verb.add_argument("--latency", default="full", choices=("full", "quick"), metavar="protocol",
                       help="full (default) or quick")
 
 
 def add_evaluate(verb: Parser) -> None:
-    """A run and a file."""
+    """A student and a file."""
     add_run_id(verb)
-    verb.add_argument("--test", type=Path, required=True, metavar="FILE")
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="labelled rows, of any layout (default: the run's own test set)")
+    verb.add_argument("--test", dest="file", type=data_path, metavar="FILE",
+                      help="the same as --file")
+    add_place(verb, ("train", "dev"))
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE",
+                      help="make a file of predictions: JSON lines with row, id, gold, answer")
     verb.add_argument("--time", action="store_true", help="take its latency too")
 
 
@@ -316,8 +346,9 @@ def add_predict(verb: Parser) -> None:
     """A run and texts."""
     add_run_id(verb)
     verb.add_argument("text", nargs="*", help="texts")
-    verb.add_argument("--file", type=Path, metavar="FILE",
-                      help="texts, one a line (or JSON lines)")
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
+    add_task_options(verb)
     verb.add_argument("--words", action="store_true",
                       help="taggers: the texts are cut into words already: a JSON list, words with "
                       "blanks between, or a file of one word a line")

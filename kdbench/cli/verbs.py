@@ -15,14 +15,14 @@ from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
-from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
+from kdbench.cli.students import answers_of, data_place, times_100
 from kdbench.cli.upkeep import clean, compare, runs
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut
     from kdbench.runs.store import Record
     from kdbench.runs.suite import Suite
-    from kdbench.serve.texts import PlainText
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -73,6 +73,7 @@ def run(args: Namespace) -> int:
                          download=not (args.dry_run or args.check))
     if suite.single:
         say_if_short(args, planned)
+    say_how_read(planned)
     if args.dry_run:
         print(dry_run(suite, planned, args.results_dir, args.engine, args.tracker))
         return DONE
@@ -345,7 +346,7 @@ def export(args: Namespace) -> int:
     from kdbench.runs.artefacts import export_run
 
     rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
-                      variable_folder(args), args.latency, args.threads)
+                      variable_folder(args), args.latency, args.threads, data_place(args))
     if args.json:
         print(json.dumps(rows, indent=1))
         return DONE
@@ -360,15 +361,19 @@ def export(args: Namespace) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Score a student on another file."""
+    from kdbench.base.progress import say
     from kdbench.runs.artefacts import evaluate_run
 
-    report = evaluate_run(args.results_dir, args.run, args.test, args.time, args.threads)
+    report = evaluate_run(args.results_dir, args.run, args.file, args.time, args.threads,
+                          data_place(args), args.out)
     if args.json:
         print(json.dumps(report, indent=1))
         return DONE
-    print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
+    for note in report["notes"]:
+        say(note)
+    print(f"{report['rows']:,} rows, {report['metric']} {times_100(report['score'])}")
     for name, score in report["all"].items():
-        print(f"  {name} {score if score is None else round(100 * score, 2)}")
+        print(f"  {name} {times_100(score)}")
     print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} "
           "texts")
     if "threshold" in report:
@@ -387,26 +392,23 @@ def evaluate(args: Namespace) -> int:
 def predict(args: Namespace) -> int:
     """Print what a student says of texts."""
     from kdbench.base.progress import say
-    from kdbench.serve.given_words import given_words
-    from kdbench.serve.predict import cut_note, load_predictor, read_texts, render
+    from kdbench.serve.about import About, student_folder
+    from kdbench.serve.predict import cut_note, load_predictor, render
 
     if bool(args.text) == bool(args.file):
         raise BadInput("give texts, or --file FILE")
-    folder = Path(args.run)
-    if not folder.is_dir():
-        from kdbench.runs.artefacts import find_run
+    folder = student_folder(args.run)
+    if folder is None:
+        from kdbench.runs.artefacts import about_of, find_run
 
-        folder = find_run(args.results_dir, args.run)[1]
-    predictor = load_predictor(folder, args.backend, args.threads)
-    task_type = predictor.artefact.labels.task_type
-    texts: Sequence[PlainText]
-    if args.words:
-        texts = given_words(args.text, args.file, task_type)
+        record, folder = find_run(args.results_dir, args.run)
+        about = about_of(record, folder)
     else:
-        texts = args.text or read_texts(args.file, task_type)
-    answers = predictor.predict(texts)
-    print(render(answers, "json" if args.json else "table"))
-    if note := cut_note(answers, predictor.artefact.reads):
+        about = About.read(folder)
+    predictor = load_predictor(folder, args.backend, args.threads)
+    found = answers_of(args, about, predictor)
+    print(render(found, "json" if args.json else "table"))
+    if note := cut_note(found, predictor.artefact.reads):
         say(note)
     return DONE
 

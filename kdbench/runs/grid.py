@@ -12,7 +12,7 @@ import torch
 
 from kdbench.base.errors import BadInput
 from kdbench.base.progress import Overall, say
-from kdbench.runs import ray_engine
+from kdbench.runs import ray_engine, whereabouts
 from kdbench.runs.cell import Cell, LeftOut, known_weights
 from kdbench.runs.planning import load_data, plan_suite
 from kdbench.runs.request import Request
@@ -60,10 +60,20 @@ def run_suite(suite: Suite, planned: Sequence[Cell | LeftOut], runner: Runner,
         records = run_workers(cells, runner, engine.workers, overall, engine.fail_fast)
     else:
         records = run_here(suite, cells, runner, overall, engine.fail_fast)
+    if is_first():
+        remember_data(runner, cells, records)
     if is_first() and not suite.single:
         say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in "
             f"{overall.spent()}")
     return records + [cell.record for cell in left_out]
+
+
+def remember_data(runner: Runner, cells: Sequence[Cell], records: Sequence[Record]) -> None:
+    """Note where the data of finished cells lie now, whoever ran them and when."""
+    by_id = {cell.id: cell for cell in cells}
+    for record in records:
+        if record["status"] == "done" and record["id"] in by_id:
+            whereabouts.remember(runner.folder, by_id[record["id"]], record)
 
 
 def settled(engine: Engine, suite: Suite, runner: Runner) -> Engine:

@@ -6,7 +6,7 @@ Nothing is written here, so that what is wrong with a request shows before anyth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -88,7 +88,7 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     check_task_type(request.method, method, TASKS.get(request.task))
     task, whole, task_options = load_data(
         request.task, request.data_dir, tuple(sorted(request.files.items())),
-        tuple(sorted(request.task_options.items())))
+        hashable(request.task_options))
     check_task_type(request.method, method, task)
     settings = spec.settings(
         request.settings, task, lookalike=whole.origin == "lookalike", recipe=request.recipe,
@@ -189,6 +189,12 @@ def check_task_type(name: str, method: Method, task: Task) -> None:
 def applies(control: Entry, task: Task) -> bool:
     """Is a control for tasks of this type? One that names no types is for all."""
     return not control.task_types or task.task_type in control.task_types
+
+
+def hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Options of a task as `load_data` takes them: in order, lists as tuples."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return tuple(sorted(values.items()))
 
 
 @lru_cache(maxsize=8)
@@ -292,7 +298,8 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
 def read_unlabelled(path: Path, task: Task, data: Data) -> tuple[Example, ...]:
     """Texts without labels, one a line; for tags cut into words as the corpus is."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # not splitlines, which also ends a line at U+2028 and the like
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise BadInput(
             f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error

@@ -21,13 +21,14 @@ from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, raw_text, store, trackers
+from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
-from kdbench.runs.cell import Cell, identity
+from kdbench.runs.cell import Cell, as_json, identity
 from kdbench.runs.store import Record
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.score import metrics
 from kdbench.serve import measure
+from kdbench.serve.about import About
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
 from kdbench.train.processes import agreed, process_group_settings
@@ -123,6 +124,7 @@ class Runner:
                 record, arrays = self.execute(cell, label)
             if main:
                 store.write(self.folder, record, arrays)
+                whereabouts.remember(self.folder, cell, record)
         if several and record["status"] == "failed":
             if not main:
                 time.sleep(5)  # most errors reach all processes: the main one may write its record
@@ -227,6 +229,7 @@ class Runner:
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
                 "licence": task.licence, "notes": list(data.notes),
+                **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": {
                 "student": identity(cell.student),
@@ -317,6 +320,8 @@ class Runner:
         folder = lab.cache.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             answer_labels(lab, student).write(folder)
+            About(lab.task.name, lab.task.metric, lab.task.metrics,
+                  lab.data.reading).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         """The row of another model of the method: a calibrated teacher, an ablation."""

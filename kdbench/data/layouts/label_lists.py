@@ -5,7 +5,11 @@ Cells of a table become lists of labels where the content shows that they are so
 - ``"['a', 'b']"``, ``["a","b"]``, ``[1, 0]``: every cell with something in it is such a list;
 - ``a;b`` or ``a|b``: the column is one of labels (by option, by name, or the shorter of two), a
   cell has the mark, no label is empty, and at least one label also stands in another cell without
-  the same company. ``Disorder|Finding`` beside ``Other`` stays one label.
+  the same company. ``Disorder|Finding`` beside ``Other`` stays one label;
+- ``a,b``: a comma is also a part of names (``Neoplasms, malignant``). So it divides labels only
+  where every label of every cell with a comma also stands alone in a cell of its own.
+
+The option `label_separator` says which mark divides labels, or that none does.
 
 An empty cell of such a column is a text without labels; these are counted. A field `label` with a
 list of one name in every row, as doccano and Label Studio export it, is one label a text. Vectors
@@ -20,11 +24,12 @@ from collections.abc import Sequence
 
 from kdbench.data.layouts import tables
 from kdbench.data.layouts.context import Context, Row, is_list
-from kdbench.data.layouts.part import Settings, place_of
+from kdbench.data.layouts.part import Lenient, Settings, place_of
 from kdbench.data.layouts.spanfiles import is_span
 from kdbench.data.readers import Record, shown
 
-MARKS = (";", "|")
+MARKS = (";", "|", ",")
+SEPARATORS = ("auto", "none", *MARKS)
 CELL_LIMIT = 10_000  # characters; a list of labels is shorter
 VECTOR, ONE, BRACKETS = "vectors of 0 and 1", "one label in every list", "lists in brackets"
 
@@ -60,9 +65,29 @@ def way_of(context: Context, name: str) -> str:
         return ""
     if all(in_brackets(value) is not None for value in texts):
         return BRACKETS
-    if name in label_columns(context.rows, context.settings):
-        return next((mark for mark in MARKS if recombined(texts, mark)), "")
-    return ""
+    if name not in label_columns(context.rows, context.settings):
+        return ""
+    said = getattr(context.settings, "label_separator", "auto")
+    if said != "auto":
+        return "" if said == "none" else said
+    found = next((mark for mark in MARKS if is_divided(texts, mark)), "")
+    if not found and any(mark in value for value in texts for mark in MARKS):
+        context.notes.append(f"{name}: a value with {' or '.join(MARKS)} in it is one label (for "
+                             "several: label_separator)")
+    return found
+
+
+def is_divided(values: Sequence[str], mark: str) -> bool:
+    """Does the mark divide labels, by the rule of this module?"""
+    return are_alone(values) if mark == "," else recombined(values, mark)
+
+
+def are_alone(values: Sequence[str]) -> bool:
+    """Has a cell a comma, and does each label of such cells also stand alone in a cell?"""
+    cells = {tuple(_divided(value, ",")) for value in values}
+    alone = {cell[0] for cell in cells if len(cell) == 1}
+    several = {label for cell in cells if len(cell) > 1 for label in cell}
+    return bool(several) and several <= alone
 
 
 def is_one(value: Sequence[object]) -> bool:
@@ -144,6 +169,8 @@ def converted(context: Context, record: Record, name: str, way: str) -> object:
     if way == VECTOR:
         return _vector(value) if is_list(value) else value
     if way == ONE:
+        if value == [] and isinstance(context.settings, Lenient):
+            return None
         if is_list(value) and not is_one(value):
             raise record.mistake(f"{name} is {shown(value)}, and every row of train has one label",
                                "give one label, or let train have texts with several")

@@ -1,8 +1,9 @@
 """From a path to the rows of one split: which layout is it, and who reads it.
 
 A file, in this order: parquet or arrow; spaCy's DocBin; then as text (unpacked where it is
-gzipped): JSON (BioC, Label Studio, spans of doccano or Prodigy, else rows), PubTator, a tag file,
-a CSV or TSV table (plain, or with Label Studio's entities in a column).
+gzipped): JSON (BioC, Label Studio, spans of doccano or Prodigy, else rows), BioC XML, PubTator, a
+table of words, a tag file, a CSV or TSV table (plain, or with Label Studio's entities in a
+column).
 
 A folder: one that `save_to_disk` wrote; brat; files or folders named by split (``train.csv``,
 ``data/train-00000-of-00002.parquet``, ``train/``). What is no path is a hub id.
@@ -17,16 +18,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdbench.base import folders
+from kdbench.base import folders, hub
 from kdbench.base.errors import BadInput
 from kdbench.data.layouts import (
     bioc,
+    bioc_xml,
     brat,
     datasets_folder,
     docbin,
     jsonfile,
     label_lists,
     labelstudio,
+    long_table,
     pubtator,
     spanfiles,
     tables,
@@ -38,8 +41,8 @@ from kdbench.data.layouts.part import Defaults, Part, Settings, Tally
 from kdbench.data.readers import Record, Source
 from kdbench.data.task import SPLITS
 
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".parquet",
-           ".feather", ".arrow", ".spacy", ".pubtator")
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".xml",
+           ".parquet", ".feather", ".arrow", ".spacy", ".pubtator")
 IDS = ("id", "idx", "guid")
 
 
@@ -60,6 +63,10 @@ def open_layout(path: str | Path, split: str, settings: Settings | None = None,
         part = _open_folder(path, split, chosen, like, needed)
     elif datasets_folder.is_hub_id(path):
         part = datasets_folder.read(path, split, needed)
+    elif not path.exists():
+        close = hub.meant(path.as_posix())
+        raise BadInput(f"{path}: cannot be read (No such file or directory); check the path"
+                       + f" (is {close} meant?)" * bool(close))
     else:
         part = _open_file(path, chosen, like)
     return None if part is None else values.settled(part, chosen, like)
@@ -132,8 +139,13 @@ def _open_file(path: Path, settings: Settings, like: Part | None) -> Part:
     if jsonfile.looks_like(source):
         records, layout = jsonfile.read(source)
         return _open_rows(Part(records, layout, source.sha256), like)
+    if bioc_xml.looks_like(source):
+        records = bioc_xml.records_of(source)
+        return bioc.read(records, source.sha256, Tally(), like, "BioC XML")
     if pubtator.looks_like(source):
         return pubtator.read(source, like)
+    if long_table.looks_like(source):
+        return long_table.read(source, like)
     return tagfiles.read(source, like) or _open_table(source, settings, like)
 
 

@@ -80,6 +80,11 @@ def read(source: Source, like: Part | None = None) -> Part | None:
                 decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
 
 
+def has_tags(source: Source) -> bool:
+    """Is it a tag file?"""
+    return find_columns(list(_sentences(source))) is not None
+
+
 def layout_name(found: Found) -> str:
     """The columns, for people."""
     if found.width == 2:

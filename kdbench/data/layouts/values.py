@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from kdbench.data.layouts import label_lists, schemes, tables
 from kdbench.data.layouts.context import Context, Row, is_texts
-from kdbench.data.layouts.part import Part, Settings, place_of
+from kdbench.data.layouts.part import Lenient, Part, Settings, place_of
 from kdbench.data.readers import Record, shown
 
 MISSING = ("nan", "NaN", "<NA>", "#N/A")
@@ -31,9 +31,11 @@ def settled(part: Part, settings: Settings, like: Part | None = None) -> Part:
         _settle_tags(context, words, tags)
         if all(GROUP in row for row in rows):
             group = GROUP
-    else:
+    elif not isinstance(settings, Lenient):
         label_lists.settle(context)
         _refuse_missing(context)
+    elif settings.labelled:
+        label_lists.settle(context)
     records = [Record(record.source, record.line, row, record.vertical)
                for record, row in context.pairs()]
     return replace(context.part, records=records, group=group, decided=context.decided,

@@ -1,0 +1,53 @@
+"""A process that has not trained: every verb on students of users' own files, as on the command line.
+
+    python serve_files.py RESULTS WORK < [{"run": ID, "file": TEST, "options": [WORD, ...], "formats": "a,b"}, ...]
+    -> one JSON object on standard output: run -> the output of each verb
+"""
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+from kdbench.cli.verbs import main
+from kdbench.serve import measure
+
+# what is timed is tested elsewhere
+measure.PROTOCOLS["quick"] = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=1)
+
+
+def output_of(*words):
+    """What the command line prints; it must end well."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = main([*map(str, words)])
+    assert code == 0, words
+    return out.getvalue()
+
+
+def lines(text):
+    return list(map(json.loads, text.splitlines()))
+
+
+def serve(results, work, job):
+    run, where = job["run"], ("--results-dir", results)
+    out, given = work / run, ("--file", job["file"], *job["options"])
+    exported = json.loads(output_of("export", run, out, *where, "--formats", job["formats"], "--latency", "quick", "--json"))
+    table = work / f"{run}.jsonl"
+    own = json.loads(output_of("evaluate", run, *where, "--json"))
+    found = {"export": exported, "evaluate": {"its own test set": own}}
+    if job["file"] is None:  # a part of train
+        return found
+    found["evaluate"]["the test file"] = json.loads(output_of("evaluate", run, *where, *given, "-o", table, "--json"))
+    found["table"] = lines(table.read_text(encoding="utf-8"))
+    found["predict"] = {"run": lines(output_of("predict", run, *where, *given, "--json"))}
+    for form in job["formats"].split(","):
+        found["evaluate"][form] = json.loads(output_of("evaluate", out / form, *given, "--json"))
+        found["predict"][form] = lines(output_of("predict", out / form, *given, "--json"))
+    return found
+
+
+if __name__ == "__main__":
+    results, work = map(Path, sys.argv[1:3])
+    jobs = json.load(sys.stdin)
+    print(json.dumps({job["run"]: serve(results, work, job) for job in jobs}))
