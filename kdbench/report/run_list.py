@@ -234,9 +234,9 @@ def clean_text(found: Survey, gone: Sequence[Leftover], deleted: bool) -> str:
              for one in shown]
     lines += [f"kept: {reason}" for reason in found.kept]
     total = amount(sum(one.bytes for one in shown))
+    number = f"{len(shown)} leftover{'s' * (len(shown) != 1)}"
     if deleted:
-        return "\n".join([*lines, f"deleted {len(shown)} leftovers, {total}"])
+        return "\n".join([*lines, f"deleted {number}, {total}"])
     if not shown:
         return "\n".join([*lines, "nothing to clean"])
-    return "\n".join([*lines, f"{len(shown)} leftovers, {total}; nothing was deleted. "
-                              "--yes deletes them"])
+    return "\n".join([*lines, f"{number}, {total}; nothing was deleted. --yes deletes"])
