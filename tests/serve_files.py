@@ -40,6 +40,11 @@ def serve(results, work, job):
         return found
     found["evaluate"]["the test file"] = json.loads(output_of("evaluate", run, *where, *given, "-o", table, "--json"))
     found["table"] = lines(table.read_text(encoding="utf-8"))
+    # the labels that it gives are right by its own account
+    labelled = work / f"{run}-labelled.jsonl"
+    output_of("label", run, *where, *given, "-o", labelled)
+    found["labelled"] = lines(labelled.read_text(encoding="utf-8"))
+    found["label"] = json.loads(output_of("evaluate", run, *where, "--file", labelled, "--json"))
     found["predict"] = {"run": lines(output_of("predict", run, *where, *given, "--json"))}
     for form in job["formats"].split(","):
         found["evaluate"][form] = json.loads(output_of("evaluate", out / form, *given, "--json"))

@@ -148,12 +148,27 @@ def check(record, output, results):
             expected = pytest.approx(value, abs=TOLERANCE.get(what, 1e-6)) if value is not None else None
             assert report["all"][metric] == expected, (what, metric)
         assert report["rows"] == record["data"]["rows"]["test"] and report["not_scored"] == 0
+    if "label" in output:
+        check_labelled(output, record)
     for row in output["export"]:
         assert row["score"]["test"] == pytest.approx(record["score"]["test"], abs=TOLERANCE[row["name"]]), row["name"]
     for what, answers in output.get("predict", {}).items():
         assert [answer["row"] for answer in answers] == list(range(1, record["data"]["rows"]["test"] + 1)), what
         if what != "onnx_int8":  # which turns some answers, as its score says
             check_answers(record, answers, output["table"], results)
+
+
+def check_labelled(output, record):
+    """The file that `label` writes has every text, is read by the other verbs, and has the student's own answers as labels."""
+    assert len(output["labelled"]) == output["label"]["rows"] == record["data"]["rows"]["test"]
+    score = output["label"]["all"]
+    if record["content"]["task"]["kind"] == "regression":
+        assert score["pearson"] is None or score["pearson"] == pytest.approx(1, abs=1e-4)
+    elif "accuracy" in score:
+        assert score["accuracy"] == 1
+    else:  # without any entity or label there is none to find
+        found = any(row.get("spans") or row.get("labels") for row in output["labelled"])
+        assert output["label"]["score"] == pytest.approx(1 if found else 0)
 
 
 def check_answers(record, answers, table, results):

@@ -356,6 +356,18 @@ def add_predict(verb: Parser) -> None:
                       help="torch or onnxruntime")
 
 
+def add_label(verb: Parser) -> None:
+    """A student, a file of texts, and a file that is made."""
+    add_run_id(verb)
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE",
+                      help="the labelled rows: JSON lines that `run --task files` reads")
+    add_task_options(verb)
+    verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
+                      help="torch or onnxruntime")
+
+
 def add_verify(verb: Parser) -> None:
     """A folder or a run, and the data."""
     verb.add_argument("target", metavar="FOLDER|RUN",
@@ -443,6 +455,7 @@ VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "export": ("export a run's student, scored and timed as it would be served", add_export),
     "evaluate": ("score a run's student on another file", add_evaluate),
     "predict": ("labels with probabilities, or entities, of new texts", add_predict),
+    "label": ("label a file of texts with a student: training data for another", add_label),
     "runs": ("one's runs: ids, scores, sizes, and where models lie", add_runs),
     "compare": ("how two runs differ: the interval, and the rows", add_compare),
     "clean": ("delete what no run refers to (first it only looks)", add_clean),

@@ -1,0 +1,75 @@
+"""A student's answers as a labelled file: JSON lines that `run --task files` reads.
+
+    single      {"id", "text", "label", "probabilities": {label: probability}}
+    multi       {"id", "text", "labels": [label, ...], "probabilities": {label: probability}}
+    regression  {"id", "text", "score"}
+    tags        {"id", "text", "tokens", "ner_tags", "spans": [{"start", "end", "label", "score"}]};
+                offsets are characters of "text"
+
+Of tasks on two texts, "text" is "sentence1" and "sentence2".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdbench.data.rows import Rows
+from kdbench.serve.asked import answers
+from kdbench.serve.predict import Answer, Predictor, json_line
+from kdbench.serve.texts import plain_text, words_of
+
+Labelled = dict[str, Any]
+
+
+def labelled_file(predictor: Predictor, rows: Rows) -> tuple[str, int]:
+    """The lines of a labelled file, and how many rows had no text and are left out.
+
+    A row's id is that of the file; where it has none, or one that repeats, it is the row's number.
+    """
+    ids = [row.id for row in rows.rows]
+    unique = None not in ids and len(set(map(str, ids))) == len(ids)
+    lines = []
+    for row, answer in zip(rows.rows, answers(predictor, rows), strict=True):
+        if row.example is None:
+            continue
+        content: Labelled = {"id": row.id if unique else row.number}
+        content |= labelled(predictor, plain_text(row.example), answer)
+        lines.append(json_line(content) + "\n")
+    return "".join(lines), len(ids) - len(lines)
+
+
+def labelled(predictor: Predictor, text: Any, answer: Answer) -> Labelled:
+    """One row: its texts and what the student says of them."""
+    labels = predictor.artefact.labels
+    if labels.task_type == "tags":
+        words, borders = words_of(text, labels.word_pattern)
+        return {"text": answer["text"], "tokens": words,
+                "ner_tags": tags_of(borders, answer["entities"]),
+                "spans": [span_of(entity) for entity in answer["entities"]]}
+    if isinstance(text, str):
+        texts = {"text": text}
+    else:
+        texts = {"sentence1": text[0], "sentence2": text[1]}
+    if labels.task_type == "regression":
+        return {**texts, "score": answer["value"]}
+    if labels.task_type == "multi":
+        return {**texts, "labels": answer["predicted"], "probabilities": answer["labels"]}
+    return {**texts, "label": answer["label"], "probabilities": answer["labels"]}
+
+
+def tags_of(borders: Sequence[tuple[int, int]], entities: Sequence[Answer]) -> list[str]:
+    """A BIO tag for each word; an entity has the words between its characters."""
+    tags = ["O"] * len(borders)
+    for entity in entities:
+        inside = [i for i, (start, end) in enumerate(borders)
+                  if entity["start"] <= start and end <= entity["end"]]
+        for place, word in enumerate(inside):
+            tags[word] = f"{'I' if place else 'B'}-{entity['type']}"
+    return tags
+
+
+def span_of(entity: Answer) -> Labelled:
+    """An entity as the file has it."""
+    return {"start": entity["start"], "end": entity["end"], "label": entity["type"],
+            "score": entity["probability"]}
