@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
-from kdbench.serve.predict import is_words
 
 Words = list[str]
 
@@ -79,6 +78,11 @@ def _sentences(lines: Sequence[str]) -> list[Words]:
         elif sentences[-1]:
             sentences.append([])
     return [sentence for sentence in sentences if sentence]
+
+
+def is_words(value: object) -> bool:
+    """Whether a value of JSON is the words of a sentence: a list of texts, not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
 
 
 def _words(text: str, where: str) -> Words:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdbench.data.rows import Rows
+from kdbench.data.tags import encode, scheme_of
 from kdbench.serve.asked import answers
 from kdbench.serve.predict import Answer, Predictor, json_line
 from kdbench.serve.texts import plain_text, words_of
@@ -45,7 +46,7 @@ def labelled(predictor: Predictor, text: Any, answer: Answer) -> Labelled:
     if labels.task_type == "tags":
         words, borders = words_of(text, labels.word_pattern)
         return {"text": answer["text"], "tokens": words,
-                "ner_tags": tags_of(borders, answer["entities"]),
+                "ner_tags": tags_of(borders, answer["entities"], scheme_of(labels.labels)),
                 "spans": [span_of(entity) for entity in answer["entities"]]}
     if isinstance(text, str):
         texts = {"text": text}
@@ -58,15 +59,14 @@ def labelled(predictor: Predictor, text: Any, answer: Answer) -> Labelled:
     return {**texts, "label": answer["label"], "probabilities": answer["labels"]}
 
 
-def tags_of(borders: Sequence[tuple[int, int]], entities: Sequence[Answer]) -> list[str]:
-    """A BIO tag for each word; an entity has the words between its characters."""
-    tags = ["O"] * len(borders)
-    for entity in entities:
-        inside = [i for i, (start, end) in enumerate(borders)
-                  if entity["start"] <= start and end <= entity["end"]]
-        for place, word in enumerate(inside):
-            tags[word] = f"{'I' if place else 'B'}-{entity['type']}"
-    return tags
+def tags_of(borders: Sequence[tuple[int, int]], entities: Sequence[Answer],
+            scheme: str) -> list[str]:
+    """A tag for each word, by the student's own scheme; entities begin and end with words."""
+    first = {start: i for i, (start, _) in enumerate(borders)}
+    last = {end: i for i, (_, end) in enumerate(borders)}
+    spans = [(first[entity["start"]], last[entity["end"]] + 1, entity["type"])
+             for entity in entities]
+    return encode(spans, len(borders), scheme)
 
 
 def span_of(entity: Answer) -> Labelled:
