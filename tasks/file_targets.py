@@ -105,11 +105,10 @@ def tag_reader(records: Sequence[Record], columns: Columns, wanted: Wanted,
         return lambda record: Target(words_of(record, columns, wanted))
     name = columns.tags
     seen = tags_of(records, name)
-    scheme, own_scheme = tags.scheme_of(seen), tags.scheme_of(wanted.labels)
+    own_scheme = tags.scheme_of(wanted.labels)
+    scheme = scheme_of_file(records, name, seen, wanted.labels)
     types = {tags.parts(tag)[1] for tag in wanted.labels if tag != "O"}
     places = {tag: i for i, tag in enumerate(wanted.labels)}
-    if scheme != "IO" and seen <= {*wanted.labels}:  # as O alone, or IOB2 in a file of IOBES
-        scheme = own_scheme
 
     def read(record: Record) -> Target:
         if has_none(record, name):
@@ -120,6 +119,21 @@ def tag_reader(records: Sequence[Record], columns: Columns, wanted: Wanted,
         return Target(words, tuple(places[tag] for tag in found))
 
     return read
+
+
+def scheme_of_file(records: Sequence[Record], name: str, seen: set[str],
+                   labels: Sequence[str]) -> str:
+    """The scheme of a file's tags: the student's where all of them are right in it, else the
+    plainest that has them.
+
+    A short file may have nothing but O, or of IOBES no E and S; one of BIO may have no I.
+    """
+    found, own = tags.scheme_of(seen), tags.scheme_of(labels)
+    if found == "IO" or not seen <= {*labels}:
+        return found
+    rows = (record.fields.get(name) for record in records)
+    right = all(tags.mistake(row, own) is None for row in rows if is_texts(row))
+    return own if right else found
 
 
 def check_types(record: Record, name: str, types: set[str]) -> None:
