@@ -68,6 +68,14 @@ def test_entities_stand_where_the_text_has_them(text, entities):
     assert all(plain[e["start"]:e["end"]] == e["text"] for e in answer["entities"]) and answer["text"] == plain
 
 
+def test_of_an_example_with_its_original_text_offsets_are_those_of_that_text():
+    text = "p53, then (IL-2)."
+    example = Example("1", text=text, words=("p53", ",", "then", "(", "IL-2", ")", "."))
+    answer, = tagger().predict([example])
+    assert answer["text"] == text and answer["entities"]
+    assert all(text[e["start"]:e["end"]] == e["text"] for e in answer["entities"])
+
+
 def test_a_word_is_tagged_by_its_first_piece():
     entity, = tagger().predict(["NFkappa"])[0]["entities"]
     assert (entity["text"], entity["type"]) == ("NFkappa", "GENE")

@@ -16,9 +16,10 @@ from typing import Any
 
 from kdbench.data.rows import Rows
 from kdbench.data.tags import encode, scheme_of
+from kdbench.data.task import Example
 from kdbench.serve.asked import answers
 from kdbench.serve.predict import Answer, Predictor, json_line
-from kdbench.serve.texts import plain_text, words_of
+from kdbench.serve.texts import read_words
 
 Labelled = dict[str, Any]
 
@@ -35,23 +36,22 @@ def labelled_file(predictor: Predictor, rows: Rows) -> tuple[str, int]:
         if row.example is None:
             continue
         content: Labelled = {"id": row.id if unique else row.number}
-        content |= labelled(predictor, plain_text(row.example), answer)
+        content |= labelled(predictor, row.example, answer)
         lines.append(json_line(content) + "\n")
     return "".join(lines), len(ids) - len(lines)
 
 
-def labelled(predictor: Predictor, text: Any, answer: Answer) -> Labelled:
+def labelled(predictor: Predictor, example: Example, answer: Answer) -> Labelled:
     """One row: its texts and what the student says of them."""
     labels = predictor.artefact.labels
     if labels.task_type == "tags":
-        words, borders = words_of(text, labels.word_pattern)
-        return {"text": answer["text"], "tokens": words,
+        text, words, borders = read_words(example, labels.word_pattern)
+        return {"text": text, "tokens": words,
                 "ner_tags": tags_of(borders, answer["entities"], scheme_of(labels.labels)),
                 "spans": [span_of(entity) for entity in answer["entities"]]}
-    if isinstance(text, str):
-        texts = {"text": text}
-    else:
-        texts = {"sentence1": text[0], "sentence2": text[1]}
+    texts = {"text": example.text}
+    if example.pair is not None:
+        texts = {"sentence1": example.text, "sentence2": example.pair}
     if labels.task_type == "regression":
         return {**texts, "score": answer["value"]}
     if labels.task_type == "multi":

@@ -21,7 +21,7 @@ from kdbench.data.words import first_tokens, word_indices
 from kdbench.score.counts import reaches
 from kdbench.serve.labels import Labels
 from kdbench.serve.serving import Artefact, open_artefact, softmax
-from kdbench.serve.texts import PlainText, Text, plain_text, words_of
+from kdbench.serve.texts import PlainText, Text, plain_text, read_words
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -46,7 +46,8 @@ class Predictor:
                     probability}}
         regression  {"text", "value"}
         tags        {"text", "entities": [{"text", "type", "name", "start", "end", "probability"}]};
-                    start and end are character offsets [start, end) in "text", the probability is
+                    start and end are character offsets [start, end) in "text", which is the
+                    original one of an example that has it; the probability is
                     the mean over the entity's words
         """
         if not texts:
@@ -56,8 +57,10 @@ class Predictor:
         logits = self.artefact.logits([row.ids for row in encoded],
                                       [row.type_ids for row in encoded])
         answer_of = ANSWERS[self.artefact.labels.task_type]
+        # an example of a tagger has its original text as well
+        asked = texts if self.artefact.labels.task_type == "tags" else plain
         answers = []
-        for text, row, values in zip(plain, encoded, logits, strict=True):
+        for text, row, values in zip(asked, encoded, logits, strict=True):
             answer = answer_of(self.artefact.labels, text, row, values.astype(np.float64))
             if row.overflowing:
                 answer["truncated"] = True
@@ -117,10 +120,9 @@ def answer_regression(_labels: Labels, text: PlainText, _row: Encoding,
     return {**text_fields(text), "value": rounded(logits[0])}
 
 
-def answer_tags(labels: Labels, text: PlainText, row: Encoding, logits: np.ndarray) -> Answer:
+def answer_tags(labels: Labels, text: Text, row: Encoding, logits: np.ndarray) -> Answer:
     """The entities; a word has the tag of its first token, and O where the text was cut off."""
-    words, spans = words_of(text, labels.word_pattern)
-    plain = text if isinstance(text, str) else " ".join(words)
+    plain, words, spans = read_words(text, labels.word_pattern)
     probabilities = softmax(logits)
     tags, certainty = ["O"] * len(words), np.ones(len(words))
     for word, position in enumerate(first_tokens(word_indices(row.word_ids), len(words))):

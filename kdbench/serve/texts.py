@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdbench.data.task import Example
-from kdbench.data.word_rules import FORMER, Border, borders
+from kdbench.data.word_rules import FORMER, Border, aligned, borders
 
 # a text; a text with its pair; for tags the words of a sentence (a list or a tuple)
 PlainText = str | Sequence[str]
@@ -17,6 +17,21 @@ def plain_text(text: Text) -> PlainText:
     if not isinstance(text, Example):
         return text
     return text.words or (text.text if text.pair is None else (text.text, text.pair))
+
+
+def read_words(text: Text, pattern: str = FORMER) -> tuple[str, list[str], list[Border]]:
+    """A tagger's text, its words, and where they stand in it.
+
+    The text of an example that was cut into words is the original one where that is known, so that
+    offsets are those of the user's file.
+    """
+    if isinstance(text, Example) and text.words and text.text:
+        known = aligned(text.words, text.text)
+        if known is not None:
+            return text.text, list(text.words), known
+    plain = plain_text(text)
+    words, spans = words_of(plain, pattern)
+    return plain if isinstance(plain, str) else " ".join(words), words, spans
 
 
 def words_of(text: PlainText, pattern: str = FORMER) -> tuple[list[str], list[Border]]:
