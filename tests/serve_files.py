@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from kdbench.cli.verbs import main
@@ -29,6 +30,16 @@ def lines(text):
     return list(map(json.loads, text.splitlines()))
 
 
+def read_again(labelled):
+    """The examples of a file as another run reads it."""
+    from kdbench.base.registry import TASKS
+    from kdbench.data.task import LoadOptions
+
+    files = TASKS.get("files")
+    data = files.load(LoadOptions(files={"train": labelled, "dev": labelled, "test": labelled}, settings=files.options()))
+    return [replace(example, label=[data.labels[i] for i in example.label]) for example in data.test]
+
+
 def serve(results, work, job):
     run, where = job["run"], ("--results-dir", results)
     out, given = work / run, ("--file", job["file"], *job["options"])
@@ -44,6 +55,7 @@ def serve(results, work, job):
     labelled = work / f"{run}-labelled.jsonl"
     output_of("label", run, *where, *given, "-o", labelled)
     found["labelled"] = lines(labelled.read_text(encoding="utf-8"))
+    found["words"] = [[list(row.words), list(row.label)] for row in read_again(labelled)] if "tokens" in found["labelled"][0] else []
     found["label"] = json.loads(output_of("evaluate", run, *where, "--file", labelled, "--json"))
     found["predict"] = {"run": lines(output_of("predict", run, *where, *given, "--json"))}
     for form in job["formats"].split(","):

@@ -161,6 +161,8 @@ def check(record, output, results):
 def check_labelled(output, record):
     """The file that `label` writes has every text, is read by the other verbs, and has the student's own answers as labels."""
     assert len(output["labelled"]) == output["label"]["rows"] == record["data"]["rows"]["test"]
+    # words and tags come back as they were written, and are not cut anew
+    assert output["words"] == [[row["tokens"], row["ner_tags"]] for row in output["labelled"] if "tokens" in row]
     score = output["label"]["all"]
     if record["content"]["task"]["kind"] == "regression":
         assert score["pearson"] is None or score["pearson"] == pytest.approx(1, abs=1e-4)

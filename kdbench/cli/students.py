@@ -88,12 +88,14 @@ def label(args: Namespace) -> int:
 
     if not args.file or not args.out:
         raise BadInput("give --file FILE of texts, and -o FILE for the labelled rows")
-    if args.out.exists() and args.out.samefile(args.file):
+    if args.out.exists() and args.file.exists() and args.out.samefile(args.file):
         raise BadInput(f"-o {args.out}: is the file of texts; give another")
     about, predictor = opened(args)
-    text, missing = labelled_file(predictor, rows_to_answer(args, about, predictor))
+    text, missing, cut = labelled_file(predictor, rows_to_answer(args, about, predictor))
     if missing:
         say(f"{missing:,} rows without a text are left out")
+    if cut:
+        say(cut)
     write_text(args.out, text)
     print(f"{args.out}: {text.count(chr(10)):,} labelled rows; `bench.py run --task files --train "
           f"{args.out}` reads them")

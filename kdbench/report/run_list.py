@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.progress import clock
-from kdbench.report.groups import ORIGINS
+from kdbench.report.groups import ORIGINS, name_of
 from kdbench.report.lettering import letters
 from kdbench.report.rows import failure, nested
 from kdbench.runs.clean import DAY, Leftover, Survey, survey
@@ -25,9 +25,10 @@ def as_entry(inventory: Inventory, record: Record) -> Entry:
     cell, student = record["cell"], inventory.student_of(record)
     return {
         "id": record["id"], "when": inventory.when(record), "status": record["status"],
-        "task": cell["task"], "method": cell["method"], "variant": cell.get("variant"),
-        "role": record.get("role"), "teacher": cell.get("teacher"), "student": cell["student"],
-        "seed": cell["seed"], "data": nested(record, "data", "kind"),
+        "task": cell["task"], "name": name_of(record), "method": cell["method"],
+        "variant": cell.get("variant"), "role": record.get("role"),
+        "teacher": cell.get("teacher"), "student": cell["student"], "seed": cell["seed"],
+        "data": nested(record, "data", "kind"),
         "metric": nested(record, "score", "metric"), "dev": nested(record, "score", "dev"),
         "test": nested(record, "score", "test"),
         "reason": None if record["status"] == "done" else failure(record),
@@ -74,8 +75,8 @@ def line_of(inventory: Inventory, record: Record, name: str) -> list[str]:
     score = record["status"] if record["status"] != "done" else ""
     if test is not None:
         score = f"{100 * test:.1f}"
-    return [name, inventory.when(record), cell["task"], what_of(record), str(cell["seed"]), score,
-            amount(inventory.bytes_of(record))]
+    return [name, inventory.when(record), name_of(record), what_of(record), str(cell["seed"]),
+            score, amount(inventory.bytes_of(record))]
 
 
 def what_of(record: Record) -> str:
@@ -179,7 +180,7 @@ def detail_text(inventory: Inventory, record: Record) -> str:
     data = ORIGINS.get(str(entry["data"]), str(entry["data"]))
     wall = nested(record, "cost", "wall_seconds")
     lines = [f"run {entry['id']}", f"  what      {what_of(record)}",
-             f"  task      {entry['task']}, {data} data, seed {entry['seed']}",
+             f"  task      {entry['name']}, {data} data, seed {entry['seed']}",
              f"  when      {entry['when']}" + (f", in {clock(wall)}" if wall else ""),
              f"  status    {entry['reason'] or entry['status']}"]
     if entry["test"] is not None:

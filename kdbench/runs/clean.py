@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from kdbench.runs.inventory import CHECKPOINT, Inventory, files_below, size_of
+from kdbench.runs.whereabouts import FOLDER
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SIGNALS = re.compile(r"([0-9a-f]{8,64})-[\w.+-]+\.safetensors")
@@ -29,12 +30,14 @@ TRAINING = "checkpoint"
 TEACHER = "signals"
 PART = "unfinished"
 PREDICTIONS = "predictions"
+PATHS = "paths"
 WHY = {
     STAGE: "no run refers to it",
     TRAINING: "an interrupted training, which the same command would go on with",
     TEACHER: "no run refers to them",
     PART: "what a killed process was writing",
     PREDICTIONS: "their record is gone",
+    PATHS: "where the data of a run lie whose record is gone",
 }
 GUARDED = (STAGE, TRAINING, TEACHER)  # what a run that is not finished may need
 
@@ -120,6 +123,7 @@ def candidates(inventory: Inventory) -> Iterator[Leftover]:
             yield leftover_at(path, PART)
     if not leads_out(inventory, "records"):
         yield from beside_records(inventory)
+        yield from paths_without_record(inventory)
     for path in sorted(inventory.folder.glob(".*.part")):
         if is_dead_part(path):
             yield leftover_at(path, PART)
@@ -158,6 +162,17 @@ def beside_records(inventory: Inventory) -> Iterator[Leftover]:
                 yield leftover_at(path, PART)
             elif alone and KEY.fullmatch(path.stem) and path.is_file() and not path.is_symlink():
                 yield leftover_at(path, PREDICTIONS)
+
+
+def paths_without_record(inventory: Inventory) -> Iterator[Leftover]:
+    """Side files of runs whose record is gone."""
+    if leads_out(inventory, FOLDER):
+        return
+    for path in sorted((inventory.folder / FOLDER).glob("*/*.json")):
+        record = inventory.folder / "records" / path.parent.name / path.name
+        regular = path.is_file() and not (path.is_symlink() or path.parent.is_symlink())
+        if regular and KEY.fullmatch(path.stem) and not record.exists():
+            yield leftover_at(path, PATHS)
 
 
 def is_dead_part(path: Path) -> bool:

@@ -13,12 +13,14 @@ lines with tabs, as in CoNLL files, the first column is the word.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
 
 Words = list[str]
+TAG = re.compile(r"O|[BIESLUM]-\S+")
 
 
 def given_words(texts: Sequence[str], path: Path | None, task_type: str) -> list[Words]:
@@ -47,6 +49,9 @@ def words_of_file(path: str | Path, task_type: str) -> list[Words]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise BadInput(f"{path}: cannot be read ({reason})") from error
+    if has_blank_columns(lines):
+        raise BadInput(f"{path}: has columns with blanks between, a word and its tag; leave out "
+                       "--words, and the words are read from it")
     if is_vertical(lines):
         sentences = _sentences(lines)
     else:
@@ -68,6 +73,14 @@ def is_vertical(lines: Sequence[str]) -> bool:
         return True
     single = all(len(line.split()) == 1 for line in found)
     return single and len(found) > 1
+
+
+def has_blank_columns(lines: Sequence[str]) -> bool:
+    """Is it a word and its tag a line, with blanks between, as in CoNLL-2003?"""
+    rows = [line.split() for line in lines if line.strip()]
+    if any("\t" in line for line in lines) or len({len(row) for row in rows}) != 1:
+        return False
+    return len(rows[0]) > 1 and all(TAG.fullmatch(row[-1]) for row in rows)
 
 
 def _sentences(lines: Sequence[str]) -> list[Words]:

@@ -18,27 +18,29 @@ from kdbench.data.rows import Rows
 from kdbench.data.tags import encode, scheme_of
 from kdbench.data.task import Example
 from kdbench.serve.asked import answers
-from kdbench.serve.predict import Answer, Predictor, json_line
+from kdbench.serve.predict import Answer, Predictor, cut_note, json_line
 from kdbench.serve.texts import read_words
 
 Labelled = dict[str, Any]
 
 
-def labelled_file(predictor: Predictor, rows: Rows) -> tuple[str, int]:
-    """The lines of a labelled file, and how many rows had no text and are left out.
+def labelled_file(predictor: Predictor, rows: Rows) -> tuple[str, int, str]:
+    """The lines of a labelled file, how many rows had no text and are left out, and a line on the
+    texts that the length limit cut (empty: none), as a tagger labels nothing beyond it.
 
     A row's id is that of the file; where it has none, or one that repeats, it is the row's number.
     """
     ids = [row.id for row in rows.rows]
     unique = None not in ids and len(set(map(str, ids))) == len(ids)
     lines = []
-    for row, answer in zip(rows.rows, answers(predictor, rows), strict=True):
+    found = answers(predictor, rows)
+    for row, answer in zip(rows.rows, found, strict=True):
         if row.example is None:
             continue
         content: Labelled = {"id": row.id if unique else row.number}
         content |= labelled(predictor, row.example, answer)
         lines.append(json_line(content) + "\n")
-    return "".join(lines), len(ids) - len(lines)
+    return "".join(lines), len(ids) - len(lines), cut_note(found, predictor.artefact.reads)
 
 
 def labelled(predictor: Predictor, example: Example, answer: Answer) -> Labelled:

@@ -57,6 +57,8 @@ def span_field(records: Sequence[Record], like: Part | None = None) -> str | Non
 
     A test file without any entity has them where train has.
     """
+    if all(map(has_tagged_words, records)):
+        return None  # as `bench.py label` writes them: the words and their scheme count
     before = like.decided.get("entities") if like is not None else None
     if before and all(isinstance(record.fields.get(before), list) for record in records):
         return before
@@ -68,6 +70,13 @@ def span_field(records: Sequence[Record], like: Part | None = None) -> str | Non
                 is_span(item) for value in values for item in value):
             return name
     return None
+
+
+def has_tagged_words(record: Record) -> bool:
+    """Has the row a tag for each of its words, as `bench.py label` writes them beside spans?"""
+    words, tags = record.fields.get("tokens"), record.fields.get("ner_tags")
+    return isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) \
+        and all(isinstance(item, str) for item in (*words, *tags))
 
 
 def is_span(item: object) -> bool:
