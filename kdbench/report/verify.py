@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.activity import doing
+from kdbench.base.checksums import damage_of_files, files_of, read_object
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
 from kdbench.base.progress import Progress
@@ -190,11 +191,19 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     """The files of a stage against their checksums."""
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
-    made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-    if "model.safetensors" not in (made.get("sha256") or {}):
+    try:
+        made = read_object(folder / "stage.json")
+    except ValueError as error:
+        yield Difference(str(error))
+        return
+    if wrong := damage_of_files(made, folder):
+        yield Difference(wrong)
+    sums = made.get("sha256")
+    stated = sums if isinstance(sums, dict) else {}
+    if not any(Path(name).name == "model.safetensors" for name in stated):
         yield Difference("stage.json has no checksum of the weights")
-    for name, stored in made["sha256"].items():
-        path = folder / Path(name).name
+    for name, stored in stated.items():
+        path = folder / name if name in files_of(made) else folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
         if found != stored:
             yield Difference(f"SHA-256 of {name}", stored, found)

@@ -222,7 +222,8 @@ def render(answers: Sequence[Answer], style: str = "table") -> str:
     if style not in FORMATS:
         raise BadInput(unknown("format", style, FORMATS))
     if style == "json":
-        return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
+        return "\n".join(json.dumps(answer, ensure_ascii=False, allow_nan=False)
+                         for answer in answers)
     rows = [row for answer in answers for row in table_rows(answer)]
     lines = [list(rows[0]) if rows else []]
     for row in rows:
