@@ -98,8 +98,8 @@ def check_stage(folder: Path) -> None:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in
               sorted(folder.rglob("*")) if path.is_file()]
     if wrong := damage_of_stage_files(made, tuple(stamps)):
-        raise BadInput(f"model {folder}: damaged ({wrong}); {AGAIN}. If the change is yours, delete "
-                       "its stage.json")
+        raise BadInput(f"model {folder}: damaged ({wrong}); {AGAIN}. If the change is yours, "
+                       "delete its stage.json")
 
 
 @lru_cache(maxsize=64)

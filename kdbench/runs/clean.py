@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from kdbench.base.folders import is_abandoned
 from kdbench.runs.inventory import CHECKPOINT, Inventory, files_below, size_of
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SIGNALS = re.compile(r"([0-9a-f]{8,64})-[\w.+-]+\.safetensors")
+WRITTEN = re.compile(r"\..+\.(\d+)\.part")  # by `kdbench.base.folders.new_file`
 MADE = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # by `kdbench.base.folders.new_folder`
 DAY = 86400.0
 
@@ -160,7 +163,9 @@ def beside_records(inventory: Inventory) -> Iterator[Leftover]:
 
 def is_dead_part(path: Path) -> bool:
     """Is this an unfinished file of a process that has ended?"""
-    return path.is_file() and is_abandoned(path)
+    match = WRITTEN.fullmatch(path.name)
+    ended = match is not None and not psutil.pid_exists(int(match[1]))
+    return ended and path.is_file() and is_abandoned(path)
 
 
 def leftover_at(path: Path, kind: str) -> Leftover:

@@ -144,7 +144,8 @@ def find_record(results_dir: Path, run: str) -> Record:
         return readable[0]
     why = "no such record"
     if found and not readable:
-        why = f"{found[0].name}: {both[0][1]}; {REMEDY}; it lies"
+        reason = both[0][1].removeprefix("cannot be read: ")
+        why = f"{found[0].name} cannot be read ({reason}); {REMEDY}; it lies"
     elif run and readable:
         ids = ", ".join(record["id"] for record in readable[:5])
         why = f"several records begin so ({ids}); give more of the id"

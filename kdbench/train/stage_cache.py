@@ -29,7 +29,9 @@ from kdbench.train.objective import Objective
 from kdbench.train.weights import cpu_state, load_weights, misfit, save_weights
 
 # of a stage.json, what the lab reads
-FACTS = {"seconds": (int, float), "steps": int, "accumulate": int, "history": list}
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "seconds": (int, float), "steps": int, "accumulate": int, "history": list,
+}
 
 
 @dataclass
