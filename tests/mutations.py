@@ -778,8 +778,8 @@ READ_BACK = (
              tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
                       "_and_those_of_living_ones_stay")),
 )
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS, *IDENTITY,
-             *FIGURES, *HEADS)
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS,
+             *IDENTITY, *FIGURES, *HEADS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

@@ -23,9 +23,9 @@ seeds = 2
 [defaults]
 task = "chemprot"
 teacher = "tiny:bert"
-epochs = 3
-max_train_examples = 256
-max_dev_examples = 64
+epochs = 2
+max_train_examples = 96
+max_dev_examples = 32
 latency = "off"
 checkpoint_seconds = 0
 [[cells]]
