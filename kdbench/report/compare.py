@@ -24,8 +24,8 @@ from kdbench.report.evidence import Case, Corpora, Unchecked
 from kdbench.report.groups import grouped
 from kdbench.report.rows import Record, Row, nested
 from kdbench.runs import store
-from kdbench.runs.stored import REMEDY, damage_of_predictions
 from kdbench.runs.store import find_record
+from kdbench.runs.stored import REMEDY, damage_of_predictions
 from kdbench.score import metrics, statistics
 from kdbench.score.metrics import METRICS
 from kdbench.score.statistics import Finish, Interval

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.activity import doing
-from kdbench.base.checksums import damage_of_files, files_of, read_object
+from kdbench.base.checksums import damage, damage_of_files
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
 from kdbench.base.progress import Progress
@@ -192,18 +192,25 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
     try:
-        made = read_object(folder / "stage.json")
-    except ValueError as error:
-        yield Difference(str(error))
+        made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        sums = dict(made.get("sha256") or {})
+    except (OSError, *MALFORMED) as error:
+        yield Difference(f"stage.json cannot be read ({one_line(error)})")
         return
-    if wrong := damage_of_files(made, folder):
+    differences = list(differences_of_sums(sums, folder))
+    yield from differences
+    if not differences and (wrong := damage(made) or damage_of_files(made, folder)):
         yield Difference(wrong)
-    sums = made.get("sha256")
-    stated = sums if isinstance(sums, dict) else {}
-    if not any(Path(name).name == "model.safetensors" for name in stated):
+
+
+def differences_of_sums(sums: Mapping[str, str], folder: Path) -> Iterator[Difference]:
+    """The weights of a stage against the checksums in `sha256` of its stage.json."""
+    if not any(Path(name).name == "model.safetensors" for name in sums):
         yield Difference("stage.json has no checksum of the weights")
-    for name, stored in stated.items():
-        path = folder / name if name in files_of(made) else folder / Path(name).name
+    for name, stored in sums.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            path = folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
         if found != stored:
             yield Difference(f"SHA-256 of {name}", stored, found)
