@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from test_resume import Kill, fitting, lab_of, texts
 
 from kdbench.base import checksums, folders
 from kdbench.base.errors import BadInput, Broken
+from kdbench.base.progress import Overall
 from kdbench.cli.verbs import main
 from kdbench.data.task import Data
-from kdbench.runs import grid, store
+from kdbench.runs import grid, store, workers
+from kdbench.runs.runner import Runner
 from kdbench.serve.labels import Labels
 from kdbench.serve.predict import load_predictor, render
 from kdbench.train.losses import SoftTargets, Supervised
@@ -427,6 +430,25 @@ def test_a_source_is_not_written_over(tmp_path, verb, capsys):
         assert main([verb, str(path), str(target)]) == 2
         assert "is the source itself" in capsys.readouterr().err
     assert path.read_text().startswith("aspirin\tB\nworks\tO\n\nit")
+
+
+def test_a_pool_whose_forking_process_was_killed_starts_it_anew(tmp_path, monkeypatch):
+    pool = workers.Pool([], Runner(tmp_path, device="cpu"), 1, Overall(0, 0))
+    tried = []
+
+    class Process:
+        def __init__(self, **given):
+            self.sentinel = 0
+
+        def start(self):
+            tried.append(self)
+            if len(tried) != 2:
+                raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(pool, "context", SimpleNamespace(Process=Process))
+    assert pool.process("{}") is tried[1]
+    with pytest.raises(Broken, match="give the same command again"):
+        pool.process("{}")
 
 
 # ---- leftovers -----------------------------------------------------------------------------------
