@@ -76,8 +76,17 @@ TENSORS = {
 }
 
 
-def cases(table):
-    return [pytest.param(name, damage, id=f"{Path(name).name} {what}") for name, kinds in table.items() for what, damage in kinds.items()]
+GATE = ("a bit", "figure", "other counts", "{}", "without a tensor", "half of the weights 0", "old, without accumulate", "short")
+
+
+def cases(table, gate=()):
+    """Each kind of damage to each file; of a table with a `gate`, the others are slow."""
+    made = []
+    for name, kinds in table.items():
+        for what, damage in kinds.items():
+            marks = [pytest.mark.slow] if gate and what not in gate else []
+            made.append(pytest.param(name, damage, id=f"{Path(name).name} {what}", marks=marks))
+    return made
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------
@@ -168,7 +177,7 @@ STAGE = {"{}": lambda path: path.write_text("{}"), "another's": with_json(key="0
     "models/*/stage.json": ANY | STAGE, "models/*/model.safetensors": ANY | TENSORS, "models/*/config.json": {"a bit": flip, "gone": Path.unlink},
     "models/*/tokenizer.json": {"cut": cut}, "signals/*": {k: v for k, v in ANY.items() if k != "gone"} | {
         "short": with_tensors(lambda tensors, name: tensors.update(values=tensors["values"][:-3].clone())),
-        "seconds": with_tensors(lambda tensors, name: tensors["seconds"].fill_(float("nan")))}}))
+        "seconds": with_tensors(lambda tensors, name: tensors["seconds"].fill_(float("nan")))}}, GATE))
 def test_a_damaged_stage_is_told_of_once_and_made_anew(trained, tmp_path, name, damage, capsys):
     whole, (_, weights) = trained
     shutil.copytree(whole, tmp_path / "r")
@@ -201,6 +210,10 @@ def nan_counts(path):
     np.savez_compressed(path, **{**ARRAYS, "test_counts": np.full((2, 3), np.nan)})
 
 
+def other_counts(path):
+    np.savez_compressed(path, **{**ARRAYS, "test_counts": np.full((2, 3), 2.0)})
+
+
 @pytest.fixture
 def results(tmp_path):
     """Two records, and the path of the one that is damaged."""
@@ -215,7 +228,7 @@ RECORD = {"figure": with_json(score={"metric": "micro_f1", "dev": 1.0, "test": 1
 
 
 @pytest.mark.parametrize(("suffix", "damage"), cases({
-    ".json": {k: v for k, v in ANY.items() if k != "gone"} | RECORD, ".npz": ANY | {"NaN": nan_counts}}))
+    ".json": {k: v for k, v in ANY.items() if k != "gone"} | RECORD, ".npz": ANY | {"NaN": nan_counts, "other counts": other_counts}}, GATE))
 def test_a_damaged_record_is_named_by_every_verb_that_reads_records(results, suffix, damage, capsys):
     folder, made, path = results
     damage(path.with_suffix(suffix))
