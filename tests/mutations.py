@@ -91,6 +91,8 @@ STUDENTS_T = tests_of(
     "test_statistics", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")
 SMOOTHED = tests_of(
     "test_ner_kd", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")
+DAMAGED = tests_of(
+    "test_readback", "test_a_damaged_record_is_named_by_every_verb_that_reads_records")
 KNOWS = tests_of("test_teacher_heads", "test_a_teacher_keeps_what_its_head_knows")
 GOLDEN = tests_of("test_golden", "test_published_numbers")
 
@@ -574,9 +576,9 @@ IDENTITY = (
              "if taken := sorted(values.keys() & set(BUILT_IN)):",
              "if taken := []:",
              identity("test_a_pool_may_not_give_a_built_in_name_to_something_else")),
-    Mutation("cache-without-checksums", "kdbench/train/stage_cache.py",
-             'return facts["key"] == folder.name and bool(sums) and same',
-             'return facts["key"] == folder.name and bool(sums)',
+    Mutation("cache-without-checksums", "kdbench/base/checksums.py",
+             'if file_digest(folder / name) != facts["sha256"]:',
+             "if False:",
              identity("test_a_changed_byte_in_the_cache_is_seen")),
     Mutation("overwrite-takes-the-cache", "kdbench/train/stage_cache.py",
              "return path.exists() and path.stat().st_mtime >= self.not_before",
@@ -587,8 +589,8 @@ IDENTITY = (
              'name = f"kdbench_plugin_{path.stem}"',
              identity("test_two_plugins_of_one_name_are_both_loaded")),
     Mutation("stages-exchanged-in-the-cache", "kdbench/train/stage_cache.py",
-             'return facts["key"] == folder.name and bool(sums) and same',
-             "return bool(sums) and same",
+             'if facts.get("key") != key:',
+             "if False:",
              identity("test_a_stage_in_the_place_of_another_is_not_taken")),
     Mutation("core-replaced-by-a-plugin", "kdbench/base/code.py",
              "return digest([plain, foreign]) if foreign else plain",
@@ -794,8 +796,48 @@ HEADS = (
              tests_of("test_teacher_shares", "test_a_share_is_given_of_a_teacher_that_reads")),
 )
 
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
-             *FIGURES, *HEADS)
+READ_BACK = (
+    Mutation("checkpoint-of-another-training", "kdbench/train/resuming.py",
+             'raise ValueError("it is of another training")', "pass",
+             tests_of("test_readback",
+                      "test_a_whole_checkpoint_is_gone_on_from_and_none_is_of_another_training")),
+    Mutation("pointer-before-the-checkpoint-is-on-the-disk", "kdbench/train/resuming.py",
+             "sync_below(place)", "pass",
+             tests_of("test_readback",
+                      "test_a_checkpoint_is_on_the_disk_before_the_pointer_moves")),
+    Mutation("a-teacher-of-nan", "kdbench/train/signals.py",
+             "self.check_logits(outputs, batch)", "pass",
+             tests_of("test_readback", "test_a_teacher_without_numbers_is_refused_by_name")),
+    Mutation("answers-of-nan", "kdbench/train/prediction.py",
+             'if not finite_logits(logits, inputs.get("attention_mask")):', "if False:",
+             tests_of("test_readback", "test_a_teacher_without_numbers_is_refused_by_name")),
+    Mutation("weights-of-nan-loaded", "kdbench/models/load.py",
+             "if name := non_finite(module):", 'if name := "":',
+             tests_of("test_readback",
+                      "test_a_model_whose_weights_are_no_numbers_is_not_loaded")),
+    Mutation("nan-predicted", "kdbench/serve/serving.py",
+             "if not np.isfinite(rows[i]).all():", "if False:",
+             tests_of("test_readback", "test_predict_prints_no_number_that_is_none")),
+    Mutation("record-edited", "kdbench/base/checksums.py",
+             'return "" if sums.get("content") == content_digest(content) else CHANGED',
+             'return ""', DAMAGED),
+    Mutation("predictions-exchanged", "kdbench/runs/stored.py",
+             "if wrong := damage_of_files(record, path.parent):", 'if wrong := "":', DAMAGED),
+    Mutation("labels-of-another-head", "kdbench/serve/fitting.py",
+             "wrong = misfit(labels, config) or wrong_number(labels)",
+             "wrong = wrong_number(labels)",
+             tests_of("test_readback", "test_labels_that_do_not_fit_the_model_are_refused")),
+    Mutation("records-gone-at-the-end", "kdbench/runs/grid.py",
+             "check_there(runner.folder, records)", "pass",
+             tests_of("test_readback", "test_the_results_folder_that_is_gone_at_the_end")),
+    Mutation("what-a-living-process-writes-is-swept", "kdbench/base/folders.py",
+             "if path.name.startswith(beginning) and is_abandoned(path):",
+             "if path.name.startswith(beginning):",
+             tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
+                      "_and_those_of_living_ones_stay")),
+)
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS,
+             *IDENTITY, *FIGURES, *HEADS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

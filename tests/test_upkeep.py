@@ -111,7 +111,7 @@ def test_the_list_is_sorted_by_time_and_filtered_like_other_verbs(folder, capsys
     for number, path in enumerate(sorted((folder / "records").glob("*/*.json"))):
         made = json.loads(path.read_text())
         made["provenance"]["date"] = f"2030-01-{9 - number:02d}"
-        path.write_text(json.dumps(made))
+        store.write(folder, made)
     listed = json.loads(said(capsys, "runs", "--json", "--results-dir", folder))["runs"]
     assert [one["when"] for one in listed] == sorted(one["when"] for one in listed) and len(listed) == 3
     some = json.loads(said(capsys, "runs", "task=gad,method=d*", "--json", "--results-dir", folder))["runs"]

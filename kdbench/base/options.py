@@ -24,6 +24,7 @@ does not have:
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -171,6 +172,8 @@ def check_bounds(name: str, value: float, minimum: float | None, maximum: float 
         raise ValueError(f"option {name}: {value} is above its maximum {maximum}")
 
 
+MOST_SEEDS = 10_000  # of one command: each is a cell that is planned before anything runs
+
 WORDS = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -199,8 +202,9 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         number = hint(value)
     except (TypeError, ValueError):
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}") from None
-    if hint is float and number != number:
-        raise ValueError(f"option {name}: {value!r} is not a number")
+    if hint is float and not math.isfinite(number):
+        kind = "number" if number != number else "finite number"
+        raise ValueError(f"option {name}: {value!r} is not a {kind}")
     return number
 
 

@@ -18,6 +18,7 @@ from kdbench.cli.arguments import (
     Setting,
     TaskOption,
     data_path,
+    parse_count,
     parse_seeds,
     parse_threads,
 )
@@ -76,7 +77,8 @@ def add_results_dir(verb: Parser, help: str = "default: results/local") -> None:
 def add_threads(verb: Parser, auto: bool = False) -> None:
     """How many threads torch has; with `auto`, a word that lets each cell choose."""
     more = "; auto: one for a tiny model, else the cores that are idle" if auto else ""
-    verb.add_argument("--threads", type=parse_threads if auto else int, default=None, metavar="N",
+    verb.add_argument("--threads", type=parse_threads if auto else parse_count("--threads"),
+                      default=None, metavar="N",
                       help=f"CPU threads (default: all cores{more})")
 
 
@@ -234,7 +236,7 @@ def add_engine(verb: Parser) -> None:
                       help="each cell in a process of its own (a suite's default on a GPU)")
     verb.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine",
                       help="local (default) or ray")
-    verb.add_argument("--workers", type=int, default=1, metavar="N",
+    verb.add_argument("--workers", type=parse_count("--workers"), default=1, metavar="N",
                       help="cells at a time, devices shared out")
     verb.add_argument("--ray-address", metavar="ADDRESS",
                       help="a Ray cluster's; without it a local one is started")

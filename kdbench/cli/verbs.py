@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
+from kdbench.base.progress import forget_said
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
@@ -29,6 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     def run_verb() -> int:
         args = parse(sys.argv[1:] if words is None else words)
+        forget_said()
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT

@@ -6,6 +6,7 @@ safetensors only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from transformers import CONFIG_MAPPING
 import kdbench.models.architectures  # noqa: F401  (registers our own model types)
 from kdbench.base import hub
 from kdbench.base.activity import doing
+from kdbench.base.checksums import KEY, check_stage
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
@@ -169,6 +171,7 @@ def check_folder(folder: Path) -> None:
             f"model {folder}: no config.json in this folder; convert an older checkpoint with "
             f"`bench.py convert {folder} NEW_FOLDER`")
     check_type(folder)
+    check_stage(folder)
     for path in weight_files(folder):
         if wrong := damage(path):
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
@@ -250,7 +253,7 @@ def folder_identity(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir()
                    if path.suffix == ".safetensors" or path.name in DECIDING)
     with doing(f"reading the weights of {folder.name}"):
-        content = {path.name: file_digest(path) for path in files}
+        content = {path.name: file_identity(path) for path in files}
     if is_byte_level(folder):
         # lists of words had no blanks, or the first one had one, before they were read as texts are
         content["words"] = "as in a text"
@@ -263,6 +266,21 @@ def is_byte_level(folder: Path) -> bool:
     if file.is_file():
         return b'"ByteLevel"' in file.read_bytes()
     return (folder / "merges.txt").is_file()
+
+
+def file_identity(path: Path) -> str:
+    """The SHA-256 of a file; of labels.json as it would be without its own checksum, which decides
+    nothing.
+    """
+    if path.name == "labels.json":
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop(KEY, None):
+                plain = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+                return hashlib.sha256(plain.encode()).hexdigest()
+        except (ValueError, AttributeError):
+            pass  # it is told of where it is read
+    return file_digest(path)
 
 
 def on_disk(name: str) -> Path | None:

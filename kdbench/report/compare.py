@@ -25,6 +25,7 @@ from kdbench.report.groups import grouped
 from kdbench.report.rows import Record, Row, nested
 from kdbench.runs import store
 from kdbench.runs.store import find_record
+from kdbench.runs.stored import REMEDY, damage_of_predictions
 from kdbench.score import metrics, statistics
 from kdbench.score.counts import positive_probability, reaches
 from kdbench.score.metrics import METRICS
@@ -151,8 +152,10 @@ def test_data(record: Record) -> tuple[Any, ...]:
 
 
 def case_of(results_dir: Path, record: Record, corpora: Corpora) -> Case:
-    """A record with what lies beside it."""
+    """A record with what lies beside it; `BadInput` where its predictions are damaged."""
     path = store.path_of(results_dir, record["id"], record["cell"]["task"])
+    if wrong := damage_of_predictions(path, record):
+        raise BadInput(f"run {record['id']}: its predictions are damaged ({wrong}); {REMEDY}")
     return Case(path, results_dir, record["id"], record, corpora)
 
 

@@ -45,9 +45,10 @@ def report(
     comparisons: Iterable[Comparison] = (),
     cache: Cache | None = None,
     chosen_names: Sequence[Name] = (),
+    damaged: Sequence[str] = (),
 ) -> str:
     """The page, as HTML. `counts` gives intervals and tie groups; `comparisons` are published
-    figures beside ours.
+    figures beside ours; `damaged` are lines on records that could not be read.
     """
     from markupsafe import Markup
 
@@ -71,7 +72,7 @@ def report(
         notes=table.notes,
         environments=environments(records),
         corpora=[corpus_view(group) for group in groups],
-        unfinished=list(map(failure, unfinished)),
+        unfinished=[*map(failure, unfinished), *damaged],
     )
 
 

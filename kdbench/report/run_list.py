@@ -13,6 +13,7 @@ from kdbench.report.rows import failure, nested
 from kdbench.runs.clean import DAY, Leftover, Survey, survey
 from kdbench.runs.inventory import Inventory, exports_of, keys_of, listed, size_of
 from kdbench.runs.store import Record
+from kdbench.runs.stored import REMEDY
 
 Entry = dict[str, Any]  # a run as JSON has it
 HEAD = ("run", "when", "task", "what", "seed", "test", "size")
@@ -42,11 +43,16 @@ def as_json(inventory: Inventory, records: Sequence[Record]) -> Entry:
     """The list for programs: the oldest run first."""
     return {
         "runs": [as_entry(inventory, record) for record in records],
-        "damaged": [{"path": str(p), "reason": why} for p, why in inventory.damaged.items()],
+        "damaged": [{"path": str(path), "reason": why} for path, why in damaged(inventory)],
         "at_work": inventory.at_work(),
         "interrupted": [str(path) for path in inventory.interrupted()],
         "bytes": folder_sizes(inventory.folder),
     }
+
+
+def damaged(inventory: Inventory) -> list[tuple[Path, str]]:
+    """Records, and predictions beside records, that are not what was written, with the reason."""
+    return [*inventory.damaged.items(), *inventory.lost.items()]
 
 
 def folder_sizes(folder: Path) -> dict[str, int]:
@@ -127,7 +133,7 @@ def foot(inventory: Inventory, records: Sequence[Record]) -> list[str]:
     for path in inventory.interrupted():
         lines.append(f"interrupted: {path} ({amount(size_of([path]))}); the same command goes on "
                      "from it")
-    lines += [f"damaged: {path}: {why}" for path, why in inventory.damaged.items()]
+    lines += [f"damaged: {path}: {why}; {REMEDY}" for path, why in damaged(inventory)]
     found = survey(inventory)
     if found.leftovers:
         lines.append(f"{amount(found.bytes)} belong to no run: see `bench.py clean`")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from kdbench.base.folders import is_abandoned
 from kdbench.runs.inventory import CHECKPOINT, Inventory, files_below, size_of
 from kdbench.runs.whereabouts import FOLDER
 
@@ -178,8 +179,8 @@ def paths_without_record(inventory: Inventory) -> Iterator[Leftover]:
 def is_dead_part(path: Path) -> bool:
     """Is this an unfinished file of a process that has ended?"""
     match = WRITTEN.fullmatch(path.name)
-    regular = path.is_file() and not path.is_symlink()
-    return bool(match) and regular and not psutil.pid_exists(int(match[1] if match else 0))
+    ended = match is not None and not psutil.pid_exists(int(match[1]))
+    return ended and path.is_file() and is_abandoned(path)
 
 
 def leftover_at(path: Path, kind: str) -> Leftover:

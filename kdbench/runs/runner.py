@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,15 +17,17 @@ import torch
 from filelock import FileLock, Timeout
 
 from kdbench.base.activity import doing
+from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
-from kdbench.base.folders import new_folder
+from kdbench.base.folders import new_folder, sweep_results
 from kdbench.base.identity import digest
-from kdbench.base.progress import Phases, say
+from kdbench.base.progress import Phases, say, say_once
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, as_json, identity
 from kdbench.runs.store import Record
+from kdbench.runs.stored import damage_of_predictions, read_or_why
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.score import metrics
 from kdbench.serve import measure
@@ -32,7 +35,7 @@ from kdbench.serve.about import About
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
 from kdbench.train.processes import agreed, process_group_settings
-from kdbench.train.stage_cache import StageCache
+from kdbench.train.stage_cache import StageCache, write_facts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -62,6 +65,7 @@ class Runner:
         self.overwrite, self.renew = overwrite, renew
         self.threads, self.profile, self.tracker = threads, profile, tracker
         store.check_writable(self.folder)
+        sweep_results(self.folder)
         if tracker:
             trackers.check(tracker)
         self.most_threads = torch.get_num_threads()
@@ -161,10 +165,16 @@ class Runner:
 
     def finished(self, cell: Cell) -> Record | None:
         """The record of the cell, if it needs no run."""
-        record = store.find(self.folder, cell.id, cell.task.name)
-        if record is None or record["status"] not in store.FINISHED or self.overwrite:
+        path = store.path_of(self.folder, cell.id, cell.task.name)
+        if self.overwrite or not path.exists():
             return None
-        return record
+        record, why = read_or_why(path)
+        finished = record is not None and record["status"] in store.FINISHED
+        if record is not None and finished:
+            why = damage_of_predictions(path, record)
+        if why:
+            say_once(f"{cell.label}: its record {path.name} is damaged ({why}); made anew")
+        return record if finished and not why else None
 
     def lock(self, cell: Cell) -> FileLock:
         """What a runner holds while it has this cell."""
@@ -309,10 +319,10 @@ class Runner:
             own = [student.key, asdict(answer_labels(lab, student))]
             student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
-        if self.accelerator.is_main_process and not folder.is_dir():
+        if self.accelerator.is_main_process:
             what = f"{lab.label}{student.name}, saved"
-            with lab.cache.held(student.key, what), new_folder(folder) as partial:
-                measure.write_model(student, lab.limit, partial)
+            with lab.cache.held(student.key, what):
+                keep(student, lab, folder)
         return student
 
     def label(self, lab: Lab, student: Model) -> None:
@@ -361,6 +371,19 @@ class Runner:
         if self.profile:
             cost["profile"] = {name: round(value, 3) for name, value in lab.phases.table().items()}
         return cost
+
+
+def keep(student: Model, lab: Lab, folder: Path) -> None:
+    """Write the folder of a student, unless it is there and whole."""
+    try:
+        check_stage(folder)
+    except BadInput as error:
+        say(f"{one_line(error)}: written anew")
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        with new_folder(folder) as partial:
+            measure.write_model(student, lab.limit, partial)
+            write_facts(partial, {"key": student.key})
 
 
 def seconds_of(lab: Lab, role: str) -> float:

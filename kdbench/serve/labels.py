@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base import checksums
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
 from kdbench.data.task import TASK_TYPES
@@ -67,7 +68,8 @@ class Labels:
         """Write labels.json into `folder`."""
         content = {NAMES.get(name, name): value for name, value in asdict(self).items()
                    if name not in LATER or value != LATER[name]}
-        write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(checksums.sealed(content), indent=2, ensure_ascii=False)
+        write_text(folder / FILE, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Labels:
@@ -78,6 +80,10 @@ class Labels:
         if not (folder / FILE).is_file():
             return cls.of(read_json(folder / "config.json"))
         content = read_json(folder / FILE)
+        if wrong := checksums.damage(content):
+            raise BadInput(f"{folder}: {FILE}: {wrong}; {checksums.AGAIN}. If the change is yours, "
+                           f"delete `{checksums.KEY}` in it")
+        content.pop(checksums.KEY, None)
         known = {NAMES.get(each.name, each.name): each.name for each in fields(cls)}
         unknown = [name for name in content if name not in known]
         if unknown or content.get("kind") not in TASK_TYPES:
