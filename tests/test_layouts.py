@@ -604,7 +604,7 @@ def with_strange_values(draw, value):
 
 
 JSON_LAYOUTS = [name for name in made.TAGGED if name.startswith(("json", "doccano", "spacy", "prodigy", "label studio", "bioc"))
-                and not name.endswith(("csv", "conll", "gzip"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
+                and not name.endswith(("csv", "conll", "gzip", "xml"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
 
 
 @pytest.mark.parametrize("name", JSON_LAYOUTS)
