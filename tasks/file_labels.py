@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from kdbench.data.layouts import schemes
 from kdbench.data.layouts.schemes import is_invisible
 from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_columns import Columns
@@ -54,8 +55,18 @@ def read_labels(records: Sequence[Record], columns: Columns,
     return read_classes(records, name, labels)
 
 
+def refuse_tags(first: Record, name: str, labels: Sequence[str]) -> None:
+    """`BadInput` for labels that are the tags of words: such a row is no text with a label."""
+    if schemes.are_tags({tag for label in labels for tag in label.split()}):
+        raise first.mistake(
+            f"the values of {name} ({shown(', '.join(labels))}) are tags of words, not labels of "
+            "texts", "give one word and its tag a line (a tab between them, a blank line after "
+            "each sentence) or lists tokens and ner_tags; call O otherwise where these are labels")
+
+
 def read_classes(records: Sequence[Record], name: str, labels: Sequence[str]) -> Labelling:
     """One label a row."""
+    refuse_tags(records[0], name, labels)
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
         raise records[0].mistake(
             f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
@@ -95,6 +106,7 @@ def read_sets(records: Sequence[Record], name: str, declared: Sequence[str] = ()
     if not labels:
         raise records[0].mistake(f"{name} is empty in every row",
                                "give lists of label names, or of 0 and 1")
+    refuse_tags(records[0], name, labels)
     places = {label: i for i, label in enumerate(labels)}
 
     def read(record: Record) -> tuple[tuple[str, ...], Label]:

@@ -175,6 +175,43 @@ def test_a_test_file_is_read_as_train(tmp_path, train, test, found):
     assert part.records[0].fields["tags"] == found.split()
 
 
+MET = [(["took", "metformin", ","], [(1, 2, "Drug")]), (["No", "pain"], [])]
+
+
+@pytest.mark.parametrize("text", [
+    'took,O\nmetformin,B-Drug\n",",O\n\nNo,O\npain,O\n',
+    "took;O\nmetformin;B-Drug\n,;O\n\nNo;O\npain;O\n",
+    'token,tag\ntook,O\nmetformin,B-Drug\n",",O\n\nNo,O\npain,O\n',
+    'ner,pos,word\nO,V,took\nB-Drug,N,metformin\nO,P,","\n\nO,D,No\nO,N,pain\n',
+    "O\ttook\nB-Drug\tmetformin\nO\t,\n\nO\tNo\nO\tpain\n",
+    "took\tO\nmetformin\tB_Drug\n,\tO\n\nNo\tO\npain\tO\n",
+])
+def test_words_and_tags_with_other_delimiters(tmp_path, text):
+    part = read(put(tmp_path / "a", text))
+    assert entities(part) == MET
+    only = read(put(tmp_path / "b", text.split("\n\n")[1]), part, "test")
+    assert [words for words, _ in entities(only)] == [["No", "pain"]]
+
+
+def test_words_with_a_blank(tmp_path):
+    part = read(put(tmp_path / "a", "#\tO\n# met\tB-Drug\n#3\tO\n\nNo\tO\n"))
+    assert entities(part)[0] == (["#", "# met", "#3"], [(1, 2, "Drug")])
+
+
+@pytest.mark.parametrize("labels", [("O", "B-Drug"), ("O", "B_X", "I_X"), ("B-X", "I-X"), ("O", "B", "I"), ("O", "O B-X")])
+def test_tags_are_no_labels_of_texts(tmp_path, labels):
+    path = put(tmp_path / "a", "text,label\n" + "".join(f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)))
+    with pytest.raises(BadInput, match="are tags of words, not labels of texts; give one word"):
+        loaded(path, path)
+
+
+@pytest.mark.parametrize("labels", [("O", "A", "B", "AB"), ("B-cell", "T-cell"), ("I-a", "B-b"), ("B", "O")])
+def test_labels_that_only_look_like_tags(tmp_path, labels):
+    rows_of_file = [f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)]
+    data, task = loaded(*(put(tmp_path / f"{size}", "text,label\n" + "".join(rows_of_file[:size])) for size in (12, 8)))
+    assert task.task_type == "single" and data.labels == tuple(sorted(labels))
+
+
 def test_a_bad_tag_stays_to_be_named(tmp_path):
     text = vertical(*[("a b c", "B-X L-X O")] * 20).replace("L-X", "Q-X", 1)
     part = read(put(tmp_path / "a", text))
@@ -385,6 +422,31 @@ def test_numbers_as_labels_of_old_doccano(tmp_path):
 def test_a_mark_alone_makes_no_list(tmp_path, label, found):
     part = read(put(tmp_path / "a", f"text,label\nfever,{label}\ncough,Other\nchill,{label}\nill,Other\n"))
     assert rows(part, "label")[0] == (found,)
+
+
+@pytest.mark.parametrize("cells, found", [
+    (["['pain' 'fever']", "['pain']", "[]"], [["pain", "fever"], ["pain"], []]),
+    (["['chest pain'\n 'fever']", '["it\'s"]', "['a''b']"], [["chest pain", "fever"], ["it's"], ["a", "b"]]),
+    (["{'pain', 'fever'}", "{'pain'}", "set()"], [["pain", "fever"], ["pain"], []]),
+    (["('pain', 'fever')", "('pain',)", "()"], [["pain", "fever"], ["pain"], []]),
+    (["[chest pain, fever]", "[fever]", "[]"], [["chest pain", "fever"], ["fever"], []]),
+    (['{"chest pain",fever}', "{fever}", "{}"], [["chest pain", "fever"], ["fever"], []]),
+    (["array(['a', 'b'], dtype=object)", "array(['a'], dtype='<U1')", "[]"], [["a", "b"], ["a"], []]),
+    (["[1 0 1]", "[0 1 0]", "[0 0 0]"], [[1, 0, 1], [0, 1, 0], [0, 0, 0]]),
+    (["[1. 0. 1.]", "[0. 1. 0.]", "[0. 0. 0.]"], [[1, 0, 1], [0, 1, 0], [0, 0, 0]]),
+    (["[ True False]", "[False  True]", "[False False]"], [[1, 0], [0, 1], [0, 0]]),
+])
+def test_lists_as_programs_print_them(tmp_path, cells, found):
+    rows_of_file = "".join('t%d,"%s"\n' % (i, cell.replace('"', '""')) for i, cell in enumerate(cells))
+    part = read(put(tmp_path / "a", "text,labels\n" + rows_of_file))
+    assert [record.fields["labels"] for record in part.records] == found
+    assert all(type(item) is not float for own in found for item in own) and said(part, "lists in brackets")
+
+
+def test_a_list_beside_a_label_is_refused(tmp_path):
+    assert "no list, and" in refused(put(tmp_path / "a", "text,label\na,['x' 'y']\nb,x\nc,y\n"))
+    part = read(put(tmp_path / "b", "text,label\n[Effet du fer],x\n[Wirkung],y\n"))
+    assert part.records[0].fields["text"] == "[Effet du fer]"  # brackets of a title
 
 
 def test_marks_in_texts_stay(tmp_path):
