@@ -198,7 +198,7 @@ def test_words_with_a_blank(tmp_path):
     assert entities(part)[0] == (["#", "# met", "#3"], [(1, 2, "Drug")])
 
 
-@pytest.mark.parametrize("labels", [("O", "B-Drug"), ("O", "B_X", "I_X"), ("B-X", "I-X"), ("O", "B", "I"), ("O", "O B-X")])
+@pytest.mark.parametrize("labels", [("O", "B-Drug"), ("O", "B_X", "I_X"), ("B-X", "I-X"), ("O", "B", "I")])
 def test_tags_are_no_labels_of_texts(tmp_path, labels):
     path = put(tmp_path / "a", "text,label\n" + "".join(f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)))
     with pytest.raises(BadInput, match="are tags of words, not labels of texts; give one word"):
@@ -210,6 +210,33 @@ def test_labels_that_only_look_like_tags(tmp_path, labels):
     rows_of_file = [f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)]
     data, task = loaded(*(put(tmp_path / f"{size}", "text,label\n" + "".join(rows_of_file[:size])) for size in (12, 8)))
     assert task.task_type == "single" and data.labels == tuple(sorted(labels))
+
+
+@pytest.mark.parametrize("text", [
+    "text,labels\ntook metformin .,O B-Drug O\nNo pain,O O\n", "took metformin .,O B-Drug O\nNo pain,O O\nB 12,B-Drug I-Drug\n",
+    "sentence\ttags\ntook metformin .\tO U-Drug O\nNo vitamin B12\tO B-Drug L-Drug\n",
+    '{"text": "took metformin .", "label": ["O", "B-Drug", "O"]}\n{"text": "No pain", "label": ["O", "O"]}\n',
+    'tokens,ner_tags\n"[\'took\' \'metformin\' \'.\']","[\'O\' \'U-Drug\' \'O\']"\n"[\'a\' \'b\']","[\'B-Drug\' \'L-Drug\']"\n',
+])
+def test_a_text_beside_its_tags(tmp_path, text):
+    part = read(put(tmp_path / "a", text))
+    assert entities(part)[0] == (["took", "metformin", "."], [(1, 2, "Drug")])
+    if "ner_tags" not in text:
+        assert said(part, "a tag for each word")
+        with pytest.raises(BadInput, match="has 4 words between blanks, and .* 3 tags"):
+            read(put(tmp_path / "b", text.replace("took", "He took")))
+
+
+@pytest.mark.parametrize("train, test, found, said_of_it", [
+    ("B-X I-X B-Y", "B-X L-X U-Y", "B-X I-X B-Y", "IOBES, read as IOB,"), ("B-X L-X U-Y", "B-X I-X B-Y", "B-X E-X S-Y", "IOB, read as IOBES,"),
+    ("B-X L-X U-Y", "X X Y", "B-X E-X S-Y", "IO, read as IOBES,"), ("I-X I-X I-Y", "B-X I-X B-Y", "I-X I-X I-Y", "a border between neighbours"),
+    ("B-X I-X B-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""),  # a mistake stays to be named
+])
+def test_a_test_file_of_another_scheme(tmp_path, train, test, found, said_of_it):
+    first = read(put(tmp_path / "a", vertical(("a b c .", f"{train} O"))))
+    part = read(put(tmp_path / "b", vertical(("a b c .", f"{test} O"))), first, "test")
+    assert part.records[0].fields["tags"] == [*found.split(), "O"]
+    assert bool(said_of_it) == bool(said(part, "those of train are")) and (not said_of_it or said(part, said_of_it))
 
 
 def test_a_bad_tag_stays_to_be_named(tmp_path):

@@ -82,12 +82,17 @@ def way_of(context: Context, name: str) -> str:
 def refuse_some_lists(context: Context, name: str) -> None:
     """`BadInput` where one cell is a list of texts or numbers, and another is none."""
     cells = [(record, str(row.get(name) or "")) for record, row in context.pairs()]
-    lists = [value for _, value in cells if value and in_brackets(value)]
+    lists = [value for _, value in cells if is_surely_a_list(in_brackets(value) or [])]
     if not lists:
         return
     record, value = next(cell for cell in cells if cell[1] and in_brackets(cell[1], True) is None)
     raise record.mistake(f"{name} is {shown(value)}, no list, and {shown(lists[0])} of another row "
                          "is one", "give a list in every row, or a label without brackets")
+
+
+def is_surely_a_list(found: Sequence[object]) -> bool:
+    """Texts in quotes, or several numbers? ``[1]`` alone may be a label."""
+    return len(found) > 1 or any(isinstance(item, str) for item in found)
 
 
 def is_divided(values: Sequence[str], mark: str) -> bool:

@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kdbench.base.errors import BadInput
+from kdbench.data import tags
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.part import Part, Tally
 from kdbench.data.readers import Record, Source, shown
@@ -37,6 +38,7 @@ from kdbench.data.readers import Record, Source, shown
 DOCSTART = "-DOCSTART-"
 BLANKS = re.compile(r"[ \t]+")
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+GLUED = re.compile(r"""[^,;]+[,;]"?(O|[BI][-_].+)""")  # the end of a text and its first tag
 WORD_NAMES = ("word", "words", "token", "tokens", "text")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "iob", "bio")
 SURELY_TAGGED, HALF = 0.9, 0.5
@@ -72,10 +74,19 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     for delimiter in delimiters_of(source):
         sentences = list(_sentences(source, delimiter))
         found = find_columns(sentences) or _as_in_train(sentences, like)
+        if not delimiter and found is not None and _is_table(sentences):
+            continue
         if found is not None:
             return _part(source, sentences, found, like)
         refuse_other_labels(source, sentences)
     return None
+
+
+def _is_table(sentences: Sequence[Sequence[Line]]) -> bool:
+    """Blanks inside of the cells of a table, as in ``took met,O B-Drug``?"""
+    lines = [line for sentence in sentences[:MOST_SENTENCES] for line in sentence]
+    glued = sum(any(map(GLUED.fullmatch, line.columns)) for line in lines)
+    return glued >= HALF * len(lines)
 
 
 def delimiters_of(source: Source) -> list[str]:
@@ -117,8 +128,13 @@ def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Foun
     if like is None or "columns" not in like.decided:
         return None
     width, word, tag = map(int, like.decided["columns"].split())
-    fitting = all(len(line.columns) == width for sentence in sentences for line in sentence)
-    return Found(width, word, tag, like.decided["scheme"]) if fitting else None
+    lines = [line for sentence in sentences for line in sentence]
+    if not all(len(line.columns) == width for line in lines):
+        return None
+    types = {tags.parts(own)[1] for record in like.records for own in record.fields["tags"]}
+    bare = {line.columns[tag] for line in lines} - {schemes.OUTSIDE}
+    scheme = "bare" if bare and bare <= types else like.decided["scheme"]
+    return Found(width, word, tag, scheme)
 
 
 def _sentences(source: Source, delimiter: str = BLANK) -> Iterator[list[Line]]:
@@ -165,7 +181,9 @@ def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
         columns = [_column(sentence, tag) for sentence in sentences]
         scheme = schemes.scheme_of(columns)
         typed = bool(scheme) and _typed(columns, scheme)
-        if not scheme or word > tag and not typed:
+        several = any(len(cell.split()) > 1 and schemes.are_tags(cell.split())
+                      for column in columns for cell in column)
+        if not scheme or several or word > tag and not typed:
             continue
         single = sum(" " not in line.columns[word] for line in lines if len(line.columns) == width)
         enough = HALF if typed and len(sentences) > 1 else SURELY_TAGGED
