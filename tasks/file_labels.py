@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,10 +11,11 @@ from typing import Any, TypeAlias
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.schemes import is_invisible
 from kdbench.data.readers import Record, shown
-from kdbench.tasks.file_columns import Columns
+from kdbench.tasks.file_columns import BITS, Columns
 
 # more different whole numbers are a scale, and more labels than half the rows are not labels
 MANY_CLASSES = 20
+DECIMAL = re.compile(r"[-+]?\d+,\d+")
 
 Label: TypeAlias = int | float | tuple[int, ...]
 # the words (of tags only) and the label of a row
@@ -46,6 +48,7 @@ def read_labels(records: Sequence[Record], columns: Columns,
         if values[0] and all(type(item) is int for item in values[0]):
             return read_vectors(name, len(values[0]))
         return read_sets(records, name, declared)
+    refuse_decimal_commas(records, name)
     classes = {class_name(record, name) for record in records}
     labels = sorted(classes, key=float) if all(map(is_number, classes)) else sorted(classes)
     if classes <= {*declared}:
@@ -62,6 +65,16 @@ def refuse_tags(first: Record, name: str, labels: Sequence[str]) -> None:
             f"the values of {name} ({shown(', '.join(labels))}) are tags of words, not labels of "
             "texts", "give one word and its tag a line (a tab between them, a blank line after "
             "each sentence) or lists tokens and ner_tags; call O otherwise where these are labels")
+
+
+def refuse_decimal_commas(records: Sequence[Record], name: str) -> None:
+    """`BadInput` where all values are numbers, and some have a comma for the point."""
+    texts = [str(record.value(name)).strip() for record in records]
+    commas = [i for i, text in enumerate(texts) if "," in text]
+    if commas and all(is_number(text) or DECIMAL.fullmatch(text) for text in texts):
+        raise records[commas[0]].mistake(
+            f"{name}: {texts[commas[0]]} is no number: a decimal comma, as in {len(commas):,} of "
+            f"{len(texts):,} rows", "write a point instead")
 
 
 def read_classes(records: Sequence[Record], name: str, labels: Sequence[str]) -> Labelling:
@@ -172,12 +185,13 @@ def class_name(record: Record, name: str) -> str:
 
 
 def zero_or_one(record: Record, name: str) -> int:
-    """The value of a column of 0 and 1."""
+    """The value of a column of 0 and 1, or of True and False."""
     value = record.value(name)
-    if isinstance(value, bool) or str(value).strip() not in ("0", "1"):
+    bit = BITS.get(str(value).strip().lower())
+    if bit is None:
         raise record.mistake(f"{name} is {shown(value)}",
-                             "columns of a multi-label task have 0 or 1")
-    return int(value)
+                             "columns of a multi-label task have 0 or 1 (or True and False)")
+    return bit
 
 
 def label_names(record: Record, name: str) -> list[str]:

@@ -1,10 +1,12 @@
 """Every layout of one corpus gives the same examples, labels and entities; what is no layout, or damaged, is one line."""
 
 import ast
+import csv
 import gzip
 import json
 import os
 import random
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -422,6 +424,61 @@ def test_brat_folders(tmp_path):
     train = read(splits)
     assert train.whole and entities(train) == made.TRAIN and entities(read(splits, train, "test")) == made.TEST
     assert open_layout(splits, "dev", None, train, needed=False) is None
+
+
+def test_folders_inside_of_a_brat_folder(tmp_path):
+    made.brat(tmp_path / "a", made.TEST)
+    made.brat(tmp_path / "a" / "ward 2" / "may", made.TEST)
+    part = read(tmp_path / "a")
+    assert said(part, f"documents of folders inside: {len(made.TEST)} (first: ward 2/may/") and len(part.records) == 2 * len(made.TEST)
+    ids = [record.fields["group"] for record in part.records]
+    assert len({*ids}) == len(ids) and sum(id.startswith("ward 2/may/") for id in ids) == len(made.TEST)
+    made.brat(tmp_path / "b" / "ward2", made.TEST)  # no documents of its own
+    assert entities(read(tmp_path / "b")) == made.TEST
+    made.brat(tmp_path / "c" / "train", made.TRAIN)  # a folder of splits is none of documents
+    assert entities(read(tmp_path / "c")) == made.TRAIN
+    with pytest.raises(BadInput, match="no file of the split test"):
+        read(tmp_path / "c", split="test")
+
+
+def test_annotators_of_prodigy(tmp_path):
+    rows_of_file = [{"text": "took metformin", "_input_hash": 1, "_annotator_id": who, "spans": [{"start": 5, "end": 14, "label": label}]}
+                    for who, label in (("a", "Drug"), ("b", "Dose"), ("b", "Form"))]
+    rows_of_file.append({**rows_of_file[1], "_input_hash": 2})
+    part = read(put(tmp_path / "a", lines(rows_of_file)))
+    assert [own for _, own in entities(part)] == [[(1, 2, "Drug")], [(1, 2, "Dose")]]
+    assert said(part, "rows of further annotators of the same text, left out: 2 (first: a, line 2)")
+    questions = [{**row, "_annotator_id": "a", "label": "x"} for row in rows_of_file[:3]]
+    assert len(read(put(tmp_path / "b", lines(questions))).records) == 3  # one annotator, three questions
+
+
+def test_long_cells(tmp_path):
+    text = "text,label\n" + f"{'pain ' * 40_000},x\nfever,y\n"
+    assert len(read(put(tmp_path / "a", text)).records[0].fields["text"]) == 200_000
+    before = csv.field_size_limit(100_000)
+    try:
+        assert ":2: a cell of more than 10,000,000 characters; divide the text" in refused(put(tmp_path / "b", text))
+    finally:
+        csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize("zero, one", [("0", "1"), ("False", "True"), ("0.0", "1.0")])
+@pytest.mark.parametrize("header", ["text,pain,fever", "id,comment_text,pain,fever", "Report Impression,pain,fever"])
+def test_columns_of_0_and_1_are_found(tmp_path, header, zero, one):
+    start = "{}," * header.startswith("id")
+    cells = [start.format(i) + f"took note {i},{one if i % 2 else zero},{one if i % 3 else zero}\n" for i in range(24)]
+    data, task = loaded(*(put(tmp_path / f"{size}", header + "\n" + "".join(cells[:size])) for size in (24, 6)))
+    assert task.task_type == "multi" and data.labels == ("pain", "fever")
+    assert [example.label for example in data.test[:3]] == [(0, 0), (1, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("text, message", [
+    ("text;score\n" + "".join(f"a note {i};{i},{i}5\n" for i in range(9)), "score: 0,05 is no number: a decimal comma, as in 9 of 9 rows; write a point"),
+    ("text,pain,fever,age\n" + "".join(f"a note {i},{i % 2},1,{i}\n" for i in range(9)), "or label_column=A,B,... for columns of 0 and 1"),
+])
+def test_labels_that_need_a_word(tmp_path, text, message):
+    with pytest.raises(BadInput, match=re.escape(message)):
+        loaded(put(tmp_path / "a", text), put(tmp_path / "b", text + "\n"))
 
 
 def test_annotators_of_label_studio(tmp_path):

@@ -112,7 +112,7 @@ def find_delimiter(source: Source, first: str) -> str:
         return "\t"
     counts = {}
     for delimiter in (",", ";"):
-        counts[delimiter] = len(next(csv.reader([first], delimiter=delimiter), []))
+        counts[delimiter] = len(next(csv.reader([first[:readers.FIELD_LIMIT]], delimiter=delimiter), []))
     best = max(counts, key=counts.__getitem__)
     if counts[best] < 2:
         raise source.mistake(1, "neither JSON lines nor columns (tab, comma, semicolon)",

@@ -160,7 +160,11 @@ def _sentences(source: Source, delimiter: str = BLANK) -> Iterator[list[Line]]:
 
 def _columns(line: str, delimiter: str = BLANK) -> list[str]:
     if delimiter:
-        return [column.strip(" ") for column in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            row = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # a cell beyond the limit, a return within one: no word and its tag
+            row = [line]
+        return [column.strip(" ") for column in row]
     columns = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
     return [column.strip(" ") for column in columns]
 
