@@ -19,6 +19,7 @@ from kdbench.base.registry import TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora, tags
 from kdbench.data.layouts import Defaults, convert, open_layout, spans, textfile
+from kdbench.data.layouts.part import Lenient
 from kdbench.data.task import LoadOptions
 from tests import layout_files as made
 from tests.layout_files import lines, named, put
@@ -227,6 +228,14 @@ def test_a_text_beside_its_tags(tmp_path, text):
         assert said(part, "a tag for each word")
         with pytest.raises(BadInput, match="has 4 words between blanks, and .* 3 tags"):
             read(put(tmp_path / "b", text.replace("took", "He took")))
+
+
+def test_a_text_without_its_tags_is_asked_about(tmp_path):
+    train = read(put(tmp_path / "a", "text,labels\ntook metformin .,O B-Drug O\nNo pain,O O\n"))
+    path = put(tmp_path / "b", "text,labels\nHe took it,O O O\nNo pain,\n")
+    part = open_layout(path, "test", Lenient(labelled=True), train)
+    assert [(record.fields["words"], record.fields.get("tags")) for record in part.records] \
+        == [(["He", "took", "it"], ["O", "O", "O"]), (["No", "pain"], None)]
 
 
 @pytest.mark.parametrize("train, test, found, said_of_it", [
@@ -521,7 +530,7 @@ def test_a_mark_alone_makes_no_list(tmp_path, label, found):
     (["[ True False]", "[False  True]", "[False False]"], [[1, 0], [0, 1], [0, 0]]),
 ])
 def test_lists_as_programs_print_them(tmp_path, cells, found):
-    rows_of_file = "".join('t%d,"%s"\n' % (i, cell.replace('"', '""')) for i, cell in enumerate(cells))
+    rows_of_file = "".join('t,"{}"\n'.format(cell.replace('"', '""')) for cell in cells)
     part = read(put(tmp_path / "a", "text,labels\n" + rows_of_file))
     assert [record.fields["labels"] for record in part.records] == found
     assert all(type(item) is not float for own in found for item in own) and said(part, "lists in brackets")
@@ -750,7 +759,7 @@ def with_strange_values(draw, value):
 
 
 JSON_LAYOUTS = [name for name in made.TAGGED if name.startswith(("json", "doccano", "spacy", "prodigy", "label studio", "bioc"))
-                and not name.endswith(("csv", "conll", "gzip"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
+                and not name.endswith(("csv", "conll", "gzip", "xml"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
 
 
 @pytest.mark.parametrize("name", JSON_LAYOUTS)

@@ -111,8 +111,9 @@ def find_delimiter(source: Source, first: str) -> str:
     if "\t" in first:
         return "\t"
     counts = {}
+    start = first[:readers.FIELD_LIMIT]
     for delimiter in (",", ";"):
-        counts[delimiter] = len(next(csv.reader([first[:readers.FIELD_LIMIT]], delimiter=delimiter), []))
+        counts[delimiter] = len(next(csv.reader([start], delimiter=delimiter), []))
     best = max(counts, key=counts.__getitem__)
     if counts[best] < 2:
         raise source.mistake(1, "neither JSON lines nor columns (tab, comma, semicolon)",

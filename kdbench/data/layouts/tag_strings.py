@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from kdbench.data.layouts import schemes, tables
 from kdbench.data.layouts.context import Context, Row, is_texts
+from kdbench.data.layouts.part import Lenient
 from kdbench.data.readers import Record, shown
 
 KEY = "tags beside a text"
@@ -27,7 +28,12 @@ def settle(context: Context) -> bool:
     context.decided[KEY] = f"{text}\t{tags}"
     context.notes.append(f"{tags}: a tag for each word of {text}, words divided by blanks")
     for record, row in context.pairs():
-        _settle_row(record, row, text, tags)
+        lenient = isinstance(context.settings, Lenient)
+        if lenient and not (pieces(row.get(tags)) and str(row.get(text) or "").strip()):
+            row.pop(tags, None)  # asked about, and not scored
+            row[WORDS] = str(row.get(text) or "").split()
+        else:
+            _settle_row(record, row, text, tags)
     return True
 
 
@@ -60,11 +66,9 @@ def pieces(value: object) -> list[str]:
 
 def _settle_row(record: Record, row: Row, text: str, tags: str) -> None:
     words, own = str(row.get(text) or "").split(), pieces(row.get(tags))
-    if tags not in row and text in row:
-        return  # a row that is asked about
     if len(words) != len(own) or not words:
         raise record.mistake(
             f"{text} has {len(words)} words between blanks, and {tags} {len(own)} tags "
             f"({shown(row.get(tags))})", "give a tag for each word, or one word and its tag a line")
-    del row[tags]
+    row.pop(tags)
     row[WORDS], row[OWN_TAGS] = list(words), own

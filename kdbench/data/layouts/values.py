@@ -1,8 +1,9 @@
 """The last step of reading: cells as the tasks read them, and what may not stand in one.
 
-Tags of lists are read in any scheme (`schemes`). Words that nobody sees (blank, zero-width) are
-left out and counted. Labels in lists: see `label_lists`. A missing value (null, NaN, ``nan`` as
-pandas writes it) as text or label is refused, with how many rows have none.
+Tags of lists are read in any scheme (`schemes`), those of dev and test in that of train
+(`like_train`); they may stand beside a text (`tag_strings`). Words that nobody sees (blank,
+zero-width) are left out and counted. Labels in lists: see `label_lists`. A missing value (null,
+NaN, ``nan`` as pandas writes it) as text or label is refused, with how many rows have none.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ def settled(part: Part, settings: Settings, like: Part | None = None) -> Part:
     rows = [dict(record.fields) for record in part.records]
     context = Context(part, settings, before, rows, dict(part.decided))
     labelled = not isinstance(settings, Lenient) or settings.labelled
-    if not _are_tagged(context) and labelled:
-        if not tag_strings.settle(context):
-            label_lists.settle(context)
+    if labelled and not _are_tagged(context) and not tag_strings.settle(context):
+        label_lists.settle(context)
     group = part.group
     if _are_tagged(context):
         words, tags = _names(context)
