@@ -50,7 +50,9 @@ def read_labels(records: Sequence[Record], columns: Columns,
         return read_sets(records, name, declared)
     refuse_decimal_commas(records, name)
     classes = {class_name(record, name) for record in records}
-    labels = sorted(classes, key=float) if all(map(is_number, classes)) else sorted(classes)
+    labels = sorted(classes)  # of numbers that are equal (1, 01) too, the order is the same
+    if all(map(is_number, labels)):
+        labels.sort(key=float)
     if classes <= {*declared}:
         labels = list(declared)
     if is_scale(labels, values):

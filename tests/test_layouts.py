@@ -241,7 +241,7 @@ def test_a_text_without_its_tags_is_asked_about(tmp_path):
 @pytest.mark.parametrize("train, test, found, said_of_it", [
     ("B-X I-X B-Y", "B-X L-X U-Y", "B-X I-X B-Y", "IOBES, read as IOB,"), ("B-X L-X U-Y", "B-X I-X B-Y", "B-X E-X S-Y", "IOB, read as IOBES,"),
     ("B-X L-X U-Y", "X X Y", "B-X E-X S-Y", "IO, read as IOBES,"), ("I-X I-X I-Y", "B-X I-X B-Y", "I-X I-X I-Y", "a border between neighbours"),
-    ("B-X I-X B-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""),  # a mistake stays to be named
+    ("B-X I-X B-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""), ("B-X L-X U-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""),  # a mistake stays to be named
 ])
 def test_a_test_file_of_another_scheme(tmp_path, train, test, found, said_of_it):
     first = read(put(tmp_path / "a", vertical(("a b c .", f"{train} O"))))
@@ -479,6 +479,12 @@ def test_columns_of_0_and_1_are_found(tmp_path, header, zero, one):
     data, task = loaded(*(put(tmp_path / f"{size}", header + "\n" + "".join(cells[:size])) for size in (24, 6)))
     assert task.task_type == "multi" and data.labels == ("pain", "fever")
     assert [example.label for example in data.test[:3]] == [(0, 0), (1, 1), (0, 1)]
+
+
+def test_equal_numbers_as_labels_keep_one_order(tmp_path):
+    cells = [f"a note {i},{label}\n" for i in range(4) for label in ("1", "001", "2", "01", "0001", "+1")]
+    data, _ = loaded(*(put(tmp_path / f"{size}", "text,label\n" + "".join(cells[:size])) for size in (24, 12)))
+    assert data.labels == ("+1", "0001", "001", "01", "1", "2")
 
 
 @pytest.mark.parametrize("text, message", [
