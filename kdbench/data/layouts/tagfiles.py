@@ -27,7 +27,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdbench.base.errors import BadInput
 from kdbench.data import tags
@@ -72,6 +72,11 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     labels that are no entity tags.
     """
     for delimiter in delimiters_of(source):
+        head = replace(source, lines=source.lines[:LOOKED_AT])  # a long table is not read twice
+        tagged = like is not None and "columns" in like.decided
+        if delimiter and not tagged and find_columns(list(_sentences(head, delimiter))) is None:
+            refuse_other_labels(head, list(_sentences(head, delimiter)))
+            continue
         sentences = list(_sentences(source, delimiter))
         found = find_columns(sentences) or _as_in_train(sentences, like)
         if not delimiter and found is not None and _is_table(sentences):
