@@ -26,14 +26,21 @@ DELIMITERS = ("\t", ",", ";")
 NO_DELIMITER = "\x1f"  # no text has it
 
 
-def is_plain(path: Path, settings: FilesOptions, wanted: Wanted) -> bool:
-    """Is it one text a line, by the rule of this module?"""
+def text_of(path: Path, settings: FilesOptions) -> Source | None:
+    """The lines of a text file; None of a folder, and of a file that is no text."""
     if not path.is_file():
-        return False
+        return None
     content = textfile.read_bytes(path)
     if datasets_folder.looks_columnar(content) or docbin.looks_like(path, content):
+        return None
+    return textfile.source_of(path, content, settings.encoding)
+
+
+def is_plain(path: Path, settings: FilesOptions, wanted: Wanted) -> bool:
+    """Is it one text a line, by the rule of this module?"""
+    source = text_of(path, settings)
+    if source is None:
         return False
-    source = textfile.source_of(path, content, settings.encoding)
     if is_json(source) or bioc_xml.looks_like(source) or pubtator.looks_like(source):
         return False
     if wanted.task_type == "tags" and (long_table.looks_like(source) or has_tags(source)):
@@ -92,24 +99,19 @@ def is_like_train(source: Source, wanted: Wanted) -> bool:
 
 def headed(path: Path, settings: FilesOptions, wanted: Wanted) -> str:
     """The option `header` for this file: by its own first line, where that names a column."""
-    if settings.header != "auto" or not path.is_file():
+    source = text_of(path, settings) if settings.header == "auto" else None
+    if source is None:
         return settings.header
-    content = textfile.read_bytes(path)
-    if datasets_folder.looks_columnar(content) or docbin.looks_like(path, content):
-        return "auto"
-    if header_of(textfile.source_of(path, content, settings.encoding), settings, wanted):
+    if header_of(source, settings, wanted):
         return "yes"
     return "no" if wanted.reading.get("headed") is False else "auto"
 
 
 def is_one_column(path: Path, settings: FilesOptions, wanted: Wanted) -> bool:
     """Is it a table whose only column is that of the texts?"""
-    if not path.is_file():
+    source = text_of(path, settings)
+    if source is None:
         return False
-    content = textfile.read_bytes(path)
-    if datasets_folder.looks_columnar(content) or docbin.looks_like(path, content):
-        return False
-    source = textfile.source_of(path, content, settings.encoding)
     return not is_json(source) and len(header_of(source, settings, wanted)) == 1
 
 

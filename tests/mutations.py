@@ -56,6 +56,10 @@ def own(*names: str) -> tuple[str, ...]:
     return tests_of("test_own_files", *names)
 
 
+def layouts(*names: str) -> tuple[str, ...]:
+    return tests_of("test_layouts", *names)
+
+
 def protocol(*names: str) -> tuple[str, ...]:
     return tests_of("test_protocol", *names)
 
@@ -269,6 +273,24 @@ SCORES = (
     Mutation("every-comma-divides-labels", "kdbench/data/layouts/label_lists.py",
              "return bool(several) and several <= alone", "return bool(several)",
              own("test_when_a_comma_divides_labels")),
+    Mutation("texts-side-by-side-are-one", "kdbench/data/layouts/brackets.py",
+             "if TEXTS.fullmatch(inner):", "if False:",
+             layouts("test_lists_as_programs_print_them")),
+    Mutation("tags-as-labels-of-texts", "tasks/file_labels.py",
+             "if schemes.are_tags({tag for label in labels for tag in label.split()}):",
+             "if False:", layouts("test_tags_are_no_labels_of_texts")),
+    Mutation("tags-behind-tabs-alone", "kdbench/data/layouts/tagfiles.py",
+             'BLANK, DELIMITERS = "", ("", ",", ";")', 'BLANK, DELIMITERS = "", ("",)',
+             layouts("test_words_and_tags_with_other_delimiters")),
+    Mutation("a-tag-too-few-beside-a-text", "kdbench/data/layouts/tag_strings.py",
+             "if len(words) != len(own) or not words:", "if not words:",
+             layouts("test_a_text_beside_its_tags")),
+    Mutation("wrong-tags-made-right", "kdbench/data/layouts/like_train.py",
+             "if not _right(sentences, own):", "if False:",
+             layouts("test_a_test_file_of_another_scheme")),
+    Mutation("two-annotators-two-rows", "kdbench/data/layouts/spanfiles.py",
+             "first.setdefault(str(text), who) != who:", "False:",
+             layouts("test_annotators_of_prodigy")),
     Mutation("corpora-of-one-name-are-one", "kdbench/report/groups.py",
              "if len(contents.get(group.task, ())) > 1:", "if False:",
              own("test_corpora_of_one_name_and_other_content_are_told_apart")),

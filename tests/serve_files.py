@@ -4,26 +4,12 @@
     -> one JSON object on standard output: run -> the output of each verb
 """
 
-import contextlib
-import io
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from kdbench.cli.verbs import main
-from kdbench.serve import measure
-
-# what is timed is tested elsewhere
-measure.PROTOCOLS["quick"] = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=1.0, processes=1)
-
-
-def output_of(*words):
-    """What the command line prints; it must end well."""
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        code = main([*map(str, words)])
-    assert code == 0, words
-    return out.getvalue()
+from serve_runs import output_of
 
 
 def lines(text):

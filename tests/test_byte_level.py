@@ -26,8 +26,8 @@ from transformers import (
     pipeline,
 )
 
-from kdbench.data.check import token_lengths
-from kdbench.data.task import Example, Task
+from kdbench.data.check import Reading
+from kdbench.data.task import Data, Example, Task
 from kdbench.data.words import spaced, word_prefix
 from kdbench.models.heads import Head
 from kdbench.models.load import build
@@ -122,7 +122,8 @@ def test_training_serving_and_checking_read_the_text(folder, model, tmp_path):
     assert [row.ids for row in served(model, 64).encode(SENTENCES)] == expected
     assert Corpus(model, [Example("0", text="dexorin treated")], 64, "single", 3).tokens == [reader("dexorin treated")["input_ids"]]
     task = Task(name="t", task_type="tags", about="", metric="entity_f1", load=None)
-    assert token_lengths(task, examples, reader.backend_tokenizer)["max"] == max(map(len, expected))
+    counted = Reading(task, Data(tuple(examples), (), (), LABELS), reader.backend_tokenizer, 512).lengths["train"]
+    assert counted == list(map(len, expected))
 
 
 def test_answers_are_those_of_the_pipeline(folder, model, tmp_path):

@@ -448,10 +448,10 @@ def test_rows_without_a_text_keep_their_place(cp949, capsys, tmp_path):
 
 def test_columns_and_encodings_of_rows_to_predict_on(cp949, capsys, tmp_path):
     run, files, where = cp949
-    path = put(tmp_path / "x.csv", "n,body\n1,fever\n2,cough\n")
-    assert "which column has the text? There are 'n, body'; say --task-set text_column=NAME" in said(
+    path = put(tmp_path / "x.csv", "n,remark\n1,fever\n2,cough\n")
+    assert "which column has the text? There are 'n, remark'; say --task-set text_column=NAME" in said(
         capsys, "predict", run, *where, "--file", path)
-    answers, _ = predicted(capsys, run, where, path, "--task-set", "text_column=body", "--task-set", "id_column=n")
+    answers, _ = predicted(capsys, run, where, path, "--task-set", "text_column=remark", "--task-set", "id_column=n")
     assert [(answer["id"], answer["text"]) for answer in answers] == [("1", "fever"), ("2", "cough")]
     for encoding in ("cp949", "utf-8"):  # the training's, and the usual one
         path = put(tmp_path / encoding, "text\n\ud638\ud761\n".encode(encoding))

@@ -206,7 +206,7 @@ def test_files_of_lines_and_of_rows(tmp_path, task_type, content, texts):
     (b'{"sentence": \n', r":1: not JSON"),
     (b"\n \n", "the file is empty"),
     (b"\xff\xfe", "not UTF-8"),
-    (b"id,body,more\n1,a,b\n", "which column has the text"),
+    (b"id,page,more\n1,a,b\n", "which column has the text"),
     (None, "No such file"),
 ])
 def test_bad_files_take_one_line(tmp_path, content, message):

@@ -465,7 +465,8 @@ def test_changed_data(own):
     files["test"].write_text(files["test"].read_text().replace("genes\t1", "genes\t0", 1))
     found = differing(folder, files=files)
     assert set(found) == {"data"} and "SHA-256 of test" in found["data"]
-    assert "--train" in why(folder, "score")
+    # the run knows where its files lie
+    assert "not those of the record" in why(folder, "score")
     for path in files.values():
         path.write_text(path.read_text() + "more\t1\n")
     assert not differing(folder, files=files), "files of some other run say nothing of this one"

@@ -98,11 +98,11 @@ def add_assignments(verb: Parser, flag: str, help: str) -> None:
     verb.add_argument(flag, action=Assignment, default={}, metavar="NAME=VALUE", help=help)
 
 
-def add_run_files(verb: Parser) -> None:
-    """The files of a run of task `files`."""
-    for split in SPLITS:
+def add_run_files(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
+    """The files of a run of task `files`, where they are not where the run had them."""
+    for split in splits:
         verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
-                          help=f"task files: {split}, as the run had it")
+                          help=f"task files: {split}, where it is not where the run had it")
 
 
 def add_data(verb: Parser) -> None:
@@ -135,9 +135,7 @@ def add_task_options(verb: Parser) -> None:
 def add_place(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
     """Where the data of a run lie now."""
     add_corpora(verb)
-    for split in splits:
-        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
-                          help=f"task files: {split}, where it is not where the run had it")
+    add_run_files(verb, splits)
     add_task_options(verb)
 
 

@@ -58,7 +58,7 @@ class Predictor:
                                       [row.type_ids for row in encoded])
         answer_of = ANSWERS[self.artefact.labels.task_type]
         # an example of a tagger has its original text as well
-        asked = texts if self.artefact.labels.task_type == "tags" else plain
+        asked: Sequence[Any] = texts if self.artefact.labels.task_type == "tags" else plain
         answers = []
         for text, row, values in zip(asked, encoded, logits, strict=True):
             answer = answer_of(self.artefact.labels, text, row, values.astype(np.float64))

@@ -52,7 +52,8 @@ def looks_like(source: Source) -> bool:
 def _header(line: str) -> tuple[str, tuple[int, ...]]:
     """The delimiter and the places of sentence, word and tag; an empty one: no such header."""
     for delimiter in ("\t", ",", ";"):
-        cells = [cell.strip().lower() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        row = next(csv.reader([line[:readers.FIELD_LIMIT]], delimiter=delimiter), [])
+        cells = [cell.strip().lower() for cell in row]
         places = [next((cells.index(name) for name in names if name in cells), -1)
                   for names in (SENTENCES, WORDS, TAGS)]
         if min(places) >= 0 and len(set(places)) == 3:

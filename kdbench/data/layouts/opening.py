@@ -91,6 +91,8 @@ def _open_folder(path: Path, split: str, settings: Settings, like: Part | None,
         return replace(_joined(path, parts), whole=True)
     if not needed:
         return None
+    if not any(split_files(path, each) for each in SPLITS) and brat.is_folder(path, inside=True):
+        return brat.read(path, settings.encoding, like)
     there = ", ".join(sorted(each.name for each in path.iterdir())[:5]) or "nothing"
     raise BadInput(f"{path}: no folder written by save_to_disk, no brat folder, and no file of the "
                    f"split {split} (there: {there}); give a file, such a folder or a hub id")
@@ -167,7 +169,8 @@ def _open_rows(part: Part, like: Part | None) -> Part:
     if labelstudio.is_min(records):
         return labelstudio.read_min(records, sha256, tally, like)
     records = spanfiles.accepted(records, tally)
-    name = spanfiles.span_field(records, like)
+    # the rows that are left out may be the only ones with entities
+    name = spanfiles.span_field(records, like) or spanfiles.span_field(part.records, like)
     if name is not None:
         return spanfiles.read(records, name, sha256, tally, like)
     return replace(part, records=records, notes=(*part.notes, *tally.notes()))

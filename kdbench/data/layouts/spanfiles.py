@@ -10,7 +10,8 @@
      "answer": "accept"}                                                 Prodigy
 
 A field is the entities' when every row that has it has a list of spans there, and one of them is
-not empty. Of Prodigy's answers only `accept` is kept. Relations are left out. A file with a text
+not empty. Of Prodigy's answers only `accept` is kept, and of several annotators of one text the
+first; the others are counted. Relations are left out. A file with a text
 and labels that are no spans is a classification export; `values` reads its labels.
 """
 
@@ -30,6 +31,7 @@ ENDS = ("end", "end_offset", "endOffset")
 LABELS = ("label", "labels", "type", "entity", "entity_group", "tag", "entity_type")
 TEXTS = ("text", "data", "sentence", "content", "document", "note", "abstract")
 IDS = ("id", "doc_id", "pmid", "_task_hash")
+INPUTS, ANNOTATORS = ("_input_hash",), ("_annotator_id", "_session_id")
 LEFT_OUT = ("reject", "ignore")
 
 
@@ -44,6 +46,22 @@ def accepted(records: Sequence[Record], tally: Tally) -> list[Record]:
             kept.append(record)
     if records and not kept:
         raise records[0].mistake("no row has the answer accept", "accept some in Prodigy")
+    return _of_one_annotator(kept, tally)
+
+
+def _of_one_annotator(records: Sequence[Record], tally: Tally) -> list[Record]:
+    """The rows without those that another annotator gave for a text of the rows before.
+
+    One annotator may have several rows with one text: a question for each label.
+    """
+    first: dict[str, object] = {}
+    kept = []
+    for record in records:
+        text, who = (_first(record.fields, names) for names in (INPUTS, ANNOTATORS))
+        if text is not None and who is not None and first.setdefault(str(text), who) != who:
+            tally.add("rows of further annotators of the same text, left out", place_of(record))
+        else:
+            kept.append(record)
     return kept
 
 
