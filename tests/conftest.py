@@ -24,6 +24,15 @@ os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="kdbench-tests
 atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
+# marks of tests that need an extra, and a library of it
+OF_EXTRAS = {"ray": "ray", "spacy": "spacy", "site": "mkdocs"}
+
+
+def has_cases(data: Path) -> bool:
+    """Is there a folder `cases` in the folder of the corpora, or beside it?"""
+    return any((folder / "cases").is_dir() for folder in (data, data.resolve().parent))
+
+
 def pytest_addoption(parser):
     parser.addoption("--plugin", action="append", default=[], help="a file that registers a method, to be tested like the others")
 
@@ -39,12 +48,12 @@ def pytest_collection_modifyitems(config, items):
     """Deselect what this run is not for; nothing is skipped silently inside a test."""
     data = os.environ.get("KDBENCH_DATA")
     slow = "slow" in (config.option.markexpr or "")
-    ray = importlib.util.find_spec("ray") is not None
+    there = {"realdata": bool(data), "slow": slow, "cases": bool(data) and has_cases(Path(data))}
+    there |= {mark: importlib.util.find_spec(library) is not None for mark, library in OF_EXTRAS.items()}
+    lacking = {mark for mark, is_there in there.items() if not is_there}
     kept, left = [], []
     for item in items:
-        wanted = (("realdata" not in item.keywords or data) and ("slow" not in item.keywords or slow)
-                  and ("ray" not in item.keywords or ray))
-        (kept if wanted else left).append(item)
+        (left if lacking.intersection(mark.name for mark in item.iter_markers()) else kept).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = kept

@@ -24,7 +24,13 @@ from kdbench.data.task import LoadOptions
 from tests import layout_files as made
 from tests.layout_files import lines, named, put
 
-SPACY = {"docbin"}
+
+def cases(names):
+    """Names of layouts as parameters; a DocBin is made with spaCy."""
+    return [pytest.param(name, marks=pytest.mark.spacy) if name.endswith("docbin") else name for name in names]
+
+
+EVERY = cases([*made.TAGGED, *(f"text {name}" for name in made.SINGLE), *(f"several {name}" for name in made.MULTI)])
 
 
 def read(path, like=None, split="train", **settings):
@@ -56,10 +62,8 @@ def rows(part, *names):
 # -- the same corpus in every layout -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", made.TAGGED)
+@pytest.mark.parametrize("name", cases(made.TAGGED))
 def test_words_and_tags(tmp_path, name):
-    if name in SPACY:
-        pytest.importorskip("spacy")
     train = read(made.TAGGED[name](named(tmp_path, f"{name} train"), made.TRAIN))
     assert entities(train) == made.TRAIN
     schemes = {tags.scheme_of(record.fields.get("tags", record.fields.get("ner_tags"))) for record in train.records}
@@ -68,10 +72,8 @@ def test_words_and_tags(tmp_path, name):
     assert entities(test) == made.TEST and test.sha256 != train.sha256
 
 
-@pytest.mark.parametrize("name", made.SINGLE)
+@pytest.mark.parametrize("name", cases(made.SINGLE))
 def test_texts_and_labels(tmp_path, name):
-    if name in SPACY:
-        pytest.importorskip("spacy")
     part = read(made.SINGLE[name](named(tmp_path, name), made.texts(24)))
     assert [tuple(str(value) for key, value in record.fields.items() if key not in ("id", "Comments")) for record in part.records] \
         == made.texts(24)
@@ -618,10 +620,8 @@ def test_folders_of_splits(tmp_path):
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*made.TAGGED, *(f"text {name}" for name in made.SINGLE), *(f"several {name}" for name in made.MULTI)])
+@pytest.mark.parametrize("name", EVERY)
 def test_converted_and_read_again(tmp_path, name):
-    if name.removeprefix("text ") in SPACY:
-        pytest.importorskip("spacy")
     kind, _, rest = name.partition(" ")
     if name in made.TAGGED:
         path = made.TAGGED[name](named(tmp_path, name), made.TRAIN)
@@ -693,8 +693,8 @@ def test_a_docbin_without_spacy(tmp_path, monkeypatch):
     assert refused(path) == ': a DocBin needs spaCy; pip install "kdbench[spacy]", or export the corpus as JSON lines'
 
 
+@pytest.mark.spacy
 def test_a_damaged_docbin(tmp_path):
-    pytest.importorskip("spacy")
     content = made.docbin(tmp_path / "a", made.TRAIN).read_bytes()
     assert "no DocBin of spaCy, or a damaged one" in refused(put(tmp_path / "b", content[:len(content) // 2]))
 
@@ -708,11 +708,9 @@ def test_a_million_spans(tmp_path):
     assert len(one.records[0].fields["tokens"]) == 100_000
 
 
-@pytest.mark.parametrize("name", [*made.TAGGED, *(f"text {name}" for name in made.SINGLE), *(f"several {name}" for name in made.MULTI)])
+@pytest.mark.parametrize("name", EVERY)
 def test_bytes_that_are_changed_or_missing(tmp_path, name):
     """Read or refused in one line; anything else that is raised fails here."""
-    if name.removeprefix("text ") in SPACY:
-        pytest.importorskip("spacy")
     draw = random.Random(name)
     kind, _, rest = name.partition(" ")
     writers, corpus = (made.TAGGED, made.TRAIN) if name in made.TAGGED else (
@@ -799,10 +797,8 @@ def loaded(train, test, **settings):
     return data, corpora.settled(task, data)
 
 
-@pytest.mark.parametrize("name", [name for name in made.TAGGED if name != "hub folder"])
+@pytest.mark.parametrize("name", cases(name for name in made.TAGGED if name != "hub folder"))
 def test_files_reads_every_layout_of_tags(tmp_path, name):
-    if name in SPACY:
-        pytest.importorskip("spacy")
     data, task = loaded(*(made.TAGGED[name](named(tmp_path, f"{name} {split}"), corpus)
                           for split, corpus in (("train", made.TRAIN), ("test", made.TEST))))
     assert (task.task_type, task.metric) == ("tags", "entity_f1")
@@ -810,10 +806,8 @@ def test_files_reads_every_layout_of_tags(tmp_path, name):
     assert len(data.train) + len(data.dev) == 24
 
 
-@pytest.mark.parametrize("name", made.SINGLE)
+@pytest.mark.parametrize("name", cases(made.SINGLE))
 def test_files_reads_every_layout_of_labels(tmp_path, name):
-    if name in SPACY:
-        pytest.importorskip("spacy")
     if name == "folder of csv":
         made.table()(tmp_path / named("", f"{name} test").name / "test.csv", made.texts(12))
     test = tmp_path / named("", f"{name} test").name
@@ -865,11 +859,10 @@ def test_readers_stand_on_the_wings_below_and_load_libraries_when_needed(path):
 
 
 @pytest.mark.realdata
+@pytest.mark.cases
 def test_the_cases_of_the_data_folder(data_dir):
     """Needs a folder `cases` beside the one of the corpora, or in it."""
-    folder = next((each for each in (data_dir / "cases", data_dir.resolve().parent / "cases") if each.is_dir()), None)
-    if folder is None:
-        pytest.skip("no folder of cases")
+    folder = next(each for each in (data_dir / "cases", data_dir.resolve().parent / "cases") if each.is_dir())
     expected = json.loads((folder / "expected.json").read_text())
     stems = sorted({path.name.split(".")[0] for path in folder.glob("*.train*")})
     tagged = 0

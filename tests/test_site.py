@@ -48,8 +48,8 @@ def schema():
 # --- the site -------------------------------------------------------------------------------------
 
 
+@pytest.mark.site
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path):
-    pytest.importorskip("mkdocs")
     done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     home = (tmp_path / "index.html").read_text()
@@ -109,8 +109,8 @@ def test_every_environment_variable_is_on_its_page():
     ("a  first\nThen text.", "\n- `a`: first\n\nThen text."),
     ("Shapes: (B, C) for texts.  Two blanks.", "Shapes: (B, C) for texts.  Two blanks."),
 ])
+@pytest.mark.site
 def test_two_columns_of_a_docstring_become_a_list(docstring, markdown):
-    pytest.importorskip("griffe")
     assert hook("docstrings").as_markdown(docstring) == markdown
 
 
