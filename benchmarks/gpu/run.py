@@ -220,9 +220,14 @@ def sharing(device: str, quick: bool, _: Path) -> Figures:
             "gain": round(sum(rates) / alone["examples_per_s"], 2)}
 
 
+def seeds(device: str, quick: bool, _: Path) -> list[Figures]:
+    """Five seeds of a student one by one, and as one batched model."""
+    return worker("seeds", device, quick, 150)
+
+
 SECTIONS: dict[str, Callable[[str, bool, Path], Any]] = {
     "machine": machine, "training": training, "latency": latency, "sharing": sharing,
-    "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled,
+    "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled, "seeds": seeds,
 }
 
 if __name__ == "__main__":

@@ -104,5 +104,13 @@ def compiled(found: list[dict[str, Any]]) -> str:
     return "fine-tuning, texts of 128 tokens\n\n" + grid(rows, head)
 
 
+def seeds(found: list[dict[str, Any]]) -> str:
+    """A row a student."""
+    rows = [(one["model"], one["seeds"], one["one_by_one_ms"], one["batched_ms"], one["gain"],
+             f"{one['largest_difference']:.1e}") for one in found]
+    head = ("model", "seeds", "one by one, ms", "batched, ms", "gain", "losses apart")
+    return "a step of all seeds, one after another and stacked by torch.func\n\n" + grid(rows, head)
+
+
 TABLES = {"machine": machine, "training": training, "latency": latency, "sharing": sharing,
-          "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled}
+          "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled, "seeds": seeds}

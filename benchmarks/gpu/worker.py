@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "speed"), str(HERE.parents[1])]
 
 MODULES = {"machine": "hardware", "losses": "methods", "waits": "methods", "training": "speed", "compiled": "speed",
-           "latency": "speed", "share": "speed"}
+           "latency": "speed", "share": "speed", "seeds": "seeds"}
 
 
 def main() -> int:
