@@ -59,6 +59,8 @@ def parser() -> Parser:
         verb = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         verb.add_argument("--plugin", action="append", metavar="FILE",
                           help="a Python file that registers methods, tasks or models")
+        verb.add_argument("--no-plugins", action="store_true",
+                          help="load no other: none of KDBENCH_PLUGINS, none of installed packages")
         add_arguments(verb)
         top.verbs[name] = verb
     return top

@@ -79,7 +79,7 @@ def table(args: Namespace) -> int:
 
 def report(args: Namespace) -> int:
     """Write a page of records."""
-    from kdbench.base.folders import write_text
+    from kdbench.base.folders import write_page
     from kdbench.report import reported
     from kdbench.report.html import report
     from kdbench.report.study import facts, names_of
@@ -95,7 +95,7 @@ def report(args: Namespace) -> int:
         title = f"{title}: {args.suite}"
     page = report(found, counts, title=title, comparisons=comparisons, cache=cache,
                   chosen_names=names)
-    write_text(args.out, page)
+    write_page(args.out, page)
     print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
     return DONE
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import write_text
+from kdbench.base.folders import write_page
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, LoadOptions, Task
 from kdbench.runs import store
@@ -83,9 +83,9 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     store.write(results_dir, record)
     remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
     first, labels = rows[0]["name"], Labels.read(folder)
-    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
+    write_page(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
     for row in rows:
-        write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
+        write_page(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
     return rows
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base.render import Value, count, markdown, number, points
+from kdbench.base.visible import without_html
 from kdbench.data.lengths import limit_in_words
 from kdbench.data.task import Task
 
@@ -34,8 +35,8 @@ def card(record: Record, task: Task, form: str = "safetensors",
             attention must not see
     """
     name = f"{record['cell']['student']}, {training_name(record)}, on {task.name}"
+    head = f"---\n{metadata(record, task, name)}\n---\n\n"
     sections = [
-        f"---\n{metadata(record, task, name)}\n---",
         f"# {name}",
         about(record, task),
         "## Scores", scores(record),
@@ -44,7 +45,7 @@ def card(record: Record, task: Task, form: str = "safetensors",
         "## Data", data(record, task),
         "## Training", training(record),
     ]
-    return "\n\n".join(sections) + "\n"
+    return head + without_html("\n\n".join(sections) + "\n")
 
 
 def training_name(record: Record) -> str:
