@@ -254,7 +254,8 @@ def add_pretrain(verb: Parser) -> None:
     verb.add_argument(
         "--teacher", metavar="MODEL",
         help="whose vocabulary is expanded, and who is followed (default: the student)")
-    add_settings(verb, ("max_length", "accumulate", "precision", "checkpoint_seconds"))
+    add_settings(verb, ("max_length", "accumulate", "precision", "checkpoint_seconds",
+                        "min_texts"))
     add_training(verb)
     add_seed(verb)
 

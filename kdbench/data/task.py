@@ -89,6 +89,13 @@ class Data:
         """The number of examples by split."""
         return {name: len(self.split(name)) for name in SPLITS}
 
+    @property
+    def own_text(self) -> bool:
+        """May these be notes that nobody else has? They are neither generated nor verified to be
+        the files of a published corpus.
+        """
+        return self.origin != "lookalike" and self.published_files is not True
+
     @cached_property
     def digests(self) -> dict[str, str]:
         """Digests of the corpus, whatever files it came from: by split, of all fields of its rows

@@ -20,12 +20,14 @@ from kdbench.base.errors import BadInput, Broken, Skip, one_line
 from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
+from kdbench.data.task import Data
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
 from kdbench.runs.store import Record
 from kdbench.runs.threads import AUTO, kept_at, threads_of
+from kdbench.runs.units import stored_names
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.train import cpu
@@ -190,10 +192,12 @@ class Runner:
         record = self.header(cell)
         arrays: Arrays = {}
         lab = Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
-                  cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled)
+                  cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
+                  cell.own_unlabelled)
         try:
             student = self.train(cell, lab)
             record["score"], arrays = self.scores(lab, student)
+            arrays = self.hide_units(record, cell.data, arrays)
             self.complete(record, lab, student)
             self.label(lab, student)
             kept_at(cell, self.folder).unlink(missing_ok=True)
@@ -286,6 +290,15 @@ class Runner:
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
+
+    def hide_units(self, record: Record, data: Data, arrays: Arrays) -> Arrays:
+        """The arrays with the units of one's own data hashed; the record says by which salt."""
+        if "test_units" not in arrays:
+            return arrays
+        names, salt = stored_names(self.folder, data, arrays["test_units"].tolist())
+        if salt:
+            record["data"]["units_salt"] = salt
+        return {**arrays, "test_units": np.array(names)}
 
     def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
         """By name and split, the further figures that the method takes of its student."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_file
+from kdbench.runs.units import pairing_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,8 +132,8 @@ def find_record(results_dir: Path, run: str) -> Record:
 
 
 def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] | None:
-    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
-    there are none.
+    """The units (U,) that statistics resample, as `pairing_names`, and the metric's sums for each
+    (U, K); None where there are none.
     """
     import numpy as np
 
@@ -142,7 +143,7 @@ def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] |
     with np.load(path, allow_pickle=False) as arrays:
         if "test_counts" not in arrays:
             return None
-        return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
+        return pairing_names(record, arrays["test_units"].tolist()), arrays["test_counts"]
 
 
 def load(folder: str | Path = "results/local") -> pd.DataFrame:

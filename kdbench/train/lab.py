@@ -25,6 +25,7 @@ from kdbench.base.errors import Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
 from kdbench.data.task import Data, Example, Task
+from kdbench.models.common_words import OwnTexts, Rule, units_of
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, Role, build, cut
 from kdbench.models.sources import Source
@@ -57,6 +58,7 @@ class Lab(Teaching):
 
     data      what the method may train on
     settings  the protocol
+    own_unlabelled  are the texts of `unlabelled` a file of the user's, and no part of the task?
     stages    what was trained, with its cost
     curves    what was seen while training, one entry an epoch
     teachers  by name the teachers that were asked for signals; None where all of them were there
@@ -73,6 +75,7 @@ class Lab(Teaching):
     accelerator: Accelerator
     label: str = ""
     unlabelled: tuple[Example, ...] = ()
+    own_unlabelled: bool = False
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     extra_rows: list[tuple[str, Model]] = field(default_factory=list)
@@ -158,10 +161,18 @@ class Lab(Teaching):
                      encoder=encoder, judge=judge)
 
     def texts(self) -> list[str]:
-        """The task's unlabelled text: the training texts, and the look-alike's domain text."""
+        """The task's unlabelled text: the training texts, and the look-alike's domain text. Text of
+        one's own comes with the rule for vocabularies that are trained on it.
+        """
         texts = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip()
                  for e in self.data.train]
-        return [*texts, *self.data.domain_text]
+        texts += self.data.domain_text
+        if not self.data.own_text:
+            return texts
+        units = [example.unit for example in self.data.train]
+        rule = Rule(units_of(units, len(units), len(self.data.domain_text)),
+                    self.settings.min_texts)
+        return OwnTexts(texts, rule)
 
     def _pretrained(self, source: Source, role: Role) -> Path:
         """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all
