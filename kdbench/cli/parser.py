@@ -303,7 +303,11 @@ def add_export(verb: Parser) -> None:
     verb.add_argument("--formats", "--kinds", dest="formats",
                       default="safetensors,onnx,onnx_int8", metavar="LIST",
                       help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
+    verb.add_argument("--strict-privacy", action="store_true",
+                      help="export nothing where the vocabulary holds rare words, numbers or names "
+                      "of your own training text")
     add_corpora(verb)
+    add_run_files(verb)
     verb.add_argument("--latency", default="full", choices=("full", "quick"), metavar="protocol",
                       help="full (default) or quick")
 

@@ -353,7 +353,8 @@ def export(args: Namespace) -> int:
     from kdbench.runs.artefacts import export_run
 
     rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
-                      variable_folder(args), args.latency, args.threads)
+                      variable_folder(args), args.latency, args.threads,
+                      files=split_files(args), strict_privacy=args.strict_privacy)
     if args.json:
         print(json.dumps(rows, indent=1))
         return DONE

@@ -17,6 +17,8 @@ from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
 
 SPLITS = ("train", "dev", "test")
+# texts (groups, where there are any) of one's own that must hold a word before it may be kept
+LEAST_TEXTS = 5
 TASK_TYPES = {
     "single": "one label a text",
     "multi": "any number of labels a text",

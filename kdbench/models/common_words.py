@@ -121,6 +121,19 @@ def own_pieces(config: dict[str, object]) -> tuple[int, int] | None:
     return (first, least) if isinstance(first, int) and isinstance(least, int) else None
 
 
+def bare(entry: str) -> str:
+    """An entry of a vocabulary without what marks the rest of a word."""
+    return entry.removeprefix("##")
+
+
+def learned(tokenizer: Tokenizer, first: int) -> list[str]:
+    """The entries from id `first` on that say more than a character, in the order of their ids."""
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    return [entry for entry, number in entries
+            if number >= first and entry not in special and len(bare(entry)) > 1]
+
+
 def units_of(units: Sequence[str], count: int, more: int) -> tuple[str, ...]:
     """The units of `count` texts with these units, and of `more` that stand for themselves."""
     own = units or [f"text {number}" for number in range(count)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,26 @@ from typing import Any
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_page
+from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Example, LoadOptions, Task
+from kdbench.models.sources import on_disk, resolve
 from kdbench.runs import store
 from kdbench.runs.inventory import remember_exports
 from kdbench.runs.planning import load_data
 from kdbench.runs.runner import finite
 from kdbench.runs.store import Record, find_record
+from kdbench.runs.units import is_own
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.card import card
+from kdbench.serve.contains import (
+    Contents,
+    contents_of,
+    line_for_card,
+    refuse,
+    vocabulary_in,
+)
 from kdbench.serve.export import export, predictions
 from kdbench.serve.serving import Artefact, Labels, open_artefact
 
@@ -47,15 +57,23 @@ def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
     return record, folder
 
 
-def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
+def task_of(record: Record, data_dir: Path | None,
+            files: Mapping[str, Path] | None = None) -> tuple[Task, Data]:
     """The task of a record and the data of its training and its scores; `BadInput` unless they are
     the same.
+
+    files  of task `files`: the user's own, by split
     """
     cell = record["cell"]
     if record["data"]["kind"] != "real":
         data_dir = None
-    task, data, _ = load_data(cell["task"], data_dir, (),
-                              tuple(sorted(cell["task_options"].items())))
+    own = cell["task"] == "files"
+    if own and not files:
+        raise BadInput(f"run {record['id']}: it was trained on your own files, which are not kept; "
+                       "give --train, --dev and --test as the run had them")
+    task, data, _ = load_data(cell["task"], None if own else data_dir,
+                              tuple(sorted(files.items())) if own and files else (),
+                              options_of(record))
     limits = cell["settings"].get("max_train_examples"), cell["settings"].get("max_dev_examples")
     data = data.limited(*limits)  # the files' checksums stay those of the whole
     same = record.get("content", {}).get("data", data.digests) == data.digests
@@ -63,18 +81,61 @@ def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
         raise BadInput(
             f"run {record['id']}: the data of {task.name} found now are not those it was trained "
             f"on; "
-            "give their folder with --data-dir")
+            + ("give its own files" if own else "give their folder with --data-dir"))
     return task, data
 
 
+def options_of(record: Record) -> tuple[tuple[str, Any], ...]:
+    """The options of a record's task, as `load_data` takes them."""
+    found = {}
+    for name, value in record["cell"]["task_options"].items():
+        if str(value).startswith("sha256:"):
+            raise BadInput(f"run {record['id']}: option {name} of its task names a file, of which "
+                           "the record knows the content alone; it cannot be read again")
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return tuple(sorted(found.items()))
+
+
+def contents(record: Record, folder: Path, data: Data) -> Contents:
+    """What of its training text a student's vocabulary holds; nothing where the text is public."""
+    noted = "vocabulary" in record
+    if not is_own(record) and not noted:
+        return Contents()
+    # a run of a version before these notes is judged by the public models that it began with
+    return contents_of(folder, data.train, None if noted else public_entries(record))
+
+
+def public_entries(record: Record) -> frozenset[str]:
+    """The entries of the models that a run began with, of those that are on this disk."""
+    found: set[str] = set()
+    for name in (record["cell"]["student"], record["cell"]["teacher"]):
+        try:
+            source = resolve(name) if name else None
+        except BadInput:
+            continue
+        place = source.folder or on_disk(source.hub) if source else None
+        if place is not None:
+            found.update(vocabulary_in(place))
+    return frozenset(found)
+
+
 def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
-               data_dir: Path | None, protocol: str = "full",
-               threads: int | None = None) -> list[dict[str, Any]]:
+               data_dir: Path | None, protocol: str = "full", threads: int | None = None, *,
+               files: Mapping[str, Path] | None = None,
+               strict_privacy: bool = False) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to
-    the record.
+    the record. What of its training text the student's vocabulary holds is said.
+
+    files           of task `files`: the user's own, by split
+    strict_privacy  raise `BadInput`, and write nothing, where there is anything to say
     """
     record, folder = find_run(results_dir, run)
-    task, data = task_of(record, data_dir)
+    task, data = task_of(record, data_dir, files)
+    found = contents(record, folder, data)
+    if strict_privacy:
+        refuse(found, record["id"])
+    for line in found.lines():
+        say(line)
     exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
     rows = [export_row(record, task, data, entry, out, protocol, threads) for entry in exports]
     names = {row["name"] for row in rows}
@@ -83,9 +144,11 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     store.write(results_dir, record)
     remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
     first, labels = rows[0]["name"], Labels.read(folder)
-    write_page(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
+    said = line_for_card(found, public_text=not is_own(record) and "vocabulary" not in record)
+    write_page(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels, said))
     for row in rows:
-        write_page(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
+        page = card(record, task, row["name"], labels=labels, text=said)
+        write_page(out / row["name"] / "README.md", page)
     return rows
 
 

@@ -21,6 +21,7 @@ from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say
 from kdbench.data.task import Data
+from kdbench.models.common_words import learned, own_pieces
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
@@ -258,6 +259,9 @@ class Runner:
             record["diagnostics"] = self.diagnostics(lab, student)
         record["limits"] = limits_of(lab, student)
         record["artefact"] = student.key
+        facts = vocabulary_facts(student)
+        if lab.data.own_text or lab.own_unlabelled or facts["own_pieces"]:
+            record["vocabulary"] = facts
         record["notes"] += lab.notes
         record["size"] = self.size(lab, student)
         record["latency"] = self.latency(lab, student)
@@ -368,6 +372,18 @@ class Runner:
         if self.profile:
             cost["profile"] = {name: round(value, 3) for name, value in lab.phases.table().items()}
         return cost
+
+
+def vocabulary_facts(student: Model) -> dict[str, int | None]:
+    """Of a run on one's own text: the pieces that were learned from it, and how many texts hold the
+    word of each; null where none was learned.
+    """
+    pieces, least = 0, []
+    for member in student.members:
+        if noted := own_pieces(member.tokenizer.init_kwargs):
+            pieces += len(learned(member.tokenizer.backend_tokenizer, noted[0]))
+            least.append(noted[1])
+    return {"own_pieces": pieces, "min_texts": min(least, default=None)}
 
 
 def seconds_of(lab: Lab, role: str) -> float:

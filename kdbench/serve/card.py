@@ -26,13 +26,14 @@ AUTO = {"text-classification": "AutoModelForSequenceClassification",
 
 
 def card(record: Record, task: Task, form: str = "safetensors",
-         folder: str = "THIS_FOLDER", labels: Labels | None = None) -> str:
+         folder: str = "THIS_FOLDER", labels: Labels | None = None, text: str = "") -> str:
     """README.md for the student of `record`: YAML metadata with `model-index`, then plain text.
 
     form    the format of the export that the card shows how to load
     folder  where that export is, as seen from the card
     labels  the student's own; they state whether it is an ensemble, and the tokens that its
             attention must not see
+    text    a line on what of its training text the student holds
     """
     name = f"{record['cell']['student']}, {training_name(record)}, on {task.name}"
     head = f"---\n{metadata(record, task, name)}\n---\n\n"
@@ -42,7 +43,7 @@ def card(record: Record, task: Task, form: str = "safetensors",
         "## Scores", scores(record),
         "## Size and speed", speed(record),
         "## Use", usage(task, form, folder, labels),
-        "## Data", data(record, task),
+        "## Data", f"{data(record, task)}\n\n{text}".strip(),
         "## Training", training(record),
     ]
     return head + without_html("\n\n".join(sections) + "\n")

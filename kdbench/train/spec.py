@@ -11,7 +11,7 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import WORDS, check, option
 from kdbench.base.registry import METHODS, unknown
-from kdbench.data.task import Task
+from kdbench.data.task import LEAST_TEXTS, Task
 
 # These take no part in a cell's identity, each for a reason.
 OUTSIDE = {
@@ -83,7 +83,7 @@ class Settings:
     signal_memory: float = option(
         2.0, "gigabytes of teacher signals to keep; more is computed on the fly", minimum=0)
     min_texts: int = option(
-        5,
+        LEAST_TEXTS,
         "texts (groups, where examples have them) that must hold a word before a vocabulary that "
         "is trained on your own text may have pieces of it",
         minimum=1)
