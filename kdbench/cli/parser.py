@@ -376,6 +376,8 @@ def add_runs(verb: Parser) -> None:
     """Which runs, or one."""
     verb.add_argument("suite", nargs="?", metavar="RUN|SUITE|FILTER",
                       help="a run's id (its beginning), a suite, or a filter as in 'method=M*'")
+    verb.add_argument("--contains-text", action="store_true",
+                      help="list what holds text that was read, or derives from it")
     add_results_dir(verb)
     add_json(verb)
 
