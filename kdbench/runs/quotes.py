@@ -1,19 +1,63 @@
-"""What an error's message quotes of one's own text is not kept: words that few texts hold."""
+"""What of an error's message a record keeps: no path of this machine, and of one's own text no word
+that few texts hold.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base.places import PACKAGE
 from kdbench.data.task import LEAST_TEXTS, Example
+from kdbench.runs.request import REST
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell
 
 WORD = re.compile(r"\w+")
 HIDDEN = "..."
+
+
+def kept(message: str, cell: Cell, folder: Path) -> str:
+    """The message of an error as the record of `cell` in the results folder `folder` keeps it."""
+    return without_quotes(without_paths(message, cell, folder), cell)
+
+
+def without_paths(message: str, cell: Cell, folder: Path) -> str:
+    """`message` without the places that the user named for this cell, and without those of the
+    program, the user and temporary files.
+    """
+    named = [folder, *cell.request.files.values(), cell.request.data_dir, cell.request.unlabelled]
+    named += [source.folder for source in (cell.student, cell.teacher) if source is not None]
+    named += [*files_of(cell.method.options), *files_of(cell.task_options)]
+    places = {str(PACKAGE.parent), str(Path.home()), sys.prefix, tempfile.gettempdir()}
+    for place in named:
+        if place is not None and str(place) != REST:
+            places |= {str(place), str(Path(place).absolute()), str(Path(place).resolve())}
+    for place in sorted(filter(is_path, places), key=len, reverse=True):
+        message = message.replace(str(place), HIDDEN)
+    return message
+
+
+def is_path(text: str) -> bool:
+    """Is this a place, and not a word that a message may have for other reasons?"""
+    return len(text) > 2 and ("/" in text or os.sep in text or bool(Path(text).suffix))
+
+
+def files_of(options: object) -> list[str]:
+    """The files that an instance of an options class names."""
+    if not dataclasses.is_dataclass(options):
+        return []
+    values = [getattr(options, field.name) for field in dataclasses.fields(options)
+              if field.metadata.get("file")]
+    return [str(value) for value in values if value]
 
 
 def without_quotes(message: str, cell: Cell) -> str:

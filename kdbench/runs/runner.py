@@ -26,7 +26,7 @@ from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
-from kdbench.runs.quotes import without_quotes
+from kdbench.runs.quotes import kept
 from kdbench.runs.store import Record
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.runs.units import stored_names
@@ -151,7 +151,7 @@ class Runner:
         """
         record = self.header(cell)
         record["error"] = {
-            "type": error_type, "message": without_quotes(message, cell), "traceback": ""
+            "type": error_type, "message": kept(message, cell, self.folder), "traceback": ""
         }
         record["cost"] = {
             "teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []
@@ -218,7 +218,7 @@ class Runner:
             hidden = (str(self.folder.resolve()),)
             record.update(status="failed", error=provenance.describe_error(error, hidden))
             say(f"{label}failed: {record['error']['type']}: {record['error']['message']}")
-            record["error"]["message"] = without_quotes(record["error"]["message"], cell)
+            record["error"]["message"] = kept(record["error"]["message"], cell, self.folder)
         record["curves"] = lab.curves
         record["cost"] = self.cost(lab, time.monotonic() - begun)
         return record, arrays
