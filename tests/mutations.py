@@ -736,8 +736,81 @@ HEADS = (
              tests_of("test_teacher_shares", "test_a_share_is_given_of_a_teacher_that_reads")),
 )
 
+
+# ---- nobody's notes leave the house --------------------------------------------------------------
+
+
+def privacy(*names: str) -> tuple[str, ...]:
+    return tests_of("test_privacy", *names)
+
+
+PRIVACY = (
+    Mutation("a word of one text too few is learned", "kdbench/models/common_words.py",
+             "if times >= rule.least}", "if times >= rule.least - 4}",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("units are texts, whatever the groups", "kdbench/models/common_words.py",
+             "by_unit[unit].update(words(text))", "by_unit[text + str(len(by_unit))].update(words(text))",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("rare words leave no characters", "kdbench/models/tokenizer.py",
+             "if not c.isspace()) if rule.least > 1 else []", "if not c.isspace()) if rule.least > 99 else []",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("the rule is no part of the id", "kdbench/runs/cell.py",
+             "if self.learns_words and self.settings.min_texts > 1:", "if self.learns_words and self.settings.min_texts > 99:",
+             privacy("test_the_rule_is_part_of_the_id_where_it_decides_the_vocabulary")),
+    Mutation("the text of a task without checksums is public", "kdbench/data/task.py",
+             'self.origin != "lookalike" and self.published_files is not True', 'self.origin != "lookalike" and self.published_files is False',
+             privacy("test_units_of_public_data_keep_their_names")),
+    Mutation("units in clear", "kdbench/runs/units.py",
+             "    return hashed(salt, units), fingerprint(salt)", "    return list(units), fingerprint(salt)",
+             privacy("test_units_of_public_data_keep_their_names")),
+    Mutation("units without their places", "kdbench/runs/units.py",
+             'return tuple(f"{place:0{width}d} of {test}" for place in range(len(units)))', "return tuple(units)",
+             privacy("test_units_are_hashed_and_pair_as_before")),
+    Mutation("a salt that all can read", "kdbench/runs/units.py",
+             "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)", privacy("test_units_are_hashed_and_pair_as_before")),
+    Mutation("an error quotes the note", "kdbench/runs/quotes.py",
+             "if len(units) < LEAST_TEXTS}", "if len(units) < 1}",
+             privacy("test_a_failed_run_quotes_no_note_and_no_path")),
+    Mutation("an error names the file", "kdbench/runs/quotes.py",
+             "message = message.replace(str(place), HIDDEN)", "message = message.replace(str(place), str(place))",
+             privacy("test_a_failed_run_quotes_no_note_and_no_path")),
+    Mutation("the place in a note on reading", "kdbench/runs/quotes.py",
+             'return [PLACE.sub("", note) for note in data.notes]', "return [note for note in data.notes]",
+             privacy("test_notes_on_how_files_were_read_name_no_patient")),
+    Mutation("strict privacy exports all the same", "kdbench/runs/artefacts.py",
+             "        refuse(found, record[\"id\"])", "        pass",
+             privacy("test_planted_names_leave_the_house_in_nothing")),
+    Mutation("names are no kind of entry", "kdbench/serve/contains.py",
+             "if begins and len(text) > 1 and text.isalpha() and not small:", "if begins and len(text) > 99 and text.isalpha() and not small:",
+             privacy("test_kinds_of_entries_are_listed")),
+    Mutation("numbers are no kind of entry", "kdbench/serve/contains.py",
+             "return len(text) > 1 and text.isdigit()", "return len(text) > 99 and text.isdigit()",
+             privacy("test_kinds_of_entries_are_listed")),
+    Mutation("streams that a terminal obeys", "kdbench/cli/verbs.py",
+             "    with neutral_streams():", "    with __import__('contextlib').nullcontext():",
+             privacy("test_every_stream_of_the_command_line_is_neutral")),
+    Mutation("a line that a terminal obeys", "kdbench/base/progress.py",
+             'WATCH.write(f"{visible(line)}\\n")', 'WATCH.write(f"\\r\\x1b[2K{line}\\n")',
+             privacy("test_progress_and_single_lines_are_neutral")),
+    Mutation("a formula in a cell", "kdbench/base/visible.py",
+             "if computed and not is_number(line) else line", "if computed and is_number(line) else line",
+             privacy("test_a_spreadsheet_computes_no_cell")),
+    Mutation("a cell of several lines", "kdbench/base/visible.py",
+             'return BREAKS.sub(" ", text)', "return text",
+             privacy("test_a_cell_of_a_table_is_one_line_without_html")),
+    Mutation("HTML in a study's page", "kdbench/report/study.py",
+             'return {**found, "README.md": without_html(found["README.md"])}', "return found",
+             privacy("test_a_study_page_holds_no_html")),
+    Mutation("plugins that nobody hears of", "kdbench/cli/verbs.py",
+             "        tell(unasked)", "        pass",
+             privacy("test_plugins_that_nobody_asked_for_are_named_once_and_can_be_left_out")),
+    Mutation("packages' plugins all the same", "kdbench/runs/plugins.py",
+             "    if os.environ.get(NO_PACKAGES):", "    if os.environ.get(NO_PACKAGES) is False:",
+             privacy("test_plugins_that_nobody_asked_for_are_named_once_and_can_be_left_out")),
+)
+
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
-             *FIGURES, *HEADS)
+             *FIGURES, *HEADS, *PRIVACY)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

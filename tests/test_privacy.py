@@ -27,7 +27,7 @@ from kdbench.report.compare import compare
 from kdbench.report.evidence import Case, Corpora
 from kdbench.runs import store, units
 from kdbench.runs.planning import plan
-from kdbench.runs.quotes import without_quotes
+from kdbench.runs.quotes import notes_kept, without_quotes
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.serve.contains import contents_of
@@ -76,6 +76,7 @@ def tagged(tmp_path):
     for split, count in (("train", 30), ("dev", 12), ("test", 12)):
         files[split] = folder / f"{split}.tsv"
         rows = ("".join(f"{word}\t{tag}\n" for word, tag in zip(*sentence(i), strict=True)) for i in range(count))
+        rows = [f"{split}\tO\n{row}" for row in rows]
         files[split].write_text("\n".join(rows))
     return files
 
@@ -329,6 +330,24 @@ def test_a_failed_run_quotes_no_note_and_no_path(notes, tmp_path, monkeypatch, c
     assert "Xanthopoulou" not in json.dumps(made) and str(tmp_path) not in json.dumps(made)
     public = replace(cell, data=replace(cell.data, published_files=True))
     assert without_quotes("Xanthopoulou", public) == "Xanthopoulou"
+
+
+def test_notes_on_how_files_were_read_name_no_patient(tmp_path):
+    """An annotator's files are often called by patients."""
+    folder = tmp_path / "brat"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / split).mkdir()
+        for i in range(4):
+            (folder / split / f"{PATIENT}{i}.txt").write_text(f"took aspirin {split}\n")
+            (folder / split / f"{PATIENT}{i}.ann").write_text("T1\tDrug 5 12\taspirin\nR1\tcauses Arg1:T1 Arg2:T1\n")
+    files = {split: folder / split for split in ("train", "test")}
+    (cell,) = plan(Request("finetune", "files", "tiny:bert", "tiny:bert", settings=SETTINGS, files=files, controls=False), device="cpu")
+    assert any(PATIENT in note for note in cell.data.notes), "the user is told"
+    header = Runner(tmp_path / "results", device="cpu", threads=1).header(cell)
+    assert header["data"]["notes"] and PATIENT not in json.dumps(header)
+    public = replace(cell.data, published_files=True)
+    assert notes_kept(public) == list(public.notes)
 
 
 # ---- files that options name -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdbench.base.places import PACKAGE
-from kdbench.data.task import LEAST_TEXTS, Example
+from kdbench.data.task import LEAST_TEXTS, Data, Example
 from kdbench.runs.request import REST
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WORD = re.compile(r"\w+")
 HIDDEN = "..."
+PLACE = re.compile(r" \(first: .*\)$", re.S)  # as `Tally.notes` ends a note
 
 
 def kept(message: str, cell: Cell, folder: Path) -> str:
@@ -58,6 +59,15 @@ def files_of(options: object) -> list[str]:
     values = [getattr(options, field.name) for field in dataclasses.fields(options)
               if field.metadata.get("file")]
     return [str(value) for value in values if value]
+
+
+def notes_kept(data: Data) -> list[str]:
+    """How the data were read, as a record keeps it: of one's own without the place where something
+    first happened, as files are often named by patients.
+    """
+    if not data.own_text:
+        return list(data.notes)
+    return [PLACE.sub("", note) for note in data.notes]
 
 
 def without_quotes(message: str, cell: Cell) -> str:

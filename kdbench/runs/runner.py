@@ -26,7 +26,7 @@ from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, store, trackers
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, identity
-from kdbench.runs.quotes import kept
+from kdbench.runs.quotes import kept, notes_kept
 from kdbench.runs.store import Record
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.runs.units import stored_names
@@ -235,7 +235,7 @@ class Runner:
             "data": {
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
-                "licence": task.licence, "notes": list(data.notes),
+                "licence": task.licence, "notes": notes_kept(data),
             },
             "models": {
                 "student": identity(cell.student),
