@@ -772,7 +772,7 @@ PRIVACY = (
              "if len(units) < LEAST_TEXTS}", "if len(units) < 1}",
              privacy("test_a_failed_run_quotes_no_note_and_no_path")),
     Mutation("an error names the file", "kdbench/runs/quotes.py",
-             "message = message.replace(str(place), HIDDEN)", "message = message.replace(str(place), str(place))",
+             "message = message.replace(text, HIDDEN)", "message = message.replace(text, text)",
              privacy("test_a_failed_run_quotes_no_note_and_no_path")),
     Mutation("the place in a note on reading", "kdbench/runs/quotes.py",
              'return [PLACE.sub("", note) for note in data.notes]', "return [note for note in data.notes]",

@@ -1,4 +1,4 @@
-"""Plugins that a command did not name, and that run with the user's rights all the same: which these
+"""Plugins that a command did not name, and that run with the user's rights all the same: which they
 are, and how to leave them out.
 """
 

@@ -35,15 +35,16 @@ def without_paths(message: str, cell: Cell, folder: Path) -> str:
     """`message` without the places that the user named for this cell, and without those of the
     program, the user and temporary files.
     """
-    named = [folder, *cell.request.files.values(), cell.request.data_dir, cell.request.unlabelled]
+    request = cell.request
+    named = [folder, *request.files.values(), request.data_dir, request.unlabelled]
     named += [source.folder for source in (cell.student, cell.teacher) if source is not None]
-    named += [*files_of(cell.method.options), *files_of(cell.task_options)]
+    named += map(Path, [*files_of(cell.method.options), *files_of(cell.task_options)])
     places = {str(PACKAGE.parent), str(Path.home()), sys.prefix, tempfile.gettempdir()}
     for place in named:
         if place is not None and str(place) != REST:
-            places |= {str(place), str(Path(place).absolute()), str(Path(place).resolve())}
-    for place in sorted(filter(is_path, places), key=len, reverse=True):
-        message = message.replace(str(place), HIDDEN)
+            places |= {str(place), str(place.absolute()), str(place.resolve())}
+    for text in sorted(filter(is_path, places), key=len, reverse=True):
+        message = message.replace(text, HIDDEN)
     return message
 
 
