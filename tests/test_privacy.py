@@ -325,9 +325,9 @@ def test_a_failed_run_quotes_no_note_and_no_path(notes, tmp_path, monkeypatch, c
     made = runner.one(cell)
     assert "Quarzhild" in capsys.readouterr().err, "who sits there may know"
     assert made["error"]["message"].startswith("no fall for '") and not SECRETS.search(json.dumps(made).encode())
-    assert str(tmp_path) not in json.dumps(made)
+    assert "house" not in made["error"]["message"] and str(tmp_path) not in json.dumps(made)
     made = runner.failure(cell, "BadInput", f"{notes['train']}, line 3: 'Xanthopoulou' is no label")
-    assert "Xanthopoulou" not in json.dumps(made) and str(tmp_path) not in json.dumps(made)
+    assert not re.search("Xanthopoulou|house", made["error"]["message"]) and str(tmp_path) not in json.dumps(made)
     public = replace(cell, data=replace(cell.data, published_files=True))
     assert without_quotes("Xanthopoulou", public) == "Xanthopoulou"
 
