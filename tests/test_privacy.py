@@ -15,7 +15,7 @@ import pytest
 from factory import record
 
 from kdbench.base import render, visible
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, Skip
 from kdbench.base.folders import write_page
 from kdbench.cli.verbs import main
 from kdbench.data.task import Data, Example
@@ -27,7 +27,7 @@ from kdbench.report.compare import compare
 from kdbench.report.evidence import Case, Corpora
 from kdbench.runs import store, units
 from kdbench.runs.planning import plan
-from kdbench.runs.quotes import notes_kept, without_quotes
+from kdbench.runs.quotes import notes_kept, without_quotes, without_rare_words
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.serve.contains import contents_of
@@ -109,20 +109,19 @@ def arrays_of(results, made):
 # ---- the whole -------------------------------------------------------------------------------------
 
 
-def all_of(results, work, runs, files, formats):
+def all_of(results, work, runs, formats):
     """Export, report and table of runs; returns the folders that leave the house."""
     out = work / "out"
     for made in runs:
-        given = [word for split, path in files[made["id"]].items() for word in (f"--{split}", str(path))]
         assert main(["export", made["id"], str(out / made["id"]), "--results-dir", str(results), "--formats", formats,
-                     "--latency", "quick", *given]) == 0
+                     "--latency", "quick"]) == 0
     assert main(["report", "--results-dir", str(results), "-o", str(out / "report.html"), "--no-intervals"]) == 0
     return out
 
 
-def check_house(results, work, runs, files, capsys, formats):
+def check_house(results, work, runs, capsys, formats):
     """Nothing that was planted leaves; whatever is left is listed."""
-    out = all_of(results, work, runs, files, formats)
+    out = all_of(results, work, runs, formats)
     capsys.readouterr()
     assert main(["table", "--results-dir", str(results), "--format", "csv", "--no-intervals"]) == 0
     assert not SECRETS.search(capsys.readouterr().out.encode())
@@ -138,7 +137,11 @@ def check_house(results, work, runs, files, capsys, formats):
     listed = [Path(one["path"]) for one in json.loads(capsys.readouterr().out)["holdings"] if one["text"] == "own"]
     for path in revealing(results):
         assert any(path.is_relative_to(place) for place in listed), f"{path} is on no list"
-    for place in [*(results / "models").iterdir(), *(results / "signals").glob("*.safetensors"), *out.glob("*/safetensors"), *out.glob("*/onnx")]:
+    for path in results.rglob("*"):
+        told = path.is_file() and str(work).encode() in path.read_bytes()
+        assert not told or any(path.is_relative_to(place) for place in listed), f"{path} names a folder of this machine, and is on no list"
+    for place in [*(results / "models").iterdir(), *(results / "signals").glob("*.safetensors"), *(results / "paths").glob("*/*.json"),
+                  *out.glob("*/safetensors"), *out.glob("*/onnx")]:
         assert place in listed, f"{place} is on no list"
     return out
 
@@ -146,20 +149,52 @@ def check_house(results, work, runs, files, capsys, formats):
 def test_planted_names_leave_the_house_in_nothing(notes, tmp_path, capsys):
     results = tmp_path / "results"
     made = run(results, notes)
-    check_house(results, tmp_path, [made], {made["id"]: notes}, capsys, "safetensors")
+    check_house(results, tmp_path, [made], capsys, "safetensors")
     plain = run(tmp_path / "all", notes, settings={"min_texts": 1})
     assert revealing(tmp_path / "all" / "models"), "without the rule the planted name is in the vocabulary"
     assert plain["id"] != made["id"] and made["cell"]["settings"]["min_texts"] == 5
     assert made["vocabulary"]["min_texts"] == 5 and plain["vocabulary"]["own_pieces"] > made["vocabulary"]["own_pieces"] > 0
-    given = [word for split, path in notes.items() for word in (f"--{split}", str(path))]
-    words = ["export", plain["id"], str(tmp_path / "strict"), "--results-dir", str(tmp_path / "all"), "--strict-privacy", *given]
+    words = ["export", plain["id"], str(tmp_path / "strict"), "--results-dir", str(tmp_path / "all"), "--strict-privacy"]
     assert main(words) == 2 and not (tmp_path / "strict").exists()
     assert re.search(r"of words in fewer than 5 texts: \d+ \(.*numbers: .*always capitalised: .*xanthopoulou", capsys.readouterr().err)
 
 
+def write_rows(folder, row, counts=(30, 12, 12)):
+    """Files of JSON lines by split, made of `row(number, split)`."""
+    folder.mkdir()
+    files = {}
+    for split, count in zip(("train", "dev", "test"), counts, strict=True):
+        files[split] = folder / f"{split}.jsonl"
+        files[split].write_text("".join(json.dumps(row(i, split)) + "\n" for i in range(count)))
+    return files
+
+
+def pair(number, split):
+    """A note and a claim on it."""
+    own = note(number, split)
+    return {"id": own["id"], "patient": own["patient"], "sentence1": own["text"],
+            "sentence2": PLANTED if number == 3 else "The patient fell.", "label": own["label"]}
+
+
+def several(number, split):
+    """A note with any number of labels."""
+    own = note(number, split)
+    return {"id": own["id"], "patient": own["patient"], "text": own["text"],
+            "labels": [name for name, there in (("fall", number % 3 == 0), ("home", number % 5 == 0)) if there]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [note, pair, several])
+def test_planted_names_leave_the_house_in_nothing_whatever_the_labels(row, tmp_path, capsys):
+    results = tmp_path / "results"
+    files = write_rows(tmp_path / "house", row)
+    runs = [run(results, files, method) for method in ("finetune", "logit_kd")]
+    check_house(results, tmp_path, runs, capsys, "safetensors,onnx")
+
+
 @pytest.mark.slow
 def test_planted_names_leave_the_house_in_nothing_whatever_the_method(notes, tagged, tmp_path, capsys):
-    results, files = tmp_path / "results", {}
+    results = tmp_path / "results"
     unlabelled = tmp_path / "house" / "unlabelled.txt"
     unlabelled.write_text(f"{PLANTED}\n" + "Was well at home.\n" * 8)
     quick = {"min_frequency": 1, "pretrain_epochs": 1}
@@ -168,12 +203,24 @@ def test_planted_names_leave_the_house_in_nothing_whatever_the_method(notes, tag
                                   ("adapt", {**quick, "corpus": str(unlabelled)}, {})):
         for student in ("tiny:bert",) if method in ("ve_kd", "adapt") else ("tiny:bert", "tiny:roberta"):
             runs.append(run(results, notes, method, student, options=options, **more))
-            files[runs[-1]["id"]] = notes
-    for student in ("bilstm", "tiny:bert"):
-        runs.append(run(results, tagged, "ner_kd", student, options={"copies": 2}))
-        files[runs[-1]["id"]] = tagged
-    assert len({made["id"] for made in runs}) == 8
-    check_house(results, tmp_path, runs, files, capsys, "safetensors,onnx,onnx_int8")
+    for method, student in (("ner_kd", "bilstm"), ("ner_kd", "tiny:bert"), ("ve_kd", "tiny:bert")):
+        runs.append(run(results, tagged, method, student, options={"copies": 2} if method == "ner_kd" else quick))
+    assert len({made["id"] for made in runs}) == 9
+    check_house(results, tmp_path, runs, capsys, "safetensors,onnx,onnx_int8")
+
+
+def test_mistakes_in_files_to_answer_leave_nothing_behind(notes, tmp_path, capsys):
+    results, desk = tmp_path / "results", tmp_path / "desk"
+    made = run(results, notes)
+    desk.mkdir()
+    asked = [json.dumps(note(3, "new")), json.dumps({**note(3, "new"), "text": 7}), "{"]
+    (desk / "asked.jsonl").write_text("\n".join(asked))
+    before = sorted(tmp_path.rglob("*"))
+    for verb in (["predict"], ["label", "-o", str(desk / "out.jsonl")], ["evaluate", "-o", str(desk / "out.jsonl")]):
+        words = [verb[0], made["id"], "--file", str(desk / "asked.jsonl"), *verb[1:], "--results-dir", str(results)]
+        assert main(words) == 2
+        assert not SECRETS.search(capsys.readouterr().out.encode())
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 # ---- vocabularies ----------------------------------------------------------------------------------
@@ -329,7 +376,42 @@ def test_a_failed_run_quotes_no_note_and_no_path(notes, tmp_path, monkeypatch, c
     made = runner.failure(cell, "BadInput", f"{notes['train']}, line 3: 'Xanthopoulou' is no label")
     assert not re.search("Xanthopoulou|house", made["error"]["message"]) and str(tmp_path) not in json.dumps(made)
     public = replace(cell, data=replace(cell.data, published_files=True))
-    assert without_quotes("Xanthopoulou", public) == "Xanthopoulou"
+    assert without_quotes("'Xanthopoulou'", public) == "'Xanthopoulou'" and without_rare_words("Xanthopoulou", public) == "Xanthopoulou"
+
+
+def test_a_message_keeps_no_quote_and_no_number_of_few_texts(notes, tmp_path):
+    """Each word of it may be in many texts."""
+    (cell,) = plan(Request("finetune", "files", "tiny:bert", "tiny:bert", settings=SETTINGS, files=notes, controls=False), device="cpu")
+    texts = [*["May came", "Green was well", "call 44", "in 12 h", "99 mg"] * 6, "May Green, tel. 44 12-99 12"]
+    own = replace(cell, data=replace(cell.data, train=tuple(Example(str(i), text) for i, text in enumerate(texts))))
+    assert without_quotes("no label for 'May Green' at 99", own) == "no label for '...' at 99"
+    assert without_quotes("'May Green, tel.... (40 characters)", own) == "'...... (40 characters)"
+    assert without_quotes("44129912 or 44-12-99-12; 10000000 bytes", own) == "... or ...; 10000000 bytes"
+
+
+def test_the_reason_of_a_skipped_run_names_no_file(notes, tmp_path, monkeypatch):
+    (cell,) = plan(Request("finetune", "files", "tiny:bert", "tiny:bert", settings=SETTINGS, files=notes, controls=False), device="cpu")
+
+    def skip(*_):
+        raise Skip(f"{notes['train']}: cannot say 'Quarzhild Xanthopoulou'; home is seen")
+
+    monkeypatch.setattr(Runner, "train", skip)
+    made = Runner(tmp_path / "results", device="cpu", threads=1).one(cell)
+    assert made["status"] == "skipped" and made["reason"] == "...: cannot say '...'; home is seen"
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_a_note_is_no_name_of_a_column(delimiter, tmp_path):
+    """The first label of a file without a header may stand there alone."""
+    rows = [f"Fell at home and was found by {PLANTED[:24]}{delimiter}urgent", *[f"No fall {i % 4}{delimiter}none" for i in range(20)]]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    asked = Request("finetune", "files", "tiny:bert", "tiny:bert", settings=SETTINGS, files={"train": tmp_path / "train.csv"}, controls=False)
+    with pytest.raises(BadInput, match=":1: is .* the name of a column, or a text.*header=yes or header=no"):
+        plan(asked, device="cpu")
+    (cell,) = plan(replace(asked, task_options={"header": "no"}), device="cpu")
+    assert "Fell" not in json.dumps(dict(cell.data.reading))
+    (tmp_path / "train.csv").write_text("\n".join([f"{'What happened in your own words? ' * 2}{delimiter}label", *rows[1:]]) + "\n")
+    plan(asked, device="cpu")
 
 
 def test_notes_on_how_files_were_read_name_no_patient(tmp_path):

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.trainers import Trainer
 from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from kdbench.data.task import Data
 
 BETWEEN = "\x1f"  # divides the words that a trainer is shown
 MARK = "kdbench_own_pieces"  # in tokenizer_config.json: which entries come from one's own text
@@ -39,6 +42,20 @@ class OwnTexts(list[str]):
     def __init__(self, texts: Iterable[str], rule: Rule):
         super().__init__(texts)
         self.rule = rule
+
+
+def texts_to_learn(data: Data, least: int) -> list[str]:
+    """The unlabelled text of a corpus: its training texts, and the look-alike's domain text.
+
+    least  of one's own text: how many units have to hold a word that a vocabulary learns
+    """
+    texts = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip()
+             for e in data.train]
+    texts += data.domain_text
+    if not data.own_text:
+        return texts
+    units = [example.unit for example in data.train]
+    return OwnTexts(texts, Rule(units_of(units, len(units), len(data.domain_text)), least))
 
 
 def rule_of(texts: Iterable[str]) -> Rule:

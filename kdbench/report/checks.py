@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from kdbench.base.checksums import damage
 from kdbench.base.errors import one_line
 from kdbench.base.identity import record_id
 from kdbench.report.evidence import UNREADABLE, Case, Unchecked, read_arrays
@@ -20,6 +21,7 @@ from kdbench.report.findings import CLOSE, NOTE, UNCHECKED, Difference, Result, 
 from kdbench.report.rerun import rerun
 from kdbench.report.rows import Record
 from kdbench.runs import store
+from kdbench.runs.stored import damage_of_predictions
 from kdbench.runs.units import SALT, in_their_places
 from kdbench.score import metrics
 
@@ -84,6 +86,8 @@ def check_file(case: Case) -> Iterator[Difference]:
         yield Difference("format", record["format"], store.FORMAT)
     if not re.fullmatch(r"[0-9a-f]*", record.get("artefact") or ""):
         yield Difference(f"artefact {record['artefact']!r} is no hash")
+    if wrong := damage(record) or damage_of_predictions(case.path, record):
+        yield Difference(wrong)
     if path.is_file() and not path.is_symlink():
         try:
             read_arrays(path)

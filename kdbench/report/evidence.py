@@ -21,6 +21,7 @@ from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
 from kdbench.runs.units import fingerprint, hashed, known_salt, salt_behind
+from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Corpora:
     """Corpora by task, options and limits, each loaded once.
 
     data_dir  the folder of the real ones
-    files     what the user gave for task `files`, by split
+    files     what the user gave for task `files`, by split; without, what is stored of the run
     """
 
     def __init__(self, data_dir: Path | None, files: dict[str, Path]):
@@ -66,17 +67,20 @@ class Corpora:
         self.whole: dict[str, tuple[Task, Data] | BadInput] = {}
         self.limited: dict[tuple[object, ...], LoadedCorpus] = {}
 
-    def of(self, record: Record) -> LoadedCorpus:
-        """The corpus of a record; `Unchecked` where it is not there."""
+    def of(self, record: Record, root: Path) -> LoadedCorpus:
+        """The corpus of a record of the results folder `root`; `Unchecked` where it is not there.
+        """
         cell, real = record["cell"], record["data"]["kind"] != "lookalike"
         own = cell["task"] == "files"
-        if real and own and not self.files:
+        files = self.files or (dict(recall(root, record).files) if own else {})
+        if real and own and not files:
             raise Unchecked("the user's own files are not here: give --train, --dev and --test")
         if real and not own and self.data_dir is None:
             raise Unchecked("the corpus is not here: give --data-dir")
-        key = json.dumps([cell["task"], real, cell["task_options"]], sort_keys=True)
+        places = {split: str(path) for split, path in files.items()} if own else {}
+        key = json.dumps([cell["task"], real, cell["task_options"], places], sort_keys=True)
         if key not in self.whole:
-            self.whole[key] = self.load(cell["task"], cell["task_options"], real)
+            self.whole[key] = self.load(cell["task"], cell["task_options"], real, files)
         whole = self.whole[key]
         if isinstance(whole, BadInput):
             raise Unchecked(one_line(whole))
@@ -87,7 +91,8 @@ class Corpora:
             self.limited[name] = LoadedCorpus(whole[0], whole[1].limited(*limits))
         return self.limited[name]
 
-    def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
+    def load(self, name: str, options: dict[str, Any], real: bool,
+             given: dict[str, Path]) -> tuple[Task, Data] | BadInput:
         """The task and all of its data as they are now, or why they cannot be loaded."""
         if any(str(value).startswith("sha256:") for value in options.values()):
             return BadInput(
@@ -97,15 +102,14 @@ class Corpora:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
             say(f"reading the corpus of {name}")
-        from kdbench.runs.planning import load_data
+        from kdbench.runs.planning import hashable, load_data
 
         load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
         own = name == "files"
         folder = self.data_dir if real and not own else None
-        files = tuple(sorted(self.files.items())) if own else ()
-        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        files = tuple(sorted(given.items())) if own else ()
         try:
-            return load(name, folder, files, tuple(sorted(chosen.items())))[:2]
+            return load(name, folder, files, hashable(options))[:2]
         except BadInput as error:
             return error
 
@@ -165,7 +169,7 @@ class Case:
     @cached_property
     def current_data(self) -> LoadedCorpus:
         """The corpus as it is now."""
-        found = self.corpora.of(self.record)
+        found = self.corpora.of(self.record, self.root)
         own, stored = found.data.sha256.values(), self.record["data"]["sha256"].values()
         if self.record["cell"]["task"] == "files" and stored and not set(own) & set(stored):
             raise Unchecked("the files given are not those of this run: give its own")

@@ -36,8 +36,9 @@ def as_text(inventory: Inventory) -> str:
                      "published corpora alone (--json names them)")
     if not found:
         return f"{inventory.folder}: nothing holds text or derives from it"
-    lines.append("Your own files, what `prepare`, `augment`, `pretrain` and `convert-data` wrote, "
-                 "and ~/.cache are not looked at. Deleting a place deletes what it holds.")
+    lines.append("Your own files, what `prepare`, `augment`, `pretrain`, `convert-data`, `label` "
+                 "and `evaluate -o` wrote, and ~/.cache are not looked at. Deleting a place "
+                 "deletes what it holds.")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.activity import doing
+from kdbench.base.checksums import damage, damage_of_files
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
 from kdbench.base.progress import Progress
@@ -191,11 +192,26 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     """The files of a stage against their checksums."""
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
-    made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-    if "model.safetensors" not in (made.get("sha256") or {}):
+    try:
+        made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        sums = dict(made.get("sha256") or {})
+    except (OSError, *MALFORMED) as error:
+        yield Difference(f"stage.json cannot be read ({one_line(error)})")
+        return
+    differences = list(differences_of_sums(sums, folder))
+    yield from differences
+    if not differences and (wrong := damage(made) or damage_of_files(made, folder)):
+        yield Difference(wrong)
+
+
+def differences_of_sums(sums: Mapping[str, str], folder: Path) -> Iterator[Difference]:
+    """The weights of a stage against the checksums in `sha256` of its stage.json."""
+    if not any(Path(name).name == "model.safetensors" for name in sums):
         yield Difference("stage.json has no checksum of the weights")
-    for name, stored in made["sha256"].items():
-        path = folder / Path(name).name
+    for name, stored in sums.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            path = folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
         if found != stored:
             yield Difference(f"SHA-256 of {name}", stored, found)

@@ -14,9 +14,18 @@ import numpy as np
 
 from kdbench.models.common_words import own_pieces
 from kdbench.runs.clean import MADE, WRITTEN
-from kdbench.runs.inventory import CHECKPOINT, Inventory, exports_of, keys_of, size_of
-from kdbench.runs.store import Record
-from kdbench.runs.units import SALT, is_own, salt_behind
+from kdbench.runs.inventory import (
+    CHECKPOINT,
+    EXPORTS,
+    Inventory,
+    exports_of,
+    keys_of,
+    size_of,
+)
+from kdbench.runs.stored import Record
+from kdbench.runs.units import SALT, is_own, is_own_text, salt_behind
+from kdbench.runs.whereabouts import FOLDER as PATHS
+from kdbench.runs.whereabouts import path_of
 
 OWN, PUBLIC, UNKNOWN = "own", "public", "unknown"
 
@@ -44,22 +53,17 @@ class Holding:
 
 def holdings(inventory: Inventory) -> list[Holding]:
     """All that holds text or derives from it, one's own first."""
-    found = [*of_records(inventory), *of_models(inventory), *of_signals(inventory),
-             *of_exports(inventory), *of_leftovers(inventory)]
+    found = [*of_records(inventory), *of_paths(inventory), *of_models(inventory),
+             *of_signals(inventory), *of_exports(inventory), *of_leftovers(inventory)]
     order = (OWN, UNKNOWN, PUBLIC)
     return sorted(found, key=lambda one: (order.index(one.text), str(one.path)))
-
-
-def has_own_text(record: Record) -> bool:
-    """Has a run read text that is neither generated nor a verified published corpus?"""
-    return is_own(record) or "vocabulary" in record
 
 
 def whose(records: list[Record]) -> str:
     """Whose text these runs have read."""
     if not records:
         return UNKNOWN
-    return OWN if any(map(has_own_text, records)) else PUBLIC
+    return OWN if any(map(is_own_text, records)) else PUBLIC
 
 
 def ids_of(records: list[Record]) -> tuple[str, ...]:
@@ -93,8 +97,16 @@ def of_records(inventory: Inventory) -> Iterator[Holding]:
         if is_own(record) and not salt_behind(record) and has_units(arrays):
             yield Holding(arrays, "the names of test units in clear: it is of an older version",
                           OWN, run)
+    for path in predictions_alone(inventory.folder):
+        yield Holding(path, "predictions without their record; they may name test units", UNKNOWN)
     for path in inventory.damaged:
         yield Holding(path, "unknown: it cannot be read as a record", UNKNOWN)
+
+
+def predictions_alone(folder: Path) -> list[Path]:
+    """The files of predictions whose record is gone."""
+    found = sorted((folder / "records").glob("*/*.npz"))
+    return [path for path in found if not path.with_suffix(".json").exists()]
 
 
 def has_units(arrays: Path) -> bool:
@@ -106,6 +118,18 @@ def has_units(arrays: Path) -> bool:
             return "test_units" in found.files
     except Exception:  # numpy and zipfile raise many kinds for a damaged file
         return True
+
+
+def of_paths(inventory: Inventory) -> Iterator[Holding]:
+    """Side files with the places of one's own files, whose names may be those of patients."""
+    by_place = {path_of(inventory.folder, record): record for record in inventory.records}
+    for path in sorted((inventory.folder / PATHS).glob("*/*.json")):
+        users = [by_place[path]] if path in by_place else []
+        yield Holding(path, "no text: the names and places of the files that were read",
+                      whose(users), ids_of(users))
+    if (inventory.folder / EXPORTS).is_file():
+        yield Holding(inventory.folder / EXPORTS, "no text: where exports were written",
+                      whose(inventory.records), tuple(exports_of(inventory.folder)))
 
 
 def of_models(inventory: Inventory) -> Iterator[Holding]:
@@ -132,10 +156,11 @@ def vocabulary_in_words(folder: Path) -> str:
             noted.append(None)
     least = [found[1] for found in noted if found is not None]
     if not least:
-        return "its vocabulary notes nothing learned from one's own text"
+        return "tokenizer.json: it notes nothing that was learned from one's own text"
     if min(least) == 0:
-        return "a vocabulary with entries from a file of one's own"
-    return f"a vocabulary with pieces of words that at least {min(least)} texts hold"
+        return "tokenizer.json: a vocabulary with entries from a file of one's own"
+    texts = f"at least {min(least)} texts hold" if min(least) > 1 else "any text holds"
+    return f"tokenizer.json: a vocabulary with pieces of words that {texts}"
 
 
 def of_signals(inventory: Inventory) -> Iterator[Holding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,26 +17,28 @@ import torch
 from filelock import FileLock, Timeout
 
 from kdbench.base.activity import doing
+from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
-from kdbench.base.folders import new_folder
+from kdbench.base.folders import new_folder, sweep_results
 from kdbench.base.identity import digest
-from kdbench.base.progress import Phases, say
-from kdbench.data.task import Data
-from kdbench.models.common_words import learned, own_pieces
+from kdbench.base.progress import Phases, say, say_once
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, store, trackers
+from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
-from kdbench.runs.cell import Cell, identity
-from kdbench.runs.quotes import kept, notes_kept
+from kdbench.runs.cell import Cell, as_json, identity
+from kdbench.runs.own_text import vocabulary_facts, with_hidden_units
+from kdbench.runs.packing import finite, packed
+from kdbench.runs.quotes import kept, notes_kept, reason_kept
 from kdbench.runs.store import Record
+from kdbench.runs.stored import damage_of_predictions, read_or_why
 from kdbench.runs.threads import AUTO, kept_at, threads_of
-from kdbench.runs.units import stored_names
 from kdbench.score import metrics
 from kdbench.serve import measure
+from kdbench.serve.about import About
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
 from kdbench.train.processes import agreed, process_group_settings
-from kdbench.train.stage_cache import StageCache
+from kdbench.train.stage_cache import StageCache, write_facts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -65,6 +68,7 @@ class Runner:
         self.overwrite, self.renew = overwrite, renew
         self.threads, self.profile, self.tracker = threads, profile, tracker
         store.check_writable(self.folder)
+        sweep_results(self.folder)
         if tracker:
             trackers.check(tracker)
         self.most_threads = torch.get_num_threads()
@@ -127,6 +131,7 @@ class Runner:
                 record, arrays = self.execute(cell, label)
             if main:
                 store.write(self.folder, record, arrays)
+                whereabouts.remember(self.folder, cell, record)
         if several and record["status"] == "failed":
             if not main:
                 time.sleep(5)  # most errors reach all processes: the main one may write its record
@@ -165,10 +170,16 @@ class Runner:
 
     def finished(self, cell: Cell) -> Record | None:
         """The record of the cell, if it needs no run."""
-        record = store.find(self.folder, cell.id, cell.task.name)
-        if record is None or record["status"] not in store.FINISHED or self.overwrite:
+        path = store.path_of(self.folder, cell.id, cell.task.name)
+        if self.overwrite or not path.exists():
             return None
-        return record
+        record, why = read_or_why(path)
+        finished = record is not None and record["status"] in store.FINISHED
+        if record is not None and finished:
+            why = damage_of_predictions(path, record)
+        if why:
+            say_once(f"{cell.label}: its record {path.name} is damaged ({why}); made anew")
+        return record if finished and not why else None
 
     def lock(self, cell: Cell) -> FileLock:
         """What a runner holds while it has this cell."""
@@ -201,14 +212,14 @@ class Runner:
         try:
             student = self.train(cell, lab)
             record["score"], arrays = self.scores(lab, student)
-            arrays = self.hide_units(record, cell.data, arrays)
+            arrays = with_hidden_units(self.folder, record, cell.data, arrays)
             self.complete(record, lab, student)
             self.label(lab, student)
             kept_at(cell, self.folder).unlink(missing_ok=True)
         except (BadInput, KeyboardInterrupt):
             raise
-        except Skip as reason:
-            record.update(status="skipped", reason=str(reason))
+        except Skip as skip:
+            record.update(status="skipped", reason=reason_kept(str(skip), cell, self.folder))
         except Exception as error:
             if os.environ.get("KDBENCH_DEBUG"):
                 raise
@@ -236,6 +247,7 @@ class Runner:
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
                 "licence": task.licence, "notes": notes_kept(data),
+                **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": {
                 "student": identity(cell.student),
@@ -263,9 +275,7 @@ class Runner:
             record["diagnostics"] = self.diagnostics(lab, student)
         record["limits"] = limits_of(lab, student)
         record["artefact"] = student.key
-        facts = vocabulary_facts(student)
-        if lab.data.own_text or lab.own_unlabelled or facts["own_pieces"]:
-            record["vocabulary"] = facts
+        record |= vocabulary_facts(lab, student)
         record["notes"] += lab.notes
         record["size"] = self.size(lab, student)
         record["latency"] = self.latency(lab, student)
@@ -294,19 +304,11 @@ class Runner:
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), tags)
                 for split, tags in found.items() if tags is not None}
+            score |= raw_text.score(lab, student, predictions)
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
         return finite(score), arrays
-
-    def hide_units(self, record: Record, data: Data, arrays: Arrays) -> Arrays:
-        """The arrays with the units of one's own data hashed; the record says by which salt."""
-        if "test_units" not in arrays:
-            return arrays
-        names, salt = stored_names(self.folder, data, arrays["test_units"].tolist())
-        if salt:
-            record["data"]["units_salt"] = salt
-        return {**arrays, "test_units": np.array(names)}
 
     def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
         """By name and split, the further figures that the method takes of its student."""
@@ -326,10 +328,10 @@ class Runner:
             own = [student.key, asdict(answer_labels(lab, student))]
             student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
-        if self.accelerator.is_main_process and not folder.is_dir():
+        if self.accelerator.is_main_process:
             what = f"{lab.label}{student.name}, saved"
-            with lab.cache.held(student.key, what), new_folder(folder) as partial:
-                measure.write_model(student, lab.limit, partial)
+            with lab.cache.held(student.key, what):
+                keep(student, lab, folder)
         return student
 
     def label(self, lab: Lab, student: Model) -> None:
@@ -337,6 +339,8 @@ class Runner:
         folder = lab.cache.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             answer_labels(lab, student).write(folder)
+            About(lab.task.name, lab.task.metric, lab.task.metrics,
+                  lab.data.reading).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         """The row of another model of the method: a calibrated teacher, an ablation."""
@@ -378,40 +382,19 @@ class Runner:
         return cost
 
 
-def vocabulary_facts(student: Model) -> dict[str, int | None]:
-    """Of a run on one's own text: the pieces that were learned from it, and how many texts hold the
-    word of each; null where none was learned.
-    """
-    pieces, least = 0, []
-    for member in student.members:
-        if noted := own_pieces(member.tokenizer.init_kwargs):
-            pieces += len(learned(member.tokenizer.backend_tokenizer, noted[0]))
-            least.append(noted[1])
-    return {"own_pieces": pieces, "min_texts": min(least, default=None)}
+def keep(student: Model, lab: Lab, folder: Path) -> None:
+    """Write the folder of a student, unless it is there and whole."""
+    try:
+        check_stage(folder)
+    except BadInput as error:
+        say(f"{one_line(error)}: written anew")
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        with new_folder(folder) as partial:
+            measure.write_model(student, lab.limit, partial)
+            write_facts(partial, {"key": student.key})
 
 
 def seconds_of(lab: Lab, role: str) -> float:
     """The seconds that stages of a role took when they were trained."""
     return round(sum(stage["seconds"] for stage in lab.stages if stage["role"] == role), 2)
-
-
-def packed(predictions: Any) -> dict[str, np.ndarray]:
-    """Predictions as plain arrays: logits or values as they are; tags end to end with their
-    lengths, once for words and once for their pieces.
-    """
-    if isinstance(predictions, metrics.WordTags):
-        words = [piece for pieces in predictions.pieces for piece in pieces]
-        return {"test_predictions": np.concatenate(predictions).astype(np.int16),
-                "test_lengths": np.array([len(tags) for tags in predictions], dtype=np.int32),
-                "test_pieces": np.concatenate(words).astype(np.int16),
-                "test_piece_lengths": np.array([len(piece) for piece in words], dtype=np.int16)}
-    return {"test_predictions": predictions.astype(np.float32)}
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no NaN: a figure that is not defined is null."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return float(value) if isinstance(value, np.floating) else value

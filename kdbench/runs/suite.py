@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.options import build
+from kdbench.base.options import MOST_SEEDS, build
 from kdbench.base.registry import METHODS, TASKS, unknown
 from kdbench.runs.listing import SUITES, suites
 from kdbench.runs.request import Request
@@ -211,6 +211,8 @@ def parse_seeds(seeds: Any) -> tuple[int, ...]:
         return tuple(seeds)
     if isinstance(seeds, bool) or not isinstance(seeds, int):
         raise BadInput(f"seeds: {seeds!r} is neither a number of seeds nor a list of them")
+    if not 0 < seeds <= MOST_SEEDS:
+        raise BadInput(f"seeds: {seeds:,} is no number of seeds; give 1 to {MOST_SEEDS:,}")
     return tuple(range(seeds))
 
 

@@ -15,12 +15,12 @@ import hashlib
 import hmac
 import os
 import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
+from kdbench.base.folders import held
 from kdbench.data.task import Data
 
 SALT = "units.salt"
@@ -73,19 +73,24 @@ def salt_of(folder: Path) -> bytes:
     if (found := known_salt(folder)) is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f".{SALT}.{uuid.uuid4().hex}.part"
-    try:
-        # not readable for others, from its first moment on
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(secrets.token_hex(BYTES) + "\n")
-        take_name(made, path)
-    finally:
-        made.unlink(missing_ok=True)
+    made = folder / f".{SALT}.{os.getpid()}.part"
+    with held(made, lambda: write_salt(made)):
+        try:
+            take_name(made, path)
+        finally:
+            made.unlink(missing_ok=True)
     ignore(folder)
     found = known_salt(folder)
     assert found is not None
     return found
+
+
+def write_salt(path: Path) -> None:
+    """Write a new salt, which nobody else can read from its first moment on."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secrets.token_hex(BYTES) + "\n")
 
 
 def take_name(made: Path, path: Path) -> None:
@@ -134,6 +139,11 @@ def is_own(record: Mapping[str, Any]) -> bool:
     if not isinstance(data, dict):
         return False
     return data.get("kind") != "lookalike" and data.get("published_files") is not True
+
+
+def is_own_text(record: Mapping[str, Any]) -> bool:
+    """Has a run read text that is neither generated nor a verified published corpus?"""
+    return is_own(record) or "vocabulary" in record
 
 
 def salt_behind(record: Mapping[str, Any]) -> str:
