@@ -410,7 +410,7 @@ def test_a_note_is_no_name_of_a_column(delimiter, tmp_path):
         plan(asked, device="cpu")
     (cell,) = plan(replace(asked, task_options={"header": "no"}), device="cpu")
     assert "Fell" not in json.dumps(dict(cell.data.reading))
-    (tmp_path / "train.csv").write_text("\n".join([f"{'What happened in your own words? ' * 2}{delimiter}label", *rows[1:]]) + "\n")
+    (tmp_path / "train.csv").write_text("\n".join([f"{'What happened in your own words? ' * 2}{delimiter}label", *rows]) + "\n")
     plan(asked, device="cpu")
 
 
