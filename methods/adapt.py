@@ -4,7 +4,12 @@ losses.
 
 from __future__ import annotations
 
-from kdbench.methods.expanded_vocabulary import ExpansionOptions, check_models, finetuned
+from kdbench.methods.expanded_vocabulary import (
+    ExpansionOptions,
+    check_models,
+    finetuned,
+    learns_words,
+)
 from kdbench.methods.ve_kd import pretrained
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
@@ -29,6 +34,10 @@ class Adapt(Method):
     def check(self, lab: Lab) -> None:
         """As `check_models`: what ve_kd cannot do here, its control cannot either."""
         check_models(lab)
+
+    def learns_words(self, own_text: bool) -> bool:
+        """Where it trains its new entries on the text."""
+        return learns_words(self.options, own_text)
 
     def fit(self, lab: Lab) -> Model:
         """The masked-LM training, then the fine-tuning."""

@@ -19,6 +19,7 @@ from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
 from kdbench.base.options import option
 from kdbench.data.task import Example
+from kdbench.models.common_words import Rule, mark, units_of
 from kdbench.models.heads import Head, seeded
 from kdbench.models.load import Model, build
 from kdbench.models.sources import Source
@@ -102,6 +103,11 @@ class ExpansionOptions:
         setting="select")
 
 
+def learns_words(o: ExpansionOptions, own_text: bool) -> bool:
+    """As `Method.learns_words`."""
+    return not o.vocabulary and o.new_tokens > 0 and (own_text or bool(o.corpus))
+
+
 def check_models(lab: Lab) -> None:
     """Raise `Skip` where the student cannot have the teacher's vocabulary, expanded."""
     teacher, student = lab.teacher(), lab.student()
@@ -127,6 +133,19 @@ def corpus_of(lab: Lab, o: ExpansionOptions) -> Sequence[Example]:
     return unlabelled(texts)
 
 
+def rule_for(lab: Lab, o: ExpansionOptions, examples: Sequence[Example]) -> Rule:
+    """Which words of the domain text may become entries: all of a public one."""
+    if o.corpus:
+        return Rule((), lab.settings.min_texts)
+    if not (lab.data.own_text or lab.own_unlabelled):
+        return Rule()
+    units = [] if lab.data.domain_text else [example.unit for example in lab.data.train]
+    first = len(lab.data.domain_text or units)
+    every = units_of(units, first, len(lab.unlabelled))
+    # an example is known by its place among all texts, of which empty ones were left out
+    return Rule(tuple(every[int(example.id)] for example in examples), lab.settings.min_texts)
+
+
 def expanded(lab: Lab, o: ExpansionOptions, base: Model, examples: Sequence[Example]) -> Model:
     """The student with a masked-LM head, the vocabulary of `base` (the teacher), and the new
     entries behind it.
@@ -135,8 +154,10 @@ def expanded(lab: Lab, o: ExpansionOptions, base: Model, examples: Sequence[Exam
         tokens = read_tokens(o.vocabulary, base.tokenizer)
     else:
         tokens = train_tokens(lambda: (e.text for e in examples), base.tokenizer, o.new_tokens,
-                              o.min_frequency)
+                              o.min_frequency, rule_for(lab, o, examples))
     tokenizer = expand(base.tokenizer, tokens, base.module.config.vocab_size)
+    if tokens and (rule := rule_for(lab, o, examples)).least:
+        mark(tokenizer, base.module.config.vocab_size, 0 if o.vocabulary else rule.least)
     student = lab.student(MLM)
     module = student.module
     if o.student_init == "random":

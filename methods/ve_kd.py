@@ -31,6 +31,7 @@ from kdbench.methods.expanded_vocabulary import (
     corpus_of,
     expanded,
     finetuned,
+    learns_words,
     masking_of,
     pretraining,
 )
@@ -260,6 +261,10 @@ class VeKD(Method):
             raise Skip(f"{source.name} came without its masked-LM head, whose logits ve_kd "
                        "follows; pre-train it first (`bench.py pretrain --method adapt`), or set "
                        "a_ce and a_mse to 0")
+
+    def learns_words(self, own_text: bool) -> bool:
+        """Where it trains its new entries on the text."""
+        return learns_words(self.options, own_text)
 
     def fit(self, lab: Lab) -> Model:
         """The masked-LM training, then the fine-tuning."""

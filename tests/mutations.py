@@ -858,8 +858,95 @@ READ_BACK = (
              tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
                       "_and_those_of_living_ones_stay")),
 )
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS,
-             *IDENTITY, *FIGURES, *HEADS)
+
+
+# ---- nobody's notes leave the house --------------------------------------------------------------
+
+
+def privacy(*names: str) -> tuple[str, ...]:
+    return tests_of("test_privacy", *names)
+
+
+PRIVACY = (
+    Mutation("a word of one text too few is learned", "kdbench/models/common_words.py",
+             "if times >= rule.least}", "if times >= rule.least - 4}",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("units are texts, whatever the groups", "kdbench/models/common_words.py",
+             "by_unit[unit].update(words(text))", "by_unit[text + str(len(by_unit))].update(words(text))",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("rare words leave no characters", "kdbench/models/tokenizer.py",
+             "if not c.isspace()) if rule.least > 1 else []", "if not c.isspace()) if rule.least > 99 else []",
+             privacy("test_a_vocabulary_learns_words_that_several_texts_hold")),
+    Mutation("the rule is no part of the id", "kdbench/runs/cell.py",
+             "if self.learns_words and self.settings.min_texts > 1:", "if self.learns_words and self.settings.min_texts > 99:",
+             privacy("test_the_rule_is_part_of_the_id_where_it_decides_the_vocabulary")),
+    Mutation("the text of a task without checksums is public", "kdbench/data/task.py",
+             'self.origin != "lookalike" and self.published_files is not True', 'self.origin != "lookalike" and self.published_files is False',
+             privacy("test_units_of_public_data_keep_their_names")),
+    Mutation("units in clear", "kdbench/runs/units.py",
+             "    return hashed(salt, units), fingerprint(salt)", "    return list(units), fingerprint(salt)",
+             privacy("test_units_of_public_data_keep_their_names")),
+    Mutation("units without their places", "kdbench/runs/units.py",
+             'return tuple(f"{place:0{width}d} of {test}" for place in range(len(units)))', "return tuple(units)",
+             privacy("test_units_are_hashed_and_pair_as_before")),
+    Mutation("a salt that all can read", "kdbench/runs/units.py",
+             "os.O_EXCL, 0o600)", "os.O_EXCL, 0o644)", privacy("test_units_are_hashed_and_pair_as_before")),
+    Mutation("an error quotes the note", "kdbench/runs/quotes.py",
+             "if len(units) < LEAST_TEXTS}", "if len(units) < 1}",
+             privacy("test_a_failed_run_quotes_no_note_and_no_path")),
+    Mutation("an error names the file", "kdbench/runs/quotes.py",
+             "message = message.replace(text, HIDDEN)", "message = message.replace(text, text)",
+             privacy("test_a_failed_run_quotes_no_note_and_no_path")),
+    Mutation("an error quotes what few texts hold", "kdbench/runs/quotes.py",
+             "return 0 < len(holders) < LEAST_TEXTS", "return False",
+             privacy("test_a_message_keeps_no_quote_and_no_number_of_few_texts")),
+    Mutation("a skipped run names the file", "kdbench/runs/runner.py",
+             "reason=reason_kept(str(skip), cell, self.folder))", "reason=str(skip))",
+             privacy("test_the_reason_of_a_skipped_run_names_no_file")),
+    Mutation("a text is the name of a column", "kdbench/data/layouts/tables.py",
+             "if is_surely_header(cells) or max(map(len, cells)) <= LONGEST_NAME:", "if cells:",
+             privacy("test_a_note_is_no_name_of_a_column")),
+    Mutation("side files with paths are on no list", "kdbench/runs/holdings.py",
+             "    for path in sorted((inventory.folder / PATHS).glob(\"*/*.json\")):",
+             "    for path in ():",
+             privacy("test_planted_names_leave_the_house_in_nothing")),
+    Mutation("the place in a note on reading", "kdbench/runs/quotes.py",
+             'return [PLACE.sub("", note) for note in data.notes]', "return [note for note in data.notes]",
+             privacy("test_notes_on_how_files_were_read_name_no_patient")),
+    Mutation("strict privacy exports all the same", "kdbench/runs/artefacts.py",
+             "        refuse(found, record[\"id\"])", "        pass",
+             privacy("test_planted_names_leave_the_house_in_nothing")),
+    Mutation("names are no kind of entry", "kdbench/serve/contains.py",
+             "if begins and len(text) > 1 and text.isalpha() and not small:", "if begins and len(text) > 99 and text.isalpha() and not small:",
+             privacy("test_kinds_of_entries_are_listed")),
+    Mutation("numbers are no kind of entry", "kdbench/serve/contains.py",
+             "return len(text) > 1 and text.isdigit()", "return len(text) > 99 and text.isdigit()",
+             privacy("test_kinds_of_entries_are_listed")),
+    Mutation("streams that a terminal obeys", "kdbench/cli/verbs.py",
+             "    with neutral_streams():", "    with __import__('contextlib').nullcontext():",
+             privacy("test_every_stream_of_the_command_line_is_neutral")),
+    Mutation("a line that a terminal obeys", "kdbench/base/progress.py",
+             'WATCH.write(f"{visible(line)}\\n")', 'WATCH.write(f"\\r\\x1b[2K{line}\\n")',
+             privacy("test_progress_and_single_lines_are_neutral")),
+    Mutation("a formula in a cell", "kdbench/base/visible.py",
+             "if computed and not is_number(line) else line", "if computed and is_number(line) else line",
+             privacy("test_a_spreadsheet_computes_no_cell")),
+    Mutation("a cell of several lines", "kdbench/base/visible.py",
+             'return BREAKS.sub(" ", text)', "return text",
+             privacy("test_a_cell_of_a_table_is_one_line_without_html")),
+    Mutation("HTML in a study's page", "kdbench/report/study.py",
+             'return {**found, "README.md": without_html(found["README.md"])}', "return found",
+             privacy("test_a_study_page_holds_no_html")),
+    Mutation("plugins that nobody hears of", "kdbench/cli/verbs.py",
+             "        tell(unasked)", "        pass",
+             privacy("test_plugins_that_nobody_asked_for_are_named_once_and_can_be_left_out")),
+    Mutation("packages' plugins all the same", "kdbench/runs/plugins.py",
+             "    if os.environ.get(NO_PACKAGES):", "    if os.environ.get(NO_PACKAGES) is False:",
+             privacy("test_plugins_that_nobody_asked_for_are_named_once_and_can_be_left_out")),
+)
+
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *PRIVACY,
+             *METHODS, *IDENTITY, *FIGURES, *HEADS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

@@ -351,7 +351,7 @@ def scored(task_name, folder, answers, seeds=(0,), **given):
 
 
 def packed(predictions):
-    """As `kdbench.runs.runner.packed`, whose module takes long to import."""
+    """As `kdbench.runs.packing.packed`, whose module takes long to import."""
     if not isinstance(predictions, metrics.WordTags):
         return {"test_predictions": predictions.astype(np.float32)}
     pieces = [piece for words in predictions.pieces for piece in words]

@@ -542,7 +542,7 @@ def test_distillation_lowers_its_losses(tmp_path):
 
 def test_without_a_corpus_file_the_task_s_unlabelled_text_is_read(tmp_path):
     lab = lab_for(tmp_path)
-    lab.unlabelled = tuple(Example(str(i), "tocilizumab was given") for i in range(2))
+    lab.unlabelled = tuple(Example(str(i), "tocilizumab was given") for i in range(5))
     assert ve_kd.VeKD(options(**QUICK)).pretrain(lab).tokenizer.tokenize("tocilizumab") == ["tocilizumab"]
 
 

@@ -14,8 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from kdbench.base.visible import raw_stream, visible, writable
+
 SILENCE_SECONDS = 9.0  # a line comes within ten seconds, also where a thread wakes late
 SOON_SECONDS = 2.0  # for a line that explains a wait
+
+REWRITE = "\r\x1b[2K"  # to the beginning of a terminal's line, which is emptied
 
 Label = str | Callable[[], str]
 
@@ -94,17 +98,22 @@ class Watch:
         activity, now = self.stack[-1], time.monotonic()
         activity.said, self.last = True, now
         if line := activity.line(now):
-            self.write(f"{line}\n")
+            self.write(f"{visible(line)}\n")
 
     def write(self, text: str, open_line: bool = False) -> None:
         """Write to standard error, on a line of its own.
 
+        text       with `REWRITE` before it, it takes the place of a line; of the rest, what a
+                   terminal obeys is written as codes
         open_line  the text is a line that will be rewritten, and does not end yet
         """
-        if self.open_line and not text.startswith("\r"):
+        stream = raw_stream(sys.stderr)
+        over = REWRITE if text.startswith(REWRITE) else ""
+        text = over + writable(visible(text.removeprefix(over)), stream)
+        if self.open_line and not over:
             text = f"\n{text}"
-        sys.stderr.write(text)  # one write: workers share the stream
-        sys.stderr.flush()
+        stream.write(text)  # one write: workers share the stream
+        stream.flush()
         self.last, self.open_line = time.monotonic(), open_line
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from safetensors import SafetensorError, safe_open
 
 from kdbench.base.errors import BadInput, one_line
+from kdbench.base.visible import visible
 
 try:
     import fcntl
@@ -55,6 +56,11 @@ def write_text(target: Path, text: str) -> None:
     """Replace the content of `target` with `text` in one step."""
     with new_file(target) as stream:
         stream.write(text)
+
+
+def write_page(target: Path, text: str) -> None:
+    """As `write_text`, for a page that people read: what a terminal obeys stands in it as codes."""
+    write_text(target, visible(text))
 
 
 @contextlib.contextmanager

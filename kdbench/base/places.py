@@ -9,3 +9,5 @@ def shipped(name: str) -> Path:
     """A folder of the project: inside this package where it is installed, beside it in a clone."""
     inside = PACKAGE / name
     return inside if inside.is_dir() else PACKAGE.parent / name
+
+NO_PACKAGES = "KDBENCH_NO_PLUGINS"  # set: what installed packages offer is not loaded

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kdbench.base.activity import WATCH
+from kdbench.base.activity import REWRITE, WATCH
+from kdbench.base.visible import visible
 
 QUIET_SECONDS = 2.0  # anything shorter says nothing
 REWRITE_SECONDS = 0.2  # between versions of a terminal's line
@@ -50,8 +51,9 @@ class Progress:
             self._write(f"{self.label}: done in {spent}{note}", last=True)
 
     def _write(self, line: str, last: bool = False) -> None:
+        line = visible(line)
         if self.terminal:
-            line = f"\r\x1b[2K{line}"  # over the line before
+            line = f"{REWRITE}{line}"
         rewritten = self.terminal and not last
         WATCH.write(line if rewritten else f"{line}\n", open_line=rewritten)
 
@@ -96,7 +98,7 @@ def clock(seconds: float) -> str:
 
 def say(line: str) -> None:
     """Write one line for the user to standard error."""
-    WATCH.write(f"{line}\n")
+    WATCH.write(f"{visible(line)}\n")
 
 
 _SAID: set[str] = set()

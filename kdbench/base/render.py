@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kdbench.base.visible import csv_cell, one_line, without_html
+
 WIDTH = 100
 STRONG = "\x02"  # leads a cell that is printed bold
 
@@ -107,11 +109,16 @@ def numeric(lines: Sequence[Sequence[str]]) -> list[bool]:
     return [all(map(is_figure, column)) for column in zip(*lines, strict=True)]
 
 
+def single_lines(cells: Iterable[str]) -> list[str]:
+    """Cells of a table, each on one line."""
+    return list(map(one_line, cells))
+
+
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A pipe table."""
 
     def cell(text: str) -> str:
-        text = text.replace("|", "\\|")
+        text = without_html(one_line(text)).replace("|", "\\|")
         return f"**{text[1:]}**" if text.startswith(STRONG) else text
 
     rows = [list(map(cell, line)) for line in (head, *lines)]
@@ -147,7 +154,8 @@ def latex(head: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> 
     def cell(text: str) -> str:
         return rf"\textbf{{{escape(text[1:])}}}" if text.startswith(STRONG) else escape(text)
 
-    rows = [" & ".join(map(cell, line)) + r" \\" for line in (head, *lines)]
+    whole = map(single_lines, (head, *lines))
+    rows = [" & ".join(map(cell, line)) + r" \\" for line in whole]
     layout = "".join("lr"[right] for right in numeric(lines))
     return "\n".join([
         r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
@@ -161,7 +169,7 @@ def plain(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDT
 
     Empty columns are left out, and the first one is cut to make room.
     """
-    columns = list(zip(head, *lines, strict=True))
+    columns = list(zip(*map(single_lines, (head, *lines)), strict=True))
     columns = [column for i, column in enumerate(columns) if i == 0 or any(column[1:])]
     rows = list(zip(*columns, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -182,7 +190,7 @@ def text(head: Sequence[str], lines: Sequence[Sequence[str]], width: int = WIDTH
     from tabulate import tabulate
 
     columns = []
-    for column in zip(head, *lines, strict=True):
+    for column in zip(*map(single_lines, (head, *lines)), strict=True):
         columns.append([cell.removeprefix(STRONG) for cell in column])
     right = numeric([list(row) for row in zip(*columns, strict=True)][1:])
     widths = []
@@ -230,12 +238,17 @@ def rounded_row(row: Mapping[str, object]) -> dict[str, object]:
     return {key: rounded(value) for key, value in row.items()}
 
 
+def csv_row(row: Mapping[str, object]) -> dict[str, object]:
+    """A row with its figures `rounded`, and texts that no spreadsheet computes."""
+    return {key: csv_cell(value) for key, value in rounded_row(row).items()}
+
+
 def as_csv(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows as CSV, with the names of the first as the header."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(rounded_row, rows))
+    writer.writerows(map(csv_row, rows))
     return stream.getvalue()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base.errors import DONE, FAILED, BadInput
 from kdbench.base.registry import unknown
 from kdbench.cli.arguments import assignments
-from kdbench.cli.parser import REPORTED
+from kdbench.cli.record_arguments import REPORTED
 from kdbench.cli.shared import form, split_files, variable_folder
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def table(args: Namespace) -> int:
 
 def report(args: Namespace) -> int:
     """Write a page of records."""
-    from kdbench.base.folders import write_text
+    from kdbench.base.folders import write_page
     from kdbench.report import reported
     from kdbench.report.html import report
     from kdbench.report.study import facts, names_of
@@ -96,7 +96,7 @@ def report(args: Namespace) -> int:
         title = f"{title}: {args.suite}"
     page = report(found, counts, title=title, comparisons=comparisons, cache=cache,
                   chosen_names=names, damaged=damaged(args.results_dir))
-    write_text(args.out, page)
+    write_page(args.out, page)
     print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
     return DONE
 

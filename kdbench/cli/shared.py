@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.cli.parser import SPLITS
+from kdbench.cli.shared_arguments import SPLITS
 
 if TYPE_CHECKING:
     from kdbench.runs.cell import Cell, LeftOut

@@ -7,8 +7,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from kdbench.base.errors import DONE, BadInput
-from kdbench.cli.parser import SPLITS
 from kdbench.cli.shared import variable_folder
+from kdbench.cli.shared_arguments import SPLITS
 
 if TYPE_CHECKING:
     from kdbench.data.rows import Rows
@@ -22,7 +22,8 @@ def export(args: Namespace) -> int:
     from kdbench.runs.artefacts import export_run
 
     rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
-                      variable_folder(args), args.latency, args.threads, data_place(args))
+                      variable_folder(args), args.latency, args.threads, data_place(args),
+                      args.strict_privacy)
     if args.json:
         print(json.dumps(rows, indent=1))
         return DONE

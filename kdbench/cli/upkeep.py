@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kdbench.base.errors import DONE, BadInput
 from kdbench.cli.results import chosen_records
 from kdbench.cli.shared import form, print_json, split_files, variable_folder
+
+if TYPE_CHECKING:
+    from kdbench.runs.inventory import Inventory
 
 
 def runs(args: Namespace) -> int:
@@ -18,6 +22,8 @@ def runs(args: Namespace) -> int:
     from kdbench.runs.store import find_record
 
     inventory = Inventory.of(args.results_dir)
+    if args.contains_text:
+        return contains_text(args, inventory)
     width = form("text")[1]
     if is_id(args.suite, list(inventory.paths)):
         record = find_record(args.results_dir, args.suite)
@@ -34,6 +40,20 @@ def runs(args: Namespace) -> int:
         print_json(run_list.as_json(inventory, chosen))
     else:
         print(run_list.as_text(inventory, chosen, width))
+    return DONE
+
+
+def contains_text(args: Namespace, inventory: Inventory) -> int:
+    """List what holds text or derives from it."""
+    from kdbench.report import holding_list
+
+    if args.suite:
+        raise BadInput("--contains-text: lists a whole results folder; leave the name of a run, a "
+                       "suite or a filter out")
+    if args.json:
+        print_json(holding_list.as_json(inventory))
+    else:
+        print(holding_list.as_text(inventory))
     return DONE
 
 

@@ -13,9 +13,11 @@ from kdbench.base.activity import doing
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
 from kdbench.base.progress import forget_said
 from kdbench.base.registry import METHODS, TASKS
-from kdbench.cli.parser import RESULTS, parse, parser
+from kdbench.base.visible import neutral_streams
+from kdbench.cli.parser import parse, parser
 from kdbench.cli.results import report, study, table, verify
 from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
+from kdbench.cli.shared_arguments import RESULTS
 from kdbench.cli.students import evaluate, export, label, predict
 from kdbench.cli.upkeep import clean, compare, runs
 
@@ -35,21 +37,29 @@ def main(words: Sequence[str] | None = None) -> int:
             parser().print_help()
             return BAD_INPUT
         with doing(f"{args.verb}: at work"):
-            load_plugins(args.plugin or ())
+            load_plugins(args.plugin or (), getattr(args, "no_plugins", False))
             return DO[args.verb](args)
 
-    return guarded(run_verb)
+    with neutral_streams():
+        return guarded(run_verb)
 
 
-def load_plugins(paths: Sequence[str]) -> None:
-    """Load the plugins of the command, of KDBENCH_PLUGINS and of installed packages."""
-    from importlib.metadata import entry_points
+def load_plugins(paths: Sequence[str], named_only: bool = False) -> None:
+    """Load the plugins of the command, of KDBENCH_PLUGINS and of installed packages.
 
+    named_only  those of the command alone
+    """
+    from kdbench.cli.unasked import leave_out, offered, tell
+
+    if named_only:
+        leave_out()
+    elif unasked := offered():
+        tell(unasked)
     before = os.environ.get("KDBENCH_PLUGINS")
     if paths:  # workers read the variable
         absolute = [str(Path(path).absolute()) for path in paths]
         os.environ["KDBENCH_PLUGINS"] = os.pathsep.join([*([before] if before else []), *absolute])
-    if os.environ.get("KDBENCH_PLUGINS") or entry_points(group="kdbench"):
+    if offered():
         from kdbench.runs import plugins
 
         plugins.load_plugins()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kdbench.data.rows import Rows, Wanted
 
 SPLITS = ("train", "dev", "test")
+# texts (groups, where there are any) of one's own that must hold a word before it may be kept
+LEAST_TEXTS = 5
 TASK_TYPES = {
     "single": "one label a text",
     "multi": "any number of labels a text",
@@ -94,6 +96,13 @@ class Data:
     def rows(self) -> dict[str, int]:
         """The number of examples by split."""
         return {name: len(self.split(name)) for name in SPLITS}
+
+    @property
+    def own_text(self) -> bool:
+        """May these be notes that nobody else has? They are neither generated nor verified to be
+        the files of a published corpus.
+        """
+        return self.origin != "lookalike" and self.published_files is not True
 
     @cached_property
     def digests(self) -> dict[str, str]:

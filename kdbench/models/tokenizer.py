@@ -18,6 +18,7 @@ from tokenizers import models as pieces
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdbench.base.errors import BadInput
+from kdbench.models.common_words import Rule, mark, rule_of, train_on_common
 from kdbench.models.convert import spelling
 from kdbench.models.sources import on_disk
 
@@ -50,21 +51,32 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 def train_tokenizer(model_type: str, texts: Iterable[str],
                     vocabulary: int) -> PreTrainedTokenizerFast:
-    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for others."""
-    trained = trained_tokenizer(model_type, tuple(texts), vocabulary)
+    """A small tokenizer trained on `texts`: byte-level BPE for RoBERTa, WordPiece for others.
+
+    Where `texts` are `OwnTexts`, it learns no piece of a word that too few of them hold.
+    """
+    units, least = rule_of(texts)
+    trained = trained_tokenizer(model_type, tuple(texts), vocabulary, units, least)
     special = BPE_SPECIAL if model_type == "roberta" else WORDPIECE_SPECIAL
     named = {f"{role}_token": text for role, text in special.items()}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(trained), **named)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(trained), **named)
+    if least:
+        mark(tokenizer, 0, least)
+    return tokenizer
 
 
 # every cell of a suite asks for the same one, which takes longer than a tiny training
 @lru_cache(maxsize=8)
-def trained_tokenizer(model_type: str, texts: tuple[str, ...], vocabulary: int) -> str:
-    """The trained tokenizer as JSON; the same texts give the same ids."""
+def trained_tokenizer(model_type: str, texts: tuple[str, ...], vocabulary: int,
+                      units: tuple[str, ...] = (), least: int = 0) -> str:
+    """The trained tokenizer as JSON; the same texts give the same ids. `units` and `least` as of
+    `OwnTexts`.
+    """
+    rule = Rule(units, least)
     if model_type == "roberta":
-        tokenizer, special = trained_bpe(texts, vocabulary), BPE_SPECIAL
+        tokenizer, special = trained_bpe(texts, vocabulary, rule), BPE_SPECIAL
     else:
-        tokenizer, special = trained_wordpiece(texts, vocabulary), WORDPIECE_SPECIAL
+        tokenizer, special = trained_wordpiece(texts, vocabulary, rule), WORDPIECE_SPECIAL
     cls, sep = special["cls"], special["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}", pair=f"{cls} $A {sep} $B:1 {sep}:1",
@@ -72,8 +84,8 @@ def trained_tokenizer(model_type: str, texts: tuple[str, ...], vocabulary: int) 
     return tokenizer.to_str()
 
 
-def trained_bpe(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocabulary` pieces."""
+def trained_bpe(texts: Sequence[str], vocabulary: int, rule: Rule) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary` pieces; every byte is one."""
     tokenizer = Tokenizer(pieces.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -81,12 +93,12 @@ def trained_bpe(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special,
                                   show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(texts, trainer)
+    train_on_common(tokenizer, lambda: texts, trainer, rule)
     return tokenizer
 
 
-def trained_wordpiece(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A lower-casing WordPiece of at most `vocabulary` pieces.
+def trained_wordpiece(texts: Sequence[str], vocabulary: int, rule: Rule) -> Tokenizer:
+    """A lower-casing WordPiece of at most `vocabulary` pieces; every character is one.
 
     The trainer numbers inner characters in the order of a hash map. They are given to it
     beforehand, sorted, so that the same texts give the same ids.
@@ -99,9 +111,10 @@ def trained_wordpiece(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     for text in texts:
         characters.update(tokenizer.normalizer.normalize_str(text))
     inner = sorted(f"##{c}" for c in characters if not c.isspace())
+    first = sorted(c for c in characters if not c.isspace()) if rule.least > 1 else []
     trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=[*special, *inner],
-                                        show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+                                        initial_alphabet=first, show_progress=False)
+    train_on_common(tokenizer, lambda: texts, trainer, rule)
     # a new one with the same vocabulary, in which inner characters are no special tokens
     plain = Tokenizer(pieces.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
     plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer

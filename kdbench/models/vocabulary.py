@@ -19,6 +19,9 @@ from tokenizers import models as pieces
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from kdbench.data.readers import read, shown
+from kdbench.models.common_words import Rule, train_on_common
+
+PUBLIC = Rule()
 
 
 def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
@@ -27,24 +30,26 @@ def is_wordpiece(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 
 def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokenizerFast, count: int,
-                 min_frequency: int) -> list[str]:
+                 min_frequency: int, rule: Rule = PUBLIC) -> list[str]:
     """At most `count` WordPiece entries that the texts need and `tokenizer` lacks, in the order
     training makes them.
 
-    `texts()` begins to read the texts and is called twice. The trainer cuts them into words as
-    `tokenizer` does (same normaliser, same pre-tokeniser): single characters come first, then the
-    most frequent merges, down to pairs that occur `min_frequency` times.
+    `texts()` begins to read the texts and is called up to three times. The trainer cuts them into
+    words as `tokenizer` does (same normaliser, same pre-tokeniser): single characters come first,
+    then the most frequent merges, down to pairs that occur `min_frequency` times.
+
+    rule  of one's own text: which words may be learned (see `kdbench.models.common_words`)
     """
     backend, old = tokenizer.backend_tokenizer, tokenizer.get_vocab()
     fresh = Tokenizer(pieces.WordPiece(unk_token=tokenizer.unk_token))
     fresh.normalizer, fresh.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
     prefix = backend.model.continuing_subword_prefix
 
-    def train(size: int, first: list[str]) -> list[str]:
+    def train(size: int, first: list[str], rule: Rule = PUBLIC) -> list[str]:
         trainer = trainers.WordPieceTrainer(vocab_size=size, min_frequency=min_frequency,
                                             special_tokens=first, continuing_subword_prefix=prefix,
                                             show_progress=False)
-        fresh.train_from_iterator(texts(), trainer)
+        train_on_common(fresh, texts, trainer, rule)
         vocabulary = fresh.get_vocab()
         return sorted(vocabulary, key=vocabulary.__getitem__)
 
@@ -52,7 +57,7 @@ def train_tokens(texts: Callable[[], Iterable[str]], tokenizer: PreTrainedTokeni
     # by these numbers. It gets the characters beforehand, sorted, so that it makes the same
     # vocabulary every time.
     alphabet = sorted(train(0, []))
-    trained = train(len(old) + count, alphabet)
+    trained = train(len(old) + count, alphabet, rule)
     return [token for token in trained if token not in old][:count]
 
 

@@ -20,6 +20,7 @@ from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
+from kdbench.runs.units import fingerprint, hashed, known_salt, salt_behind
 from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
 
@@ -195,6 +196,18 @@ class Case:
         for name, digest in content.items():
             pairs.append((f"digest of the content of {name}", digest, data.digests.get(name)))
         return [(what, one, other) for what, one, other in pairs if one != other]
+
+    def names_of_units(self, units: Sequence[str]) -> list[str] | None:
+        """The names of these units as the record's run stored them; None where it hashed them by a
+        salt that is not here.
+        """
+        behind = salt_behind(self.record)
+        if not behind:
+            return list(units)
+        salt = known_salt(self.root)
+        if salt is None or fingerprint(salt) != behind:
+            return None
+        return hashed(salt, units)
 
     # ---- its code ----
 

@@ -18,6 +18,7 @@ from typing import Any
 from kdbench.base import render as show
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
+from kdbench.base.visible import without_html
 from kdbench.report.comparability import (
     less_training,
     missing_run,
@@ -282,4 +283,5 @@ def render(
         items = [show.wrap(item, width) for item in items]
     else:
         table = [show.markdown(HEAD, lines)] if lines else []
+        items = list(map(without_html, items))
     return "\n\n".join(filter(None, [*table, "\n".join(items)])) + "\n"

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import write_text
+from kdbench.base.folders import write_page
 from kdbench.base.registry import unknown
+from kdbench.base.visible import visible, without_html
 from kdbench.report import reported
 from kdbench.report.columns import COLUMNS, Column
 from kdbench.report.names import Name
@@ -101,6 +102,12 @@ def pages(folder: Path, published: Path | None = None) -> dict[str, str]:
 
     Of a folder with `page.md`: the page over its studies.
     """
+    found = made_pages(folder, published)
+    return {**found, "README.md": without_html(found["README.md"])}
+
+
+def made_pages(folder: Path, published: Path | None) -> dict[str, str]:
+    """`pages`, before what a browser would run is taken out of them."""
     if (folder / PAGE).is_file():
         return {"README.md": page_over_studies(folder)}
     from kdbench.report.pictures import sheets
@@ -195,7 +202,7 @@ def write(folder: Path, published: Path | None = None) -> list[Path]:
     """Write the generated files; returns their paths."""
     paths = []
     for name, text in pages(folder, published).items():
-        write_text(folder / name, text)
+        write_page(folder / name, text)
         paths.append(folder / name)
     return paths
 
@@ -208,7 +215,7 @@ def stale(folder: Path, published: Path | None = None) -> list[str]:
     for name, text in pages(folder, published).items():
         path = folder / name
         there = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if line := first_difference(there, text):
+        if line := first_difference(there, visible(text)):
             differing.append(
                 f"{folder.name}/{name}: line {line} is not what the records give; write the study "
                 "again"

@@ -17,6 +17,7 @@ from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import METHODS, unknown
 from kdbench.base.render import STRONG, Value
+from kdbench.base.visible import one_line, without_html
 from kdbench.report.across import Across, across
 from kdbench.report.columns import (
     COLUMNS,
@@ -234,8 +235,8 @@ def as_latex(table: Table) -> str:
     for origin in table.origins:
         blocks.append(show.latex(*summary(table, origin), f"Across tasks, {origin} data."))
     for section in table.sections:
-        blocks += [f"% {failure(record)}" for record in section.group.unfinished]
-    blocks += [f"% {note}" for note in table.notes]
+        blocks += [f"% {one_line(failure(record))}" for record in section.group.unfinished]
+    blocks += [f"% {one_line(note)}" for note in table.notes]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -253,7 +254,7 @@ def as_markdown(table: Table) -> str:
         blocks.append(f"### across tasks · {origin} data")
         blocks.append(show.markdown(*summary(table, origin)))
     blocks.append(listed(table.notes))
-    return "\n\n".join(filter(None, blocks)) + "\n"
+    return without_html("\n\n".join(filter(None, blocks)) + "\n")
 
 
 def as_text(table: Table, width: int) -> str:

@@ -40,6 +40,7 @@ from kdbench.report.findings import (
     summary,
 )
 from kdbench.report.rows import Record
+from kdbench.runs.units import pairing_names
 
 __all__ = ["CLOSE", "DIFFERS", "Result", "as_json", "as_text", "holds", "summary", "verify"]
 
@@ -259,7 +260,7 @@ def computed_intervals(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
         except Unchecked:
             continue
         if "test_counts" in arrays:
-            units = tuple(arrays["test_units"].tolist())
+            units = pairing_names(case.record, arrays["test_units"].tolist())
             counts[case.record["id"]] = units, arrays["test_counts"]
     cache = statistics.Cache()
     records = [case.record for case in cases]

@@ -11,20 +11,24 @@ from typing import Any
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import write_text
+from kdbench.base.folders import write_page, write_text
+from kdbench.base.progress import say
 from kdbench.data.rows import Row, Rows, reader_task
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs import store
 from kdbench.runs.inventory import remember_exports
+from kdbench.runs.own_text import contents_of_run
+from kdbench.runs.packing import finite
 from kdbench.runs.planning import hashable, load_data
-from kdbench.runs.runner import finite
 from kdbench.runs.store import Record, find_record
+from kdbench.runs.units import is_own_text
 from kdbench.runs.whereabouts import Whereabouts, recall
 from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.about import About, student_folder
 from kdbench.serve.asked import answers
 from kdbench.serve.card import card
+from kdbench.serve.contains import line_for_card, refuse
 from kdbench.serve.export import export, predictions
 from kdbench.serve.labels import read_json
 from kdbench.serve.predict import Predictor, json_line
@@ -120,12 +124,19 @@ def check_same(record: Record, task: Task, data: Data, files: Mapping[str, Path]
 
 def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
                data_dir: Path | None, protocol: str = "full", threads: int | None = None,
-               place: DataPlace = NOWHERE) -> list[dict[str, Any]]:
+               place: DataPlace = NOWHERE, strict_privacy: bool = False) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to
-    the record.
+    the record. What of its training text the student's vocabulary holds is said.
+
+    strict_privacy  raise `BadInput`, and write nothing, where there is anything to say
     """
     record, folder = find_run(results_dir, run)
     task, data = task_of(record, data_dir, place, recall(results_dir, record))
+    found = contents_of_run(record, folder, data)
+    if strict_privacy:
+        refuse(found, record["id"])
+    for line in found.lines():
+        say(line)
     exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
     about = about_of(record, folder)
     for entry in exports:
@@ -137,21 +148,27 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
     store.write(results_dir, record)
     remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
     named = replace(task, name=record["cell"]["task_options"].get("name") or task.name)
-    write_cards(record, named, out, [row["name"] for row in rows])
+    said = line_for_card(found, public_text=not is_own_text(record))
+    write_cards(record, named, out, [row["name"] for row in rows], said)
     return rows
 
 
-def write_cards(record: Record, task: Task, out: Path, names: Sequence[str]) -> None:
-    """README.md into the folder of each export, and one for all of them into the folder above."""
+def write_cards(record: Record, task: Task, out: Path, names: Sequence[str],
+                text: str = "") -> None:
+    """README.md into the folder of each export, and one for all of them into the folder above.
+
+    text  a line on what of its training text the student holds
+    """
     for name in names:
         place = out / name
         labels = Labels.read(place)
         config = {} if labels.members else read_json(place / "config.json")
-        write_text(place / "README.md", card(record, task, name, "THIS_FOLDER", labels, config))
+        page = card(record, task, name, "THIS_FOLDER", labels, config, text=text)
+        write_page(place / "README.md", page)
         if name == names[0]:
             onnx = next((f"THIS_FOLDER/{one}" for one in names if one.startswith("onnx")), "")
-            above = card(record, task, name, f"THIS_FOLDER/{name}", labels, config, onnx)
-            write_text(out / "README.md", above)
+            above = card(record, task, name, f"THIS_FOLDER/{name}", labels, config, onnx, text)
+            write_page(out / "README.md", above)
 
 
 def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], out: Path,

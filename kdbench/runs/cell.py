@@ -15,7 +15,7 @@ from kdbench.base.options import recorded
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.sources import Source, on_disk
 from kdbench.runs import store
-from kdbench.runs.request import Request
+from kdbench.runs.request import REST, Request
 from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.train.method import Method
@@ -64,6 +64,8 @@ class Cell:
         settings = self.settings.identity()
         if self.unlabelled:
             settings["unlabelled"] = len(self.unlabelled)
+        if self.learns_words and self.settings.min_texts > 1:
+            settings["min_texts"] = self.settings.min_texts
         if labels := self.student.labels or (self.teacher.labels if self.teacher else ""):
             settings["teacher_labels"] = labels
         return {
@@ -73,6 +75,21 @@ class Cell:
             "task_options": recorded(self.task_options) if self.task_options else {},
             "settings": settings,
         }
+
+    @property
+    def own_unlabelled(self) -> bool:
+        """Are the unlabelled texts a file of the user's, and no part of the task?"""
+        return bool(self.unlabelled) and str(self.request.unlabelled) != REST
+
+    @property
+    def learns_words(self) -> bool:
+        """Is a vocabulary trained on text that is the user's own?"""
+        own = self.data.own_text
+        models = [source for source in (self.student, self.teacher) if source is not None]
+        built = [source.base or source for source in models]
+        if own and any(one.recipe and "vocab_size" in one.recipe.config for one in built):
+            return True
+        return self.method.learns_words(own or self.own_unlabelled)
 
     @cached_property
     def options(self) -> dict[str, Any]:

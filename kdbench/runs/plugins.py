@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kdbench.base.errors import BadInput
+from kdbench.base.places import NO_PACKAGES
 from kdbench.base.registry import Registry
 from kdbench.base.sources import LIBRARIES, file_hash, installed
 from kdbench.score.metrics import METRICS
@@ -97,11 +98,13 @@ def registered() -> list[str]:
 
 def load_plugins() -> None:
     """Import the files that KDBENCH_PLUGINS names, and what installed packages offer under the
-    entry-point group ``kdbench``.
+    entry-point group ``kdbench``, unless KDBENCH_NO_PLUGINS is set.
     """
     from importlib.metadata import entry_points
 
     for path in filter(None, os.environ.get("KDBENCH_PLUGINS", "").split(os.pathsep)):
         load_plugin(path)
+    if os.environ.get(NO_PACKAGES):
+        return
     for point in entry_points(group="kdbench"):
         point.load()

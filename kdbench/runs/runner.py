@@ -26,6 +26,9 @@ from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, as_json, identity
+from kdbench.runs.own_text import vocabulary_facts, with_hidden_units
+from kdbench.runs.packing import finite, packed
+from kdbench.runs.quotes import kept, notes_kept, reason_kept
 from kdbench.runs.store import Record
 from kdbench.runs.stored import damage_of_predictions, read_or_why
 from kdbench.runs.threads import AUTO, kept_at, threads_of
@@ -152,7 +155,9 @@ class Runner:
         meanwhile.
         """
         record = self.header(cell)
-        record["error"] = {"type": error_type, "message": message, "traceback": ""}
+        record["error"] = {
+            "type": error_type, "message": kept(message, cell, self.folder), "traceback": ""
+        }
         record["cost"] = {
             "teacher_seconds": 0, "student_seconds": 0, "wall_seconds": 0, "stages": []
         }
@@ -202,17 +207,19 @@ class Runner:
         record = self.header(cell)
         arrays: Arrays = {}
         lab = Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
-                  cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled)
+                  cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
+                  cell.own_unlabelled)
         try:
             student = self.train(cell, lab)
             record["score"], arrays = self.scores(lab, student)
+            arrays = with_hidden_units(self.folder, record, cell.data, arrays)
             self.complete(record, lab, student)
             self.label(lab, student)
             kept_at(cell, self.folder).unlink(missing_ok=True)
         except (BadInput, KeyboardInterrupt):
             raise
-        except Skip as reason:
-            record.update(status="skipped", reason=str(reason))
+        except Skip as skip:
+            record.update(status="skipped", reason=reason_kept(str(skip), cell, self.folder))
         except Exception as error:
             if os.environ.get("KDBENCH_DEBUG"):
                 raise
@@ -222,6 +229,7 @@ class Runner:
             hidden = (str(self.folder.resolve()),)
             record.update(status="failed", error=provenance.describe_error(error, hidden))
             say(f"{label}failed: {record['error']['type']}: {record['error']['message']}")
+            record["error"]["message"] = kept(record["error"]["message"], cell, self.folder)
         record["curves"] = lab.curves
         record["cost"] = self.cost(lab, time.monotonic() - begun)
         return record, arrays
@@ -238,7 +246,7 @@ class Runner:
             "data": {
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
-                "licence": task.licence, "notes": list(data.notes),
+                "licence": task.licence, "notes": notes_kept(data),
                 **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": {
@@ -267,6 +275,7 @@ class Runner:
             record["diagnostics"] = self.diagnostics(lab, student)
         record["limits"] = limits_of(lab, student)
         record["artefact"] = student.key
+        record |= vocabulary_facts(lab, student)
         record["notes"] += lab.notes
         record["size"] = self.size(lab, student)
         record["latency"] = self.latency(lab, student)
@@ -389,25 +398,3 @@ def keep(student: Model, lab: Lab, folder: Path) -> None:
 def seconds_of(lab: Lab, role: str) -> float:
     """The seconds that stages of a role took when they were trained."""
     return round(sum(stage["seconds"] for stage in lab.stages if stage["role"] == role), 2)
-
-
-def packed(predictions: Any) -> dict[str, np.ndarray]:
-    """Predictions as plain arrays: logits or values as they are; tags end to end with their
-    lengths, once for words and once for their pieces.
-    """
-    if isinstance(predictions, metrics.WordTags):
-        words = [piece for pieces in predictions.pieces for piece in pieces]
-        return {"test_predictions": np.concatenate(predictions).astype(np.int16),
-                "test_lengths": np.array([len(tags) for tags in predictions], dtype=np.int32),
-                "test_pieces": np.concatenate(words).astype(np.int16),
-                "test_piece_lengths": np.array([len(piece) for piece in words], dtype=np.int16)}
-    return {"test_predictions": predictions.astype(np.float32)}
-
-
-def finite(value: Any) -> Any:
-    """JSON knows no NaN: a figure that is not defined is null."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return float(value) if isinstance(value, np.floating) else value

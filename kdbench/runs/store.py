@@ -24,6 +24,7 @@ from kdbench.runs.stored import (
     read_or_why,
     tell,
 )
+from kdbench.runs.units import pairing_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,8 +157,8 @@ def find_record(results_dir: Path, run: str) -> Record:
 
 
 def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] | None:
-    """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
-    there are none, or where they are damaged, of which it is told.
+    """The units (U,) that statistics resample, as `pairing_names`, and the metric's sums for each
+    (U, K); None where there are none, or where they are damaged, of which it is told.
     """
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
     if path.is_symlink() or (not path.exists() and not checksums.files_of(record)):
@@ -169,7 +170,7 @@ def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] |
         return None
     if "test_counts" not in arrays:
         return None
-    return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
+    return pairing_names(record, arrays["test_units"].tolist()), arrays["test_counts"]
 
 
 def load(folder: str | Path = "results/local") -> pd.DataFrame:

@@ -19,6 +19,7 @@ from kdbench.base import stopping
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken, guarded
 from kdbench.base.progress import Overall
+from kdbench.base.visible import neutral_streams
 from kdbench.runs import store
 from kdbench.runs.cell import Cell
 from kdbench.runs.planning import plan
@@ -209,4 +210,6 @@ def worker(text: str) -> None:
         with doing(f"{told['label']}preparing"):
             work(told)
 
-    sys.exit(guarded(run_one))
+    with neutral_streams():
+        code = guarded(run_one)
+    sys.exit(code)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base.render import Value, count, markdown, number, points
+from kdbench.base.visible import without_html
 from kdbench.data.lengths import limit_in_words
 from kdbench.data.task import Task
 from kdbench.serve.card_use import is_own, usage
@@ -24,7 +25,7 @@ PIPELINES = {
 
 def card(record: Record, task: Task, form: str = "safetensors",
          folder: str = "THIS_FOLDER", labels: Labels | None = None,
-         config: Mapping[str, Any] | None = None, onnx: str = "") -> str:
+         config: Mapping[str, Any] | None = None, onnx: str = "", text: str = "") -> str:
     """README.md for the student of `record`: YAML metadata with `model-index`, then plain text.
 
     form    the format of the export that the card shows how to load
@@ -32,19 +33,20 @@ def card(record: Record, task: Task, form: str = "safetensors",
     labels  the student's own: how logits become answers, how a text is cut into words
     config  its config.json; none of an ensemble
     onnx    where an ONNX export is beside it
+    text    a line on what of its training text the student holds
     """
     name = f"{record['cell']['student']}, {training_name(record)}, on {task.name}"
+    head = f"---\n{metadata(record, task, name, form, config or {})}\n---\n\n"
     sections = [
-        f"---\n{metadata(record, task, name, form, config or {})}\n---",
         f"# {name}",
         about(record, task),
         "## Scores", scores(record),
         "## Size and speed", speed(record),
         "## Use", usage(task.task_type, form, folder, labels, config or {}, onnx),
-        "## Data", data(record, task),
+        "## Data", f"{data(record, task)}\n\n{text}".strip(),
         "## Training", training(record),
     ]
-    return "\n\n".join(sections) + "\n"
+    return head + without_html("\n\n".join(sections) + "\n")
 
 
 def training_name(record: Record) -> str:

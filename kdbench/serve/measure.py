@@ -27,6 +27,7 @@ from kdbench.base.folders import MEMBERS
 from kdbench.base.machine import measuring, processor
 from kdbench.base.places import PACKAGE
 from kdbench.base.registry import unknown
+from kdbench.base.visible import visible
 from kdbench.serve.export import disk_megabytes
 from kdbench.serve.labels import labels_of
 from kdbench.serve.serving import Artefact, default_threads, open_artefact, served
@@ -287,7 +288,7 @@ def worker() -> int:
     try:
         print(json.dumps(measure(open_artefact(**job), texts, plan)))
     except BadInput as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         return 2
     return 0
 

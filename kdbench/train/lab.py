@@ -25,6 +25,7 @@ from kdbench.base.errors import Broken, Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
 from kdbench.data.task import Data, Example, Task
+from kdbench.models.common_words import texts_to_learn
 from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, Role, build, cut
@@ -74,6 +75,7 @@ class Lab(Teaching):
     accelerator: Accelerator
     label: str = ""
     unlabelled: tuple[Example, ...] = ()
+    own_unlabelled: bool = False  # a file of the user's, and no part of the task
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     extra_rows: list[tuple[str, Model]] = field(default_factory=list)
@@ -159,10 +161,8 @@ class Lab(Teaching):
                      encoder=encoder, judge=judge)
 
     def texts(self) -> list[str]:
-        """The task's unlabelled text: the training texts, and the look-alike's domain text."""
-        texts = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip()
-                 for e in self.data.train]
-        return [*texts, *self.data.domain_text]
+        """The task's unlabelled text, as `texts_to_learn`."""
+        return texts_to_learn(self.data, self.settings.min_texts)
 
     def _pretrained(self, source: Source, role: Role) -> Path:
         """The folder of a tiny teacher after its masked-LM steps, with that head; the same for all

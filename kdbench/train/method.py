@@ -41,6 +41,14 @@ class Method:
     def check(self, lab: Lab) -> None:
         """Raise `Skip` with a reason where this teacher, student or task cannot apply."""
 
+    def learns_words(self, own_text: bool) -> bool:
+        """Does the method train a vocabulary on text that is the user's own? Then `--min-texts`
+        decides what it holds, and is part of the cell's identity.
+
+        own_text  are the examples, or the unlabelled texts, the user's own?
+        """
+        return False
+
     def fit(self, lab: Lab) -> Model:
         """The procedure: returns the trained student."""
         raise NotImplementedError

@@ -11,12 +11,14 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import WORDS, check, option
 from kdbench.base.registry import METHODS, unknown
-from kdbench.data.task import Task
+from kdbench.data.task import LEAST_TEXTS, Task
 
 # These take no part in a cell's identity, each for a reason.
 OUTSIDE = {
     "checkpoint_seconds": "a resumed training ends with the weights of an undisturbed one, bit for "
                           "bit",
+    "min_texts": "a cell has it in its identity where it trains a vocabulary on one's own text; "
+                 "elsewhere it decides nothing",
     "latency": "how latency is measured decides no score; the record says how it was measured",
 }
 # Settings that are newer than some records. At their defaults they are not part of the identity, so
@@ -80,6 +82,11 @@ class Settings:
     checkpoint_seconds: float = option(60.0, "seconds between checkpoints of a training", minimum=0)
     signal_memory: float = option(
         2.0, "gigabytes of teacher signals to keep; more is computed on the fly", minimum=0)
+    min_texts: int = option(
+        LEAST_TEXTS,
+        "texts (groups, where examples have them) that must hold a word before a vocabulary that "
+        "is trained on your own text may have pieces of it",
+        minimum=1)
     latency: str = option(
         "quick", "how latency is taken: quick (in this process), full (fresh processes), off",
         choices=("quick", "full", "off"))

@@ -20,6 +20,7 @@ TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sent
 LABELS = ("label", "labels", "class", "target", "category", "score", "similarity")
 WORDS, TAGS = {"tokens", "words"}, {"ner_tags", "tags"}
 IDS = ("id", "idx", "guid")
+LONGEST_NAME = 40  # characters: longer names of columns are asked about
 NAMES = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}
 
 
@@ -36,6 +37,8 @@ def read(source: Source, settings: Settings, like: Part | None = None) -> Part:
         headed = settings.header == "yes"
     elif headed is None:
         headed = has_header(_rows(source, delimiter, quoted, header=False))
+        if headed:
+            refuse_text_as_header(source, _rows(source, delimiter, quoted, header=False)[0])
     records = _rows(source, delimiter, quoted, headed)
     name = "TSV with quoted fields" if quoted else NAMES[delimiter]
     return Part(records, f"{name} {'with' if headed else 'without'} header", source.sha256,
@@ -126,8 +129,7 @@ def has_header(rows: Sequence[Record]) -> bool:
 
     A column of labels repeats itself, so the column with the fewest values decides.
     """
-    first = [str(value).strip().lower() for value in rows[0].fields.values()]
-    if set(first) & {*TEXTS, *LABELS, *IDS} or set(first) & WORDS and set(first) & TAGS:
+    if is_surely_header([str(value).strip() for value in rows[0].fields.values()]):
         return True
     names = list(rows[0].fields)
     values = []
@@ -138,6 +140,23 @@ def has_header(rows: Sequence[Record]) -> bool:
     if all(map(is_number, values[fewest])):
         return not is_number(value)
     return value not in values[fewest] and len(values[fewest]) < len(rows) - 1
+
+
+def refuse_text_as_header(source: Source, first: Record) -> None:
+    """`BadInput` where the first row seems to be a header, by no known name, and has a cell as long
+    as a text: names of columns are kept with a student, and a text must not be.
+    """
+    cells = [str(value).strip() for value in first.fields.values()]
+    if is_surely_header(cells) or max(map(len, cells)) <= LONGEST_NAME:
+        return
+    raise source.mistake(first.line, f"is {shown(max(cells, key=len))} the name of a column, or a "
+                         "text", "say --task-set header=yes or header=no")
+
+
+def is_surely_header(cells: Sequence[str]) -> bool:
+    """Is a cell of the first row a known name of a column?"""
+    names = {cell.lower() for cell in cells}
+    return bool(names & {*TEXTS, *LABELS, *IDS} or names & WORDS and names & TAGS)
 
 
 def is_number(value: str) -> bool:
