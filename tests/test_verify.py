@@ -109,8 +109,13 @@ def edit_arrays(path, **changes):
     arrays = dict(np.load(path.with_suffix(".npz"), allow_pickle=False))
     arrays |= {name: change(arrays[name].copy()) for name, change in changes.items()}
     np.savez_compressed(path.with_suffix(".npz"), **arrays)
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(sealed(record, facts_of_files(path.parent, [path.with_suffix(".npz").name]))))
+    seal(path)
+
+
+def seal(path):
+    """Checksums of the record and of its predictions as they are now."""
+    files = facts_of_files(path.parent, [path.with_suffix(".npz").name])
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()), files)))
 
 
 def put(name, value):
@@ -232,6 +237,10 @@ def test_weights_of_another_student(kind, request):
     shutil.copyfile(other, own)
     found = differing(place)
     assert set(found) == {"student", "weights"} and run in found["student"]
+    assert "delete its stage.json" in found["student"]  # what is not what its checksum says is not loaded
+    (own.parent / "stage.json").unlink()  # as a student from before there were checksums
+    found = differing(place)
+    assert set(found) == {"student"} and run in found["student"]
     assert re.search("% of its answers differ, .* more than rounding", found["student"])
 
 
@@ -297,6 +306,7 @@ def test_figures_of_other_code_are_not_judged(bare):
     own = json.loads(path.read_text())["id"]
     for ending in (".json", ".npz"):
         path.with_suffix(ending).rename(path.with_name(f"{own}{ending}"))
+    seal(path.with_name(f"{own}.json"))
     assert "metric f1_positive" in why(bare, "code") and "scored by other code" in why(bare, "score")
     assert not differing(bare)
 
@@ -343,6 +353,7 @@ def test_tags_and_their_word_pieces(tags):
     with np.load(arrays) as stored:
         kept = {name: stored[name] for name in stored.files if "piece" not in name}
     np.savez_compressed(arrays, **kept)
+    seal(paths(tags)[0])
     assert not differing(tags) and "pieces are not stored" in why(tags, "word pieces")
 
 
@@ -488,6 +499,7 @@ def test_a_task_that_is_not_registered(bare):
     edit(path, put("id", own := identity.record_id(record["cell"], record["content"])))
     for ending in (".json", ".npz"):
         path.with_suffix(ending).rename(bare / "records" / "mine" / f"{own}{ending}")
+    seal(bare / "records" / "mine" / f"{own}.json")
     assert "no task mine here" in why(bare, "score") and not differing(bare)
 
 
@@ -540,7 +552,7 @@ def test_damaged_predictions_are_one_line(bare, damage, capsys):
     path.write_bytes(damage(path.read_bytes()))
     assert main(["verify", str(bare)]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if path.stem in line]
-    assert len(lines) == 1 and f"{path.name} cannot be read" in lines[0]
+    assert len(lines) == 1 and re.search(rf"{path.name} (cannot be read|has [\d,]+ bytes|is not what its checksum says)", lines[0])
 
 
 def test_predictions_that_are_not_there(bare):

@@ -102,7 +102,7 @@ class Loaded(NamedTuple):
 
 def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable[str]],
           tokenizer: PreTrainedTokenizerFast | None = None, encoder: Path | None = None,
-          judge: Judge | None = None) -> Model:
+          judge: Judge | None = None, quiet: bool = False) -> Model:
     """The model that `source` names, with `head` on it.
 
     seed       draws whatever has no pre-trained weights
@@ -111,6 +111,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
     encoder    folder of a pre-trained encoder that takes the recipe's place (tiny-teacher after its
                steps)
     judge      orders the rows of a head that have no names; without it such a head is not used
+    quiet      what becomes of its head is not said: it is our own
     """
     identity = {"source": source.identity(), "head": head, "seed": seed}
     if encoder is not None:
@@ -121,7 +122,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
         source = replace(source, folder=encoder)
     if source.folder or source.hub:
         module, tokenizer, ready, notes = load(source, head, seed, judge)
-        if encoder is not None:  # its head is the one that its pre-training needed
+        if quiet or encoder is not None:  # an encoder's head is what its pre-training needed
             notes = ()
         for note in notes:
             tell(f"{source.name}: {note}")

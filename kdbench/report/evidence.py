@@ -271,7 +271,7 @@ class Case:
         stated = self.record["cell"]["settings"]["max_length"]  # None: each model has its own
         head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
-            model = build(resolve(str(folder / member)), head, seed=0, texts=list)
+            model = build(resolve(str(folder / member)), head, seed=0, texts=list, quiet=True)
             limit = stated or Labels.read(folder / member).max_length
             corpus = Corpus(model, found.data.test, limit, found.task.task_type, len(labels))
             members.append((model.module.eval(), corpus))
