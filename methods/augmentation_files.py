@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_file
 from kdbench.methods.augmentation import Augmenter, AugmentOptions, Tags, Words
@@ -83,6 +84,7 @@ def rows(path: Path) -> Iterator[Row]:
     """The sentences of a two-column or JSON-lines file, as a stream (`kdbench.data.readers` holds
     the whole file); `BadInput` names the file, and the line where there is one.
     """
+    reading.check_lines(path, None)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = next((line for line in stream if line.strip()), None)
@@ -150,7 +152,7 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = reading.parsed(line)
             words, tags = record["tokens"], record["ner_tags"]
             texts = all(isinstance(item, str) for item in (*words, *tags))
             valid = texts and len(words) == len(tags)

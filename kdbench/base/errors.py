@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kdbench.base.stopping import Stopped
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+MOST = 1500  # characters of a message: what is wrong with a suite may take that many
 
 
 class BadInput(Exception):
@@ -28,10 +29,14 @@ def guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or DONE
     except (BadInput, Skip) as error:
-        print(f"bench.py: {one_line(error)}", file=sys.stderr)
+        print(f"bench.py: {shortened(one_line(error))}", file=sys.stderr)
         return BAD_INPUT
     except Broken as error:
-        print(f"bench.py: {one_line(error)}", file=sys.stderr)
+        print(f"bench.py: {shortened(one_line(error))}", file=sys.stderr)
+    except MemoryError:
+        print("bench.py: not enough memory; give less data, or a machine with more",
+              file=sys.stderr)
+        return FAILED
         return FAILED
     except KeyboardInterrupt:
         print("bench.py: interrupted; the same command goes on from the last checkpoint",
@@ -52,6 +57,12 @@ def guarded(command: Callable[[], int | None]) -> int:
         print(f"bench.py: {where}: {error.strerror}; make room or give another folder",
               file=sys.stderr)
         return FAILED
+
+
+def shortened(line: str) -> str:
+    """A message that quotes something very long, without its middle."""
+    cut = len(line) - MOST
+    return line if cut <= 0 else f"{line[:MOST - 300]} [{cut:,} characters] {line[-300:]}"
 
 
 def one_line(error: BaseException) -> str:

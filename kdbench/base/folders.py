@@ -26,7 +26,9 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     Until then, and after a kill, `target` is what it was before.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    mode, encoding, newline = ("wb", None, None) if binary else ("w", "utf-8", "\n")
+    # a leftover of a killed process, or a link that somebody put there: never written through
+    partial.unlink(missing_ok=True)
+    mode, encoding, newline = ("xb", None, None) if binary else ("x", "utf-8", "\n")
     try:
         with partial.open(mode, encoding=encoding, newline=newline) as stream:
             yield stream

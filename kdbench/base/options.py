@@ -24,6 +24,7 @@ does not have:
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -194,10 +195,10 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}")
     try:
         number = hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}") from None
-    if hint is float and number != number:
-        raise ValueError(f"option {name}: {value!r} is not a number")
+    if hint is float and not math.isfinite(number):
+        raise ValueError(f"option {name}: {value!r} is not a finite number")
     return number
 
 

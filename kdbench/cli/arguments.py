@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 
+# each seed is a cell with its controls; a million of them would take years
+SEEDS_LIMIT, SEED_DIGITS = 10_000, 12
+
 
 class Parser(argparse.ArgumentParser):
     """One line instead of the usage text, with a suggestion where a word is close to a known one.
@@ -94,12 +97,27 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise BadInput(f"--seeds {text!r}: write 0-4 or 0,3,7")
+        if not is_seed(first) or (dash and not is_seed(last)):
+            raise BadInput(f"--seeds {shown(text)}: write 0-4 or 0,3,7; a seed has at most "
+                           f"{SEED_DIGITS} digits")
+        count = int(last or first) + 1 - int(first)
+        if len(seeds) + count > SEEDS_LIMIT:
+            raise BadInput(f"--seeds {shown(text)}: {len(seeds) + count:,} seeds, and at most "
+                           f"{SEEDS_LIMIT:,} are taken")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise BadInput(f"--seeds {text!r}: a seed stands there twice, or none")
+        raise BadInput(f"--seeds {shown(text)}: a seed stands there twice, or none")
     return tuple(seeds)
+
+
+def is_seed(text: str) -> bool:
+    """Is a text a whole number in ASCII digits, and not too long?"""
+    return text.isascii() and text.isdigit() and len(text) <= SEED_DIGITS
+
+
+def shown(text: str) -> str:
+    """What was given, for a message, cut after forty characters."""
+    return repr(text) if len(text) <= 40 else f"{text[:40]!r}..."
 
 
 def parse_threads(text: str) -> int | str:

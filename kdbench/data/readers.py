@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from kdbench.base.errors import BadInput
+from kdbench.base.reading import LINE_LIMIT, LINES_LIMIT, parsed
 from kdbench.data import tags as schemes
 
-# bytes; the longest abstracts and notes are three orders of magnitude below it
-LINE_LIMIT = 8 * 2**20
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -58,6 +57,9 @@ def read(path: str | Path) -> Source:
                 if len(raw) > LINE_LIMIT:
                     raise BadInput(f"{path}:{number}: a line longer than {LINE_LIMIT // 2**20} MB; "
                                    "is this one record a line, and a text file?")
+                if number > LINES_LIMIT:
+                    raise BadInput(f"{path}: more than {LINES_LIMIT:,} lines; remove blank lines, "
+                                   "or split the file")
                 digest.update(raw)
                 lines.append(_decode(path, number, raw))
     except OSError as error:
@@ -116,6 +118,9 @@ class Record:
         """`value`, checked for what a JSON escape can hold and UTF-8 text cannot: a NUL, or half of
         a surrogate pair.
         """
+        if len(value) > LINE_LIMIT:
+            raise self.mistake(f"{name} has {len(value):,} characters",
+                             f"give texts of at most {LINE_LIMIT:,}")
         if "\0" in value or SURROGATE.search(value):
             raise self.mistake(f"{name} has a NUL or half of a surrogate pair",
                              "remove the escape from the text")
@@ -215,8 +220,8 @@ def json_lines(source: Source) -> list[Record]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:  # RecursionError: a line of brackets
+            fields = parsed(line)
+        except ValueError as error:
             where = ""
             if isinstance(error, json.JSONDecodeError):
                 where = f" at character {error.pos + 1}"

@@ -6,7 +6,6 @@ safetensors only.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +16,13 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from transformers import CONFIG_MAPPING
 
 import kdbench.models.architectures  # noqa: F401  (registers our own model types)
+from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import unknown
+from kdbench.models.configs import checked_config
 from kdbench.models.zoo import MODELS, Recipe
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model",
@@ -158,6 +159,7 @@ def check_folder(folder: Path) -> None:
         if wrong := damage(path):
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
                            "get the folder again")
+    check_config(folder)
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise BadInput(
             f"model {folder}: no tokenizer.json in this folder, nor another vocabulary "
@@ -167,17 +169,27 @@ def check_folder(folder: Path) -> None:
 def check_type(folder: Path) -> None:
     """`BadInput` where config.json names no type of model that is known here."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type, own_code = config.get("model_type"), "auto_map" in config
-    except (OSError, ValueError, AttributeError) as error:
+        config = reading.json_object(folder / "config.json")
+    except reading.Unreadable as error:
         raise BadInput(
             f"model {folder}: config.json is not a JSON object; get the folder again") from error
-    if model_type is not None and model_type not in CONFIG_MAPPING:
+    model_type = config.get("model_type")
+    known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
+    if model_type is not None and not known:
         why = "is none that this version of transformers has"
-        if own_code:
+        if "auto_map" in config:
             why = "needs code of its own, which is never run"
         raise BadInput(f"model {folder}: its type {model_type!r} {why}; give a model of a type "
                        "that transformers has")
+
+
+def check_config(folder: Path) -> None:
+    """`BadInput` where config.json asks for more than its weights, or for what is not read."""
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(f"model {folder}: holds an adapter (adapter_config.json), which is not read "
+                       "and names another model; merge it into the model, and remove that file")
+    found = (path for path in folder.iterdir() if path.suffix == ".safetensors")
+    checked_config(folder / "config.json", sum(path.stat().st_size for path in found))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -190,7 +202,7 @@ def weight_files(folder: Path) -> list[Path]:
             f"model {folder}: no safetensors weights (nothing else is read); make them with "
             f"`bench.py convert {folder} NEW_FOLDER`")
     try:
-        weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map: Mapping[str, str] = reading.json_object(index)["weight_map"]
         names = sorted(set(weight_map.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"model {folder}: {index.name} is not an index of weights; "

@@ -18,6 +18,7 @@ from tokenizers import models as pieces
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from kdbench.base.errors import BadInput
+from kdbench.base.tokenizer_files import check_tokenizer
 from kdbench.models.convert import spelling
 from kdbench.models.sources import on_disk
 
@@ -30,11 +31,13 @@ WORDPIECE_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SE
 
 def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerFast:
     """The tokenizer of the model `name` (folder or hub id); `BadInput` where it has no fast one."""
+    folder = on_disk(name)
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        check_tokenizer(folder / "tokenizer.json")
     prefix = {"add_prefix_space": True} if config.model_type in BYTE_LEVEL else {}
     tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **prefix)
     # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower
     # case
-    folder = on_disk(name)
     if folder is not None and (case := spelling(folder)):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **case)
     if not tokenizer.is_fast:

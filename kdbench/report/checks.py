@@ -83,7 +83,7 @@ def check_file(case: Case) -> Iterator[Difference]:
         yield Difference("format", record["format"], store.FORMAT)
     if not re.fullmatch(r"[0-9a-f]*", record.get("artefact") or ""):
         yield Difference(f"artefact {record['artefact']!r} is no hash")
-    if path.is_file() and not path.is_symlink():
+    if path.is_file() and not store.is_linked(path):
         try:
             read_arrays(path)
         except UNREADABLE as error:

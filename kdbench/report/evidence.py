@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
+from kdbench.runs.store import is_linked
 from kdbench.score import metrics
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class Case:
     def arrays(self) -> dict[str, ndarray]:
         """What the runner stored beside the record."""
         path = self.path.with_suffix(".npz")
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file() or is_linked(path):
             raise Unchecked("no predictions are stored beside the record")
         try:
             return read_arrays(path)
@@ -300,8 +302,7 @@ def split_by(values: ndarray, lengths: ndarray) -> list[ndarray]:
 
 def read_arrays(path: Path) -> dict[str, ndarray]:
     """The arrays of an .npz file by name."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return reading.arrays(path)
 
 
 def inside(path: Path, root: Path) -> bool:

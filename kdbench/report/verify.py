@@ -11,12 +11,12 @@ numbers were added, at most in another order.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
@@ -39,6 +39,7 @@ from kdbench.report.findings import (
     summary,
 )
 from kdbench.report.rows import Record
+from kdbench.runs.store import is_linked
 
 __all__ = ["CLOSE", "DIFFERS", "Result", "as_json", "as_text", "holds", "summary", "verify"]
 
@@ -89,7 +90,7 @@ def verify(
         case = Case(path, root, f"{root.resolve().name}/{path.stem}", {}, corpora)
         try:
             case.record = read_record(path)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             why = f"{path.name} is no record ({one_line(error)}); tables leave it out"
             results.append(Result("file", case.where, DIFFERS, why))
             continue
@@ -146,9 +147,9 @@ def record_named(results_dir: Path, run: str) -> Path:
 
 def read_record(path: Path) -> Record:
     """The record in `path`, whatever id it has; `ValueError` where it has not a record's shape."""
-    if path.is_symlink():
+    if is_linked(path):
         raise ValueError("a link, which is not followed")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = reading.json_value(path)
     done = isinstance(record, dict) and record.get("status") == "done"
     for name, wanted in {**SHAPE, **(SHAPE_DONE if done else {})}.items():
         value = record
@@ -190,10 +191,15 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     """The files of a stage against their checksums."""
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
-    made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-    if "model.safetensors" not in (made.get("sha256") or {}):
+    try:
+        sums = reading.json_object(folder / "stage.json").get("sha256")
+    except reading.Unreadable as error:
+        yield Difference(one_line(error))
+        return
+    if not isinstance(sums, dict) or "model.safetensors" not in sums:
         yield Difference("stage.json has no checksum of the weights")
-    for name, stored in made["sha256"].items():
+        return
+    for name, stored in sums.items():
         path = folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
         if found != stored:
@@ -211,7 +217,7 @@ def intervals(root: Path, cases: Sequence[Case]) -> list[Result]:
     if not path.is_file():
         return []
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = reading.json_object(path)
         known, code = dict(stored["intervals"]), stored["code"]
     except (OSError, *MALFORMED) as error:
         why = f"cannot be read ({one_line(error)}); remove it, a table makes it anew"

@@ -4,13 +4,13 @@ timed.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
@@ -149,10 +149,12 @@ def has_group(path: Path) -> bool:
     """Has the first line of a file of JSON lines a key `group`?"""
     if not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        first = next((line for line in stream if line.strip()), "")
+    with path.open("rb") as stream:
+        first = stream.readline(reading.LINE_LIMIT)
+        while first.isspace():
+            first = stream.readline(reading.LINE_LIMIT)
     try:
-        row = json.loads(first)
+        row = reading.parsed(first.decode("utf-8", "replace"))
     except ValueError:
         return False
     return isinstance(row, dict) and "group" in row

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kdbench.base import holders
+from kdbench.base import holders, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.runs import store
@@ -44,7 +44,7 @@ class Inventory:
                            "another with --results-dir")
         found = cls(folder)
         for path in sorted(folder.glob("records/*/*.json")):
-            record = None if path.is_symlink() else store.read(path)
+            record = None if store.is_linked(path) else store.read(path)
             if record is None:
                 found.damaged[path] = reason(path)
             else:
@@ -126,11 +126,11 @@ class Inventory:
 
 def reason(path: Path) -> str:
     """Why a file is no record."""
-    if path.is_symlink():
+    if store.is_linked(path):
         return "a link, which is not followed"
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        made = reading.json_value(path)
+    except reading.Unreadable:
         return "cannot be read"
     known = isinstance(made, dict) and made.get("format") == store.FORMAT
     return "another file's content" if known else "not a record of this version"
@@ -186,7 +186,7 @@ def remember_exports(folder: Path, run: str, places: dict[str, Path]) -> None:
 def exports_of(folder: Path) -> dict[str, dict[str, str]]:
     """By run and name, where exports were written; nothing where the note is missing or damaged."""
     try:
-        found = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))
+        found = reading.json_object(folder / EXPORTS)
         return {run: dict(places) for run, places in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from kdbench.base import options
+from kdbench.base import options, reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Skip
 from kdbench.base.progress import say
@@ -291,12 +291,11 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
 def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
     """Texts without labels, one a line; for tags the words between blanks."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(
-            f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"unlabelled text {path}: not UTF-8 ({error.reason}); convert it") from error
+        lines = "\n".join(reading.lines(path)).splitlines()
+    except reading.Unreadable as error:
+        raise BadInput(f"unlabelled text {error}") from error
+    if not any(map(str.strip, lines)):
+        raise BadInput(f"unlabelled text {path}: the file is empty; give one text a line")
     if task.tagging:
         return tuple(Example(f"unlabelled-{i}", words=tuple(line.split()))
                      for i, line in enumerate(lines) if line.strip())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_file
 
@@ -47,6 +48,8 @@ def path_of(folder: Path, record_id: str, task: str) -> Path:
 def write(folder: Path, record: Record, arrays: Mapping[str, Any] | None = None) -> Path:
     """Write the predictions, then the record; each by renaming a complete file into place."""
     path = path_of(folder, record["id"], record["cell"]["task"])
+    if path.parent.is_symlink():
+        raise BadInput(f"{path.parent}: a link, which is not followed; remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     if arrays:
         import numpy as np
@@ -82,7 +85,7 @@ def read(path: Path) -> Record | None:
     elsewhere must not choose them.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = reading.json_object(path)
         found = record["format"], record["id"], record["cell"]["task"]
         own = found == (FORMAT, path.stem, path.parent.name)
         return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
@@ -92,7 +95,8 @@ def read(path: Path) -> Record | None:
 
 def find(folder: Path, record_id: str, task: str) -> Record | None:
     """The record of that id and task; None where there is none."""
-    return read(path_of(folder, record_id, task))
+    path = path_of(folder, record_id, task)
+    return None if is_linked(path) else read(path)
 
 
 def records(folder: Path) -> Iterator[Record]:
@@ -109,7 +113,12 @@ def record_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BadInput(f"results folder {folder}: no such folder; run something first")
     found = sorted((folder / "records").glob("*/*.json"))
-    return [path for path in found if not path.is_symlink()]
+    return [path for path in found if not is_linked(path)]
+
+
+def is_linked(path: Path) -> bool:
+    """Is a record's file, or the folder of its task, a link? Neither is followed."""
+    return path.is_symlink() or path.parent.is_symlink()
 
 
 def find_record(results_dir: Path, run: str) -> Record:
@@ -134,15 +143,14 @@ def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] |
     """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
     there are none.
     """
-    import numpy as np
 
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
-    if not path.is_file() or path.is_symlink():
+    if not path.is_file() or is_linked(path):
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        if "test_counts" not in arrays:
-            return None
-        return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
+    arrays = reading.arrays(path)
+    if "test_counts" not in arrays:
+        return None
+    return tuple(arrays["test_units"].tolist()), arrays["test_counts"]
 
 
 def load(folder: str | Path = "results/local") -> pd.DataFrame:

@@ -10,12 +10,12 @@ that was killed goes on with as many.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base import reading
 from kdbench.models.sources import Source, on_disk
 from kdbench.train.scoring import WIDE
 
@@ -61,8 +61,8 @@ def hidden_units(source: Source) -> int:
     folder = source.folder or (on_disk(source.hub) if source.hub else None)
     if folder is not None:
         try:
-            config = json.loads((folder / "config.json").read_text())
-        except (OSError, ValueError):
+            config = reading.json_object(folder / "config.json")
+        except reading.Unreadable:
             return 0
     return int(config.get("hidden_size") or config.get("dim") or 0)
 

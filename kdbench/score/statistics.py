@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
+from kdbench.base import reading
 from kdbench.base.folders import write_text
 
 LEAST_SEEDS = 5  # below, differences are preliminary: shown, never judged
@@ -356,7 +357,7 @@ class Cache:
         self.known: dict[str, dict] = {}
         if path is not None and path.is_file():
             try:
-                found = json.loads(path.read_text(encoding="utf-8"))
+                found = reading.json_object(path)
                 self.known = dict(found["intervals"]) if found["code"] == code() else {}
             except (ValueError, TypeError, KeyError):
                 self.known = {}  # a broken cache costs time, nothing else

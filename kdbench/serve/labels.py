@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
 from kdbench.data.task import TASK_TYPES
@@ -109,13 +110,8 @@ def labels_of(model: Model, max_length: Limit) -> Labels:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a student's folder; `BadInput` where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return reading.json_object(path)
+    except reading.Missing:
         raise BadInput(
             f"{path.parent}: no {path.name} in this folder; give the folder of a trained student"
         ) from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: not a JSON object; give the folder of a trained student")
-    return content

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.tags import lenient_spans
@@ -178,13 +179,8 @@ def read_texts(path: str | Path, task_type: str) -> list[PlainText]:
     lines are left out. Raises `BadInput` for a line without a text, and a file without lines.
     """
     path = Path(path).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise BadInput(f"{path}: cannot be read ({reason})") from error
     texts = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(reading.lines(path), 1):
         if line.strip():
             texts.append(read_line(line, f"{path}, line {number}", task_type))
     if not texts:
@@ -197,7 +193,7 @@ def read_line(line: str, where: str, task_type: str) -> PlainText:
     if not line.lstrip().startswith("{"):
         return line.strip()
     try:
-        values = json.loads(line)
+        values = reading.parsed(line)
     except ValueError as error:
         raise BadInput(f"{where}: not valid JSON ({error})") from error
     if task_type == "tags" and is_words(values.get("tokens")):

@@ -111,7 +111,10 @@ def find_delimiter(source: Source, first: str) -> str:
         return "\t"
     counts = {}
     for delimiter in (",", ";"):
-        counts[delimiter] = len(next(csv.reader([first], delimiter=delimiter), []))
+        try:
+            counts[delimiter] = len(next(csv.reader([first], delimiter=delimiter), []))
+        except csv.Error:  # a field longer than any is read
+            counts[delimiter] = 0
     best = max(counts, key=counts.__getitem__)
     if counts[best] < 2:
         raise source.mistake(1, "neither JSON lines nor columns (tab, comma, semicolon)",

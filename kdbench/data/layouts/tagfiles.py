@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdbench.base.errors import BadInput
 from kdbench.data.layouts import schemes
@@ -37,7 +37,7 @@ WORD_NAMES = ("word", "words", "token", "tokens", "text")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "iob", "bio")
 SURELY_TAGGED = 0.9
 # looked at to decide what a file is
-MOST_LINES, MOST_SENTENCES = 50_000, 2000
+MOST_LINES, MOST_SENTENCES, MOST_COLUMNS = 50_000, 2000, 100
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     Raises `BadInput` where a line has other columns than the rest, or where words in sentences have
     labels that are no entity tags.
     """
+    if _has_no_tags(source):
+        return None
     sentences = list(_sentences(source))
     found = find_columns(sentences) or _as_in_train(sentences, like)
     if found is None:
@@ -78,6 +80,18 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     notes = [schemes.note(scheme)] if schemes.note(scheme) else []
     return Part(records, layout_name(found), source.sha256, (*notes, *tally.notes()),
                 decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
+
+
+def _has_no_tags(source: Source) -> bool:
+    """Does a long beginning show that this is no tag file? The whole of it need not be divided."""
+    if len(source.lines) <= MOST_LINES:
+        return False
+    head = list(_sentences(replace(source, lines=source.lines[:MOST_LINES])))
+    lines = [line for sentence in head for line in sentence]
+    if len(lines) < MOST_LINES / 2 or any("O" in line.columns[1:] for line in lines):
+        return False
+    refuse_other_labels(source, head)
+    return True
 
 
 def layout_name(found: Found) -> str:
@@ -130,7 +144,7 @@ def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
     if not lines:
         return None
     width, most = Counter(len(line.columns) for line in lines).most_common(1)[0]
-    if width < 2 or most < SURELY_TAGGED * len(lines):
+    if not 2 <= width <= MOST_COLUMNS or most < SURELY_TAGGED * len(lines):
         return None
     word = 1 if width > 2 and _counts(sentences) else 0
     single = sum(" " not in line.columns[word] for line in lines if len(line.columns) == width)

@@ -13,6 +13,7 @@ import stat
 import zlib
 from pathlib import Path
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.data.readers import Source
 
@@ -64,6 +65,9 @@ def source_of(path: Path, content: bytes, encoding: str = "") -> Source:
 
     Raises `BadInput` where it is empty, no text, or not in `encoding` (empty: UTF-8).
     """
+    # a whole corpus in JSON may stand in one line; its texts are measured where they are read
+    in_json = content[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    reading.check_content(path, content, None if in_json else reading.LINE_LIMIT)
     lines = tuple(line.removesuffix("\r") for line in decoded(path, content, encoding).split("\n"))
     lines = lines[:-1] if lines[-1] == "" else lines
     if not any(line.strip() for line in lines):

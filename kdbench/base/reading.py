@@ -1,0 +1,281 @@
+"""Files that come from elsewhere, read within limits.
+
+Whoever reads a file that somebody else may have made asks here: that it is a regular file, how
+large it may be, and how deep. Each mistake is an `Unreadable`, which is a `BadInput` with file and
+remedy, and a `ValueError` for readers that answer to damage in their own way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import stat
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdbench.base.errors import BadInput, Broken, Skip, one_line
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+MEGABYTE = 2**20
+# bytes of one JSON, TOML or CSV file; the largest tokenizer.json known has 35 MB
+FILE_LIMIT = 128 * MEGABYTE
+# bytes of a file of the user's texts, and its lines: a corpus of abstracts is far below both
+TEXT_LIMIT, LINES_LIMIT = 2**30, 10_000_000
+# bytes of one line of texts; the longest abstracts and notes are three orders of magnitude below it
+LINE_LIMIT = 8 * MEGABYTE
+# lists and objects within each other; what people and programs write has fewer than twenty
+DEPTH_LIMIT = 100
+# bytes of all arrays of one .npz, unpacked: a test set of a million rows with its predictions
+ARRAYS_LIMIT = 2**30
+# a file may become a pipe after it was looked at, and to open one waits for its writer
+NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+ODD_FILE = "a folder, a pipe or a device"
+
+
+class Unreadable(BadInput, ValueError):
+    """A file that cannot be used: which, why, and what to do."""
+
+
+class Missing(Unreadable, FileNotFoundError):
+    """No such file."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def regular(path: Path) -> int:
+    """The size of a regular file in bytes; `Unreadable` for anything else, which might never end.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise Missing(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise cannot_be_read(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Unreadable(f"{path}: cannot be read ({ODD_FILE}); give a regular file")
+    return found.st_size
+
+
+def cannot_be_read(path: Path, error: Exception) -> Unreadable:
+    """What is said where the system refuses to read a file."""
+    why = getattr(error, "strerror", None) or one_line(error)
+    return Unreadable(f"{path}: cannot be read ({why}); check the path and its permissions")
+
+
+def content(path: Path, most: int = FILE_LIMIT) -> bytes:
+    """The bytes of a regular file of at most `most` bytes."""
+    if regular(path) > most:
+        raise Unreadable(f"{path}: more than {most // MEGABYTE:,} MB; is this the right file?")
+    try:
+        with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as stream:
+            found = stream.read(most + 1)
+    except OSError as error:
+        raise cannot_be_read(path, error) from None
+    if len(found) > most:
+        raise Unreadable(f"{path}: more than {most // MEGABYTE:,} MB; is this the right file?")
+    return found
+
+
+def text(path: Path, most: int = FILE_LIMIT) -> str:
+    """The UTF-8 text of a file of at most `most` bytes."""
+    try:
+        return content(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path}: cannot be read (byte {error.start + 1} is not UTF-8); "
+                         "save the file as UTF-8 text") from None
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file of texts, blank ones included, without their ends.
+
+    `Unreadable` where the file has more than `TEXT_LIMIT` bytes or `LINES_LIMIT` lines, or a line
+    more than `LINE_LIMIT` bytes.
+    """
+    if regular(path) > TEXT_LIMIT:
+        raise Unreadable(f"{path}: more than {TEXT_LIMIT // MEGABYTE:,} MB of text; split the file")
+    check_lines(path)
+    raw = content(path, TEXT_LIMIT)
+    try:
+        found = raw.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"{path}:{line}: cannot be read (not UTF-8); save the file as UTF-8 text"
+                         ) from None
+    return [line.removesuffix("\r") for line in found]
+
+
+def check_lines(path: Path, most: int | None = LINES_LIMIT) -> None:
+    """`Unreadable` where a file has more than `most` lines, or a line longer than `LINE_LIMIT`.
+
+    The file is read in parts, so that no long line is held. None: any number of lines.
+    """
+    regular(path)
+    checked = Counted(path, most)
+    try:
+        with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as stream:
+            while part := stream.read(MEGABYTE):
+                checked.add(part)
+    except OSError as error:
+        raise cannot_be_read(path, error) from None
+
+
+class Counted:
+    """The lines of a file, counted and measured as its parts come.
+
+    most     lines
+    longest  bytes of one line; None: any
+    """
+
+    def __init__(self, path: Path, most: int | None = LINES_LIMIT,
+                 longest: int | None = LINE_LIMIT):
+        self.path, self.most, self.longest = path, most, longest
+        self.ended, self.open_bytes = 0, 0
+
+    def add(self, part: bytes) -> None:
+        """Count the next part of the file, which is no longer than a line may be."""
+        last = part.rfind(b"\n")
+        if self.longest is not None:
+            first = part.find(b"\n") if last >= 0 else len(part)
+            if self.open_bytes + first > self.longest:
+                raise Unreadable(f"{self.path}:{self.ended + 1}: a line longer than "
+                                 f"{self.longest // MEGABYTE} MB; is this one text a line?")
+        self.open_bytes = len(part) - last - 1 if last >= 0 else self.open_bytes + len(part)
+        self.ended += part.count(b"\n")
+        if self.most is not None and self.ended > self.most:
+            raise Unreadable(f"{self.path}: more than {self.most:,} lines; remove blank lines, or "
+                             "split the file")
+
+
+def check_content(path: Path, raw: bytes, longest: int | None = LINE_LIMIT) -> None:
+    """As `check_lines`, of content that is at hand."""
+    checked = Counted(path, longest=longest)
+    for start in range(0, len(raw), MEGABYTE):
+        checked.add(raw[start:start + MEGABYTE])
+
+
+# ---- JSON, TOML, arrays --------------------------------------------------------------------------
+
+
+def parsed(source: str) -> Any:
+    """The value of a JSON text; `ValueError` for one that is none, or nested too deep."""
+    try:
+        value = json.loads(source)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    check_depth(value)
+    return value
+
+
+TOO_DEEP = f"more than {DEPTH_LIMIT} lists and objects within each other"
+
+
+def check_depth(value: object) -> None:
+    """`ValueError` where lists and objects are nested deeper than `DEPTH_LIMIT`."""
+    level, depth = [value], 0
+    while level:
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        level, depth = below, depth + 1
+        if depth > DEPTH_LIMIT + 1:
+            raise ValueError(TOO_DEEP)
+
+
+def json_value(path: Path, most: int = FILE_LIMIT) -> Any:
+    """The value in a JSON file."""
+    source = text(path, most)
+    try:
+        return parsed(source)
+    except ValueError as error:
+        raise Unreadable(f"{path}: not valid JSON ({one_line(error)}); get the file again"
+                         ) from None
+
+
+def json_object(path: Path, most: int = FILE_LIMIT) -> dict[str, Any]:
+    """The object in a JSON file."""
+    found = json_value(path, most)
+    if not isinstance(found, dict):
+        raise Unreadable(f"{path}: not a JSON object; get the file again")
+    return found
+
+
+def toml_table(path: Path) -> dict[str, Any]:
+    """The content of a TOML file of at most 1 MB."""
+    source = text(path, MEGABYTE)
+    try:
+        found = tomllib.loads(source)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        why = "nested too deep" if isinstance(error, RecursionError) else one_line(error)
+        raise Unreadable(f"{path}: not valid TOML ({why})") from None
+    return found
+
+
+def arrays(path: Path) -> dict[str, ndarray]:
+    """The arrays of an .npz file by name, none of them of objects.
+
+    What they take in memory is read from their headers first.
+    """
+    import numpy as np
+
+    regular(path)
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(map(array_bytes, [packed] * len(packed.namelist()), packed.infolist())) \
+                    > ARRAYS_LIMIT:
+                raise Unreadable(f"{path}: unpacks to more than {ARRAYS_LIMIT // MEGABYTE:,} MB; "
+                                 "run it again, or move the file away")
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Unreadable:
+        raise
+    # zip, zlib and NumPy have errors of their own for each sort of damage
+    except Exception as error:
+        raise Unreadable(f"{path}: damaged arrays ({one_line(error) or type(error).__name__}); "
+                         "run it again, or move the file away") from None
+
+
+def array_bytes(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Bytes of one array, by the larger of what the archive and the array's own header say."""
+    from numpy.lib import format as npy
+
+    with packed.open(member) as stream:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    return max(member.file_size, math.prod(shape) * dtype.itemsize)
+
+
+# ---- what libraries read -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def foreign(what: str, remedy: str) -> Iterator[None]:
+    """Whatever a library raises on somebody else's file, in one line.
+
+    what    the file or folder
+    remedy  what to do
+
+    A library that reads a format raises errors of any class on a damaged file: transformers alone
+    has attribute, type, key and division errors, and tokenizers' panics are no `Exception`.
+    """
+    try:
+        yield
+    except (BadInput, Broken, Skip, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        own = type(error).__module__.partition(".")[0] in ("kdbench", "tests")
+        if own or not (isinstance(error, Exception) or "Panic" in type(error).__name__):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(f"{what}: cannot be loaded ({lines[0][:300]}); {remedy}") from error
