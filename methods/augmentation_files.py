@@ -84,7 +84,7 @@ def rows(path: Path) -> Iterator[Row]:
     """The sentences of a two-column or JSON-lines file, as a stream (`kdbench.data.readers` holds
     the whole file); `BadInput` names the file, and the line where there is one.
     """
-    reading.check_lines(path, None)
+    reading.check_lines(path, reading.STREAM_LIMIT)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = next((line for line in stream if line.strip()), None)

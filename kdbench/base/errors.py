@@ -33,10 +33,10 @@ def guarded(command: Callable[[], int | None]) -> int:
         return BAD_INPUT
     except Broken as error:
         print(f"bench.py: {shortened(one_line(error))}", file=sys.stderr)
+        return FAILED
     except MemoryError:
         print("bench.py: not enough memory; give less data, or a machine with more",
               file=sys.stderr)
-        return FAILED
         return FAILED
     except KeyboardInterrupt:
         print("bench.py: interrupted; the same command goes on from the last checkpoint",

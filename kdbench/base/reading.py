@@ -28,6 +28,8 @@ MEGABYTE = 2**20
 FILE_LIMIT = 128 * MEGABYTE
 # bytes of a file of the user's texts, and its lines: a corpus of abstracts is far below both
 TEXT_LIMIT, LINES_LIMIT = 2**30, 10_000_000
+# lines of a file that is read as a stream, as the corpus of a pre-training
+STREAM_LIMIT = 100_000_000
 # bytes of one line of texts; the longest abstracts and notes are three orders of magnitude below it
 LINE_LIMIT = 8 * MEGABYTE
 # lists and objects within each other; what people and programs write has fewer than twenty
@@ -112,10 +114,10 @@ def lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in found]
 
 
-def check_lines(path: Path, most: int | None = LINES_LIMIT) -> None:
+def check_lines(path: Path, most: int = LINES_LIMIT) -> None:
     """`Unreadable` where a file has more than `most` lines, or a line longer than `LINE_LIMIT`.
 
-    The file is read in parts, so that no long line is held. None: any number of lines.
+    The file is read in parts, so that no long line is held.
     """
     regular(path)
     checked = Counted(path, most)
@@ -134,8 +136,7 @@ class Counted:
     longest  bytes of one line; None: any
     """
 
-    def __init__(self, path: Path, most: int | None = LINES_LIMIT,
-                 longest: int | None = LINE_LIMIT):
+    def __init__(self, path: Path, most: int = LINES_LIMIT, longest: int | None = LINE_LIMIT):
         self.path, self.most, self.longest = path, most, longest
         self.ended, self.open_bytes = 0, 0
 
@@ -149,7 +150,7 @@ class Counted:
                                  f"{self.longest // MEGABYTE} MB; is this one text a line?")
         self.open_bytes = len(part) - last - 1 if last >= 0 else self.open_bytes + len(part)
         self.ended += part.count(b"\n")
-        if self.most is not None and self.ended > self.most:
+        if self.ended > self.most:
             raise Unreadable(f"{self.path}: more than {self.most:,} lines; remove blank lines, or "
                              "split the file")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
-from kdbench.data.task import TASK_TYPES
+from kdbench.serve.label_values import mistake
 
 if TYPE_CHECKING:
     from kdbench.models.load import Model
@@ -70,9 +70,11 @@ class Labels:
         content = read_json(folder / FILE)
         known = {NAMES.get(each.name, each.name): each.name for each in fields(cls)}
         unknown = [name for name in content if name not in known]
-        if unknown or content.get("kind") not in TASK_TYPES:
+        problem = mistake(content)
+        if unknown or "kind" not in content:
             problem = f"has the unknown entry {unknown[0]!r}" if unknown else "has no known `kind`"
-            raise BadInput(f"{folder}: {FILE} {problem}; give the folder of a trained student")
+        if problem:
+            raise BadInput(f"{folder}: {FILE}: {problem}; give the folder of a trained student")
         values = {known[name]: value for name, value in content.items()}
         for name in TUPLES:
             values[name] = tuple(values.get(name) or ())
@@ -85,12 +87,26 @@ class Labels:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Labels:
         """What a model's own configuration says of its head."""
-        architectures = tuple(config.get("architectures") or ())
+        architectures = config.get("architectures") or ()
+        if isinstance(architectures, str) or not all(isinstance(each, str)
+                                                     for each in architectures):
+            raise BadInput("config.json: architectures is no list of names; get the folder again")
         tagger = any(map(is_tagger, architectures))
-        problem = config.get("problem_type") or ""
-        names = {int(number): name for number, name in (config.get("id2label") or {}).items()}
-        return cls("tags" if tagger else TASK_TYPE_OF.get(problem, "single"),
-                   tuple(names[number] for number in sorted(names)))
+        problem = str(config.get("problem_type") or "")
+        return cls("tags" if tagger else TASK_TYPE_OF.get(problem, "single"), names_of(config))
+
+
+def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a head's rows in their order, as `id2label` has them."""
+    found = config.get("id2label") or {}
+    try:
+        names = {int(number): name for number, name in found.items()}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError
+    except (ValueError, AttributeError):
+        raise BadInput("config.json: id2label is no table of numbers and names; get the folder "
+                       "again") from None
+    return tuple(names[number] for number in sorted(names))
 
 
 def is_tagger(architecture: str) -> bool:

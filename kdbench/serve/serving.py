@@ -349,7 +349,12 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     if missing:  # transformers draws them at random, so the answers would be random
         raise BadInput(f"{folder}: lacks {len(missing)} of the weights that answer "
                        f"({min(missing)}, ...); give the folder of a trained student")
-    return TorchArtefact(restored(module, config), tokenizer, labels, device)
+    module = restored(module, config)
+    rows = module.config.num_labels
+    if labels.task_type != "regression" and rows != len(labels.labels):
+        raise BadInput(f"{folder}: labels.json has {len(labels.labels)} labels and the head "
+                       f"{rows} rows; give the folder of a trained student")
+    return TorchArtefact(module, tokenizer, labels, device)
 
 
 def served(model: Model, max_length: Limit) -> Artefact:

@@ -58,7 +58,7 @@ class TextFile(Sequence[Example]):
         digest, position = hashlib.sha256(), 0
         self.starts, self.sizes = array("q"), array("q")
         try:
-            reading.check_lines(self.path, None)
+            reading.check_lines(self.path, reading.STREAM_LIMIT)
             with self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
                     if not decoded(self.path, number, line).isspace():

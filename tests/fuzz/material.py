@@ -100,7 +100,7 @@ def study(folder):
         import numpy as np
 
         store.write(folder, made, {"test_units": np.array(units), "test_counts": counts})
-    (folder / "study.toml").write_text('title = "a study"\ntext = "made up"\ncommands = ["bench.py run x"]\n[names]\n"student" = "doktra"\n')
+    (folder / "study.toml").write_text('title = "a study"\nabout = "made up"\ncommands = ["bench.py run x"]\n[names]\n"student" = "doktra"\n')
 
 
 # ---- kinds: each copies what it needs into an empty folder ---------------------------------------
