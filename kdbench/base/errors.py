@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from kdbench.base.stopping import Stopped
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path that no file can have
 MOST = 1500  # characters of a message: what is wrong with a suite may take that many
 
 
@@ -53,7 +55,10 @@ def guarded(command: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        where = error.filename or "writing"
+        where = shortened(one_line(Exception(error.filename or "writing")))
+        if error.errno in NO_NAME:
+            print(f"bench.py: {where}: {error.strerror}; give another path", file=sys.stderr)
+            return BAD_INPUT
         print(f"bench.py: {where}: {error.strerror}; make room or give another folder",
               file=sys.stderr)
         return FAILED

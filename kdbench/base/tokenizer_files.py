@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 STEPS_LIMIT = 64  # normalizers, pre-tokenizers, post-processors and decoders; BERT has four
+GROWTH_LIMIT = 64
 LENGTH_LIMIT = 1_000_000  # tokens that a text may be padded to, or cut at
 REMEDY = "put the model's own tokenizer.json into the folder"
 PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -35,7 +36,7 @@ PLAIN = frozenset((
     "UnicodeScripts", "Whitespace", "WhitespaceSplit", "WordPiece"))
 
 # What the process reads: long runs of one character, which is what backtracking and doubling need.
-PROBE_SECONDS, PROBE_MEGABYTES = 10, 1_000
+PROBE_SECONDS, PROBE_MEGABYTES = 5, 500
 PROBE = """
 import json, sys
 from tokenizers import Tokenizer
@@ -77,6 +78,9 @@ def checked(file: Path, digest: str) -> None:
     if len(found) > STEPS_LIMIT:
         raise BadInput(f"{file}: {len(found):,} steps (normalizers and others), and at most "
                        f"{STEPS_LIMIT} are taken; {REMEDY}")
+    if growth(found) > GROWTH_LIMIT:
+        raise BadInput(f"{file}: its steps make a text more than {GROWTH_LIMIT} times as long; "
+                       f"{REMEDY}")
     check_lengths(file, content)
     if any(step.get("type") not in PLAIN for step in found):
         probe(file, samples(found))
@@ -93,6 +97,16 @@ def steps(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def growth(found: list[dict[str, Any]]) -> float:
+    """How many times as long the replacements may make a text, one after another."""
+    times = 1.0
+    for step in found:
+        pattern, text = step.get("pattern"), step.get("content")
+        if step["type"] == "Replace" and isinstance(pattern, dict) and isinstance(text, str):
+            times *= max(1.0, len(text) / max(1, len(str(pattern.get("String") or " "))))
+    return times
 
 
 def check_lengths(file: Path, content: dict[str, Any]) -> None:

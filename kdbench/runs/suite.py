@@ -249,6 +249,8 @@ def mistakes_of(request: Request, lookalike: bool) -> list[str]:
         lambda: spec.settings(request.settings, task, lookalike=lookalike, recipe=request.recipe,
                               method=entry.name, options=request.options),
     ]
+    if request.task_options and task.options is None:
+        return [f"task {task.name} has no options; leave task_options out"]
     if request.task_options:
         checks.append(lambda: build(task.options or type(None), "corrected", request.task_options,
                                     f"task {task.name}"))
