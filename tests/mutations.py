@@ -736,8 +736,50 @@ HEADS = (
              tests_of("test_teacher_shares", "test_a_share_is_given_of_a_teacher_that_reads")),
 )
 
+LIMITS = (
+    Mutation("a-long-line-is-read", "kdbench/base/reading.py",
+             "if self.open_bytes + first > self.longest:",
+             "if first > self.longest:",
+             tests_of("test_reading", "test_a_long_line_ends_the_reading_within_it")),
+    Mutation("arrays-by-what-the-archive-says", "kdbench/base/reading.py",
+             "return max(member.file_size, math.prod(shape) * dtype.itemsize)",
+             "return member.file_size",
+             tests_of("test_reading", "test_arrays_are_measured_before_they_are_unpacked")),
+    Mutation("depth-unmeasured", "kdbench/base/reading.py",
+             "        if depth > DEPTH_LIMIT + 1:",
+             "        if depth > 10 * DEPTH_LIMIT:",
+             tests_of("test_reading", "test_json_that_is_none_or_too_deep")),
+    Mutation("attention-as-a-file-says", "kdbench/models/configs.py",
+             "    config._attn_implementation = None\n",
+             "",
+             tests_of("test_attacks",
+                      "test_a_configuration_does_not_choose_how_attention_is_computed")),
+    Mutation("parameters-beyond-the-weights", "kdbench/models/configs.py",
+             "if weights is not None and asked > PER_BYTE * weights + FREE:",
+             "if weights is None:",
+             tests_of("test_attacks",
+                      "test_a_configuration_that_asks_for_too_much_or_makes_no_sense")),
+    Mutation("growth-unbounded", "kdbench/base/tokenizer_files.py",
+             "    if growth(found) > GROWTH_LIMIT:",
+             "    if False:",
+             tests_of("test_attacks", "test_a_tokenizer_that_does_not_end")),
+    Mutation("redirects-to-any-host", "kdbench/data/transfer.py",
+             "if not same_host or after.scheme",
+             "if after.scheme",
+             tests_of("test_attacks", "test_redirects_to_elsewhere_are_not_followed")),
+    Mutation("parts-written-through-links", "kdbench/data/transfer.py",
+             'flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)',
+             'flags |= getattr(os, "O_BINARY", 0)',
+             tests_of("test_attacks", "test_a_part_that_is_a_link_is_not_written_through")),
+    Mutation("linked-records-followed", "kdbench/runs/store.py",
+             "return path.is_symlink() or path.parent.is_symlink()",
+             "return path.is_symlink()",
+             tests_of("test_attacks",
+                      "test_a_linked_folder_of_records_is_neither_read_nor_written")),
+)
+
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
-             *FIGURES, *HEADS)
+             *FIGURES, *HEADS, *LIMITS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------
