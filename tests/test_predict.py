@@ -186,7 +186,7 @@ def test_files_of_lines_and_of_json(tmp_path):
     (b'{"sentence": \n', r"line 1: not valid JSON"),
     (b"\n \n", "holds no text"),
     (b"\xff\xfe", "not UTF-8"),
-    (None, "No such file"),
+    (None, "no such file"),
 ])
 def test_bad_files_take_one_line(tmp_path, content, message):
     if content is not None:

@@ -122,7 +122,10 @@ def read_config(path: Path, weights: int) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    values = checked_config(path, weights)
+    try:
+        values = checked_config(path, weights)
+    except reading.Unreadable as error:
+        raise BadInput(f"{path}: not a model configuration ({error})") from error
     if "auto_map" in values:
         raise BadInput(f"{path}: asks for code of its own (auto_map), which is never run; "
                        "remove that entry")
