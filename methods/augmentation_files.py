@@ -65,6 +65,9 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
     cannot be read.
     """
     source, target = Path(source), Path(target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"{target}: is the source itself, which is never overwritten; give the name "
+                       "of another file")
     augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
     sentences_read = sentences = mentions_read = mentions = 0
     with complete_file(target) as out:

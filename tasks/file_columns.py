@@ -10,6 +10,9 @@ from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_options import FilesOptions
 
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
+# what columns of a multi-label task hold, in small letters
+BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+GROUPS = ("group",)
 PAIRS = {
     "sentence1": ("sentence2",),
     "text1": ("text2",),
@@ -77,6 +80,10 @@ def labelled_columns(records: Sequence[Record], settings: FilesOptions) -> Colum
         labels = (label,)
     known = (text, pair, id, group, *labels)
     left = [name for name in first.fields if name not in known and not is_index(records, name)]
+    indicators = () if labels else indicators_of(records, left)
+    others = [name for name in left if name not in indicators]
+    if indicators and len(others) == (not text):
+        text, labels, left = text or others[0], indicators, []
     if not text and not labels and len(left) == 2:
         longer, shorter = sorted(left, key=lambda name: -characters(records, name))
         text, labels = longer, (shorter,)
@@ -85,9 +92,21 @@ def labelled_columns(records: Sequence[Record], settings: FilesOptions) -> Colum
     for what, column in (("text", text), ("label", labels)):
         if not column:
             names = shown(", ".join(first.fields), 200)
+            several = f", or {what}_column=A,B,... for columns of 0 and 1" * (what == "label")
             raise first.mistake(f"which column has the {what}? There are {names}",
-                              f"say --task-set {what}_column=NAME")
+                              f"say --task-set {what}_column=NAME{several}")
     return Columns(text, pair, labels, id=id, group=group)
+
+
+def indicators_of(records: Sequence[Record], names: Sequence[str]) -> tuple[str, ...]:
+    """Two or more columns of 0 and 1, or of True and False, with both values somewhere."""
+    found = []
+    for name in names:
+        values = {str(record.fields.get(name)).strip().lower() for record in records}
+        if values <= BITS.keys():
+            found.append(name)
+    seen = {BITS[str(record.fields[name]).strip().lower()] for name in found for record in records}
+    return tuple(found) if len(found) > 1 and seen == {0, 1} else ()
 
 
 def characters(records: Sequence[Record], name: str) -> int:

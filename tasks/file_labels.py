@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from kdbench.data.layouts import schemes
+from kdbench.data.layouts.schemes import is_invisible
 from kdbench.data.readers import Record, shown
-from kdbench.tasks.file_columns import Columns
+from kdbench.tasks.file_columns import BITS, Columns
 
 # more different whole numbers are a scale, and more labels than half the rows are not labels
 MANY_CLASSES = 20
+DECIMAL = re.compile(r"[-+]?\d+,\d+")
 
 Label: TypeAlias = int | float | tuple[int, ...]
 # the words (of tags only) and the label of a row
@@ -44,8 +48,11 @@ def read_labels(records: Sequence[Record], columns: Columns,
         if values[0] and all(type(item) is int for item in values[0]):
             return read_vectors(name, len(values[0]))
         return read_sets(records, name, declared)
+    refuse_decimal_commas(records, name)
     classes = {class_name(record, name) for record in records}
-    labels = sorted(classes, key=float) if all(map(is_number, classes)) else sorted(classes)
+    labels = sorted(classes)  # of numbers that are equal (1, 01) too, the order is the same
+    if all(map(is_number, labels)):
+        labels.sort(key=float)
     if classes <= {*declared}:
         labels = list(declared)
     if is_scale(labels, values):
@@ -53,8 +60,28 @@ def read_labels(records: Sequence[Record], columns: Columns,
     return read_classes(records, name, labels)
 
 
+def refuse_tags(first: Record, name: str, labels: Sequence[str]) -> None:
+    """`BadInput` for labels that are the tags of words: such a row is no text with a label."""
+    if schemes.are_tags({tag for label in labels for tag in label.split()}):
+        raise first.mistake(
+            f"the values of {name} ({shown(', '.join(labels))}) are tags of words, not labels of "
+            "texts", "give one word and its tag a line (a tab between them, a blank line after "
+            "each sentence) or lists tokens and ner_tags; call O otherwise where these are labels")
+
+
+def refuse_decimal_commas(records: Sequence[Record], name: str) -> None:
+    """`BadInput` where all values are numbers, and some have a comma for the point."""
+    texts = [str(record.value(name)).strip() for record in records]
+    commas = [i for i, text in enumerate(texts) if "," in text]
+    if commas and all(is_number(text) or DECIMAL.fullmatch(text) for text in texts):
+        raise records[commas[0]].mistake(
+            f"{name}: {texts[commas[0]]} is no number: a decimal comma, as in {len(commas):,} of "
+            f"{len(texts):,} rows", "write a point instead")
+
+
 def read_classes(records: Sequence[Record], name: str, labels: Sequence[str]) -> Labelling:
     """One label a row."""
+    refuse_tags(records[0], name, labels)
     if len(labels) > max(MANY_CLASSES, len(records) / 2):
         raise records[0].mistake(
             f"{len(labels):,} different values of {name} in {len(records):,} rows are no labels",
@@ -94,6 +121,7 @@ def read_sets(records: Sequence[Record], name: str, declared: Sequence[str] = ()
     if not labels:
         raise records[0].mistake(f"{name} is empty in every row",
                                "give lists of label names, or of 0 and 1")
+    refuse_tags(records[0], name, labels)
     places = {label: i for i, label in enumerate(labels)}
 
     def read(record: Record) -> tuple[tuple[str, ...], Label]:
@@ -109,7 +137,8 @@ def check_known(record: Record, name: str, label: str, places: Mapping[str, int]
     """`BadInput` for a label that train does not have."""
     if label not in places:
         raise record.mistake(f"unknown {name} {shown(label)}",
-                           f"those of train are {shown(', '.join(places), 200)}")
+                             f"those of train are {shown(', '.join(places), 200)}; where it is "
+                             "right, say --labels-from all")
 
 
 def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:
@@ -121,6 +150,20 @@ def is_scale(labels: Sequence[str], values: Sequence[Any]) -> bool:
         return False
     whole = all(float(label).is_integer() for label in labels)
     return not whole or len(labels) > MANY_CLASSES
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """A note for each two labels that look the same: they differ in what nobody sees."""
+    first: dict[str, str] = {}
+    notes = []
+    for label in labels:
+        seen = " ".join("".join(char for char in label if not is_invisible(char) or char.isspace()
+                                ).split())
+        if seen in first:
+            notes.append(f"the labels {shown(first[seen])} and {shown(label)} look the same; if "
+                         "they are, write one of them everywhere")
+        first.setdefault(seen, label)
+    return notes
 
 
 def is_number(value: str) -> bool:
@@ -144,12 +187,13 @@ def class_name(record: Record, name: str) -> str:
 
 
 def zero_or_one(record: Record, name: str) -> int:
-    """The value of a column of 0 and 1."""
+    """The value of a column of 0 and 1, or of True and False."""
     value = record.value(name)
-    if isinstance(value, bool) or str(value).strip() not in ("0", "1"):
+    bit = BITS.get(str(value).strip().lower())
+    if bit is None:
         raise record.mistake(f"{name} is {shown(value)}",
-                             "columns of a multi-label task have 0 or 1")
-    return int(value)
+                             "columns of a multi-label task have 0 or 1 (or True and False)")
+    return bit
 
 
 def label_names(record: Record, name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdbench.base.options import option
+from kdbench.data.layouts.label_lists import SEPARATORS
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,16 @@ class FilesOptions:
     split_dev: float = option(
         0.1, "share of train that becomes dev where no dev is given", minimum=0.01, maximum=0.5)
     encoding: str = option("", "encoding of text files (cp949, latin-1, ...); empty: UTF-8")
+    name: str = option(
+        "", "what tables call this corpus; empty: files", later=True)
+    split_test: float = option(
+        0.2, "share of train that becomes test where no test is given", minimum=0.01, maximum=0.5,
+        later=True)
+    labels_from: tuple[str, ...] = option(
+        ("train",), "splits whose labels count: train, or dev and test too for a label that train "
+        "has no example of; all: every split", choices=("train", "dev", "test", "all"), later=True)
+    label_separator: str = option(
+        "auto", "what divides several labels in a cell of a table; auto: read from the content",
+        choices=SEPARATORS, later=True)
     repair: bool = option(
         False, "read tags that break the scheme as seqeval does instead of refusing them")

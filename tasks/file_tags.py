@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from kdbench.data import tags
-from kdbench.data.readers import Record, tagged_words
+from kdbench.data.readers import Record, shown, tagged_words
 from kdbench.tasks.file_columns import Columns
 from kdbench.tasks.file_labels import Label, Labelling
 
@@ -31,6 +31,7 @@ def read_tags(records: Sequence[Record], columns: Columns, repair: bool,
     places = {tag: i for i, tag in enumerate(labels)}
 
     def read(record: Record) -> tuple[tuple[str, ...], Label]:
+        check_types(record, column, labels)
         words, own = tagged_words(record, columns.text, column, labels, scheme, repair)
         return words, tuple(places[tag] for tag in own)
 
@@ -45,3 +46,17 @@ def tags_of(records: Sequence[Record], column: str) -> set[str]:
         if isinstance(value, list):
             seen |= {tag for tag in value if isinstance(tag, str) and TAG.fullmatch(tag)}
     return seen
+
+
+def check_types(record: Record, column: str, labels: Sequence[str]) -> None:
+    """`BadInput` for an entity type that train does not have."""
+    value = record.value(column)
+    known = {tags.parts(tag)[1] for tag in labels if tag != "O"}
+    for i, tag in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(tag, str) and TAG.fullmatch(tag) and tag != "O" \
+                and tags.parts(tag)[1] not in known:
+            line = record.line + i if record.vertical else record.line
+            raise record.source.mistake(
+                line, f"unknown tag {shown(tag)} of word {i + 1}",
+                f"the types of train are {shown(', '.join(sorted(known)), 200)}; where it is "
+                "right, say --labels-from all")

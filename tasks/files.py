@@ -9,50 +9,62 @@ length of their texts (`file_columns`), the task type from the labels of train (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.data import corpora
+from kdbench.base.registry import TASKS
+from kdbench.data import corpora, word_rules
 from kdbench.data.layouts import Part, open_layout
-from kdbench.data.readers import Record, unique_ids
+from kdbench.data.layouts.tables import TEXTS
+from kdbench.data.readers import Record, shown, unique_ids
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
-from kdbench.tasks.file_columns import Columns, describe, find_columns
-from kdbench.tasks.file_labels import LabelReader, read_labels
+from kdbench.tasks.file_columns import Columns, by_name, describe, find_columns
+from kdbench.tasks.file_labels import Labelling, LabelReader, alike, read_labels
 from kdbench.tasks.file_options import FilesOptions
+from kdbench.tasks.file_rows import read_rows
 from kdbench.tasks.file_tags import read_tags
+
+LONGEST_NAME = 60
+# what decides how a file of the same kind is read
+KEPT_OPTIONS = ("encoding", "repair", "label_separator")
 
 
 def load(options: LoadOptions) -> Data:
-    """The given files; where there is no dev file, a seeded share of train is dev."""
+    """The given files; where there is no dev or test file, a seeded share of train is that split.
+    """
     settings: FilesOptions = options.settings or FilesOptions()
+    check_name(settings.name)
     parts = open_parts(options.files, settings)
     train = parts["train"]
     settings = replace(settings, group_column=settings.group_column or train.group)
     columns = find_columns(train.records, settings)
-    declared = train.declared.get(columns.tags or columns.labels[0], ())
-    if columns.tags:
-        labelling = read_tags(train.records, columns, settings.repair, declared)
-    else:
-        labelling = read_labels(train.records, columns, declared)
+    labelling = labelling_of(parts, columns, settings)
     examples = {split: build(part.records, columns, labelling.read)
                 for split, part in parts.items()}
     notes = layout_notes(parts, columns, labelling.task_type)
-    if "dev" not in parts:
-        rows = len(examples["train"])
-        examples["train"], examples["dev"] = corpora.split(
-            examples["train"], settings.split_dev, options.seed)
-        notes.append(f"no dev file: {len(examples['dev']):,} of the {rows:,} rows of train, by "
-                     f"seed {options.seed}")
+    notes += alike(labelling.labels)
+    notes += split_off(examples, settings, options.seed)
     return Data(examples["train"], examples["dev"], examples["test"], labelling.labels,
-                notes=tuple(notes), sha256={split: part.sha256 for split, part in parts.items()})
+                notes=tuple(notes), sha256={split: part.sha256 for split, part in parts.items()},
+                reading=reading_of(train, columns, settings))
+
+
+def check_name(name: str) -> None:
+    """`BadInput` where a corpus cannot be called so in tables."""
+    if name in TASKS and name != "files":
+        raise BadInput(f"--name {name}: a task here has this name; give your corpus another")
+    if not name.isprintable() or set(name) & set("/\\|<>") or len(name) > LONGEST_NAME:
+        raise BadInput(f"--name {shown(name)}: give up to {LONGEST_NAME} characters on one line, "
+                       "without slashes and | < >")
 
 
 def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, Part]:
     """The given files, and the other splits of a folder or hub id that is given as train."""
     if "train" not in files:
-        raise BadInput(
-            "task files: no training file; give --train FILE --test FILE (and --dev FILE)")
+        raise BadInput("task files: no training file; give --train FILE (and --dev FILE and "
+                       "--test FILE)")
     train = open_layout(files["train"], "train", settings)
     assert train is not None
     parts = {"train": train}
@@ -63,9 +75,41 @@ def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, P
             part = open_layout(path, split, settings, train, needed=given)
             if part is not None:
                 parts[split] = part
-    if "test" not in parts:
-        raise BadInput("task files: no test file; give --test FILE")
     return parts
+
+
+def labelling_of(parts: Mapping[str, Part], columns: Columns, settings: FilesOptions) -> Labelling:
+    """Task type and labels, by train and the splits that `labels_from` names."""
+    wanted = SPLITS if "all" in settings.labels_from else ("train", *settings.labels_from)
+    records = [record for split, part in parts.items() if split in wanted
+               for record in part.records]
+    declared = parts["train"].declared.get(columns.tags or columns.labels[0], ())
+    if columns.tags:
+        return read_tags(records, columns, settings.repair, declared)
+    return read_labels(records, columns, declared)
+
+
+def split_off(examples: dict[str, tuple[Example, ...]], settings: FilesOptions,
+              seed: int) -> list[str]:
+    """Take the splits that have no file from train; says what was taken."""
+    notes = []
+    rows = len(examples["train"])
+    for split, share in (("test", settings.split_test), ("dev", settings.split_dev)):
+        if split not in examples:
+            examples["train"], examples[split] = corpora.split(examples["train"], share, seed,
+                                                               split)
+            notes.append(f"no {split} file: {len(examples[split]):,} of the {rows:,} rows of "
+                         f"train, by seed {seed}")
+    return notes
+
+
+def reading_of(train: Part, columns: Columns, settings: FilesOptions) -> dict[str, Any]:
+    """How train was read, for files that the student is asked about later."""
+    return {
+        "columns": asdict(columns), "fields": list(train.records[0].fields),
+        "headed": train.headed, "layout": train.layout, "decided": dict(train.decided),
+        "options": {name: getattr(settings, name) for name in KEPT_OPTIONS},
+    }
 
 
 def layout_notes(parts: Mapping[str, Part], columns: Columns, task_type: str) -> list[str]:
@@ -92,10 +136,21 @@ def build(records: Sequence[Record], columns: Columns, read: LabelReader) -> tup
         words, label = read(record)
         examples.append(Example(
             id=id, words=words, label=label,
-            text="" if words else record.text(columns.text),
+            text=own_text(record, words) if words else record.text(columns.text),
             pair=record.text(columns.pair) if columns.pair else None,
             group=record.id(columns.group) if columns.group else id))
     return tuple(examples)
+
+
+def own_text(record: Record, words: Sequence[str]) -> str:
+    """The text of a tagged row as it was before it was cut into words; empty where it is unknown.
+
+    It stands in a field with the usual name of a text, and consists of the words.
+    """
+    column = by_name(record, TEXTS)
+    text = record.fields[column] if column else None
+    known = isinstance(text, str) and word_rules.aligned(words, text) is not None
+    return record.text(column) if column and known else ""
 
 
 FILES = Task(
@@ -109,6 +164,7 @@ FILES = Task(
     licence="yours",
     source="yours",
     options=FilesOptions,
-    how_to_get="give --train FILE and --test FILE (JSON, CSV, TSV, tags, spans of annotation "
-               "tools, parquet, a datasets folder or a hub id)",
+    read_rows=read_rows,
+    how_to_get="give --train FILE, and --dev FILE and --test FILE where you have them (JSON, CSV, "
+               "TSV, tags, spans of annotation tools, parquet, a datasets folder or a hub id)",
 )

@@ -77,7 +77,7 @@ class Noise(Objective):
         self.draws: list[list[float]] = []
 
     def forward(self, student, batch):
-        drawn = torch.nn.functional.dropout(torch.ones(8), 0.5)
+        drawn = torch.nn.functional.dropout(torch.ones(64), 0.5)
         self.draws.append(drawn.tolist())
         return {"noise": Term((student.weight * drawn.sum() * len(batch.examples)).sum())}
 

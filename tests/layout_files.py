@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 NAMES = {"Drug": ("caf\u00e9-mab", "vitamin B12", "metformin", "cafe\u0301-mab"), "Gene": ("IL-1\u03b2", "TNF-\u03b1")}
 OTHERS = ("patient", "no", "daily", "pain", "took", "for", "the", "change", "nan", "O")
@@ -240,6 +241,38 @@ def docbin(path, corpus):
     return path
 
 
+def rows_in_csv(path, rows, encoding="utf-8"):
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return put(path, stream.getvalue().encode(encoding))
+
+
+def kaggle(path, corpus):
+    rows = [("Sentence #", "Word", "POS", "Tag")]
+    for number, sentence in enumerate(corpus, 1):
+        for i, (word, tag) in enumerate(zip(sentence[0], tags(sentence), strict=True)):
+            rows.append((f"Sentence: {number}" if not i else "", word, "NN", tag))
+    return rows_in_csv(path, rows)
+
+
+def bioc_xml(path, corpus):
+    text = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE collection SYSTEM "BioC.dtd">\n<collection><source>x</source>\n'
+    for i, (own, spans) in enumerate(map(characters, corpus)):
+        text += f"<document><id>{i}</id><passage><offset>7</offset><text>{escape(own)}</text>"
+        for n, (start, end, kind, word) in enumerate(spans):
+            text += (f'<annotation id="{n}"><infon key="type">{kind}</infon><location offset="{start + 7}" length="{end - start}"/>'
+                     f"<text>{escape(word)}</text></annotation>")
+        text += "</passage></document>\n"
+    return put(path, text + "</collection>\n")
+
+
+def words_in_rows(path, corpus):
+    rows = [("sentence_id", "words", "labels")]
+    for number, sentence in enumerate(corpus):
+        rows += [(number, *pair) for pair in zip(sentence[0], tags(sentence, "BILU"), strict=True)]
+    return rows_in_csv(path, rows)
+
+
 # -- tables, columnar files and folders --------------------------------------------------------------------------------
 
 
@@ -308,6 +341,7 @@ TAGGED = {
     "label studio lines": json_lines(label_studio),
     "label studio min": json_list(label_studio_min, 1), "label studio csv": label_studio_csv,
     "brat": brat, "pubtator": pubtator, "bioc": bioc_file, "bioc lines": json_lines(bioc), "docbin": docbin,
+    "kaggle": kaggle, "words in rows": words_in_rows, "bioc xml": bioc_xml, "bioc xml, gzip": packed(bioc_xml),
     "saved dataset": saved, "parquet": parquet, "feather": feather, "arrow stream": arrow_stream, "hub folder": hub_folder,
 }
 

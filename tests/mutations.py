@@ -52,6 +52,14 @@ def tests_of(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"tests/{file}.py::{name}" for name in names)
 
 
+def own(*names: str) -> tuple[str, ...]:
+    return tests_of("test_own_files", *names)
+
+
+def layouts(*names: str) -> tuple[str, ...]:
+    return tests_of("test_layouts", *names)
+
+
 def protocol(*names: str) -> tuple[str, ...]:
     return tests_of("test_protocol", *names)
 
@@ -87,6 +95,8 @@ STUDENTS_T = tests_of(
     "test_statistics", "test_where_all_units_are_alike_it_is_the_t_interval_over_seeds")
 SMOOTHED = tests_of(
     "test_ner_kd", "test_smoothed_cross_entropy_gives_the_rest_to_the_other_classes")
+DAMAGED = tests_of(
+    "test_readback", "test_a_damaged_record_is_named_by_every_verb_that_reads_records")
 KNOWS = tests_of("test_teacher_heads", "test_a_teacher_keeps_what_its_head_knows")
 GOLDEN = tests_of("test_golden", "test_published_numbers")
 
@@ -194,6 +204,26 @@ SCORES = (
     Mutation("dev-score-from-test", "kdbench/train/scoring.py",
              'self.score(model, "dev", watched)',
              'self.score(model, "test", watched)', SCORED),
+    Mutation("raw-texts-cut-as-before", "kdbench/serve/serving.py",
+             "spaced(words_of(text, labels.word_pattern)[0], labels.word_prefix)",
+             "spaced(words_of(text)[0], labels.word_prefix)",
+             tests_of("test_words", "test_texts_and_their_words_get_the_same_entities")),
+    Mutation("words-without-their-blanks", "kdbench/data/words.py",
+             "return [*words[:1], *(prefix + word for word in words[1:])]",
+             "return list(words)",
+             tests_of("test_byte_level", "test_a_list_of_words_has_the_tokens_of_its_text")),
+    Mutation("rule-that-cuts-at-blanks-alone", "kdbench/data/word_rules.py",
+             "if sum(shares) > sum(best_shares):",
+             "if shares[0] >= best_shares[0]:",
+             tests_of("test_words", "test_the_rule_is_learned_from_the_words")),
+    Mutation("raw-score-of-the-corpus-words", "kdbench/runs/raw_text.py",
+             "given = entities(lab, found[i], cuts[i]) if i in found else entities(lab, predicted[i], own)",
+             "given = entities(lab, predicted[i], own)",
+             tests_of("test_words", "test_the_score_on_raw_texts_is_that_of_predict")),
+    Mutation("latency-of-another-protocol", "kdbench/serve/card.py",
+             'latency = row.get("latency") or {}',
+             'latency = record.get("latency") or {}',
+             tests_of("test_card", "test_every_latency_stands_beside_its_own_protocol")),
     Mutation("test-score-from-dev", "kdbench/runs/runner.py",
              'test, predictions = lab.score(student, "test")',
              'test, predictions = lab.score(student, "dev")', SCORED),
@@ -222,6 +252,58 @@ SCORES = (
     Mutation("cut-words-as-class-0", "kdbench/train/scoring.py",
              'self.data.labels.index("O"))',
              "0)", CUT),
+    Mutation("paths-for-git", "kdbench/runs/whereabouts.py",
+             'write_text(ignored, "*\\n")', "pass",
+             own("test_where_the_files_lie_stays_out_of_the_record_and_of_git")),
+    Mutation("changed-files-exported", "kdbench/runs/artefacts.py",
+             "if digests == before or (before is None and not changed):", "if True:",
+             own("test_a_file_that_is_gone_or_changed_is_named")),
+    Mutation("rows-without-a-text-left-out", "kdbench/serve/asked.py",
+             "found.append({**place, **(nothing if row.example is None else next(given))})",
+             "found += [{**place, **next(given)}] if row.example is not None else []",
+             own("test_rows_without_a_text_keep_their_place")),
+    Mutation("unlabelled-rows-scored", "kdbench/runs/artefacts.py",
+             "tuple(example for example in found if example.label is not None)", "tuple(found)",
+             own("test_files_of_one_class_and_rows_without_a_label")),
+    Mutation("a-path-sent-to-the-hub", "kdbench/base/hub.py",
+             "if Path(owner).exists():", "if False:", own("test_a_path_is_no_id")),
+    Mutation("a-hub-that-is-asked-six-times", "kdbench/data/layouts/datasets_folder.py",
+             "if not tried and (offline := hub.unreachable()):", 'if (offline := ""):',
+             own("test_offline_a_data_set_is_missed_at_once")),
+    Mutation("every-comma-divides-labels", "kdbench/data/layouts/label_lists.py",
+             "return bool(several) and several <= alone", "return bool(several)",
+             own("test_when_a_comma_divides_labels")),
+    Mutation("texts-side-by-side-are-one", "kdbench/data/layouts/brackets.py",
+             "if TEXTS.fullmatch(inner):", "if False:",
+             layouts("test_lists_as_programs_print_them")),
+    Mutation("tags-as-labels-of-texts", "tasks/file_labels.py",
+             "if schemes.are_tags({tag for label in labels for tag in label.split()}):",
+             "if False:", layouts("test_tags_are_no_labels_of_texts")),
+    Mutation("tags-behind-tabs-alone", "kdbench/data/layouts/tagfiles.py",
+             'BLANK, DELIMITERS = "", ("", ",", ";")', 'BLANK, DELIMITERS = "", ("",)',
+             layouts("test_words_and_tags_with_other_delimiters")),
+    Mutation("a-tag-too-few-beside-a-text", "kdbench/data/layouts/tag_strings.py",
+             "if len(words) != len(own) or not words:", "if not words:",
+             layouts("test_a_text_beside_its_tags")),
+    Mutation("wrong-tags-made-right", "kdbench/data/layouts/like_train.py",
+             "if not _right(sentences, own):", "if False:",
+             layouts("test_a_test_file_of_another_scheme")),
+    Mutation("two-annotators-two-rows", "kdbench/data/layouts/spanfiles.py",
+             "first.setdefault(str(text), who) != who:", "False:",
+             layouts("test_annotators_of_prodigy")),
+    Mutation("corpora-of-one-name-are-one", "kdbench/report/groups.py",
+             "if len(contents.get(group.task, ())) > 1:", "if False:",
+             own("test_corpora_of_one_name_and_other_content_are_told_apart")),
+    Mutation("own-test-overlaps-dev", "tasks/files.py",
+             'examples["train"], examples[split] = corpora.split(examples["train"], share, seed,',
+             '_, examples[split] = corpora.split(examples["train"], share, seed,',
+             own("test_without_a_test_file_a_seeded_share_of_whole_groups_is_test")),
+    Mutation("labels-of-test-alone-are-classes", "tasks/files.py",
+             '("train", *settings.labels_from)', "SPLITS",
+             own("test_a_label_that_only_test_has")),
+    Mutation("entities-of-xml-expanded", "kdbench/data/layouts/bioc_xml.py",
+             'if "<!ENTITY" in text:', "if False:",
+             own("test_xml_that_declares_entities_is_not_read")),
     Mutation("cut-words-as-class-0-in-exports", "kdbench/runs/artefacts.py",
              'outside = data.labels.index("O") if task.tagging else 0',
              "outside = 0", CUT),
@@ -397,8 +479,8 @@ METHODS = (
     Mutation("caption-silent-on-cut-texts", "kdbench/report/groups.py",
              "said += self.group.cut_texts", "pass",
              tests_of("test_limits", "test_a_class_that_the_last_sentence_decides_is_learnt_by_default")),
-    Mutation("answers-silent-on-cut-texts", "kdbench/cli/verbs.py",
-             "if note := cut_note(answers, predictor.artefact.reads):", "if note := \"\":",
+    Mutation("answers-silent-on-cut-texts", "kdbench/cli/students.py",
+             "if note := cut_note(found, predictor.artefact.reads):", "if note := \"\":",
              tests_of("test_limits", "test_answers_to_texts_that_are_cut_are_said_on_standard_error")),
     Mutation("options-before-given-settings", "kdbench/base/options.py",
              "found[name] = settings[setting]", "pass",
@@ -516,9 +598,9 @@ IDENTITY = (
              "if taken := sorted(values.keys() & set(BUILT_IN)):",
              "if taken := []:",
              identity("test_a_pool_may_not_give_a_built_in_name_to_something_else")),
-    Mutation("cache-without-checksums", "kdbench/train/stage_cache.py",
-             'return facts["key"] == folder.name and bool(sums) and same',
-             'return facts["key"] == folder.name and bool(sums)',
+    Mutation("cache-without-checksums", "kdbench/base/checksums.py",
+             'if file_digest(folder / name) != facts["sha256"]:',
+             "if False:",
              identity("test_a_changed_byte_in_the_cache_is_seen")),
     Mutation("overwrite-takes-the-cache", "kdbench/train/stage_cache.py",
              "return path.exists() and path.stat().st_mtime >= self.not_before",
@@ -529,8 +611,8 @@ IDENTITY = (
              'name = f"kdbench_plugin_{path.stem}"',
              identity("test_two_plugins_of_one_name_are_both_loaded")),
     Mutation("stages-exchanged-in-the-cache", "kdbench/train/stage_cache.py",
-             'return facts["key"] == folder.name and bool(sums) and same',
-             "return bool(sums) and same",
+             'if facts.get("key") != key:',
+             "if False:",
              identity("test_a_stage_in_the_place_of_another_is_not_taken")),
     Mutation("core-replaced-by-a-plugin", "kdbench/base/code.py",
              "return digest([plain, foreign]) if foreign else plain",
@@ -616,8 +698,8 @@ FIGURES = (
              "if False:",
              tests_of("test_tables", "test_a_training_that_ran_out_of_memory_is_said")),
     Mutation("retry-not-in-the-record", "kdbench/train/lab.py",
-             'retried = {"accumulate_asked": asked} if facts["accumulate"] != asked else {}',
-             "retried = {}",
+             'more["accumulate_asked"] = asked',
+             "pass",
              tests_of("test_grid", "test_out_of_memory_halves_the_batch_and_changes_nothing_else")),
     Mutation("disagreement-without-the-connector", "methods/doktra.py",
              "return float(boundary_disagreement(*self.vectors(s, t)))",
@@ -736,6 +818,47 @@ HEADS = (
              tests_of("test_teacher_shares", "test_a_share_is_given_of_a_teacher_that_reads")),
 )
 
+READ_BACK = (
+    Mutation("checkpoint-of-another-training", "kdbench/train/resuming.py",
+             'raise ValueError("it is of another training")', "pass",
+             tests_of("test_readback",
+                      "test_a_whole_checkpoint_is_gone_on_from_and_none_is_of_another_training")),
+    Mutation("pointer-before-the-checkpoint-is-on-the-disk", "kdbench/train/resuming.py",
+             "sync_below(place)", "pass",
+             tests_of("test_readback",
+                      "test_a_checkpoint_is_on_the_disk_before_the_pointer_moves")),
+    Mutation("a-teacher-of-nan", "kdbench/train/signals.py",
+             "self.check_logits(outputs, batch)", "pass",
+             tests_of("test_readback", "test_a_teacher_without_numbers_is_refused_by_name")),
+    Mutation("answers-of-nan", "kdbench/train/prediction.py",
+             'if not finite_logits(logits, inputs.get("attention_mask")):', "if False:",
+             tests_of("test_readback", "test_a_teacher_without_numbers_is_refused_by_name")),
+    Mutation("weights-of-nan-loaded", "kdbench/models/load.py",
+             "if name := non_finite(module):", 'if name := "":',
+             tests_of("test_readback",
+                      "test_a_model_whose_weights_are_no_numbers_is_not_loaded")),
+    Mutation("nan-predicted", "kdbench/serve/serving.py",
+             "if not np.isfinite(rows[i]).all():", "if False:",
+             tests_of("test_readback", "test_predict_prints_no_number_that_is_none")),
+    Mutation("record-edited", "kdbench/base/checksums.py",
+             'return "" if sums.get("content") == content_digest(content) else CHANGED',
+             'return ""', DAMAGED),
+    Mutation("predictions-exchanged", "kdbench/runs/stored.py",
+             "if wrong := damage_of_files(record, path.parent):", 'if wrong := "":', DAMAGED),
+    Mutation("labels-of-another-head", "kdbench/serve/fitting.py",
+             "if wrong := misfit(labels, config):",
+             'if wrong := "":',
+             tests_of("test_readback", "test_labels_that_do_not_fit_the_model_are_refused")),
+    Mutation("records-gone-at-the-end", "kdbench/runs/grid.py",
+             "check_there(runner.folder, records)", "pass",
+             tests_of("test_readback", "test_the_results_folder_that_is_gone_at_the_end")),
+    Mutation("what-a-living-process-writes-is-swept", "kdbench/base/folders.py",
+             "if path.name.startswith(beginning) and is_abandoned(path):",
+             "if path.name.startswith(beginning):",
+             tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
+                      "_and_those_of_living_ones_stay")),
+)
+
 LIMITS = (
     Mutation("a-long-line-is-read", "kdbench/base/reading.py",
              "if self.open_bytes + first > self.longest:",
@@ -778,8 +901,8 @@ LIMITS = (
                       "test_a_linked_folder_of_records_is_neither_read_nor_written")),
 )
 
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *METHODS, *IDENTITY,
-             *FIGURES, *HEADS, *LIMITS)
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS,
+             *IDENTITY, *FIGURES, *HEADS, *LIMITS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

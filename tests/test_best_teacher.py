@@ -146,6 +146,7 @@ def test_labels_of_a_teacher_are_part_of_the_id(tmp_path, files, capsys):
     plain, named, other = planned(), planned("none=no,inhibits=yes,activates=yes"), planned("none=yes,inhibits=no,activates=no")
     for role in (("teacher", "finetune"), ("method", "logit_kd")):
         assert len({plans[role].id for plans in (plain, named, other)}) == 3
+        assert len({json.dumps(plans[role].content, sort_keys=True) for plans in (plain, named, other)}) == 3
         assert named[role].description["settings"]["teacher_labels"] == "none=no,inhibits=yes,activates=yes"
         assert "teacher_labels" not in plain[role].description["settings"]
     control = ("control", "finetune")

@@ -5,6 +5,7 @@ from huggingface_hub import ModelCard
 
 from kdbench.data.task import Task
 from kdbench.serve.card import card
+from kdbench.serve.labels import Labels
 
 TASK = Task(name="chemprot", task_type="single", about="relation between a chemical and a protein", metric="micro_f1", load=None,
             licence="research only", citation="Krallinger et al. 2017", source="a place")
@@ -59,15 +60,59 @@ def test_a_card_says_how_to_load_what_lies_beside_it():
     """An ONNX folder holds no weights that `from_pretrained` could read."""
     assert 'from_pretrained("THIS_FOLDER")' in card(record(), TASK)
     assert 'from_pretrained("THIS_FOLDER/safetensors")' in card(record(), TASK, "safetensors", "THIS_FOLDER/safetensors")
-    onnx = card(record(), TASK, "onnx_int8")
-    assert "from_pretrained" not in onnx and 'load_predictor("THIS_FOLDER")' in onnx
+    own = {"architectures": ["OurTagger"]}
+    onnx = card(record(), TASK, "onnx_int8", labels=Labels("single", ("no", "yes")), config=own)
+    assert "from_pretrained" not in onnx and "InferenceSession" in onnx and 'load_predictor("THIS_FOLDER")' in onnx
 
 
 def test_exports_have_rows_of_their_own():
     int8 = {"name": "onnx_int8", "score": {"test": 0.654}, "size": {"parameters": 14_300_000, "megabytes": 14.4},
             "latency": {"p50_ms": 2.02, "p95_ms": 5.31}}
     row = next(line for line in card(record(artefacts=[int8]), TASK).splitlines() if "onnx_int8" in line)
-    assert [cell.strip() for cell in row.strip("|").split("|")] == ["onnx_int8", "14.3M", "14.4", "65.4", "2.02", "5.31"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["onnx_int8", "14.3M", "14.4", "65.4", "2.02", "5.31", "[2]"]
+
+
+def test_the_library_is_the_one_that_loads_the_student():
+    assert ModelCard(card(record(), TASK, config={"architectures": ["BertForSequenceClassification"]})).data.library_name == "transformers"
+    text = card(record(), TASK, config={"architectures": ["BiLSTMTagger"]})
+    assert ModelCard(text).data.library_name == "kdbench" and "import kdbench.models.architectures" in text
+    assert "kdbench.models.architectures" not in card(record(), TASK)
+    assert "onnx" in ModelCard(card(record(), TASK, "onnx_int8")).data.tags
+
+
+def timed(**facts):
+    return {"p50_ms": 2.0, "p95_ms": 3.0, "protocol": "quick", "threads": 1, "device": "cpu", **facts}
+
+
+def test_every_latency_stands_beside_its_own_protocol():
+    """Exports are timed later, by another protocol and perhaps elsewhere."""
+    int8 = {"name": "onnx_int8", "score": {"test": 0.654}, "size": {},
+            "latency": timed(protocol="full", threads=2, processor="another one", backend="onnxruntime")}
+    text = card(record(latency=timed(), artefacts=[int8]), TASK)
+    assert "- [1] cpu, 1 thread, a processor, protocol `quick`" in text
+    assert "- [2] cpu, 2 threads, another one, onnxruntime, protocol `full`" in text
+    text = card(record(latency=None, artefacts=[int8]), TASK)
+    assert "not measured" not in text and "tokenisation apart: cpu, 2 threads, another one" in text
+    assert "quick" not in text.partition("## Size and speed")[2].partition("##")[0]
+    text = card(record(latency=timed(), artefacts=[{**int8, "latency": None}]), TASK)
+    assert "tokenisation apart: cpu, 1 thread, a processor, protocol `quick`." in text and "[1]" not in text
+
+
+def test_a_card_without_latencies_has_no_columns_for_them():
+    text = card(record(latency=None), TASK)
+    assert "Latency was not measured." in text and "p50" not in text
+
+
+def test_the_card_of_a_whole_export_shows_its_onnx_too():
+    text = card(record(), TASK, "safetensors", "THIS_FOLDER/safetensors", Labels("single", ("no", "yes")), None, "THIS_FOLDER/onnx")
+    assert 'from_pretrained("THIS_FOLDER/safetensors")' in text and 'Path("THIS_FOLDER/onnx")' in text
+
+
+def test_the_score_on_raw_texts_is_said():
+    finished = record()
+    finished["score"]["raw_text"] = {"metric": "entity_f1", "test": 0.5, "texts": 1200}
+    assert "On raw texts, which give 1,200 of the test split other words than the corpus has: entity_f1 x 100 of 50.0." in card(finished, TASK)
+    assert "raw texts" not in card(record(), TASK)
 
 
 def test_a_record_without_latency_or_dev_set():

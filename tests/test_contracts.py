@@ -138,8 +138,8 @@ def test_the_student_trains_in_train_mode_after_every_evaluation(done):
 def test_the_teacher_is_frozen(done):
     lab, _, runs = done
     for run in runs:
-        if isinstance(run.signals, LiveSignals):
-            teacher = run.signals.teacher.model.module
+        if isinstance(run.feed.signals, LiveSignals):
+            teacher = run.feed.signals.teacher.model.module
             assert not teacher.training
             assert all(parameter.grad is None for parameter in teacher.parameters())
     if lab.teacher_source is not None:
@@ -165,8 +165,8 @@ def test_what_can_be_trained_is_in_the_optimiser_and_in_the_checkpoint(done, tmp
 def loss_on(run: Trainer, indices, width=None) -> float:
     """The loss of a batch as the run's last epoch computed it, without dropout."""
     batch = run.corpus.batch(indices, width)
-    if run.signals is not None:
-        run.signals.add(batch)
+    if run.feed.signals is not None:
+        run.feed.signals.add(batch)
     run.objective.collate(batch)
     if run.objective.attentions:
         run.student.set_attn_implementation("eager")
@@ -191,11 +191,11 @@ def test_padding_takes_no_part_in_the_corrected_variant(done):
 
 def test_a_signal_belongs_to_its_text_and_not_to_its_batch(done):
     for run in done[2]:
-        if run.signals is None:
+        if run.feed.signals is None:
             continue
         together, alone = run.corpus.batch(range(6)), run.corpus.batch([4])
-        run.signals.add(together)
-        run.signals.add(alone)
+        run.feed.signals.add(together)
+        run.feed.signals.add(alone)
         for kind, values in alone.signals.items():
             one = values[0].float()
             same = together.signals[kind][4][tuple(slice(0, n) for n in one.shape)].float()

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from factory import counts_of, record
 
+from kdbench.base.render import points
 from kdbench.report import plots, svg
 from kdbench.report.advice import advice
 from kdbench.report.html import report
@@ -208,11 +209,18 @@ def test_a_seed_timed_alone_goes_before_those_timed_beside_other_work():
 # ---- the page and the sheet ----------------------------------------------------------------------------------------
 
 
+def render_points(line):
+    return points(line.values["test"])
+
+
 def test_on_a_phone_the_test_score_stands_beside_the_method():
     text = report(mixed(), counts_of)
-    head = re.search(r"<h3>Table</h3>.*?<tr>(.*?)</tr>", text, re.S)[1]
-    assert re.findall(r"<th[^>]*>([^<]*)</th>", head)[:2] == ["method", "test"]
+    table = re.search(r"<h3>Table</h3>.*?</table>", text, re.S)[0]
+    marked = re.findall(r'<t[hd] class="[^"]*\bscore\b[^"]*">(?:<b>)?([^<]*)', table)
+    tests = [render_points(line) for line in build(mixed(), counts_of).sections[0].lines]
+    assert marked == ["test", *tests]
     phone = text.split("@media (max-width: 40rem)")[1].split("@page")[0]
+    assert re.search(r"td\.score, th\.score \{ position: sticky; left: 8rem; right: 0;", phone)
     assert "max-width: 8rem" in phone, "128 of 390 pixels for the method leave room for the score"
 
 

@@ -525,8 +525,8 @@ def test_a_global_that_a_pool_reads_decides(monkeypatch):
     assert content_of(by_global, "pool") != before
 
 
-def teacher(lab: Lab, model=None, **how) -> Teacher:
-    return Teacher(model or lab.teacher(), ("logits",), "single", 64, device=torch.device("cpu"), autocast=None, **how)
+def teacher(lab: Lab, model=None, most=64, **how) -> Teacher:
+    return Teacher(model or lab.teacher(), ("logits",), "single", most, device=torch.device("cpu"), autocast=None, **how)
 
 
 def test_what_else_decides_signals(tmp_path):
@@ -539,7 +539,7 @@ def test_what_else_decides_signals(tmp_path):
         lab.signals_key(teacher(lab, moved), lab.data.train),
         lab.signals_key(teacher(lab), lab.data.dev),
         lab.signals_key(teacher(lab, attentions=True), lab.data.train),
-        make_lab(tmp_path, max_length=64).signals_key(teacher(lab), lab.data.train),
+        lab.signals_key(teacher(lab, most=48), lab.data.train),
         make_lab(tmp_path, precision="bf16").signals_key(teacher(lab), lab.data.train),
     ]
     assert len(set(keys)) == len(keys)

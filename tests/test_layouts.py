@@ -1,10 +1,12 @@
 """Every layout of one corpus gives the same examples, labels and entities; what is no layout, or damaged, is one line."""
 
 import ast
+import csv
 import gzip
 import json
 import os
 import random
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,6 +19,7 @@ from kdbench.base.registry import TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora, tags
 from kdbench.data.layouts import Defaults, convert, open_layout, spans, textfile
+from kdbench.data.layouts.part import Lenient
 from kdbench.data.task import LoadOptions
 from tests import layout_files as made
 from tests.layout_files import lines, named, put
@@ -175,6 +178,78 @@ def test_a_test_file_is_read_as_train(tmp_path, train, test, found):
     assert part.records[0].fields["tags"] == found.split()
 
 
+MET = [(["took", "metformin", ","], [(1, 2, "Drug")]), (["No", "pain"], [])]
+
+
+@pytest.mark.parametrize("text", [
+    'took,O\nmetformin,B-Drug\n",",O\n\nNo,O\npain,O\n',
+    "took;O\nmetformin;B-Drug\n,;O\n\nNo;O\npain;O\n",
+    'token,tag\ntook,O\nmetformin,B-Drug\n",",O\n\nNo,O\npain,O\n',
+    'ner,pos,word\nO,V,took\nB-Drug,N,metformin\nO,P,","\n\nO,D,No\nO,N,pain\n',
+    "O\ttook\nB-Drug\tmetformin\nO\t,\n\nO\tNo\nO\tpain\n",
+    "took\tO\nmetformin\tB_Drug\n,\tO\n\nNo\tO\npain\tO\n",
+])
+def test_words_and_tags_with_other_delimiters(tmp_path, text):
+    part = read(put(tmp_path / "a", text))
+    assert entities(part) == MET
+    only = read(put(tmp_path / "b", text.split("\n\n")[1]), part, "test")
+    assert [words for words, _ in entities(only)] == [["No", "pain"]]
+
+
+def test_words_with_a_blank(tmp_path):
+    part = read(put(tmp_path / "a", "#\tO\n# met\tB-Drug\n#3\tO\n\nNo\tO\n"))
+    assert entities(part)[0] == (["#", "# met", "#3"], [(1, 2, "Drug")])
+
+
+@pytest.mark.parametrize("labels", [("O", "B-Drug"), ("O", "B_X", "I_X"), ("B-X", "I-X"), ("O", "B", "I")])
+def test_tags_are_no_labels_of_texts(tmp_path, labels):
+    path = put(tmp_path / "a", "text,label\n" + "".join(f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)))
+    with pytest.raises(BadInput, match="are tags of words, not labels of texts; give one word"):
+        loaded(path, path)
+
+
+@pytest.mark.parametrize("labels", [("O", "A", "B", "AB"), ("B-cell", "T-cell"), ("I-a", "B-b"), ("B", "O")])
+def test_labels_that_only_look_like_tags(tmp_path, labels):
+    rows_of_file = [f"some text of this kind {i},{labels[i % len(labels)]}\n" for i in range(12)]
+    data, task = loaded(*(put(tmp_path / f"{size}", "text,label\n" + "".join(rows_of_file[:size])) for size in (12, 8)))
+    assert task.task_type == "single" and data.labels == tuple(sorted(labels))
+
+
+@pytest.mark.parametrize("text", [
+    "text,labels\ntook metformin .,O B-Drug O\nNo pain,O O\n", "took metformin .,O B-Drug O\nNo pain,O O\nB 12,B-Drug I-Drug\n",
+    "sentence\ttags\ntook metformin .\tO U-Drug O\nNo vitamin B12\tO B-Drug L-Drug\n",
+    '{"text": "took metformin .", "label": ["O", "B-Drug", "O"]}\n{"text": "No pain", "label": ["O", "O"]}\n',
+    'tokens,ner_tags\n"[\'took\' \'metformin\' \'.\']","[\'O\' \'U-Drug\' \'O\']"\n"[\'a\' \'b\']","[\'B-Drug\' \'L-Drug\']"\n',
+])
+def test_a_text_beside_its_tags(tmp_path, text):
+    part = read(put(tmp_path / "a", text))
+    assert entities(part)[0] == (["took", "metformin", "."], [(1, 2, "Drug")])
+    if "ner_tags" not in text:
+        assert said(part, "a tag for each word")
+        with pytest.raises(BadInput, match="has 4 words between blanks, and .* 3 tags"):
+            read(put(tmp_path / "b", text.replace("took", "He took")))
+
+
+def test_a_text_without_its_tags_is_asked_about(tmp_path):
+    train = read(put(tmp_path / "a", "text,labels\ntook metformin .,O B-Drug O\nNo pain,O O\n"))
+    path = put(tmp_path / "b", "text,labels\nHe took it,O O O\nNo pain,\n")
+    part = open_layout(path, "test", Lenient(labelled=True), train)
+    assert [(record.fields["words"], record.fields.get("tags")) for record in part.records] \
+        == [(["He", "took", "it"], ["O", "O", "O"]), (["No", "pain"], None)]
+
+
+@pytest.mark.parametrize("train, test, found, said_of_it", [
+    ("B-X I-X B-Y", "B-X L-X U-Y", "B-X I-X B-Y", "IOBES, read as IOB,"), ("B-X L-X U-Y", "B-X I-X B-Y", "B-X E-X S-Y", "IOB, read as IOBES,"),
+    ("B-X L-X U-Y", "X X Y", "B-X E-X S-Y", "IO, read as IOBES,"), ("I-X I-X I-Y", "B-X I-X B-Y", "I-X I-X I-Y", "a border between neighbours"),
+    ("B-X I-X B-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""), ("B-X L-X U-Y", "B-X Q-X B-Y", "B-X Q-X B-Y", ""),  # a mistake stays to be named
+])
+def test_a_test_file_of_another_scheme(tmp_path, train, test, found, said_of_it):
+    first = read(put(tmp_path / "a", vertical(("a b c .", f"{train} O"))))
+    part = read(put(tmp_path / "b", vertical(("a b c .", f"{test} O"))), first, "test")
+    assert part.records[0].fields["tags"] == [*found.split(), "O"]
+    assert bool(said_of_it) == bool(said(part, "those of train are")) and (not said_of_it or said(part, said_of_it))
+
+
 def test_a_bad_tag_stays_to_be_named(tmp_path):
     text = vertical(*[("a b c", "B-X L-X O")] * 20).replace("L-X", "Q-X", 1)
     part = read(put(tmp_path / "a", text))
@@ -251,7 +326,7 @@ def test_a_span_inside_a_word_splits_it_there(tmp_path):
 def test_punctuation_is_cut_off_where_a_border_asks_for_it(tmp_path):
     part = spanned(tmp_path, ("(metformin), IL-1\u03b2. (x)", [[1, 10, "Drug"]]))
     assert entities(part) == [(["(", "metformin", ")", ",", "IL-1\u03b2", ".", "(", "x", ")"], [(1, 2, "Drug")])]
-    assert part.decided["words"] == spans.PUNCTUATION and not said(part, "inside a word")
+    assert part.decided["words"] == spans.EDGES and not said(part, "inside a word")
     other = put(tmp_path / "b", lines([{"text": "no metformin, y", "label": [[3, 12, "Drug"]]}]))
     assert entities(read(other, part, "test"))[0][0] == ["no", "metformin", ",", "y"]
     plain = spanned(tmp_path, ("no (metformin) IL-1\u03b2.", [[0, 2, "Drug"]]))
@@ -360,6 +435,67 @@ def test_brat_folders(tmp_path):
     assert open_layout(splits, "dev", None, train, needed=False) is None
 
 
+def test_folders_inside_of_a_brat_folder(tmp_path):
+    made.brat(tmp_path / "a", made.TEST)
+    made.brat(tmp_path / "a" / "ward 2" / "may", made.TEST)
+    part = read(tmp_path / "a")
+    assert said(part, f"documents of folders inside: {len(made.TEST)} (first: ward 2/may/") and len(part.records) == 2 * len(made.TEST)
+    ids = [record.fields["group"] for record in part.records]
+    assert len({*ids}) == len(ids) and sum(id.startswith("ward 2/may/") for id in ids) == len(made.TEST)
+    made.brat(tmp_path / "b" / "ward2", made.TEST)  # no documents of its own
+    assert entities(read(tmp_path / "b")) == made.TEST
+    made.brat(tmp_path / "c" / "train", made.TRAIN)  # a folder of splits is none of documents
+    assert entities(read(tmp_path / "c")) == made.TRAIN
+    with pytest.raises(BadInput, match="no file of the split test"):
+        read(tmp_path / "c", split="test")
+
+
+def test_annotators_of_prodigy(tmp_path):
+    rows_of_file = [{"text": "took metformin", "_input_hash": 1, "_annotator_id": who, "spans": [{"start": 5, "end": 14, "label": label}]}
+                    for who, label in (("a", "Drug"), ("b", "Dose"), ("b", "Form"))]
+    rows_of_file.append({**rows_of_file[1], "_input_hash": 2})
+    part = read(put(tmp_path / "a", lines(rows_of_file)))
+    assert [own for _, own in entities(part)] == [[(1, 2, "Drug")], [(1, 2, "Dose")]]
+    assert said(part, "rows of further annotators of the same text, left out: 2 (first: a, line 2)")
+    questions = [{**row, "_annotator_id": "a", "label": "x"} for row in rows_of_file[:3]]
+    assert len(read(put(tmp_path / "b", lines(questions))).records) == 3  # one annotator, three questions
+
+
+def test_long_cells(tmp_path):
+    text = "text,label\n" + f"{'pain ' * 40_000},x\nfever,y\n"
+    assert len(read(put(tmp_path / "a", text)).records[0].fields["text"]) == 200_000
+    before = csv.field_size_limit(100_000)
+    try:
+        assert ":2: a cell of more than 10,000,000 characters; divide the text" in refused(put(tmp_path / "b", text))
+    finally:
+        csv.field_size_limit(before)
+
+
+@pytest.mark.parametrize("zero, one", [("0", "1"), ("False", "True"), ("0.0", "1.0")])
+@pytest.mark.parametrize("header", ["text,pain,fever", "id,comment_text,pain,fever", "Report Impression,pain,fever"])
+def test_columns_of_0_and_1_are_found(tmp_path, header, zero, one):
+    start = "{}," * header.startswith("id")
+    cells = [start.format(i) + f"took note {i},{one if i % 2 else zero},{one if i % 3 else zero}\n" for i in range(24)]
+    data, task = loaded(*(put(tmp_path / f"{size}", header + "\n" + "".join(cells[:size])) for size in (24, 6)))
+    assert task.task_type == "multi" and data.labels == ("pain", "fever")
+    assert [example.label for example in data.test[:3]] == [(0, 0), (1, 1), (0, 1)]
+
+
+def test_equal_numbers_as_labels_keep_one_order(tmp_path):
+    cells = [f"a note {i},{label}\n" for i in range(4) for label in ("1", "001", "2", "01", "0001", "+1")]
+    data, _ = loaded(*(put(tmp_path / f"{size}", "text,label\n" + "".join(cells[:size])) for size in (24, 12)))
+    assert data.labels == ("+1", "0001", "001", "01", "1", "2")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("text;score\n" + "".join(f"a note {i};{i},{i}5\n" for i in range(9)), "score: 0,05 is no number: a decimal comma, as in 9 of 9 rows; write a point"),
+    ("text,pain,fever,age\n" + "".join(f"a note {i},{i % 2},1,{i}\n" for i in range(9)), "or label_column=A,B,... for columns of 0 and 1"),
+])
+def test_labels_that_need_a_word(tmp_path, text, message):
+    with pytest.raises(BadInput, match=re.escape(message)):
+        loaded(put(tmp_path / "a", text), put(tmp_path / "b", text + "\n"))
+
+
 def test_annotators_of_label_studio(tmp_path):
     part = read(made.TAGGED["label studio"](tmp_path / "a", made.TRAIN))
     assert said(part, "several annotations: the ground truth, else the first is kept: 1") and said(part, "without annotation, left out: 1")
@@ -385,6 +521,31 @@ def test_numbers_as_labels_of_old_doccano(tmp_path):
 def test_a_mark_alone_makes_no_list(tmp_path, label, found):
     part = read(put(tmp_path / "a", f"text,label\nfever,{label}\ncough,Other\nchill,{label}\nill,Other\n"))
     assert rows(part, "label")[0] == (found,)
+
+
+@pytest.mark.parametrize("cells, found", [
+    (["['pain' 'fever']", "['pain']", "[]"], [["pain", "fever"], ["pain"], []]),
+    (["['chest pain'\n 'fever']", '["it\'s"]', "['a''b']"], [["chest pain", "fever"], ["it's"], ["a", "b"]]),
+    (["{'pain', 'fever'}", "{'pain'}", "set()"], [["pain", "fever"], ["pain"], []]),
+    (["('pain', 'fever')", "('pain',)", "()"], [["pain", "fever"], ["pain"], []]),
+    (["[chest pain, fever]", "[fever]", "[]"], [["chest pain", "fever"], ["fever"], []]),
+    (['{"chest pain",fever}', "{fever}", "{}"], [["chest pain", "fever"], ["fever"], []]),
+    (["array(['a', 'b'], dtype=object)", "array(['a'], dtype='<U1')", "[]"], [["a", "b"], ["a"], []]),
+    (["[1 0 1]", "[0 1 0]", "[0 0 0]"], [[1, 0, 1], [0, 1, 0], [0, 0, 0]]),
+    (["[1. 0. 1.]", "[0. 1. 0.]", "[0. 0. 0.]"], [[1, 0, 1], [0, 1, 0], [0, 0, 0]]),
+    (["[ True False]", "[False  True]", "[False False]"], [[1, 0], [0, 1], [0, 0]]),
+])
+def test_lists_as_programs_print_them(tmp_path, cells, found):
+    rows_of_file = "".join('t,"{}"\n'.format(cell.replace('"', '""')) for cell in cells)
+    part = read(put(tmp_path / "a", "text,labels\n" + rows_of_file))
+    assert [record.fields["labels"] for record in part.records] == found
+    assert all(type(item) is not float for own in found for item in own) and said(part, "lists in brackets")
+
+
+def test_a_list_beside_a_label_is_refused(tmp_path):
+    assert "no list, and" in refused(put(tmp_path / "a", "text,label\na,['x' 'y']\nb,x\nc,y\n"))
+    part = read(put(tmp_path / "b", "text,label\n[Effet du fer],x\n[Wirkung],y\n"))
+    assert part.records[0].fields["text"] == "[Effet du fer]"  # brackets of a title
 
 
 def test_marks_in_texts_stay(tmp_path):
@@ -604,7 +765,7 @@ def with_strange_values(draw, value):
 
 
 JSON_LAYOUTS = [name for name in made.TAGGED if name.startswith(("json", "doccano", "spacy", "prodigy", "label studio", "bioc"))
-                and not name.endswith(("csv", "conll", "gzip"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
+                and not name.endswith(("csv", "conll", "gzip", "xml"))] + ["text doccano", "text label studio", "text label studio min", "text json list"]
 
 
 @pytest.mark.parametrize("name", JSON_LAYOUTS)
@@ -694,7 +855,8 @@ def test_readers_stand_on_the_wings_below_and_load_libraries_when_needed(path):
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
     own = {name for name in imported if name.startswith("kdbench.")}
-    allowed = ("kdbench.base", "kdbench.data.layouts", "kdbench.data.readers", "kdbench.data.tags", "kdbench.data.task", "kdbench.data")
+    allowed = ("kdbench.base", "kdbench.data.layouts", "kdbench.data.readers", "kdbench.data.tags", "kdbench.data.task", "kdbench.data.word_rules",
+               "kdbench.data")
     assert all(name.startswith(allowed[:2]) or name in allowed for name in own), own
     assert not {name.partition(".")[0] for name in imported - own} - set(sys.stdlib_module_names)
 

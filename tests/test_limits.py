@@ -14,6 +14,7 @@ import pytest
 from students import TEXTS, student, write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from kdbench.base.checksums import sealed
 from kdbench.base.registry import TASKS, Entry
 from kdbench.cli.verbs import main
 from kdbench.data.check import check, render
@@ -302,7 +303,7 @@ def test_a_student_older_than_its_threshold_is_scored_by_what_needs_none(run, tm
     copy = tmp_path / "results"
     shutil.copytree(results, copy)
     own = copy / "models" / record["artefact"] / "labels.json"
-    own.write_text(json.dumps({**labels, "threshold": None, "positive_rate": None}))
+    own.write_text(json.dumps(sealed({**labels, "threshold": None, "positive_rate": None})))
     other_file(tmp_path / "t.jsonl")
     words = ["evaluate", record["id"], "--test", str(tmp_path / "t.jsonl"), "--results-dir", str(copy)]
     assert main(words) == 2

@@ -25,7 +25,7 @@ from kdbench.train import cpu
 
 ROOT = Path(measure.__file__).parent.parent
 FIELDS = {"p50_ms", "p95_ms", "p50_128_ms", "throughput_per_s", "tokenise_ms", "p50_ms_each", "protocol", "processes",
-          "timed", "threads", "device", "backend", "lengths"}
+          "timed", "threads", "device", "processor", "backend", "lengths", "tokens", "max_length"}
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,14 @@ from students import TEXTS, student, write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from kdbench.base.errors import BadInput
+from kdbench.base.registry import TASKS
+from kdbench.data.rows import Wanted
 from kdbench.data.task import Example
 from kdbench.serve.export import export
 from kdbench.serve.labels import Labels
-from kdbench.serve.predict import Predictor, load_predictor, read_texts, render
+from kdbench.serve.predict import Predictor, load_predictor, render
 from kdbench.serve.serving import Artefact
+from kdbench.serve.texts import plain_text
 
 
 class Lookup(Artefact):
@@ -63,6 +66,14 @@ def test_entities_stand_where_the_text_has_them(text, entities):
     plain = text if isinstance(text, str) else " ".join(text)
     assert [(e["text"], e["start"], e["end"]) for e in answer["entities"]] == entities
     assert all(plain[e["start"]:e["end"]] == e["text"] for e in answer["entities"]) and answer["text"] == plain
+
+
+def test_of_an_example_with_its_original_text_offsets_are_those_of_that_text():
+    text = "p53, then (IL-2)."
+    example = Example("1", text=text, words=("p53", ",", "then", "(", "IL-2", ")", "."))
+    answer, = tagger().predict([example])
+    assert answer["text"] == text and answer["entities"]
+    assert all(text[e["start"]:e["end"]] == e["text"] for e in answer["entities"])
 
 
 def test_a_word_is_tagged_by_its_first_piece():
@@ -172,27 +183,38 @@ def test_a_folder_without_labels_json_is_read_by_its_configuration(tmp_path):
 # ---- in and out ------------------------------------------------------------------------------------------------------
 
 
-def test_files_of_lines_and_of_json(tmp_path):
-    path = tmp_path / "texts"
-    path.write_text('one\n\n  two \n{"sentence": "three", "label": "x"}\n{"text": "four"}\n'
-                    '{"sentence1": "five", "sentence2": "six"}\n{"tokens": ["seven"], "sentence": "eight"}\n', encoding="utf-8")
-    start = ["one", "two", "three", "four", ("five", "six")]
-    assert read_texts(path, "single") == [*start, "eight"]
-    assert read_texts(path, "tags") == [*start, ["seven"]]
+def read(path, task_type="single"):
+    return TASKS.get("files").read_rows(path, Wanted(task_type, plain=True))
+
+
+@pytest.mark.parametrize("task_type, content, texts", [
+    ("single", "one\n\n  two \n", [(1, "one"), (3, "two")]),
+    ("single", '{"sentence": "three", "label": "x"}\n\n{"sentence": "four"}\n', [(1, "three"), (2, "four")]),
+    ("single", '{"sentence1": "five", "sentence2": "six"}\n', [(1, ("five", "six"))]),
+    ("tags", '{"tokens": ["seven"], "sentence": "eight"}\n', [(1, ("seven",))]),
+    ("single", '{"tokens": ["seven"], "sentence": "eight"}\n', [(1, "eight")]),
+    ("tags", "seven\tO\neight\tB-X\n\nnine\tO\n", [(1, ("seven", "eight")), (2, ("nine",))]),
+])
+def test_files_of_lines_and_of_rows(tmp_path, task_type, content, texts):
+    (tmp_path / "texts").write_text(content, encoding="utf-8")
+    rows = read(tmp_path / "texts", task_type).rows
+    assert [(row.number, plain_text(row.example)) for row in rows] == texts
 
 
 @pytest.mark.parametrize("content, message", [
-    (b'fine\n{"sentence": 3}\n', r"line 2: has no `sentence`"),
-    (b'{"sentence": \n', r"line 1: not valid JSON"),
-    (b"\n \n", "holds no text"),
+    (b'{"sentence": 3}\n', r":1: sentence is 3, not text"),
+    (b'{"sentence": \n', r":1: not JSON"),
+    (b"\n \n", "the file is empty"),
     (b"\xff\xfe", "not UTF-8"),
+    (b"id,page,more\n1,a,b\n", "which column has the text"),
     (None, "no such file"),
 ])
 def test_bad_files_take_one_line(tmp_path, content, message):
+    path = tmp_path / "texts.csv"
     if content is not None:
-        (tmp_path / "texts").write_bytes(content)
+        path.write_bytes(content)
     with pytest.raises(BadInput, match=message) as error:
-        read_texts(tmp_path / "texts", "single")
+        read(path)
     assert "\n" not in str(error.value)
 
 

@@ -96,5 +96,5 @@ def test_a_slow_way_runs_twice_and_every_round_goes_through_all_ways(speed, monk
 
 def test_the_readme_has_the_committed_figures(speed):
     rows = json.loads((SPEED / "figures.json").read_text())
-    assert [row["name"] for row in rows] == list(speed("run").MODULES)
+    assert [row["name"] for row in rows] == [name for name in speed("run").MODULES if name not in ("busy", "grid")]
     assert speed("run").table(rows) in (SPEED / "README.md").read_text()

@@ -424,13 +424,11 @@ def test_own_files_that_cannot_be_used(tmp_path, train, test, said):
 
 
 def test_own_files_must_be_given(tmp_path):
-    with pytest.raises(BadInput, match="give --train FILE and --test FILE"):
+    with pytest.raises(BadInput, match="give --train FILE"):
         load("files")
     (tmp_path / "a.csv").write_text("text,label\n" + "fever,1\nwell,0\n" * 9)
     with pytest.raises(BadInput, match="no training file"):
         load("files", files={"test": tmp_path / "a.csv"})
-    with pytest.raises(BadInput, match="no test file"):
-        load("files", files={"train": tmp_path / "a.csv"})
     with pytest.raises(BadInput, match="the train and test files are byte-identical"):
         load("files", files={"train": tmp_path / "a.csv", "test": tmp_path / "a.csv"})
     with pytest.raises(BadInput, match=r"b.csv: cannot be read \(No such file or directory\)"):

@@ -42,7 +42,7 @@ def look_alike(name):
 @pytest.fixture(autouse=True)
 def look_alikes(no_data, monkeypatch):
     """No test here reads a real corpus."""
-    monkeypatch.setattr(Corpora, "load", lambda self, name, options, real: look_alike(name))
+    monkeypatch.setattr(Corpora, "load", lambda self, name, options, real, given: look_alike(name))
 
 
 def write_run(folder, key, signals=None, **given):
@@ -111,7 +111,7 @@ def test_the_list_is_sorted_by_time_and_filtered_like_other_verbs(folder, capsys
     for number, path in enumerate(sorted((folder / "records").glob("*/*.json"))):
         made = json.loads(path.read_text())
         made["provenance"]["date"] = f"2030-01-{9 - number:02d}"
-        path.write_text(json.dumps(made))
+        store.write(folder, made)
     listed = json.loads(said(capsys, "runs", "--json", "--results-dir", folder))["runs"]
     assert [one["when"] for one in listed] == sorted(one["when"] for one in listed) and len(listed) == 3
     some = json.loads(said(capsys, "runs", "task=gad,method=d*", "--json", "--results-dir", folder))["runs"]
@@ -533,3 +533,12 @@ def test_committed_records_compare(capsys):
     seeds = [one["id"] for one in made if one["cell"]["seed"] == 0 and one["role"] != "teacher"]
     text = " ".join(said(capsys, "compare", *seeds[:2], "--results-dir", ROOT / "results" / "gad").split())
     assert "Over 5 seeds:" in text and "Not shown: gold labels" in text and "row " in text
+
+
+def test_where_the_data_of_a_deleted_run_lie_goes_and_that_of_others_stays(folder, capsys):
+    kept = folder / "paths" / "chemprot" / f"{ids(folder)['doktra']}.json"
+    gone = kept.with_name("0123456789abcdef.json")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}"), gone.write_text("{}")
+    said(capsys, "clean", "--yes", "--results-dir", folder)
+    assert kept.exists() and not gone.exists()

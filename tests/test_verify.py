@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kdbench.base import identity
+from kdbench.base.checksums import facts_of_files, files_of, sealed
 from kdbench.base.registry import METHODS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
@@ -100,7 +101,7 @@ def why(folder, check, **given):
 def edit(path, change):
     record = json.loads(path.read_text())
     change(record)
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(sealed(record, files_of(record))))
 
 
 def edit_arrays(path, **changes):
@@ -108,6 +109,8 @@ def edit_arrays(path, **changes):
     arrays = dict(np.load(path.with_suffix(".npz"), allow_pickle=False))
     arrays |= {name: change(arrays[name].copy()) for name, change in changes.items()}
     np.savez_compressed(path.with_suffix(".npz"), **arrays)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(sealed(record, facts_of_files(path.parent, [path.with_suffix(".npz").name]))))
 
 
 def put(name, value):
@@ -462,7 +465,8 @@ def test_changed_data(own):
     files["test"].write_text(files["test"].read_text().replace("genes\t1", "genes\t0", 1))
     found = differing(folder, files=files)
     assert set(found) == {"data"} and "SHA-256 of test" in found["data"]
-    assert "--train" in why(folder, "score")
+    # the run knows where its files lie
+    assert "not those of the record" in why(folder, "score")
     for path in files.values():
         path.write_text(path.read_text() + "more\t1\n")
     assert not differing(folder, files=files), "files of some other run say nothing of this one"

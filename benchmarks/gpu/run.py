@@ -198,6 +198,11 @@ def training(device: str, quick: bool, _: Path) -> list[Figures]:
     return worker("training", device, quick, 240)
 
 
+def compiled(device: str, quick: bool, _: Path) -> list[Figures]:
+    """Fine-tuning with a compiled encoder."""
+    return worker("compiled", device, quick, 150)
+
+
 def latency(device: str, quick: bool, _: Path) -> list[Figures]:
     """Latency rows of the usual models."""
     return worker("latency", device, quick, 120)
@@ -216,8 +221,8 @@ def sharing(device: str, quick: bool, _: Path) -> Figures:
 
 
 SECTIONS: dict[str, Callable[[str, bool, Path], Any]] = {
-    "machine": machine, "equality": equality, "waits": waits, "smoke": smoke,
-    "training": training, "latency": latency, "sharing": sharing,
+    "machine": machine, "training": training, "latency": latency, "sharing": sharing,
+    "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled,
 }
 
 if __name__ == "__main__":

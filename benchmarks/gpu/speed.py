@@ -20,7 +20,7 @@ from kdbench.train.losses import SoftTargets, Supervised
 
 ROWS = 30_522
 BATCH, LENGTH = 32, 128
-SECONDS = 3.0  # of a timing
+SECONDS = 1.5  # of a timing
 
 # name: kind, size
 MODELS: dict[str, tuple[str, dict[str, int]]] = {
@@ -73,6 +73,27 @@ def training(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows.append(row(bench, texts, "MiniLM 6x384", "logit_kd, live teacher", peak))
     for label, (module, comparison) in PAPERS.items():
         rows.append(paper(bench, label, module, comparison))
+    return rows
+
+
+def compiled(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """A step of fine-tuning, plain and with the encoder compiled, and what compiling took."""
+    bench = Bench(None, given.quick, given.device)
+    texts = Texts(bench, 24)
+    rows = []
+    for name in ("MiniLM 6x384", "BERT-base 12x768"):
+        way = trained(bench, texts, name, "finetune", texts.examples)
+        way.warm()
+        plain = timed(way, bench)
+        way.trainer.compile_encoder()
+        begun = time.perf_counter()
+        way.round()
+        synchronise()
+        spent = time.perf_counter() - begun
+        rows.append({"model": name, "plain_ms": round(1000 * plain, 3),
+                     "compiled_ms": round(1000 * timed(way, bench), 3),
+                     "compile_seconds": round(spent, 1)})
+        way.trainer.use_plain_encoder()
     return rows
 
 

@@ -96,5 +96,13 @@ def grid(rows: list[tuple], head: tuple) -> str:
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
-TABLES = {"machine": machine, "equality": equality, "waits": waits, "smoke": smoke,
-          "training": training, "latency": latency, "sharing": sharing}
+def compiled(found: list[dict[str, Any]]) -> str:
+    """A row a model."""
+    rows = [(one["model"], one["plain_ms"], one["compiled_ms"], one["compile_seconds"])
+            for one in found]
+    head = ("model", "plain ms/step", "compiled ms/step", "seconds to compile")
+    return "fine-tuning, texts of 128 tokens\n\n" + grid(rows, head)
+
+
+TABLES = {"machine": machine, "training": training, "latency": latency, "sharing": sharing,
+          "waits": waits, "equality": equality, "smoke": smoke, "compiled": compiled}

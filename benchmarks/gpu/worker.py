@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "speed"), str(HERE.parents[1])]
 
-MODULES = {"machine": "hardware", "losses": "methods", "waits": "methods", "training": "speed",
+MODULES = {"machine": "hardware", "losses": "methods", "waits": "methods", "training": "speed", "compiled": "speed",
            "latency": "speed", "share": "speed"}
 
 

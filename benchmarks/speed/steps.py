@@ -101,9 +101,11 @@ class Ours(Way):
         self.run(self.trainer.order(self.trainer.step))
 
     def run(self, batches: list[list[int]]) -> None:
+        self.trainer.feed.begin(batches)
         for indices in batches:
             self.trainer.one_step(indices, 1_000_000)  # of so many that the rate stays what it is
             self.trainer.step += 1
+        self.trainer.feed.end()
 
     def loss(self, indices: list[int]) -> float:
         """The loss of one batch, without dropout."""

@@ -58,7 +58,7 @@ class OurRun(Way):
         self.prepare()
         for indices in self.training.order(0)[:2]:
             if self.teacher:
-                self.training.signals = self.signals([self.corpus.examples[i] for i in indices])
+                self.training.feed.signals = self.signals([self.corpus.examples[i] for i in indices])
             self.training.one_step(indices, 10)
 
     def prepare(self) -> None:
@@ -76,7 +76,7 @@ class OurRun(Way):
 
     def round(self) -> None:
         if self.teacher:
-            self.training.signals = self.signals(self.corpus.examples)
+            self.training.feed.signals = self.signals(self.corpus.examples)
         self.training.run()
 
     def seconds(self) -> float:

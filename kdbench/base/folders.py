@@ -1,12 +1,19 @@
-"""Files and folders that are written whole or not at all, and the check of a file of weights."""
+"""Files and folders that are written whole or not at all, and the check of a file of weights.
+
+What is being written has a hidden name and is locked by its process; the lock ends with the
+process, however it ends. So a leftover that nobody holds can go.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import stat
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,8 +21,14 @@ from safetensors import SafetensorError, safe_open
 
 from kdbench.base.errors import BadInput, one_line
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is known of who writes, and so nothing is swept
+    fcntl = None  # type: ignore[assignment]
+
 # folders of an ensemble: the trained model, and the one whose probabilities are averaged with its
 MEMBERS = ("student", "teacher")
+UNFINISHED = re.compile(r"\..+\.(\d+\.part|[0-9a-f]{8}\.partial)")
 
 
 @contextlib.contextmanager
@@ -25,18 +38,32 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
 
     Until then, and after a kill, `target` is what it was before.
     """
+    sweep(target.parent, target.name)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    # a leftover of a killed process, or a link that somebody put there: never written through
-    partial.unlink(missing_ok=True)
-    mode, encoding, newline = ("xb", None, None) if binary else ("x", "utf-8", "\n")
-    try:
-        with partial.open(mode, encoding=encoding, newline=newline) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    mode, encoding, newline = ("wb", None, None) if binary else ("w", "utf-8", "\n")
+    with held(partial, lambda: make_file(partial)):
+        try:
+            with open(partial, mode, encoding=encoding, newline=newline,
+                      opener=through_no_link) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file; a link or a pipe that somebody put there goes, and is not followed."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        path.unlink()
+    with open(path, "ab", opener=through_no_link):
+        pass
+
+
+def through_no_link(path: str, flags: int) -> int:
+    """An opener for `open` that refuses a symbolic link, where the system can."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def write_text(target: Path, text: str) -> None:
@@ -60,23 +87,127 @@ def new_folder(target: Path) -> Iterator[Path]:
     # not the process id: in containers a killed process and the next one have the same
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     missing = [parent for parent in target.parents if not parent.exists()]
+    with contextlib.ExitStack() as stack:
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            sweep(target.parent, target.name)
+            stack.enter_context(held(partial, lambda: partial.mkdir(exist_ok=True)))
+        except OSError as error:
+            raise BadInput(f"{target}: cannot be made ({error.strerror}); give a folder that you "
+                           "may write to") from error
+        try:
+            yield partial
+            sync_below(partial)
+            if target.is_dir():
+                target.rmdir()  # it is empty; not every system renames onto a folder
+            partial.rename(target)
+            sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            if not target.exists():
+                for parent in missing:
+                    with contextlib.suppress(OSError):
+                        parent.rmdir()
+
+
+# ---- what is on the disk -------------------------------------------------------------------------
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk; where the system cannot (a folder
+    on Windows), nothing is done.
+    """
+    with contextlib.suppress(OSError):
+        place = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+
+def sync_below(folder: Path) -> None:
+    """Have all files below a folder written to the disk, and then their names."""
+    for path in [*folder.rglob("*"), folder]:
+        if not path.is_symlink():
+            sync(path)
+
+
+# ---- who writes ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def held(path: Path, make: Callable[[], object]) -> Iterator[None]:
+    """Make an unfinished file or folder, and hold it while the block runs.
+
+    Somebody who sweeps may come between the two; then it is made again.
+    """
+    make()
+    while (place := grasp(path)) is None:
+        time.sleep(0.01)  # another process of the same number, in a container say, writes it
+        make()
     try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise BadInput(
-            f"{target}: cannot be made ({error.strerror}); give a folder that you may write to"
-        ) from error
-    try:
-        yield partial
-        if target.is_dir():
-            target.rmdir()  # it is empty; not every system renames onto a folder
-        partial.rename(target)
+        yield
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not target.exists():
-            for parent in missing:
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
+        if place >= 0:
+            os.close(place)
+
+
+def grasp(path: Path) -> int | None:
+    """A handle on `path` that holds its lock; -1 where the system has no such locks, None where
+    another process has it or it is no longer there.
+    """
+    if fcntl is None:
+        return -1
+    place = -1
+    try:
+        place = os.open(path, os.O_RDONLY)
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(place), os.stat(path)):
+            return place
+        lost: int | None = None
+    except (BlockingIOError, FileNotFoundError):
+        lost = None
+    except OSError:  # a file system without locks
+        lost = -1
+    if place >= 0:
+        os.close(place)
+    return lost
+
+
+def is_abandoned(path: Path) -> bool:
+    """Is this an unfinished file or folder of a process that has ended?"""
+    if not UNFINISHED.fullmatch(path.name) or path.is_symlink():
+        return False
+    place = grasp(path)
+    if place is None or place < 0:
+        return False
+    os.close(place)
+    return True
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove the unfinished files and folders in `folder` whose process has ended.
+
+    name  only what was to become the file or folder of this name
+    """
+    for path in folder.glob(".*.part*"):
+        beginning = f".{name}." if name else "."
+        if path.name.startswith(beginning) and is_abandoned(path):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def sweep_results(folder: Path) -> None:
+    """Remove what killed processes were writing into a results folder; no link is followed."""
+    places = [folder]
+    for name in ("models", "models/*", "signals", "records", "records/*"):
+        places += folder.glob(name)
+    for place in places:
+        inside = place.resolve().is_relative_to(folder.resolve())
+        if place.is_dir() and not place.is_symlink() and inside:
+            sweep(place)
 
 
 def damage(weights: Path) -> str:

@@ -1,4 +1,4 @@
-"""The machine's lock: a latency is measured while no other work runs.
+"""The machine: its processor, and its lock, as a latency is measured while no other work runs.
 
 Several trainings may run at the same time, a measurement only alone. So trainings take the lock as
 readers and a measurement takes it as a writer.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import platform
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -90,3 +91,14 @@ def held(
                 stack.enter_context(lock(timeout))
         stack.enter_context(noted(notes() / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.json", what))
         yield
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

@@ -42,7 +42,8 @@ _SAME = object()
 
 def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = (),
            minimum: float | None = None, maximum: float | None = None, source: str = "",
-           file: bool = False, why: str = "intent", setting: str = "", follows: str = "") -> Any:
+           file: bool = False, why: str = "intent", setting: str = "", follows: str = "",
+           later: bool = False) -> Any:
     """A field of an options class.
 
     source   where the value comes from (paper, README, code)
@@ -53,13 +54,15 @@ def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = 
              protocol's
     follows  the setting that a published value of the option goes with: where a user gives that
              setting, the option keeps its default
+    later    records leave the option out where it has its default, so that those of the time
+             before it keep their ids
     """
     if why not in WHY or (why == "ours" and published is not _SAME):
         raise TypeError(
             f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
     facts = {
         "help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source,
-        "file": file, "why": why, "setting": setting, "follows": follows
+        "file": file, "why": why, "setting": setting, "follows": follows, "later": later
     }
     if published is not _SAME:
         facts["published"] = published
@@ -169,6 +172,8 @@ def check_bounds(name: str, value: float, minimum: float | None, maximum: float 
         raise ValueError(f"option {name}: {value} is above its maximum {maximum}")
 
 
+MOST_SEEDS = 10_000  # of one command: each is a cell that is planned before anything runs
+
 WORDS = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -198,7 +203,8 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}") from None
     if hint is float and not math.isfinite(number):
-        raise ValueError(f"option {name}: {value!r} is not a finite number")
+        kind = "number" if number != number else "finite number"
+        raise ValueError(f"option {name}: {value!r} is not a {kind}")
     return number
 
 
@@ -222,6 +228,8 @@ def recorded(given: Any) -> dict[str, Any]:
     for field in dataclasses.fields(given):
         if field.metadata.get("file") and found[field.name] is not None:
             found[field.name] = by_content(found[field.name])
+        if field.metadata.get("later") and found[field.name] == field.default:
+            del found[field.name]
     return found
 
 

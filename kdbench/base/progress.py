@@ -99,6 +99,21 @@ def say(line: str) -> None:
     WATCH.write(f"{line}\n")
 
 
+_SAID: set[str] = set()
+
+
+def say_once(line: str) -> None:
+    """Write one line for the user to standard error, unless this command has written it before."""
+    if line not in _SAID:
+        _SAID.add(line)
+        say(line)
+
+
+def forget_said() -> None:
+    """A new command begins: it may say again what another one has said."""
+    _SAID.clear()
+
+
 class Phases:
     """Seconds by the name of a phase: ``with phases("forward"): ...``."""
 

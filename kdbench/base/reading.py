@@ -39,17 +39,24 @@ ARRAYS_LIMIT = 2**30
 # a file may become a pipe after it was looked at, and to open one waits for its writer
 NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 ODD_FILE = "a folder, a pipe or a device"
+# remedies
+UTF8, AGAIN = "save the file as UTF-8 text", "get the file again"
+RUN_AGAIN = "run it again, or move the file away"
 
 
 class Unreadable(BadInput, ValueError):
-    """A file that cannot be used: which, why, and what to do."""
+    """A file that cannot be used: which (with the line, where there is one), why, what to do."""
 
-
-class Missing(Unreadable, FileNotFoundError):
-    """No such file."""
+    def __init__(self, where: object, why: str, remedy: str):
+        super().__init__(where, why, remedy)
+        self.where, self.why, self.remedy = where, why, remedy
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return f"{self.where}: {self.why}; {self.remedy}"
+
+
+class Missing(Unreadable):
+    """No such file."""
 
 
 def regular(path: Path) -> int:
@@ -58,31 +65,36 @@ def regular(path: Path) -> int:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise Missing(f"{path}: no such file; check the path") from None
+        raise Missing(path, "no such file", "check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise cannot_be_read(path, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise Unreadable(f"{path}: cannot be read ({ODD_FILE}); give a regular file")
+        raise Unreadable(path, f"cannot be read ({ODD_FILE})", "give a regular file")
     return found.st_size
 
 
 def cannot_be_read(path: Path, error: Exception) -> Unreadable:
     """What is said where the system refuses to read a file."""
     why = getattr(error, "strerror", None) or one_line(error)
-    return Unreadable(f"{path}: cannot be read ({why}); check the path and its permissions")
+    return Unreadable(path, f"cannot be read ({why})", "check the path and its permissions")
+
+
+def too_large(path: Path, most: int) -> Unreadable:
+    """What is said of a file of more than `most` bytes."""
+    return Unreadable(path, f"more than {most // MEGABYTE:,} MB", "is this the right file?")
 
 
 def content(path: Path, most: int = FILE_LIMIT) -> bytes:
     """The bytes of a regular file of at most `most` bytes."""
     if regular(path) > most:
-        raise Unreadable(f"{path}: more than {most // MEGABYTE:,} MB; is this the right file?")
+        raise too_large(path, most)
     try:
         with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as stream:
             found = stream.read(most + 1)
     except OSError as error:
         raise cannot_be_read(path, error) from None
     if len(found) > most:
-        raise Unreadable(f"{path}: more than {most // MEGABYTE:,} MB; is this the right file?")
+        raise too_large(path, most)
     return found
 
 
@@ -91,27 +103,26 @@ def text(path: Path, most: int = FILE_LIMIT) -> str:
     try:
         return content(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{path}: cannot be read (byte {error.start + 1} is not UTF-8); "
-                         "save the file as UTF-8 text") from None
+        raise Unreadable(path, f"cannot be read (byte {error.start + 1} is not UTF-8)",
+                         UTF8) from None
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file of texts, blank ones included, without their ends.
+    """The lines of a UTF-8 file of texts, blank ones included, without their ends (of any system).
 
     `Unreadable` where the file has more than `TEXT_LIMIT` bytes or `LINES_LIMIT` lines, or a line
     more than `LINE_LIMIT` bytes.
     """
     if regular(path) > TEXT_LIMIT:
-        raise Unreadable(f"{path}: more than {TEXT_LIMIT // MEGABYTE:,} MB of text; split the file")
+        raise Unreadable(path, f"more than {TEXT_LIMIT // MEGABYTE:,} MB of text", "split the file")
     check_lines(path)
     raw = content(path, TEXT_LIMIT)
     try:
-        found = raw.decode("utf-8-sig").split("\n")
+        found = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Unreadable(f"{path}:{line}: cannot be read (not UTF-8); save the file as UTF-8 text"
-                         ) from None
-    return [line.removesuffix("\r") for line in found]
+        raise Unreadable(f"{path}:{line}", "cannot be read (not UTF-8)", UTF8) from None
+    return found.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def check_lines(path: Path, most: int = LINES_LIMIT) -> None:
@@ -146,13 +157,13 @@ class Counted:
         if self.longest is not None:
             first = part.find(b"\n") if last >= 0 else len(part)
             if self.open_bytes + first > self.longest:
-                raise Unreadable(f"{self.path}:{self.ended + 1}: a line longer than "
-                                 f"{self.longest // MEGABYTE} MB; is this one text a line?")
+                raise Unreadable(f"{self.path}:{self.ended + 1}", "a line longer than "
+                                 f"{self.longest // MEGABYTE} MB", "is this one text a line?")
         self.open_bytes = len(part) - last - 1 if last >= 0 else self.open_bytes + len(part)
         self.ended += part.count(b"\n")
         if self.ended > self.most:
-            raise Unreadable(f"{self.path}: more than {self.most:,} lines; remove blank lines, or "
-                             "split the file")
+            raise Unreadable(self.path, f"more than {self.most:,} lines",
+                             "remove blank lines, or split the file")
 
 
 def check_content(path: Path, raw: bytes, longest: int | None = LINE_LIMIT) -> None:
@@ -199,15 +210,14 @@ def json_value(path: Path, most: int = FILE_LIMIT) -> Any:
     try:
         return parsed(source)
     except ValueError as error:
-        raise Unreadable(f"{path}: not valid JSON ({one_line(error)}); get the file again"
-                         ) from None
+        raise Unreadable(path, f"not valid JSON ({one_line(error)})", AGAIN) from None
 
 
 def json_object(path: Path, most: int = FILE_LIMIT) -> dict[str, Any]:
     """The object in a JSON file."""
     found = json_value(path, most)
     if not isinstance(found, dict):
-        raise Unreadable(f"{path}: not a JSON object; get the file again")
+        raise Unreadable(path, "not a JSON object", AGAIN)
     return found
 
 
@@ -218,7 +228,7 @@ def toml_table(path: Path) -> dict[str, Any]:
         found = tomllib.loads(source)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else one_line(error)
-        raise Unreadable(f"{path}: not valid TOML ({why})") from None
+        raise Unreadable(path, f"not valid TOML ({why})", "correct it there") from None
     return found
 
 
@@ -234,16 +244,16 @@ def arrays(path: Path) -> dict[str, ndarray]:
         with zipfile.ZipFile(path) as packed:
             if sum(map(array_bytes, [packed] * len(packed.namelist()), packed.infolist())) \
                     > ARRAYS_LIMIT:
-                raise Unreadable(f"{path}: unpacks to more than {ARRAYS_LIMIT // MEGABYTE:,} MB; "
-                                 "run it again, or move the file away")
+                raise Unreadable(path, f"unpacks to more than {ARRAYS_LIMIT // MEGABYTE:,} MB",
+                                 RUN_AGAIN)
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except Unreadable:
         raise
     # zip, zlib and NumPy have errors of their own for each sort of damage
     except Exception as error:
-        raise Unreadable(f"{path}: damaged arrays ({one_line(error) or type(error).__name__}); "
-                         "run it again, or move the file away") from None
+        why = one_line(error) or type(error).__name__
+        raise Unreadable(path, f"cannot be read ({why})", RUN_AGAIN) from None
 
 
 def array_bytes(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kdbench.base.errors import BadInput
+from kdbench.base.options import MOST_SEEDS
 from kdbench.base.registry import unknown
 
-# each seed is a cell with its controls; a million of them would take years
-SEEDS_LIMIT, SEED_DIGITS = 10_000, 12
+MOST_PROCESSES = 1024  # and threads: more than any machine has cores for
+SEED_DIGITS = 12
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,6 +78,15 @@ class Setting(argparse.Action):
         namespace.settings = {**namespace.settings, name: word}
 
 
+def data_path(text: str) -> Path:
+    """A file, a folder or an id of the hub. What is written as a path becomes absolute, as `Path`
+    takes ``./`` away, and the rest might then be an id.
+    """
+    path = Path(text).expanduser()
+    written = text.startswith((".", "~")) or text.endswith("/") or "\\" in text
+    return path.absolute() if written else path
+
+
 def assignments(words: Iterable[str], flag: str, before: Iterable[str] = ()) -> dict[str, str]:
     """NAME=VALUE words as a dictionary; `BadInput` where a name is given twice.
 
@@ -100,10 +111,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if not is_seed(first) or (dash and not is_seed(last)):
             raise BadInput(f"--seeds {shown(text)}: write 0-4 or 0,3,7; a seed has at most "
                            f"{SEED_DIGITS} digits")
-        count = int(last or first) + 1 - int(first)
-        if len(seeds) + count > SEEDS_LIMIT:
-            raise BadInput(f"--seeds {shown(text)}: {len(seeds) + count:,} seeds, and at most "
-                           f"{SEEDS_LIMIT:,} are taken")
+        count = len(seeds) + int(last or first) + 1 - int(first)
+        if count > MOST_SEEDS:
+            raise BadInput(f"--seeds {shown(text)}: {count:,} seeds, and at most {MOST_SEEDS:,} "
+                           "can be run at once")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) != len(seeds) or not seeds:
         raise BadInput(f"--seeds {shown(text)}: a seed stands there twice, or none")
@@ -122,8 +133,20 @@ def shown(text: str) -> str:
 
 def parse_threads(text: str) -> int | str:
     """A number of threads, or `auto`."""
-    if text == "auto":
-        return text
-    if not text.isdigit() or int(text) < 1:
-        raise BadInput(f"--threads {text!r}: give a number from 1 on, or auto")
+    return text if text == "auto" else count("--threads", text, ", or auto")
+
+
+def parse_count(flag: str) -> Callable[[str], int]:
+    """A type for argparse: a number from 1 on, of processes or threads."""
+    return lambda text: count(flag, text)
+
+
+def count(flag: str, text: str, more: str = "") -> int:
+    """`text` as a number from 1 to `MOST_PROCESSES`; `BadInput` where it is none.
+
+    more  what else can be given, in words
+    """
+    known = text.isascii() and text.isdigit() and len(text) < 10
+    if not known or not 1 <= int(text) <= MOST_PROCESSES:
+        raise BadInput(f"{flag} {text!r}: give a number from 1 to {MOST_PROCESSES:,}{more}")
     return int(text)

@@ -17,6 +17,8 @@ from kdbench.cli.arguments import (
     Parser,
     Setting,
     TaskOption,
+    data_path,
+    parse_count,
     parse_seeds,
     parse_threads,
 )
@@ -75,7 +77,8 @@ def add_results_dir(verb: Parser, help: str = "default: results/local") -> None:
 def add_threads(verb: Parser, auto: bool = False) -> None:
     """How many threads torch has; with `auto`, a word that lets each cell choose."""
     more = "; auto: one for a tiny model, else the cores that are idle" if auto else ""
-    verb.add_argument("--threads", type=parse_threads if auto else int, default=None, metavar="N",
+    verb.add_argument("--threads", type=parse_threads if auto else parse_count("--threads"),
+                      default=None, metavar="N",
                       help=f"CPU threads (default: all cores{more})")
 
 
@@ -95,11 +98,11 @@ def add_assignments(verb: Parser, flag: str, help: str) -> None:
     verb.add_argument(flag, action=Assignment, default={}, metavar="NAME=VALUE", help=help)
 
 
-def add_run_files(verb: Parser) -> None:
-    """The files of a run of task `files`."""
-    for split in SPLITS:
-        verb.add_argument(f"--{split}", type=Path, metavar="FILE",
-                          help=f"task files: {split}, as the run had it")
+def add_run_files(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
+    """The files of a run of task `files`, where they are not where the run had them."""
+    for split in splits:
+        verb.add_argument(f"--{split}", type=data_path, metavar="FILE",
+                          help=f"task files: {split}, where it is not where the run had it")
 
 
 def add_data(verb: Parser) -> None:
@@ -108,13 +111,32 @@ def add_data(verb: Parser) -> None:
         "--data-dir", type=Path, metavar="DIR",
         help="where the corpora are (also: the variable KDBENCH_DATA); "
         "without it the embedded look-alike is used")
-    verb.add_argument("--train", type=Path, metavar="FILE", help="task files: training examples")
-    verb.add_argument("--dev", type=Path, metavar="FILE",
+    verb.add_argument("--train", type=data_path, metavar="FILE",
+                      help="task files: training examples")
+    verb.add_argument("--dev", type=data_path, metavar="FILE",
                       help="task files: development examples (default: a part of --train)")
-    verb.add_argument("--test", type=Path, metavar="FILE", help="task files: test examples")
+    verb.add_argument("--test", type=data_path, metavar="FILE",
+                      help="task files: test examples (default: a part of --train)")
+    add_task_options(verb)
+    verb.add_argument("--name", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
+                      help="task files: what tables call this corpus")
+    verb.add_argument(
+        "--labels-from", action=TaskOption, default=argparse.SUPPRESS, metavar="SPLITS",
+        help="task files: all, where dev or test has a label that train has not (default: train)")
+
+
+def add_task_options(verb: Parser) -> None:
+    """Options of the task, and how its files are read."""
     add_assignments(verb, "--task-set", "an option of the task (see `show TASK`)")
     verb.add_argument("--encoding", action=TaskOption, default=argparse.SUPPRESS, metavar="NAME",
                       help="task files: cp949, latin-1, ... (default: UTF-8)")
+
+
+def add_place(verb: Parser, splits: Sequence[str] = SPLITS) -> None:
+    """Where the data of a run lie now."""
+    add_corpora(verb)
+    add_run_files(verb, splits)
+    add_task_options(verb)
 
 
 def add_training(verb: Parser, auto_threads: bool = False) -> None:
@@ -148,7 +170,9 @@ def add_seed(verb: Parser) -> None:
 
 def add_run_id(verb: Parser) -> None:
     """A finished run, and how its student is put to work."""
-    verb.add_argument("run", metavar="RUN", help="a record's id, or its beginning")
+    verb.add_argument("run", metavar="RUN",
+                      help="a record's id, or its beginning; predict and evaluate take the folder "
+                      "of a student too")
     add_results_dir(verb)
     add_threads(verb)
     add_json(verb)
@@ -210,7 +234,7 @@ def add_engine(verb: Parser) -> None:
                       help="each cell in a process of its own (a suite's default on a GPU)")
     verb.add_argument("--engine", default="local", choices=("local", "ray"), metavar="engine",
                       help="local (default) or ray")
-    verb.add_argument("--workers", type=int, default=1, metavar="N",
+    verb.add_argument("--workers", type=parse_count("--workers"), default=1, metavar="N",
                       help="cells at a time, devices shared out")
     verb.add_argument("--ray-address", metavar="ADDRESS",
                       help="a Ray cluster's; without it a local one is started")
@@ -286,7 +310,7 @@ def add_convert(verb: Parser) -> None:
 
 def add_convert_data(verb: Parser) -> None:
     """A corpus and what it becomes."""
-    verb.add_argument("source", type=Path, help="a file or folder, as for --train")
+    verb.add_argument("source", type=data_path, help="a file or folder, as for --train")
     verb.add_argument("target", type=Path,
                       help="the file that is made; of a folder of splits, a new folder")
     verb.add_argument("--encoding", default="", metavar="NAME",
@@ -300,15 +324,21 @@ def add_export(verb: Parser) -> None:
     verb.add_argument("--formats", "--kinds", dest="formats",
                       default="safetensors,onnx,onnx_int8", metavar="LIST",
                       help="of safetensors, safetensors_fp16, safetensors_bf16, onnx, onnx_int8")
-    add_corpora(verb)
+    add_place(verb)
     verb.add_argument("--latency", default="full", choices=("full", "quick"), metavar="protocol",
                       help="full (default) or quick")
 
 
 def add_evaluate(verb: Parser) -> None:
-    """A run and a file."""
+    """A student and a file."""
     add_run_id(verb)
-    verb.add_argument("--test", type=Path, required=True, metavar="FILE")
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="labelled rows, of any layout (default: the run's own test set)")
+    verb.add_argument("--test", dest="file", type=data_path, metavar="FILE",
+                      help="the same as --file")
+    add_place(verb, ("train", "dev"))
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE",
+                      help="make a file of predictions: JSON lines with row, id, gold, answer")
     verb.add_argument("--time", action="store_true", help="take its latency too")
 
 
@@ -316,8 +346,24 @@ def add_predict(verb: Parser) -> None:
     """A run and texts."""
     add_run_id(verb)
     verb.add_argument("text", nargs="*", help="texts")
-    verb.add_argument("--file", type=Path, metavar="FILE",
-                      help="texts, one a line (or JSON lines)")
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
+    add_task_options(verb)
+    verb.add_argument("--words", action="store_true",
+                      help="taggers: the texts are cut into words already: a JSON list, words with "
+                      "blanks between, or a file of one word a line")
+    verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
+                      help="torch or onnxruntime")
+
+
+def add_label(verb: Parser) -> None:
+    """A student, a file of texts, and a file that is made."""
+    add_run_id(verb)
+    verb.add_argument("--file", type=data_path, metavar="FILE",
+                      help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE",
+                      help="the labelled rows: JSON lines that `run --task files` reads")
+    add_task_options(verb)
     verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
                       help="torch or onnxruntime")
 
@@ -409,6 +455,7 @@ VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "export": ("export a run's student, scored and timed as it would be served", add_export),
     "evaluate": ("score a run's student on another file", add_evaluate),
     "predict": ("labels with probabilities, or entities, of new texts", add_predict),
+    "label": ("label a file of texts with a student: training data for another", add_label),
     "runs": ("one's runs: ids, scores, sizes, and where models lie", add_runs),
     "compare": ("how two runs differ: the interval, and the rows", add_compare),
     "clean": ("delete what no run refers to (first it only looks)", add_clean),

@@ -83,6 +83,7 @@ def report(args: Namespace) -> int:
     from kdbench.report import reported
     from kdbench.report.html import report
     from kdbench.report.study import facts, names_of
+    from kdbench.runs.store import damaged
 
     found, names = chosen_records(args), names_of(args.results_dir)
     counts, cache = counts_of(args)
@@ -94,7 +95,7 @@ def report(args: Namespace) -> int:
     if args.suite:
         title = f"{title}: {args.suite}"
     page = report(found, counts, title=title, comparisons=comparisons, cache=cache,
-                  chosen_names=names)
+                  chosen_names=names, damaged=damaged(args.results_dir))
     write_text(args.out, page)
     print(f"{args.out}: {len(found)} records, {len(page.encode()) / 1e6:.1f} MB; opens offline")
     return DONE

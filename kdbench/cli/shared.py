@@ -7,10 +7,14 @@ import os
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.cli.parser import SPLITS
+
+if TYPE_CHECKING:
+    from kdbench.runs.cell import Cell, LeftOut
 
 
 def variable_folder(args: Namespace) -> Path | None:
@@ -36,3 +40,13 @@ def form(named: str | None = None) -> tuple[str, int]:
 def print_json(value: Any) -> None:
     """A value for programs."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def say_how_read(planned: Sequence[Cell | LeftOut]) -> None:
+    """Tell the user how files were read, and what was decided, converted or left out on the way."""
+    from kdbench.base.progress import say
+    from kdbench.runs.cell import Cell
+
+    cells = [cell for cell in planned if isinstance(cell, Cell) and cell.data.reading]
+    for note in dict.fromkeys(note for cell in cells for note in cell.data.notes):
+        say(note)

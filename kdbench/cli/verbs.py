@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BAD_INPUT, DONE, FAILED, BadInput, guarded, one_line
+from kdbench.base.progress import forget_said
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.parser import RESULTS, parse, parser
 from kdbench.cli.results import report, study, table, verify
-from kdbench.cli.shared import form, print_json, split_files, variable_folder
+from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
+from kdbench.cli.students import evaluate, export, label, predict
 from kdbench.cli.upkeep import clean, compare, runs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     def run_verb() -> int:
         args = parse(sys.argv[1:] if words is None else words)
+        forget_said()
         if args.verb is None:
             parser().print_help()
             return BAD_INPUT
@@ -72,6 +74,7 @@ def run(args: Namespace) -> int:
                          download=not (args.dry_run or args.check))
     if suite.single:
         say_if_short(args, planned)
+    say_how_read(planned)
     if args.dry_run:
         print(dry_run(suite, planned, args.results_dir, args.engine, args.tracker))
         return DONE
@@ -336,77 +339,10 @@ def convert_data(args: Namespace) -> int:
     return DONE
 
 
-# --- students -------------------------------------------------------------------------------------
-
-
-def export(args: Namespace) -> int:
-    """Export a student."""
-    from kdbench.runs.artefacts import export_run
-
-    rows = export_run(args.results_dir, args.run, args.out, args.formats.split(","),
-                      variable_folder(args), args.latency, args.threads)
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return DONE
-    for row in rows:
-        kept = f"; left in fp32: {', '.join(row['fp32_layers'])}" if row["fp32_layers"] else ""
-        print(
-            f"{row['name']:<12} test {row['score']['metric']} {100 * row['score']['test']:.2f}, "
-            f"{row['size']['megabytes']:.2f} MB, "
-            f"p50 {row['latency']['p50_ms']:.2f} ms, p95 {row['latency']['p95_ms']:.2f} ms{kept}")
-    return DONE
-
-
-def evaluate(args: Namespace) -> int:
-    """Score a student on another file."""
-    from kdbench.runs.artefacts import evaluate_run
-
-    report = evaluate_run(args.results_dir, args.run, args.test, args.time, args.threads)
-    if args.json:
-        print(json.dumps(report, indent=1))
-        return DONE
-    print(f"{report['rows']:,} rows, {report['metric']} {100 * report['score']:.2f}")
-    for name, score in report["all"].items():
-        print(f"  {name} {score if score is None else round(100 * score, 2)}")
-    print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} "
-          "texts")
-    if "threshold" in report:
-        print(f"  the last class is predicted from a probability of {report['threshold']:.4f}, "
-              "which the training fixed")
-    if (lost := report.get("beyond_limit")) and lost["words"]:
-        print(f"  beyond the length limit, and scored as O: {lost['words']:,} of "
-              f"{lost['all_words']:,} words, {lost['entities']:,} of {lost['all_entities']:,} "
-              "entities")
-    if args.time:
-        latency = report["latency"]
-        print(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1")
-    return DONE
-
-
-def predict(args: Namespace) -> int:
-    """Print what a student says of texts."""
-    from kdbench.base.progress import say
-    from kdbench.serve.predict import cut_note, load_predictor, read_texts, render
-
-    if bool(args.text) == bool(args.file):
-        raise BadInput("give texts, or --file FILE")
-    folder = Path(args.run)
-    if not folder.is_dir():
-        from kdbench.runs.artefacts import find_run
-
-        folder = find_run(args.results_dir, args.run)[1]
-    predictor = load_predictor(folder, args.backend, args.threads)
-    texts = args.text or read_texts(args.file, predictor.artefact.labels.task_type)
-    answers = predictor.predict(texts)
-    print(render(answers, "json" if args.json else "table"))
-    if note := cut_note(answers, predictor.artefact.reads):
-        say(note)
-    return DONE
-
-
 DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
     "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
-    "export": export, "evaluate": evaluate, "predict": predict, "verify": verify, "study": study,
+    "export": export, "evaluate": evaluate, "predict": predict,
+    "label": label, "verify": verify, "study": study,
     "table": table, "report": report, "runs": runs, "compare": compare, "clean": clean,
 }

@@ -165,10 +165,13 @@ class Reading:
 
     def encoded(self, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Encoding]:
         """Examples in tokens."""
+        from kdbench.data.words import spaced, word_prefix  # they load numpy
+
         inputs: list[Any] = []
+        prefix = word_prefix(tokenizer)
         for example in examples:
             text = example.text if example.pair is None else (example.text, example.pair)
-            inputs.append(list(example.words) or text)
+            inputs.append(spaced(example.words, prefix) or text)
         return tokenizer.encode_batch(inputs, is_pretokenized=self.task.tagging)
 
     def tokens(self, name: str) -> Report:

@@ -201,9 +201,9 @@ def read_splits(name: str, options: LoadOptions, files: Mapping[str, Sequence[st
                 sha256=checksums)
 
 
-def split(examples: Sequence[Example], share: float,
-          seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """(the rest, about `share` of the examples), drawn by `seed`.
+def split(examples: Sequence[Example], share: float, seed: int,
+          name: str = "dev") -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """(the rest, about `share` of the examples), drawn by `seed` for the split `name`.
 
     Whole groups are drawn, so that no document is on both sides. Raises `BadInput` for a single
     group.
@@ -211,8 +211,10 @@ def split(examples: Sequence[Example], share: float,
     sizes = Counter(example.unit for example in examples)
     groups = list(sizes)
     if len(groups) < 2:
-        raise BadInput("train is a single document, so no dev set can be split from it; give --dev")
-    random.Random(f"{seed}/split").shuffle(groups)
+        raise BadInput(f"train is a single document, so no {name} set can be split from it; give "
+                       f"--{name}")
+    # dev was the first split that was drawn
+    random.Random(f"{seed}/{'split' if name == 'dev' else name}").shuffle(groups)
     drawn: set[str] = set()
     size = 0
     for group in groups[:-1]:

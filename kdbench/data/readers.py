@@ -20,6 +20,9 @@ from kdbench.base.errors import BadInput
 from kdbench.base.reading import LINE_LIMIT, LINES_LIMIT, parsed
 from kdbench.data import tags as schemes
 
+# characters of one cell of a table; a million words are below it. csv's own limit is 131,072
+FIELD_LIMIT = 10_000_000
+csv.field_size_limit(FIELD_LIMIT)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -273,6 +276,10 @@ def _csv_rows(source: Source, delimiter: str) -> Iterator[tuple[int, list[str]]]
                 yield start, row
             start = reader.line_num + 1
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise source.mistake(start, f"a cell of more than {FIELD_LIMIT:,} characters",
+                                 "divide the text, or close the quote that was left open"
+                                 ) from None
         raise source.mistake(start, f"not a CSV row ({error})",
                            "close every quote; double a quote inside one") from None
 

@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
+from kdbench.data.word_rules import WordRule, learned
+
+if TYPE_CHECKING:
+    from kdbench.data.rows import Rows, Wanted
 
 SPLITS = ("train", "dev", "test")
 TASK_TYPES = {
@@ -32,7 +36,7 @@ class Example:
     `label` is an index into the task's labels (single), a tuple of 0/1 as long as the labels
     (multi), a float (regression), a tuple of tag indices as long as `words` (tags), or None where
     unlabelled. `group` is what statistics resample: a PMID, a document, a patient, else the example
-    itself.
+    itself. Beside `words`, `text` is what they were cut from, where the corpus has it.
     """
 
     id: str
@@ -79,6 +83,8 @@ class Data:
     published_files: bool | None = None
     domain_text: tuple[str, ...] = ()  # unlabelled sentences; look-alikes bring their own
     notes: tuple[str, ...] = ()
+    # how files were read, for further ones (`kdbench.data.rows`); JSON can hold it
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> tuple[Example, ...]:
         """The examples of one of `SPLITS`."""
@@ -99,6 +105,11 @@ class Data:
             digests[name] = digest(list(map(example_content, self.split(name))), 24)
         return {**digests, "labels": digest(self.labels, 24),
                 "domain": digest(self.domain_text, 24)}
+
+    @cached_property
+    def word_rule(self) -> WordRule:
+        """Of tagged words, the rule by which the training texts were cut into them."""
+        return learned(self.train)
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
         """The same data with at most `train` and `dev` examples.
@@ -171,6 +182,8 @@ class Task:
     # the task's own options (a dataclass of `kdbench.base.options.option` fields)
     options: type | None = None
     how_to_get: str = ""  # where registration or a download is needed
+    # reads a file for a student that is there, of task `files` (see `kdbench.data.rows`)
+    read_rows: Callable[[Path, Wanted], Rows] | None = None
 
     def recipe(self, method: str, options: Mapping[str, Any] | None = None) -> Recipe | None:
         """The published settings of `method` on this task, or else those of the baseline.

@@ -23,6 +23,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest
 from kdbench.base.progress import say
 from kdbench.models.configs import config_of_path
+from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head, draw_head, seeded
 from kdbench.models.merged import as_stored, put_rows, stored_rows
 from kdbench.models.rows import WITHOUT, Match, match
@@ -189,7 +190,7 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     found = match(config, head, source.labels, declared_names(path))
     try:
         with reading.foreign(f"model {source.name}, tokenizer", "get the folder again"):
-            tokenizer = load_tokenizer(path, config)
+            tokenizer = load_tokenizer(path)
         module, drawn, mismatched = weights(path, config, head, found.rows is not None, seed)
         if drawn and (found.unnamed or (found.rows is not None and found.rows.plain is None)):
             found = Match(said=WITHOUT)  # there are no rows to be ordered or joined
@@ -199,6 +200,9 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     except Exception as error:  # on damaged weights each library has errors of its own
         raise cannot_be_loaded(source, error) from error
     check_encoder(source, module, drawn)
+    if name := non_finite(module):
+        raise BadInput(f"model {source.name}: its weights are not finite ({name} has NaN or "
+                       "infinity); get the model again, or take another")
     check_vocabulary(source, module, tokenizer)
     if head.task_type == "mlm":
         return Loaded(module, tokenizer, not drawn, ())

@@ -6,18 +6,23 @@ safetensors only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING
 
 import kdbench.models.architectures  # noqa: F401  (registers our own model types)
-from kdbench.base import reading
+from kdbench.base import hub, reading
 from kdbench.base.activity import doing
+from kdbench.base.checksums import KEY, check_stage
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
@@ -25,9 +30,14 @@ from kdbench.base.registry import unknown
 from kdbench.models.configs import checked_config
 from kdbench.models.zoo import MODELS, Recipe
 
+ADAPTER = "adapter_config.json"
+# the end of peft's class by the kind of task that the adapter's file names
+PEFT_CLASSES = {"SEQ_CLS": "ForSequenceClassification", "TOKEN_CLS": "ForTokenClassification",
+                "FEATURE_EXTRACTION": "ForFeatureExtraction"}
+HEAD = re.compile(r"(classifier|score)(\.out_proj)?\.weight$")
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model",
                 "sentencepiece.bpe.model", "tokenizer.model")
-DOWNLOADED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*",
+DOWNLOADED = ("config.json", ADAPTER, "*.safetensors", "*.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", *VOCABULARIES, "merges.txt")
 # What decides a model, besides its weights.
 DECIDING = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -79,14 +89,18 @@ def fetch(source: Source) -> None:
         fetch(source.base)
     if not source.hub or source.folder:
         return
+    offline = hub.unreachable()
     try:
         with doing(f"fetching model {source.hub} from the hub"):
-            snapshot_download(source.hub, allow_patterns=list(DOWNLOADED))
+            folder = snapshot_download(source.hub, allow_patterns=list(DOWNLOADED),
+                                       local_files_only=bool(offline))
     # offline, not found, not allowed: each library below has its own errors
     except Exception as error:
         raise BadInput(
-            f"model {source.name}: cannot be had from the hub ({one_line(error)}); give a local "
-            "folder, or put one of that name into the folder that KDBENCH_MODELS names") from error
+            f"model {source.name}: cannot be had from the hub ({offline or one_line(error)}); give "
+            "a local folder, or put one of that name into the folder that KDBENCH_MODELS names"
+        ) from error
+    refuse_adapter(Path(folder))
 
 
 def resolve(name: str) -> Source:
@@ -111,10 +125,12 @@ def resolve(name: str) -> Source:
     if folder.is_dir():
         check_folder(folder)
         return Source(label or folder.resolve().name, folder=folder)
-    if label or folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
-        raise BadInput(f"model {path}: no such folder")
-    if path.count("/") == 1:
+    if not label and hub.is_id(path):
         return Source(path, hub=path)
+    if label or "/" in path or "\\" in path or path.startswith((".", "~")):
+        why = "" if label else f" ({hub.why_path(path)})"
+        raise BadInput(f"model {path}: no such folder{why}; give the folder of a model, a hub id "
+                       "like owner/name, or a name of `bench.py list models`")
     raise BadInput(
         unknown("model", name, MODELS.names()) + ", or a folder, or a hub id like owner/name")
 
@@ -150,11 +166,13 @@ def check_folder(folder: Path) -> None:
         raise BadInput(
             f"model {folder}: is an ensemble of two models, which can be served but not trained; "
             f"give the folder of one, {folder / MEMBERS[0]}")
+    refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise BadInput(
             f"model {folder}: no config.json in this folder; convert an older checkpoint with "
             f"`bench.py convert {folder} NEW_FOLDER`")
     check_type(folder)
+    check_stage(folder)
     for path in weight_files(folder):
         if wrong := damage(path):
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
@@ -164,6 +182,38 @@ def check_folder(folder: Path) -> None:
         raise BadInput(
             f"model {folder}: no tokenizer.json in this folder, nor another vocabulary "
             f"({', '.join(VOCABULARIES[1:])}); put the model's there")
+
+
+def refuse_adapter(folder: Path) -> None:
+    """`BadInput` for an adapter without its model, as peft saves LoRA: how it is merged."""
+    if not (folder / ADAPTER).is_file():
+        return
+    whole = any(folder.glob("model*.safetensors")) and (folder / "config.json").is_file()
+    if whole:  # merged in place
+        return
+    try:
+        kind = str(reading.json_object(folder / ADAPTER).get("task_type"))
+    except reading.Unreadable:
+        kind = ""
+    name = f"AutoPeftModel{PEFT_CLASSES.get(kind, '')}"
+    labels = head_rows(folder)
+    given = f"{str(folder)!r}, num_labels={labels}" if labels else f"{str(folder)!r}"
+    raise BadInput(
+        f"model {folder}: an adapter (LoRA) without its model; merge it first, with peft: "
+        f"`model = peft.{name}.from_pretrained({given}).merge_and_unload()` and "
+        "`model.save_pretrained('MERGED')`; then put the tokenizer's files beside it and give "
+        "MERGED")
+
+
+def head_rows(folder: Path) -> int:
+    """How many labels the head has that an adapter brings; 0 where it brings none."""
+    try:
+        with safe_open(folder / "adapter_model.safetensors", "np") as weights:
+            names = list(weights.keys())
+            heads = [name for name in names if HEAD.search(name)]
+            return weights.get_slice(heads[-1]).get_shape()[0] if heads else 0
+    except (OSError, SafetensorError):
+        return 0
 
 
 def check_type(folder: Path) -> None:
@@ -185,9 +235,9 @@ def check_type(folder: Path) -> None:
 
 def check_config(folder: Path) -> None:
     """`BadInput` where config.json asks for more than its weights, or for what is not read."""
-    if (folder / "adapter_config.json").exists():
-        raise BadInput(f"model {folder}: holds an adapter (adapter_config.json), which is not read "
-                       "and names another model; merge it into the model, and remove that file")
+    if os.path.lexists(folder / ADAPTER):  # peft, where it is there, loads the model it names
+        raise BadInput(f"model {folder}: holds an adapter ({ADAPTER}), which is not read and names "
+                       "another model; where it is merged into this one, remove that file")
     found = (path for path in folder.iterdir() if path.suffix == ".safetensors")
     checked_config(folder / "config.json", sum(path.stat().st_size for path in found))
 
@@ -215,7 +265,34 @@ def folder_identity(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir()
                    if path.suffix == ".safetensors" or path.name in DECIDING)
     with doing(f"reading the weights of {folder.name}"):
-        return digest({path.name: file_digest(path) for path in files})
+        content = {path.name: file_identity(path) for path in files}
+    if is_byte_level(folder):
+        # lists of words had no blanks, or the first one had one, before they were read as texts are
+        content["words"] = "as in a text"
+    return digest(content)
+
+
+def is_byte_level(folder: Path) -> bool:
+    """Has the folder a byte-level BPE, whose tokens include the blank before a word?"""
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        return b'"ByteLevel"' in file.read_bytes()
+    return (folder / "merges.txt").is_file()
+
+
+def file_identity(path: Path) -> str:
+    """The SHA-256 of a file; of labels.json as it would be without its own checksum, which decides
+    nothing.
+    """
+    if path.name == "labels.json":
+        try:
+            content = reading.json_object(path)
+            if content.pop(KEY, None):
+                plain = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+                return hashlib.sha256(plain.encode()).hexdigest()
+        except ValueError:
+            pass  # it is told of where it is read
+    return file_digest(path)
 
 
 def on_disk(name: str) -> Path | None:

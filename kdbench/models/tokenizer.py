@@ -15,27 +15,29 @@ from tokenizers import (
     trainers,
 )
 from tokenizers import models as pieces
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdbench.base.errors import BadInput
 from kdbench.base.tokenizer_files import check_tokenizer
 from kdbench.models.convert import spelling
 from kdbench.models.sources import on_disk
 
-BYTE_LEVEL = ("roberta", "gpt2", "deberta", "longformer", "modernbert")
 BPE_SPECIAL = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>",
                "cls": "<s>", "sep": "</s>"}
 WORDPIECE_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]",
                      "mask": "[MASK]"}
 
 
-def load_tokenizer(name: str, config: PreTrainedConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer of the model `name` (folder or hub id); `BadInput` where it has no fast one."""
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of the model `name` (folder or hub id) as it came, so that it reads a text as
+    every other program does; `kdbench.data.words.word_prefix` says how it reads a list of words.
+
+    Raises `BadInput` where it has no fast one, or one that needs too much time or memory.
+    """
     folder = on_disk(name)
     if folder is not None and (folder / "tokenizer.json").is_file():
         check_tokenizer(folder / "tokenizer.json")
-    prefix = {"add_prefix_space": True} if config.model_type in BYTE_LEVEL else {}
-    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **prefix)
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower
     # case
     if folder is not None and (case := spelling(folder)):

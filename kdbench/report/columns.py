@@ -90,6 +90,10 @@ SCORES = (
            show.points, figure_at("score", "dev")),
     Column("test", "test", "score on the test split, taken once a seed",
            show.points, figure_at("score", "test")),
+    Column("raw_text", "raw",
+           "entity F1 on the test split's raw texts, cut into words by the rule that the student "
+           "is served with; shown where that is not how the corpus is cut",
+           show.points, figure_at("score", "raw_text", "test")),
     Column("gain", "Δ plain",
            "test score minus that of the same student fine-tuned without a teacher, with its 95% "
            "interval over seeds and test units; * significantly different from 0 (Holm within the "
@@ -142,6 +146,7 @@ BESIDE_NOTE = (
     f"{BESIDE}: this latency was measured while the machine did other work, and is too long rather "
     "than too short"
 )
+RAW_TEXT = "raw_text"
 DIAGNOSTIC = "diagnostic:"
 SPLITS = ("dev", "test")
 
@@ -203,6 +208,13 @@ def diagnostic_names(rows: Sequence[Row]) -> list[str]:
             for what, by_split in (view.get("diagnostics") or {}).items():
                 names |= {f"{DIAGNOSTIC}{split}:{what}" for split in by_split}
     return sorted(names)
+
+
+def without_unused(columns: Sequence[Column], groups: list[Group]) -> tuple[Column, ...]:
+    """The columns without that of raw texts, where no row has been scored on them."""
+    rows = [row for group in groups for row in group.rows]
+    return tuple(column for column in columns
+                 if column.name != RAW_TEXT or has_any(column, rows))
 
 
 def has_any(column: Column, rows: Sequence[Row]) -> bool:

@@ -25,7 +25,9 @@ from kdbench.report.groups import grouped
 from kdbench.report.rows import Record, Row, nested
 from kdbench.runs import store
 from kdbench.runs.store import find_record
+from kdbench.runs.stored import REMEDY, damage_of_predictions
 from kdbench.score import metrics, statistics
+from kdbench.score.counts import positive_probability, reaches
 from kdbench.score.metrics import METRICS
 from kdbench.score.statistics import Finish, Interval
 from kdbench.serve.labels import Labels
@@ -125,13 +127,20 @@ def check_comparable(first: Record, second: Record) -> None:
                            "score to compare")
     names = f"runs {first['id'][:8]} and {second['id'][:8]}"
     for what, path in SAME.items():
-        one, other = nested(first, *path), nested(second, *path)
+        one, other = (without_name(nested(each, *path)) for each in (first, second))
         if one != other:
             raise BadInput(f"{names}: the {what} is not the same ({one or 'none'}, "
                            f"{other or 'none'}); compare two runs of one task")
     if test_data(first) != test_data(second):
         raise BadInput(f"{names}: they were scored on other test data, and the difference would be "
                        "one of the data; compare two runs of the same test file and labels")
+
+
+def without_name(value: Any) -> Any:
+    """Options of a task without what tables call the corpus, which says nothing of the data."""
+    if isinstance(value, dict):
+        return {name: each for name, each in value.items() if name != "name"}
+    return value
 
 
 def test_data(record: Record) -> tuple[Any, ...]:
@@ -143,8 +152,10 @@ def test_data(record: Record) -> tuple[Any, ...]:
 
 
 def case_of(results_dir: Path, record: Record, corpora: Corpora) -> Case:
-    """A record with what lies beside it."""
+    """A record with what lies beside it; `BadInput` where its predictions are damaged."""
     path = store.path_of(results_dir, record["id"], record["cell"]["task"])
+    if wrong := damage_of_predictions(path, record):
+        raise BadInput(f"run {record['id']}: its predictions are damaged ({wrong}); {REMEDY}")
     return Case(path, results_dir, record["id"], record, corpora)
 
 
@@ -216,7 +227,10 @@ def add_differences(found: Comparison, cases: Sequence[Case], texts: bool) -> No
     if examples is not None:
         gold = metrics.gold_labels(kind, examples)
         found.counts = dict.fromkeys(("both", "first", "second", "neither"), 0)
-    for number, (one, other) in enumerate(zip(*map(decided(kind), predictions), strict=True)):
+    said = []
+    for record, each in zip(found.records, predictions, strict=True):
+        said.append(decided(kind, nested(record, "score", "threshold"))(each))
+    for number, (one, other) in enumerate(zip(*said, strict=True)):
         example = examples[number] if examples is not None else None
         answer = None if gold is None else decided(kind)([gold[number]], True)[0]
         add_example(found, number, (one, other, answer), example, read, texts)
@@ -261,9 +275,12 @@ def right(first: Any, second: Any, gold: Any) -> str:
     return "second" if second == gold else "neither"
 
 
-def decided(kind: str) -> Callable[..., list[Any]]:
+def decided(kind: str, threshold: float | None = None) -> Callable[..., list[Any]]:
     """What turns stored predictions, or gold labels where so told, into answers that can be
     compared.
+
+    threshold  the probability from which the last of two classes is predicted, where the run has
+               one
     """
 
     def answers(values: Sequence[Any], is_gold: bool = False) -> list[Any]:
@@ -273,7 +290,12 @@ def decided(kind: str) -> Callable[..., list[Any]]:
             return [tuple(int(tag) for tag in row) for row in values]
         if kind == "multi":
             return [tuple(int(value > 0) for value in row) for row in values]
-        return [int(value) if is_gold else int(np.argmax(value)) for value in values]
+        if is_gold:
+            return [int(value) for value in values]
+        logits = np.asarray(values)
+        if threshold is not None and logits.shape[1] == 2:
+            return reaches(positive_probability(logits), threshold).astype(int).tolist()
+        return logits.argmax(1).tolist()
 
     return answers
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +19,8 @@ from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
-from kdbench.runs.store import is_linked
+from kdbench.runs.stored import is_linked
+from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from kdbench.train.batching import Corpus
 
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
-# what numpy raises for a damaged .npz
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
-              zipfile.BadZipFile, zlib.error)
 
 
 class Unchecked(Exception):
@@ -59,7 +55,7 @@ class Corpora:
     """Corpora by task, options and limits, each loaded once.
 
     data_dir  the folder of the real ones
-    files     what the user gave for task `files`, by split
+    files     what the user gave for task `files`, by split; without, what is stored of the run
     """
 
     def __init__(self, data_dir: Path | None, files: dict[str, Path]):
@@ -67,17 +63,20 @@ class Corpora:
         self.whole: dict[str, tuple[Task, Data] | BadInput] = {}
         self.limited: dict[tuple[object, ...], LoadedCorpus] = {}
 
-    def of(self, record: Record) -> LoadedCorpus:
-        """The corpus of a record; `Unchecked` where it is not there."""
+    def of(self, record: Record, root: Path) -> LoadedCorpus:
+        """The corpus of a record of the results folder `root`; `Unchecked` where it is not there.
+        """
         cell, real = record["cell"], record["data"]["kind"] != "lookalike"
         own = cell["task"] == "files"
-        if real and own and not self.files:
+        files = self.files or (dict(recall(root, record).files) if own else {})
+        if real and own and not files:
             raise Unchecked("the user's own files are not here: give --train, --dev and --test")
         if real and not own and self.data_dir is None:
             raise Unchecked("the corpus is not here: give --data-dir")
-        key = json.dumps([cell["task"], real, cell["task_options"]], sort_keys=True)
+        places = {split: str(path) for split, path in files.items()} if own else {}
+        key = json.dumps([cell["task"], real, cell["task_options"], places], sort_keys=True)
         if key not in self.whole:
-            self.whole[key] = self.load(cell["task"], cell["task_options"], real)
+            self.whole[key] = self.load(cell["task"], cell["task_options"], real, files)
         whole = self.whole[key]
         if isinstance(whole, BadInput):
             raise Unchecked(one_line(whole))
@@ -88,7 +87,8 @@ class Corpora:
             self.limited[name] = LoadedCorpus(whole[0], whole[1].limited(*limits))
         return self.limited[name]
 
-    def load(self, name: str, options: dict[str, Any], real: bool) -> tuple[Task, Data] | BadInput:
+    def load(self, name: str, options: dict[str, Any], real: bool,
+             given: dict[str, Path]) -> tuple[Task, Data] | BadInput:
         """The task and all of its data as they are now, or why they cannot be loaded."""
         if any(str(value).startswith("sha256:") for value in options.values()):
             return BadInput(
@@ -98,15 +98,14 @@ class Corpora:
             return BadInput(f"no task {name} here: give the --plugin that registers it")
         if real:
             say(f"reading the corpus of {name}")
-        from kdbench.runs.planning import load_data
+        from kdbench.runs.planning import hashable, load_data
 
         load = inspect.unwrap(load_data)  # it remembers what it read, and files may have changed
         own = name == "files"
         folder = self.data_dir if real and not own else None
-        files = tuple(sorted(self.files.items())) if own else ()
-        chosen = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        files = tuple(sorted(given.items())) if own else ()
         try:
-            return load(name, folder, files, tuple(sorted(chosen.items())))[:2]
+            return load(name, folder, files, hashable(options))[:2]
         except BadInput as error:
             return error
 
@@ -141,8 +140,8 @@ class Case:
         if not path.is_file() or is_linked(path):
             raise Unchecked("no predictions are stored beside the record")
         try:
-            return read_arrays(path)
-        except UNREADABLE:
+            return reading.arrays(path)
+        except reading.Unreadable:
             raise Unchecked("its predictions cannot be read") from None
 
     @property
@@ -166,7 +165,7 @@ class Case:
     @cached_property
     def current_data(self) -> LoadedCorpus:
         """The corpus as it is now."""
-        found = self.corpora.of(self.record)
+        found = self.corpora.of(self.record, self.root)
         own, stored = found.data.sha256.values(), self.record["data"]["sha256"].values()
         if self.record["cell"]["task"] == "files" and stored and not set(own) & set(stored):
             raise Unchecked("the files given are not those of this run: give its own")
@@ -298,11 +297,6 @@ class Case:
 def split_by(values: ndarray, lengths: ndarray) -> list[ndarray]:
     """`values` in parts of these lengths."""
     return np.split(values, np.cumsum(lengths)[:-1])
-
-
-def read_arrays(path: Path) -> dict[str, ndarray]:
-    """The arrays of an .npz file by name."""
-    return reading.arrays(path)
 
 
 def inside(path: Path, root: Path) -> bool:

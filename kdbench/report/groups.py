@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from kdbench.base import code
+from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
 from kdbench.data.lengths import limit_in_words
+from kdbench.data.word_rules import ABOUT
 from kdbench.report.rows import (
     Line,
     Record,
@@ -93,6 +95,18 @@ class Group:
                 for limits in reversed(of_models):
                     found[f"{limits['name']} {limit_in_words(limits)}"] = None
         return list(found)
+
+    @property
+    def raw_texts(self) -> list[str]:
+        """In words, how raw texts are cut, where that is not how the corpus is cut."""
+        views = [view for row in self.rows for view in row.views.values()]
+        scored = [view for view in views if nested(view, "score", "raw_text", "texts")]
+        if not scored:
+            return []
+        words = scored[0]["score"]["words"]
+        others = span_of([nested(view, "score", "raw_text", "texts") for view in scored])
+        return [f"raw texts are {ABOUT[words['rule']]}, which gives {others} of test other words "
+                "than the corpus has"]
 
     # ---- which rows are compared ----
 
@@ -207,7 +221,29 @@ def grouped(records: Iterable[Record]) -> list[Group]:
         group.rows.sort(key=order)
     for record in unfinished:
         group_of_task(record, ordered).unfinished.append(record)
+    tell_apart(ordered)
     return ordered
+
+
+def name_of(record: Record) -> str:
+    """What tables call the data of a record: the name that a user gave them, else the task."""
+    return nested(record, "cell", "task_options", "name") or record["cell"]["task"]
+
+
+def tell_apart(groups: Sequence[Group]) -> None:
+    """Add a checksum to the names of corpora that users named alike and whose content differs."""
+    contents: dict[str, set[str]] = {}
+    for group in groups:
+        if group.options.get("name"):
+            contents.setdefault(group.task, set()).add(checksum_of(group))
+    for group in groups:
+        if len(contents.get(group.task, ())) > 1:
+            group.task = f"{group.task} #{checksum_of(group)}"
+
+
+def checksum_of(group: Group) -> str:
+    """The beginning of a checksum of all rows of a group's data, or of its files."""
+    return digest(group.digests or group.data.get("sha256") or {}, 8)
 
 
 def add_record(
@@ -223,7 +259,7 @@ def add_record(
     task = content.pop("task", None)
     protocol = canonical([cell["task"], options, metric, *facts, digests, task])
     if protocol not in groups:
-        groups[protocol] = Group(cell["task"], metric, data, options, digests)
+        groups[protocol] = Group(name_of(record), metric, data, options, digests)
     group = groups[protocol]
     shared = {name: cell[name] for name in cell if name not in ("seed", "task_options")}
     configuration = canonical([shared, content, record["role"] == "teacher"])
@@ -244,7 +280,7 @@ def group_order(group: Group) -> tuple[bool, str, str, str]:
 
 def group_of_task(record: Record, groups: list[Group]) -> Group:
     """The first group of the record's task; where no cell of it finished, a new one at the end."""
-    task = record["cell"]["task"]
+    task = name_of(record)
     for group in groups:
         if group.task == task:
             return group
@@ -293,11 +329,12 @@ class Section:
         said = list(row_counts(data))
         if data.get("published_files") is False:
             said.append("other files than the published ones")
-        said += [f"{name}={value}" for name, value in sorted(self.group.options.items()) if value]
+        said += [f"{name}={value}" for name, value in sorted(self.group.options.items())
+                 if value and name != "name"]
         if data.get("unit"):
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
-        said += self.group.step_limit + self.group.beyond_limit
+        said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
         said += self.group.cut_texts
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))

@@ -45,9 +45,10 @@ def report(
     comparisons: Iterable[Comparison] = (),
     cache: Cache | None = None,
     chosen_names: Sequence[Name] = (),
+    damaged: Sequence[str] = (),
 ) -> str:
     """The page, as HTML. `counts` gives intervals and tie groups; `comparisons` are published
-    figures beside ours.
+    figures beside ours; `damaged` are lines on records that could not be read.
     """
     from markupsafe import Markup
 
@@ -71,7 +72,7 @@ def report(
         notes=table.notes,
         environments=environments(records),
         corpora=[corpus_view(group) for group in groups],
-        unfinished=list(map(failure, unfinished)),
+        unfinished=[*map(failure, unfinished), *damaged],
     )
 
 
@@ -158,7 +159,6 @@ def view(section: Section, table: Table, number: int) -> View:
     series = series_of(section)
     metric = section.group.metric
     head, lines = matrix(section, table.columns) if section.lines else ([], [])
-    head, *lines = with_test_second([head, *lines])
     return {
         "anchor": f"task-{number}",
         "title": own_title(section, table),
@@ -187,14 +187,6 @@ def own_title(section: Section, table: Table) -> str:
     parts = section.caption.split("; ")
     own = [part for part in parts if any(part not in other.caption for other in others)]
     return f"{section.title} ({'; '.join(own) or f'part {same.index(section) + 1}'})"
-
-
-def with_test_second(lines: list[list[str]]) -> list[list[str]]:
-    """A table with its test scores right beside the names, where a phone shows both at once."""
-    if "test" not in lines[0]:
-        return lines
-    place = lines[0].index("test")
-    return [[line[0], line[place], *line[1:place], *line[place + 1 :]] for line in lines]
 
 
 def with_strength(line: list[str]) -> list[tuple[str, bool]]:

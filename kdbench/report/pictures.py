@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -89,7 +90,9 @@ def sheets(table: Table) -> dict[str, str]:
             caption = "Gain over no teacher, 95% interval; filled: significant"
             panels.insert(0, (caption, picture))
         if panels:
-            name = f"trade-offs-{section.group.task}"
+            # users give names to their own corpora
+            task = re.sub(r"[^\w.-]+", "-", section.group.task)
+            name = f"trade-offs-{task}"
             if f"{name}.svg" in files:
                 name += f"-{len(files) + 1}"
             files[f"{name}.svg"] = svg.sheet(section.title, panels, list(series.values()))

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.progress import clock
-from kdbench.report.groups import ORIGINS
+from kdbench.report.groups import ORIGINS, name_of
 from kdbench.report.lettering import letters
 from kdbench.report.rows import failure, nested
 from kdbench.runs.clean import DAY, Leftover, Survey, survey
 from kdbench.runs.inventory import Inventory, exports_of, keys_of, listed, size_of
 from kdbench.runs.store import Record
+from kdbench.runs.stored import REMEDY
 
 Entry = dict[str, Any]  # a run as JSON has it
 HEAD = ("run", "when", "task", "what", "seed", "test", "size")
@@ -25,9 +26,10 @@ def as_entry(inventory: Inventory, record: Record) -> Entry:
     cell, student = record["cell"], inventory.student_of(record)
     return {
         "id": record["id"], "when": inventory.when(record), "status": record["status"],
-        "task": cell["task"], "method": cell["method"], "variant": cell.get("variant"),
-        "role": record.get("role"), "teacher": cell.get("teacher"), "student": cell["student"],
-        "seed": cell["seed"], "data": nested(record, "data", "kind"),
+        "task": cell["task"], "name": name_of(record), "method": cell["method"],
+        "variant": cell.get("variant"), "role": record.get("role"),
+        "teacher": cell.get("teacher"), "student": cell["student"], "seed": cell["seed"],
+        "data": nested(record, "data", "kind"),
         "metric": nested(record, "score", "metric"), "dev": nested(record, "score", "dev"),
         "test": nested(record, "score", "test"),
         "reason": None if record["status"] == "done" else failure(record),
@@ -41,11 +43,16 @@ def as_json(inventory: Inventory, records: Sequence[Record]) -> Entry:
     """The list for programs: the oldest run first."""
     return {
         "runs": [as_entry(inventory, record) for record in records],
-        "damaged": [{"path": str(p), "reason": why} for p, why in inventory.damaged.items()],
+        "damaged": [{"path": str(path), "reason": why} for path, why in damaged(inventory)],
         "at_work": inventory.at_work(),
         "interrupted": [str(path) for path in inventory.interrupted()],
         "bytes": folder_sizes(inventory.folder),
     }
+
+
+def damaged(inventory: Inventory) -> list[tuple[Path, str]]:
+    """Records, and predictions beside records, that are not what was written, with the reason."""
+    return [*inventory.damaged.items(), *inventory.lost.items()]
 
 
 def folder_sizes(folder: Path) -> dict[str, int]:
@@ -74,8 +81,8 @@ def line_of(inventory: Inventory, record: Record, name: str) -> list[str]:
     score = record["status"] if record["status"] != "done" else ""
     if test is not None:
         score = f"{100 * test:.1f}"
-    return [name, inventory.when(record), cell["task"], what_of(record), str(cell["seed"]), score,
-            amount(inventory.bytes_of(record))]
+    return [name, inventory.when(record), name_of(record), what_of(record), str(cell["seed"]),
+            score, amount(inventory.bytes_of(record))]
 
 
 def what_of(record: Record) -> str:
@@ -126,7 +133,7 @@ def foot(inventory: Inventory, records: Sequence[Record]) -> list[str]:
     for path in inventory.interrupted():
         lines.append(f"interrupted: {path} ({amount(size_of([path]))}); the same command goes on "
                      "from it")
-    lines += [f"damaged: {path}: {why}" for path, why in inventory.damaged.items()]
+    lines += [f"damaged: {path}: {why}; {REMEDY}" for path, why in damaged(inventory)]
     found = survey(inventory)
     if found.leftovers:
         lines.append(f"{amount(found.bytes)} belong to no run: see `bench.py clean`")
@@ -179,7 +186,7 @@ def detail_text(inventory: Inventory, record: Record) -> str:
     data = ORIGINS.get(str(entry["data"]), str(entry["data"]))
     wall = nested(record, "cost", "wall_seconds")
     lines = [f"run {entry['id']}", f"  what      {what_of(record)}",
-             f"  task      {entry['task']}, {data} data, seed {entry['seed']}",
+             f"  task      {entry['name']}, {data} data, seed {entry['seed']}",
              f"  when      {entry['when']}" + (f", in {clock(wall)}" if wall else ""),
              f"  status    {entry['reason'] or entry['status']}"]
     if entry["test"] is not None:
@@ -234,9 +241,9 @@ def clean_text(found: Survey, gone: Sequence[Leftover], deleted: bool) -> str:
              for one in shown]
     lines += [f"kept: {reason}" for reason in found.kept]
     total = amount(sum(one.bytes for one in shown))
+    number = f"{len(shown)} leftover{'s' * (len(shown) != 1)}"
     if deleted:
-        return "\n".join([*lines, f"deleted {len(shown)} leftovers, {total}"])
+        return "\n".join([*lines, f"deleted {number}, {total}"])
     if not shown:
         return "\n".join([*lines, "nothing to clean"])
-    return "\n".join([*lines, f"{len(shown)} leftovers, {total}; nothing was deleted. "
-                              "--yes deletes them"])
+    return "\n".join([*lines, f"{number}, {total}; nothing was deleted. --yes deletes"])

@@ -21,12 +21,14 @@ from kdbench.report.across import Across, across
 from kdbench.report.columns import (
     COLUMNS,
     LATENCY,
+    RAW_TEXT,
     TESTED,
     Column,
     columns_named,
     data_columns,
     split_latencies,
     value_of,
+    without_unused,
 )
 from kdbench.report.contrasts import Counts, add_statistics
 from kdbench.report.frames import frame
@@ -80,7 +82,8 @@ def build(
     groups.
     """
     groups = grouped(records)
-    shown, notes = split_latencies(columns_named(columns), groups)
+    wanted = without_unused(columns_named(columns), groups)
+    shown, notes = split_latencies(wanted, groups)
     more = data_columns(shown, groups)
     tested = any(column.name in TESTED for column in shown)
     sections = []
@@ -351,12 +354,24 @@ def run_table(records: Iterable[Record]) -> str:
     return "\n\n".join(run_section(group) for group in grouped(records))
 
 
+RUN_HEAD = ["", "dev", "test", "raw", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
+
+
+def without_raw(head: list[str], lines: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of the small table without the column of raw texts."""
+    place = head.index("raw")
+    return (head[:place] + head[place + 1:],
+            [line[:place] + line[place + 1:] for line in lines])
+
+
 def run_section(group: Group) -> str:
     """The small table of one protocol, with its title and the cells that did not finish."""
     parts = [show.wrap(" · ".join(filter(None, run_title(group))))]
     if group.rows:
-        head = ["", "dev", "test", "kept", "params", "MB", "p50/p95 ms", "train s", "data"]
         lines, notes = run_lines(group)
+        head = RUN_HEAD
+        if not group.raw_texts:
+            head, lines = without_raw(head, lines)
         parts.append(show.plain(head, lines))
         parts += [show.wrap(note) for note in notes]
     parts += [show.wrap(failure(record)) for record in group.unfinished]
@@ -375,17 +390,18 @@ def run_title(group: Group) -> list[str]:
         title.append(f"student {', '.join(students)}")
     if seeds:
         title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
-    return title + group.step_limit + group.beyond_limit + group.cut_texts
+    return (title + group.step_limit + group.beyond_limit + group.raw_texts
+            + group.cut_texts)
 
 
 def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:
     """The lines of the small table, the naive predictor's first, and notes on its teacher."""
     floor = [show.points(Value.of([naive_score(group, split)])) for split in ("dev", "test")]
-    lines = [["naive", *floor, "", "", "", "", "", group.origin]]
+    lines = [["naive", *floor, "", "", "", "", "", "", group.origin]]
     several = len({row.student for row in group.students}) > 1
     teachers = {row.student for row in group.rows if row.is_teacher}
     controls = {entry.name: entry.control for entry in METHODS.controls()}
-    names = ("dev", "test", "parameters", "megabytes", *LATENCY, "student_seconds")
+    names = ("dev", "test", RAW_TEXT, "parameters", "megabytes", *LATENCY, "student_seconds")
     columns = [COLUMNS[name] for name in names]
     figures = []
     for row, name in zip(group.rows, row_names(group.rows), strict=True):
@@ -396,8 +412,8 @@ def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:
         add_figures(line, group, columns)
         figures.append(line)
         texts = [column.show(line.values.get(column.name)) for column in columns]
-        dev, test = (text.replace(" ", "") for text in texts[:2])
+        scores = [text.replace(" ", "") for text in texts[:3]]
         kept = show.percent(line.values.get("retained"))
-        latency = "/".join(filter(None, texts[4:6]))
-        lines.append([name, dev, test, kept, *texts[2:4], latency, texts[6], group.origin])
+        latency = "/".join(filter(None, texts[5:7]))
+        lines.append([name, *scores, kept, *texts[3:5], latency, texts[7], group.origin])
     return lines, teacher_notes(group, figures)

@@ -18,6 +18,7 @@ from typing import Any
 
 from kdbench.base import reading
 from kdbench.base.activity import doing
+from kdbench.base.checksums import damage, damage_of_files
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.identity import file_digest
 from kdbench.base.progress import Progress
@@ -39,7 +40,7 @@ from kdbench.report.findings import (
     summary,
 )
 from kdbench.report.rows import Record
-from kdbench.runs.store import is_linked
+from kdbench.runs.stored import is_linked
 
 __all__ = ["CLOSE", "DIFFERS", "Result", "as_json", "as_text", "holds", "summary", "verify"]
 
@@ -192,15 +193,25 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
     try:
-        sums = reading.json_object(folder / "stage.json").get("sha256")
-    except reading.Unreadable as error:
-        yield Difference(one_line(error))
+        made = reading.json_object(folder / "stage.json")
+        sums = dict(made.get("sha256") or {})
+    except MALFORMED as error:
+        yield Difference(f"stage.json cannot be read ({one_line(error)})")
         return
-    if not isinstance(sums, dict) or "model.safetensors" not in sums:
+    differences = list(differences_of_sums(sums, folder))
+    yield from differences
+    if not differences and (wrong := damage(made) or damage_of_files(made, folder)):
+        yield Difference(wrong)
+
+
+def differences_of_sums(sums: Mapping[str, str], folder: Path) -> Iterator[Difference]:
+    """The weights of a stage against the checksums in `sha256` of its stage.json."""
+    if not any(Path(name).name == "model.safetensors" for name in sums):
         yield Difference("stage.json has no checksum of the weights")
-        return
     for name, stored in sums.items():
-        path = folder / Path(name).name
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            path = folder / Path(name).name
         found = file_digest(path) if path.is_file() else "no file"
         if found != stored:
             yield Difference(f"SHA-256 of {name}", stored, found)

@@ -13,9 +13,13 @@ from kdbench.train.lab import Lab
 
 def answer_labels(lab: Lab, student: Model) -> Labels:
     """What turns the student's logits into answers, as labels.json keeps it."""
-    return replace(labels_of(student, lab.limit), task_type=lab.task.task_type,
-                   labels=lab.data.labels, names=dict(lab.task.label_names),
-                   threshold=decision_threshold(lab), positive_rate=rate_of_training(lab))
+    own = labels_of(student, lab.limit)
+    if lab.task.tagging:
+        rule = lab.data.word_rule
+        own = replace(own, word_rule=rule.name, word_pattern=rule.pattern)
+    return replace(own, task_type=lab.task.task_type, labels=lab.data.labels,
+                   names=dict(lab.task.label_names), threshold=decision_threshold(lab),
+                   positive_rate=rate_of_training(lab))
 
 
 def decision_threshold(lab: Lab) -> float | None:

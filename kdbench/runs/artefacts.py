@@ -4,28 +4,49 @@ timed.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
-from kdbench.base.registry import TASKS
-from kdbench.data.task import Data, Example, LoadOptions, Task
+from kdbench.data.rows import Row, Rows, reader_task
+from kdbench.data.task import Data, Example, Task
 from kdbench.runs import store
 from kdbench.runs.inventory import remember_exports
-from kdbench.runs.planning import load_data
+from kdbench.runs.planning import hashable, load_data
 from kdbench.runs.runner import finite
 from kdbench.runs.store import Record, find_record
+from kdbench.runs.whereabouts import Whereabouts, recall
 from kdbench.score import metrics
 from kdbench.serve import measure
+from kdbench.serve.about import About, student_folder
+from kdbench.serve.asked import answers
 from kdbench.serve.card import card
 from kdbench.serve.export import export, predictions
+from kdbench.serve.labels import read_json
+from kdbench.serve.predict import Predictor, json_line
 from kdbench.serve.serving import Artefact, Labels, open_artefact
+
+# options of task `files` that name columns
+COLUMN_OPTIONS = ("text_column", "pair_column", "label_column", "tags_column", "id_column",
+                  "group_column")
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """What a user says of the data of a run: files by split, the folder of the corpora, options of
+    the task.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    data_dir: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOWHERE, UNKNOWN = DataPlace(), Whereabouts()
 
 
 def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
@@ -47,46 +68,90 @@ def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
     return record, folder
 
 
-def task_of(record: Record, data_dir: Path | None) -> tuple[Task, Data]:
+def task_of(record: Record, data_dir: Path | None, place: DataPlace = NOWHERE,
+            stored: Whereabouts = UNKNOWN) -> tuple[Task, Data]:
     """The task of a record and the data of its training and its scores; `BadInput` unless they are
     the same.
+
+    place   what the user says of the data, over what is `stored` of the run
     """
-    cell = record["cell"]
-    if record["data"]["kind"] != "real":
-        data_dir = None
-    task, data, _ = load_data(cell["task"], data_dir, (),
-                              tuple(sorted(cell["task_options"].items())))
-    limits = cell["settings"].get("max_train_examples"), cell["settings"].get("max_dev_examples")
-    data = data.limited(*limits)  # the files' checksums stay those of the whole
-    same = record.get("content", {}).get("data", data.digests) == data.digests
-    if not same or dict(data.sha256) != record["data"]["sha256"]:
-        raise BadInput(
-            f"run {record['id']}: the data of {task.name} found now are not those it was trained "
-            f"on; "
-            "give their folder with --data-dir")
+    cell, real = record["cell"], record["data"]["kind"] == "real"
+    files = {**stored.files, **place.files} if real else {}
+    folder = (place.data_dir or data_dir or stored.data_dir) if real else None
+    if real and cell["task"] == "files" and not files:
+        raise BadInput(f"run {record['id']}: where its files lie is not stored with it; give "
+                       "--train FILE, and --dev FILE and --test FILE if the run had them")
+    chosen = hashable({**cell["task_options"], **place.options})
+    try:
+        task, data, _ = load_data(cell["task"], folder, tuple(sorted(files.items())), chosen)
+    except BadInput as error:
+        raise BadInput(f"run {record['id']}: its data cannot be read as they were ({error}); if "
+                       f"they lie elsewhere, give {option_of(cell['task'])}") from None
+    settings = record["cell"]["settings"]
+    # the files' checksums stay those of the whole
+    data = data.limited(settings.get("max_train_examples"), settings.get("max_dev_examples"))
+    check_same(record, task, data, files)
     return task, data
 
 
+def option_of(task: str) -> str:
+    """The options that say where the data of a task lie."""
+    return "--train, --dev and --test" if task == "files" else "--data-dir"
+
+
+def check_same(record: Record, task: Task, data: Data, files: Mapping[str, Path]) -> None:
+    """`BadInput` unless these are the data that the record was scored on: by the content of their
+    rows, and by that of the files where the record does not know the first.
+    """
+    stored, digests = record["data"]["sha256"], data.digests
+    before = record.get("content", {}).get("data")
+    changed = [split for split in data.sha256 if data.sha256[split] != stored.get(split)]
+    if digests == before or (before is None and not changed):
+        return
+    if not changed:
+        raise BadInput(f"run {record['id']}: its files are read otherwise than by the version that "
+                       "made it, so its figures are not comparable; run it again")
+    where = f"the data of {task.name} found now"
+    if files:
+        where = f"{files.get(changed[0], files.get('train'))} ({changed[0]})"
+    raise BadInput(f"run {record['id']}: {where} are not those it was trained on; give them as "
+                   f"they were with {option_of(task.name)}, or run it again")
+
+
 def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
-               data_dir: Path | None, protocol: str = "full",
-               threads: int | None = None) -> list[dict[str, Any]]:
+               data_dir: Path | None, protocol: str = "full", threads: int | None = None,
+               place: DataPlace = NOWHERE) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to
     the record.
     """
     record, folder = find_run(results_dir, run)
-    task, data = task_of(record, data_dir)
+    task, data = task_of(record, data_dir, place, recall(results_dir, record))
     exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
+    about = about_of(record, folder)
+    for entry in exports:
+        about.write(out / entry["kind"])
     rows = [export_row(record, task, data, entry, out, protocol, threads) for entry in exports]
     names = {row["name"] for row in rows}
     kept = [row for row in record.get("artefacts", []) if row["name"] not in names]
     record["artefacts"] = [*kept, *rows]
     store.write(results_dir, record)
     remember_exports(results_dir, record["id"], {row["name"]: out / row["name"] for row in rows})
-    first, labels = rows[0]["name"], Labels.read(folder)
-    write_text(out / "README.md", card(record, task, first, f"THIS_FOLDER/{first}", labels))
-    for row in rows:
-        write_text(out / row["name"] / "README.md", card(record, task, row["name"], labels=labels))
+    named = replace(task, name=record["cell"]["task_options"].get("name") or task.name)
+    write_cards(record, named, out, [row["name"] for row in rows])
     return rows
+
+
+def write_cards(record: Record, task: Task, out: Path, names: Sequence[str]) -> None:
+    """README.md into the folder of each export, and one for all of them into the folder above."""
+    for name in names:
+        place = out / name
+        labels = Labels.read(place)
+        config = {} if labels.members else read_json(place / "config.json")
+        write_text(place / "README.md", card(record, task, name, "THIS_FOLDER", labels, config))
+        if name == names[0]:
+            onnx = next((f"THIS_FOLDER/{one}" for one in names if one.startswith("onnx")), "")
+            above = card(record, task, name, f"THIS_FOLDER/{name}", labels, config, onnx)
+            write_text(out / "README.md", above)
 
 
 def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], out: Path,
@@ -135,61 +200,46 @@ def scorable(task: Task, facts: metrics.Info, found: Any) -> list[str]:
     return [name for name in names if not metrics.at_rate(name)]
 
 
-def read_examples(path: Path) -> Data:
-    """The labelled examples of a file; where it is JSON lines with a `group`, that is what the
-    metrics go by.
+def student_of(results_dir: Path, run: str) -> tuple[Record | None, Path]:
+    """The record and the folder of a student by its run, or None and its folder by its path."""
+    folder = student_folder(run)
+    return find_run(results_dir, run) if folder is None else (None, folder)
+
+
+def evaluate_run(results_dir: Path, run: str, path: Path | None, timed: bool,
+                 threads: int | None = None, place: DataPlace = NOWHERE,
+                 out: Path | None = None) -> dict[str, Any]:
+    """Score a student on a file, or on the test set of its run where no file is given.
+
+    run  a record's id, or the folder of a student or of an export
+    out  a file of predictions that is made: JSON lines with row, id, gold label and answer
+
+    Of a file, a column `group` names the documents of the metrics that are by document, and rows
+    without a label are counted and left out; the `*_at_rate` metrics take the student's threshold.
     """
-    files: Task = TASKS.get("files")
-    settings = files.options(group_column="group") if files.options and has_group(path) else None
-    return files.load(
-        LoadOptions(files={"train": path, "dev": path, "test": path}, settings=settings))
-
-
-def has_group(path: Path) -> bool:
-    """Has the first line of a file of JSON lines a key `group`?"""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        first = stream.readline(reading.LINE_LIMIT)
-        while first.isspace():
-            first = stream.readline(reading.LINE_LIMIT)
-    try:
-        row = reading.parsed(first.decode("utf-8", "replace"))
-    except ValueError:
-        return False
-    return isinstance(row, dict) and "group" in row
-
-
-def is_number(text: str) -> bool:
-    """Does a text read as a finite number?"""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
-                 threads: int | None = None) -> dict[str, Any]:
-    """Score a run's student on another file; its labels must be the student's.
-
-    A column `group` names the documents of the metrics that are by document; the `*_at_rate`
-    metrics take the student's threshold, whatever share of the file is positive.
-    """
-    record, folder = find_run(results_dir, run)
-    task: Task = TASKS.get(record["cell"]["task"])
-    data = read_examples(path)
-    artefact = open_artefact(folder, "torch", threads)
+    record, folder = student_of(results_dir, run)
+    artefact = open_artefact(folder, None if record is None else "torch", threads)
+    about = about_of(record, folder)
+    task = about.task_with(artefact.labels)
+    if path is not None:
+        rows = rows_of(path, artefact, about, record, place)
+    elif record is not None:
+        data = task_of(record, place.data_dir, place, recall(results_dir, record))[1]
+        rows = Rows(tuple(Row(i, e.id, e) for i, e in enumerate(data.test, 1)))
+    else:
+        raise BadInput(f"{folder}: which file? Give --file FILE")
+    examples = labelled(rows, path)
     labels = artefact.labels.labels
-    check_labels(path, task, data, labels)
-    examples = tuple(with_labels_of(example, task, data, labels) for example in data.test)
     with doing(f"scoring {len(examples):,} texts"):
         read = artefact.read(examples)
         found = predictions(artefact, read, labels.index("O") if task.tagging else 0)
     facts = facts_for(artefact, task, Data((), (), examples, tuple(labels)))
     scores = metrics.evaluate(task, facts, examples, found, scorable(task, facts, found))
     report = {
-        "run": record["id"], "rows": len(examples), "metric": task.metric, "score": scores.main,
-        "all": scores.all, "cut": read.cut, "max_length": artefact.reads,
+        "run": record["id"] if record else None, "rows": len(examples),
+        "not_scored": len(rows.rows) - len(examples), "metric": task.metric, "score": scores.main,
+        "all": scores.all, "notes": list(rows.notes), "cut": read.cut,
+        "max_length": artefact.reads,
     }
     if artefact.labels.threshold is not None:
         report["threshold"] = artefact.labels.threshold
@@ -197,40 +247,60 @@ def evaluate_run(results_dir: Path, run: str, path: Path, timed: bool,
         report["beyond_limit"] = metrics.beyond_limit(labels, examples, found)
     if timed:
         report["latency"] = measure.latency(folder, examples, "full", threads=threads)
+    if out is not None:
+        write_text(out, predictions_of(artefact, rows))
     return finite(report)
 
 
-def check_labels(path: Path, task: Task, data: Data, labels: Sequence[str]) -> None:
-    """`BadInput` where a label of the file is none that the student gives."""
-    if task.task_type == "regression":
-        # whole numbers alone look like classes
-        for label in data.labels:
-            if not is_number(label):
-                raise BadInput(f"{path}: label {label!r} is no number, and this student gives "
-                               "scores")
-        return
-    used = set(data.labels)
-    if task.tagging:  # a scheme has tags that no word of the file needs
-        used = {data.labels[tag] for example in data.test for tag in example.label}
-    for label in data.labels:
-        if label in used and label not in labels:
-            raise BadInput(
-                f"{path}: label {label!r} is none of the student's ({', '.join(labels)})")
-
-
-def with_labels_of(example: Example, task: Task, data: Data, labels: Sequence[str]) -> Example:
-    """An example of a file with its label as the student counts them.
-
-    labels  the student's
+def about_of(record: Record | None, folder: Path) -> About:
+    """What a student was trained for: by its record, as runs on the same rows from other files
+    share a folder; without one, by what lies beside the weights.
     """
-    label: Any = example.label
-    if task.task_type == "regression":
-        label = float(data.labels[label] if data.labels else label)
-    elif isinstance(label, int):
-        label = labels.index(data.labels[label])
-    elif task.tagging:
-        label = tuple(labels.index(data.labels[tag]) for tag in label)
-    elif task.task_type == "multi":
-        held = {name for name, is_held in zip(data.labels, label, strict=True) if is_held}
-        label = tuple(int(name in held) for name in labels)
-    return replace(example, label=label)
+    about = About.read(folder)
+    if record is None:
+        return about
+    own = record["data"].get("reading") or about.reading
+    return About(record["cell"]["task"], record["score"]["metric"],
+                 tuple(record["score"]["all"]["test"]), own)
+
+
+def rows_of(path: Path, artefact: Artefact, about: About, record: Record | None,
+            place: DataPlace) -> Rows:
+    """The rows of a file with their labels, by the options of the run and those given now."""
+    kept = record["cell"]["task_options"] if record and about.task == "files" else {}
+    named = {name: kept[name] for name in COLUMN_OPTIONS if kept.get(name) and not about.reading}
+    read = reader_task().read_rows
+    assert read is not None
+    return read(path, about.wanted(artefact.labels, {**named, **place.options}, labelled=True))
+
+
+def labelled(rows: Rows, path: Path | None) -> tuple[Example, ...]:
+    """The examples with a label; `BadInput` where there is none."""
+    found = [row.example for row in rows.rows if row.example is not None]
+    examples = tuple(example for example in found if example.label is not None)
+    if not examples:
+        raise BadInput(f"{path}: no row has a label, so there is nothing to score; `bench.py "
+                       "predict` answers without labels")
+    return examples
+
+
+def predictions_of(artefact: Artefact, rows: Rows) -> str:
+    """The answers to the rows of a file with their gold labels, as JSON lines."""
+    lines = []
+    for row, answer in zip(rows.rows, answers(Predictor(artefact), rows), strict=True):
+        gold = None if row.example is None else gold_of(artefact.labels, row.example)
+        lines.append(json_line({**answer, "gold": gold}))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def gold_of(labels: Labels, example: Example) -> Any:
+    """The label of an example as its file has it: a name, names, a number or tags."""
+    label = example.label
+    if label is None or labels.task_type == "regression":
+        return label
+    if labels.task_type == "single":
+        return labels.labels[label]
+    if labels.task_type == "multi":
+        pairs = zip(labels.labels, label, strict=True)
+        return [name for name, is_held in pairs if is_held]
+    return [labels.labels[tag] for tag in label]

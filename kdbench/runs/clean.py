@@ -16,7 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from kdbench.base.folders import is_abandoned
 from kdbench.runs.inventory import CHECKPOINT, Inventory, files_below, size_of
+from kdbench.runs.whereabouts import FOLDER
 
 KEY = re.compile(r"[0-9a-f]{8,64}")
 SIGNALS = re.compile(r"([0-9a-f]{8,64})-[\w.+-]+\.safetensors")
@@ -29,12 +31,14 @@ TRAINING = "checkpoint"
 TEACHER = "signals"
 PART = "unfinished"
 PREDICTIONS = "predictions"
+PATHS = "paths"
 WHY = {
     STAGE: "no run refers to it",
     TRAINING: "an interrupted training, which the same command would go on with",
     TEACHER: "no run refers to them",
     PART: "what a killed process was writing",
     PREDICTIONS: "their record is gone",
+    PATHS: "where the data of a run lie whose record is gone",
 }
 GUARDED = (STAGE, TRAINING, TEACHER)  # what a run that is not finished may need
 
@@ -120,6 +124,7 @@ def candidates(inventory: Inventory) -> Iterator[Leftover]:
             yield leftover_at(path, PART)
     if not leads_out(inventory, "records"):
         yield from beside_records(inventory)
+        yield from paths_without_record(inventory)
     for path in sorted(inventory.folder.glob(".*.part")):
         if is_dead_part(path):
             yield leftover_at(path, PART)
@@ -160,11 +165,22 @@ def beside_records(inventory: Inventory) -> Iterator[Leftover]:
                 yield leftover_at(path, PREDICTIONS)
 
 
+def paths_without_record(inventory: Inventory) -> Iterator[Leftover]:
+    """Side files of runs whose record is gone."""
+    if leads_out(inventory, FOLDER):
+        return
+    for path in sorted((inventory.folder / FOLDER).glob("*/*.json")):
+        record = inventory.folder / "records" / path.parent.name / path.name
+        regular = path.is_file() and not (path.is_symlink() or path.parent.is_symlink())
+        if regular and KEY.fullmatch(path.stem) and not record.exists():
+            yield leftover_at(path, PATHS)
+
+
 def is_dead_part(path: Path) -> bool:
     """Is this an unfinished file of a process that has ended?"""
     match = WRITTEN.fullmatch(path.name)
-    regular = path.is_file() and not path.is_symlink()
-    return bool(match) and regular and not psutil.pid_exists(int(match[1] if match else 0))
+    ended = match is not None and not psutil.pid_exists(int(match[1]))
+    return ended and path.is_file() and is_abandoned(path)
 
 
 def leftover_at(path: Path, kind: str) -> Leftover:

@@ -66,7 +66,8 @@ def outlook(cell: Cell | LeftOut, folder: Path) -> Outlook:
         if record is not None and record["status"] in store.FINISHED:
             return Outlook(cell, "finished")
     lacking = [cell.missing] if isinstance(cell, LeftOut) else []
-    lacking += missing_models(cell.request)
+    reads_teacher = isinstance(cell, LeftOut) or cell.request.controls or cell.teacher is not None
+    lacking += missing_models(cell.request, reads_teacher)
     return Outlook(cell, "missing" if lacking else "to run", tuple(lacking))
 
 
@@ -100,14 +101,15 @@ def missing_things(outlooks: Sequence[Outlook], engine: str, tracker: str | None
     return list(dict.fromkeys(found))
 
 
-def missing_models(request: Request) -> list[str]:
+def missing_models(request: Request, reads_teacher: bool = True) -> list[str]:
     """Models that are not on this machine, each with the way to get it."""
     from huggingface_hub import try_to_load_from_cache
 
     from kdbench.models.sources import resolve
 
     lacking = []
-    for name in (teacher_name(request)[0], request.student):
+    teachers = [teacher_name(request)[0]] if reads_teacher else []
+    for name in (*teachers, request.student):
         try:
             source = resolve(name)
         except BadInput as error:

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, Broken
 from kdbench.base.progress import Overall, say
-from kdbench.runs import ray_engine
+from kdbench.runs import ray_engine, store, whereabouts
 from kdbench.runs.cell import Cell, LeftOut, known_weights
 from kdbench.runs.planning import load_data, plan_suite
 from kdbench.runs.request import Request
@@ -40,6 +40,11 @@ class Engine:
     fail_fast: bool = False
     address: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise BadInput(f"workers: {self.workers} is no number of cells at a time; give 1 or "
+                           "more")
+
 
 def run_suite(suite: Suite, planned: Sequence[Cell | LeftOut], runner: Runner,
               engine: Engine) -> list[Record]:
@@ -60,10 +65,31 @@ def run_suite(suite: Suite, planned: Sequence[Cell | LeftOut], runner: Runner,
         records = run_workers(cells, runner, engine.workers, overall, engine.fail_fast)
     else:
         records = run_here(suite, cells, runner, overall, engine.fail_fast)
+    if is_first():
+        check_there(runner.folder, records)
+        remember_data(runner, cells, records)
     if is_first() and not suite.single:
         say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in "
             f"{overall.spent()}")
     return records + [cell.record for cell in left_out]
+
+
+def remember_data(runner: Runner, cells: Sequence[Cell], records: Sequence[Record]) -> None:
+    """Note where the data of finished cells lie now, whoever ran them and when."""
+    by_id = {cell.id: cell for cell in cells}
+    for record in records:
+        if record["status"] == "done" and record["id"] in by_id:
+            whereabouts.remember(runner.folder, by_id[record["id"]], record)
+
+
+def check_there(folder: Path, records: Sequence[Record]) -> None:
+    """`Broken` where records that were written or found are no longer there at the end."""
+    places = [store.path_of(folder, one["id"], one["cell"]["task"]) for one in records]
+    gone = [place for place in places if not place.is_file()]
+    if gone:
+        raise Broken(f"results folder {folder}: {len(gone)} of {len(records)} records are no "
+                     f"longer there ({gone[0].name}): they were deleted or moved while this ran; "
+                     "give the same command again")
 
 
 def settled(engine: Engine, suite: Suite, runner: Runner) -> Engine:

@@ -16,8 +16,7 @@ from filelock import FileLock, Timeout
 from kdbench.base import holders, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
-from kdbench.runs import store
-from kdbench.runs.store import Record
+from kdbench.runs.stored import Record, damage_of_predictions, read_or_why
 
 EXPORTS = "exports.json"  # where exports were written: paths, which no record holds
 CHECKPOINT = ".partial"  # ends the folder of a training that was interrupted
@@ -29,12 +28,14 @@ class Inventory:
 
     paths    the record files by id
     damaged  files in the place of records that cannot be read as such, with the reason
+    lost     predictions that are not what was stored with their record, with the reason
     """
 
     folder: Path
     records: list[Record] = field(default_factory=list)
     paths: dict[str, Path] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+    lost: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path) -> Inventory:
@@ -44,12 +45,14 @@ class Inventory:
                            "another with --results-dir")
         found = cls(folder)
         for path in sorted(folder.glob("records/*/*.json")):
-            record = None if store.is_linked(path) else store.read(path)
+            record, why = read_or_why(path)
             if record is None:
-                found.damaged[path] = reason(path)
+                found.damaged[path] = why
             else:
                 found.records.append(record)
                 found.paths[record["id"]] = path
+                if wrong := damage_of_predictions(path, record):
+                    found.lost[path.with_suffix(".npz")] = wrong
         found.records.sort(key=found.age_key)
         return found
 
@@ -122,18 +125,6 @@ class Inventory:
         held = self.at_work()
         places = sorted((self.folder / "models").glob(f"[0-9a-f]*{CHECKPOINT}"))
         return [place for place in places if place.name.removesuffix(CHECKPOINT) not in held]
-
-
-def reason(path: Path) -> str:
-    """Why a file is no record."""
-    if store.is_linked(path):
-        return "a link, which is not followed"
-    try:
-        made = reading.json_value(path)
-    except reading.Unreadable:
-        return "cannot be read"
-    known = isinstance(made, dict) and made.get("format") == store.FORMAT
-    return "another file's content" if known else "not a record of this version"
 
 
 def keys_of(record: Record) -> set[str]:

@@ -6,7 +6,7 @@ Nothing is written here, so that what is wrong with a request shows before anyth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from kdbench.base.progress import say
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
+from kdbench.data.word_rules import cut
 from kdbench.models.best import best_teacher, without_any
 from kdbench.models.heads import Head
 from kdbench.models.load import config_of, declared_names, tell
@@ -87,7 +88,7 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     check_task_type(request.method, method, TASKS.get(request.task))
     task, whole, task_options = load_data(
         request.task, request.data_dir, tuple(sorted(request.files.items())),
-        tuple(sorted(request.task_options.items())))
+        hashable(request.task_options))
     check_task_type(request.method, method, task)
     settings = spec.settings(
         request.settings, task, lookalike=whole.origin == "lookalike", recipe=request.recipe,
@@ -190,6 +191,12 @@ def applies(control: Entry, task: Task) -> bool:
     return not control.task_types or task.task_type in control.task_types
 
 
+def hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Options of a task as `load_data` takes them: in order, lists as tuples."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return tuple(sorted(values.items()))
+
+
 @lru_cache(maxsize=8)
 def load_data(task: str, data_dir: Path | None, files: tuple[tuple[str, Path], ...],
               task_options: tuple[tuple[str, Any], ...]) -> tuple[Task, Data, Any]:
@@ -275,7 +282,7 @@ def unlabelled_examples(request: Request, whole: Data, kept: Data,
     if str(request.unlabelled) == REST:
         return rest_of(whole, kept)
     assert request.unlabelled is not None
-    return read_unlabelled(request.unlabelled, task)
+    return read_unlabelled(request.unlabelled, task, kept)
 
 
 def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
@@ -288,15 +295,16 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
     return tuple(found)
 
 
-def read_unlabelled(path: Path, task: Task) -> tuple[Example, ...]:
-    """Texts without labels, one a line; for tags the words between blanks."""
+def read_unlabelled(path: Path, task: Task, data: Data) -> tuple[Example, ...]:
+    """Texts without labels, one a line; for tags cut into words as the corpus is."""
     try:
-        lines = "\n".join(reading.lines(path)).splitlines()
+        lines = reading.lines(path)
     except reading.Unreadable as error:
         raise BadInput(f"unlabelled text {error}") from error
     if not any(map(str.strip, lines)):
         raise BadInput(f"unlabelled text {path}: the file is empty; give one text a line")
     if task.tagging:
-        return tuple(Example(f"unlabelled-{i}", words=tuple(line.split()))
+        pattern = data.word_rule.pattern
+        return tuple(Example(f"unlabelled-{i}", words=tuple(cut(line, pattern)))
                      for i, line in enumerate(lines) if line.strip())
     return tuple(replace(e, id=f"unlabelled-{e.id}") for e in unlabelled(lines))

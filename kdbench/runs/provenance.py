@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench import __version__
+from kdbench.base.machine import processor
 from kdbench.base.places import PACKAGE
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy",
@@ -81,17 +82,6 @@ def driver() -> str | None:
         return Path("/sys/module/nvidia/version").read_text().strip()
     except OSError:
         return None
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
 
 
 def peak_memory_mb() -> float:

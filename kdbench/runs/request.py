@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import hub
 from kdbench.base.options import written
 from kdbench.models.zoo import BEST
 
@@ -97,5 +98,6 @@ class Request:
 
 
 def absolute(path: Path) -> str:
-    """`path` as another process finds it; `REST` is no path."""
-    return str(path) if str(path) == REST else str(path.absolute())
+    """`path` as another process finds it; `REST` and ids of the hub are no paths."""
+    named = str(path) == REST or (not path.exists() and hub.is_id(path.as_posix()))
+    return str(path) if named else str(path.absolute())

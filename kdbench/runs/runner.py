@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,22 +17,25 @@ import torch
 from filelock import FileLock, Timeout
 
 from kdbench.base.activity import doing
+from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
-from kdbench.base.folders import new_folder
+from kdbench.base.folders import new_folder, sweep_results
 from kdbench.base.identity import digest
-from kdbench.base.progress import Phases, say
+from kdbench.base.progress import Phases, say, say_once
 from kdbench.models.load import Model, Role
-from kdbench.runs import provenance, store, trackers
+from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
-from kdbench.runs.cell import Cell, identity
+from kdbench.runs.cell import Cell, as_json, identity
 from kdbench.runs.store import Record
+from kdbench.runs.stored import damage_of_predictions, read_or_why
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.score import metrics
 from kdbench.serve import measure
+from kdbench.serve.about import About
 from kdbench.train import cpu
 from kdbench.train.lab import Lab
 from kdbench.train.processes import agreed, process_group_settings
-from kdbench.train.stage_cache import StageCache
+from kdbench.train.stage_cache import StageCache, write_facts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,6 +65,7 @@ class Runner:
         self.overwrite, self.renew = overwrite, renew
         self.threads, self.profile, self.tracker = threads, profile, tracker
         store.check_writable(self.folder)
+        sweep_results(self.folder)
         if tracker:
             trackers.check(tracker)
         self.most_threads = torch.get_num_threads()
@@ -123,6 +128,7 @@ class Runner:
                 record, arrays = self.execute(cell, label)
             if main:
                 store.write(self.folder, record, arrays)
+                whereabouts.remember(self.folder, cell, record)
         if several and record["status"] == "failed":
             if not main:
                 time.sleep(5)  # most errors reach all processes: the main one may write its record
@@ -159,10 +165,16 @@ class Runner:
 
     def finished(self, cell: Cell) -> Record | None:
         """The record of the cell, if it needs no run."""
-        record = store.find(self.folder, cell.id, cell.task.name)
-        if record is None or record["status"] not in store.FINISHED or self.overwrite:
+        path = store.path_of(self.folder, cell.id, cell.task.name)
+        if self.overwrite or not path.exists():
             return None
-        return record
+        record, why = read_or_why(path)
+        finished = record is not None and record["status"] in store.FINISHED
+        if record is not None and finished:
+            why = damage_of_predictions(path, record)
+        if why:
+            say_once(f"{cell.label}: its record {path.name} is damaged ({why}); made anew")
+        return record if finished and not why else None
 
     def lock(self, cell: Cell) -> FileLock:
         """What a runner holds while it has this cell."""
@@ -227,6 +239,7 @@ class Runner:
                 "kind": data.origin, "rows": data.rows, "sha256": dict(data.sha256),
                 "published_files": data.published_files, "unit": task.unit,
                 "licence": task.licence, "notes": list(data.notes),
+                **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": {
                 "student": identity(cell.student),
@@ -282,6 +295,7 @@ class Runner:
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), tags)
                 for split, tags in found.items() if tags is not None}
+            score |= raw_text.score(lab, student, predictions)
         arrays = packed(predictions)
         if test.counts is not None:
             arrays.update(test_counts=test.counts, test_units=np.array(test.units))
@@ -305,10 +319,10 @@ class Runner:
             own = [student.key, asdict(answer_labels(lab, student))]
             student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
-        if self.accelerator.is_main_process and not folder.is_dir():
+        if self.accelerator.is_main_process:
             what = f"{lab.label}{student.name}, saved"
-            with lab.cache.held(student.key, what), new_folder(folder) as partial:
-                measure.write_model(student, lab.limit, partial)
+            with lab.cache.held(student.key, what):
+                keep(student, lab, folder)
         return student
 
     def label(self, lab: Lab, student: Model) -> None:
@@ -316,6 +330,8 @@ class Runner:
         folder = lab.cache.stage(student.key)
         if folder.is_dir() and self.accelerator.is_main_process:
             answer_labels(lab, student).write(folder)
+            About(lab.task.name, lab.task.metric, lab.task.metrics,
+                  lab.data.reading).write(folder)
 
     def further_row(self, lab: Lab, name: str, model: Model) -> dict[str, Any]:
         """The row of another model of the method: a calibrated teacher, an ablation."""
@@ -355,6 +371,19 @@ class Runner:
         if self.profile:
             cost["profile"] = {name: round(value, 3) for name, value in lab.phases.table().items()}
         return cost
+
+
+def keep(student: Model, lab: Lab, folder: Path) -> None:
+    """Write the folder of a student, unless it is there and whole."""
+    try:
+        check_stage(folder)
+    except BadInput as error:
+        say(f"{one_line(error)}: written anew")
+        shutil.rmtree(folder)
+    if not folder.is_dir():
+        with new_folder(folder) as partial:
+            measure.write_model(student, lab.limit, partial)
+            write_facts(partial, {"key": student.key})
 
 
 def seconds_of(lab: Lab, role: str) -> float:

@@ -58,6 +58,7 @@ def fields() -> dict[str, Schema]:
         "teacher": or_list(TEXT), "student": or_list(TEXT),
         "variant": or_list({"enum": list(VARIANTS)}),
         "recipe": or_list({"enum": ["default", "paper"]}), "unlabelled": or_list(TEXT),
+        "teacher_labels": or_list(TEXT),
         "options": table(options), "task_options": table(task_options),
         "seeds": SEEDS, "controls": {"type": "boolean"},
         "resources": table(dict.fromkeys(sorted(RESOURCES), NUMBER)),

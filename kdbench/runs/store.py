@@ -12,22 +12,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.base import reading
-from kdbench.base.errors import BadInput
+from kdbench.base import checksums
+from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import new_file
+from kdbench.runs.stored import FORMAT as FORMAT
+from kdbench.runs.stored import (
+    REMEDY,
+    Record,
+    damage_of_predictions,
+    is_linked,
+    predictions,
+    read_or_why,
+    tell,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# A record is what its JSON file holds. Its keys: format, id, status (done, failed or skipped), role
-# (teacher, control or method), reason or error, cell and content (what the id is the hash of),
-# data, models, score, size, latency, cost, curves, notes, provenance, artefact (the key of the
-# student's folder in models/), diagnostics, rows_more (further models of the method), artefacts
-# (exports).
-Record = dict[str, Any]
-
-FORMAT = 1
 FINISHED = ("done", "skipped")  # statuses that need no further run
 
 
@@ -46,16 +48,23 @@ def path_of(folder: Path, record_id: str, task: str) -> Path:
 
 
 def write(folder: Path, record: Record, arrays: Mapping[str, Any] | None = None) -> Path:
-    """Write the predictions, then the record; each by renaming a complete file into place."""
+    """Write the predictions, then the record; each by renaming a complete file into place.
+
+    The record gets its `checksums`, and keeps those of predictions that were written before.
+    """
     path = path_of(folder, record["id"], record["cell"]["task"])
     if path.parent.is_symlink():
         raise BadInput(f"{path.parent}: a link, which is not followed; remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
+    files = checksums.files_of(record)
     if arrays:
         import numpy as np
 
-        with new_file(path.with_suffix(".npz"), binary=True) as stream:
+        beside = path.with_suffix(".npz")
+        with new_file(beside, binary=True) as stream:
             np.savez_compressed(stream, **arrays)
+        files = checksums.facts_of_files(path.parent, [beside.name])
+    record.update(checksums.sealed(record, files))
     with new_file(path) as stream:
         json.dump(record, stream, indent=1, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
@@ -84,52 +93,62 @@ def read(path: Path) -> Record | None:
     The id, task and artefact of a record name files that are read and written, so a record from
     elsewhere must not choose them.
     """
-    try:
-        record = reading.json_object(path)
-        found = record["format"], record["id"], record["cell"]["task"]
-        own = found == (FORMAT, path.stem, path.parent.name)
-        return record if own and re.fullmatch(r"[0-9a-f]*", record.get("artefact") or "") else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    return read_or_why(path)[0]
 
 
 def find(folder: Path, record_id: str, task: str) -> Record | None:
     """The record of that id and task; None where there is none."""
-    path = path_of(folder, record_id, task)
-    return None if is_linked(path) else read(path)
+    return read(path_of(folder, record_id, task))
 
 
 def records(folder: Path) -> Iterator[Record]:
-    """All records below `folder`, in the order of their paths; links that lead elsewhere are not
-    followed.
+    """All records below `folder`, in the order of their paths.
+
+    Files in the place of records that are damaged, and links, which are not followed, are left out
+    and told of.
     """
     for path in record_files(folder):
-        if (record := read(path)) is not None:
+        record, why = read_or_why(path)
+        if record is None:
+            tell(path, why)
+        else:
             yield record
 
 
+def damaged(folder: Path) -> list[str]:
+    """A line for each file among the records and predictions of a folder that is not what was
+    written: which (from the folder on), why, and what to do.
+    """
+    lines = []
+    for path in record_files(folder):
+        record, why = read_or_why(path)
+        if record is not None:
+            why = damage_of_predictions(path, record)
+        if why:
+            lines.append(f"{path.relative_to(folder)}: damaged, left out: {why}; {REMEDY}")
+    return lines
+
+
 def record_files(folder: Path) -> list[Path]:
-    """The files of records below `folder`, links left out; `BadInput` where there is none."""
+    """The files in the place of records below `folder`, links among them; `BadInput` where there
+    is no such folder.
+    """
     if not folder.is_dir():
         raise BadInput(f"results folder {folder}: no such folder; run something first")
-    found = sorted((folder / "records").glob("*/*.json"))
-    return [path for path in found if not is_linked(path)]
-
-
-def is_linked(path: Path) -> bool:
-    """Is a record's file, or the folder of its task, a link? Neither is followed."""
-    return path.is_symlink() or path.parent.is_symlink()
+    return sorted((folder / "records").glob("*/*.json"))
 
 
 def find_record(results_dir: Path, run: str) -> Record:
     """The one record whose id begins with `run`."""
     found = [path for path in record_files(results_dir) if path.stem.startswith(run)]
-    readable = [record for path in found if (record := read(path)) is not None]
+    both = [read_or_why(path) for path in found]
+    readable = [record for record, _ in both if record is not None]
     if run and len(readable) == 1:
         return readable[0]
     why = "no such record"
     if found and not readable:
-        why = f"{found[0].name} cannot be read; run it again, or move the file away; it lies"
+        reason = both[0][1].removeprefix("cannot be read: ")
+        why = f"{found[0].name} cannot be read ({reason}); {REMEDY}; it lies"
     elif run and readable:
         ids = ", ".join(record["id"] for record in readable[:5])
         why = f"several records begin so ({ids}); give more of the id"
@@ -141,13 +160,16 @@ def find_record(results_dir: Path, run: str) -> Record:
 
 def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] | None:
     """The units (U,) that statistics resample and the metric's sums for each (U, K); None where
-    there are none.
+    there are none, or where they are damaged, of which it is told.
     """
-
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
-    if not path.is_file() or is_linked(path):
+    if is_linked(path) or (not path.exists() and not checksums.files_of(record)):
         return None
-    arrays = reading.arrays(path)
+    try:
+        arrays = predictions(path, record)
+    except ValueError as error:
+        tell(path, one_line(error))
+        return None
     if "test_counts" not in arrays:
         return None
     return tuple(arrays["test_units"].tolist()), arrays["test_counts"]

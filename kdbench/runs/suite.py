@@ -32,7 +32,7 @@ from typing import Any
 
 from kdbench.base import reading
 from kdbench.base.errors import BadInput
-from kdbench.base.options import build
+from kdbench.base.options import MOST_SEEDS, build
 from kdbench.base.registry import METHODS, TASKS, unknown
 from kdbench.runs import suite_types
 from kdbench.runs.listing import SUITES, suites
@@ -48,7 +48,6 @@ FIELDS = {
     "method", "task", "teacher", "teacher_labels", "student", "variant", "recipe", "options",
     "task_options", "unlabelled"
 }
-SEEDS_LIMIT = 10_000  # each seed is a cell with its controls
 BESIDE = {"seeds", "published", "resources", "controls"}  # of an entry, and no axis
 KEYS = FIELDS | SETTINGS | BESIDE
 RESOURCES = {"cpus", "gpus", "memory_gb"}
@@ -232,8 +231,8 @@ def parse_seeds(seeds: Any) -> tuple[int, ...]:
         return tuple(seeds)
     if isinstance(seeds, bool) or not isinstance(seeds, int):
         raise BadInput(f"seeds: {seeds!r} is neither a number of seeds nor a list of them")
-    if not 1 <= seeds <= SEEDS_LIMIT:
-        raise BadInput(f"seeds: {seeds}, and from 1 to {SEEDS_LIMIT:,} are taken")
+    if not 0 < seeds <= MOST_SEEDS:
+        raise BadInput(f"seeds: {seeds:,} is no number of seeds; give 1 to {MOST_SEEDS:,}")
     return tuple(range(seeds))
 
 

@@ -17,7 +17,7 @@ import torch
 
 from kdbench.base import stopping
 from kdbench.base.activity import doing
-from kdbench.base.errors import BadInput, guarded
+from kdbench.base.errors import BadInput, Broken, guarded
 from kdbench.base.progress import Overall
 from kdbench.runs import store
 from kdbench.runs.cell import Cell
@@ -107,10 +107,25 @@ class Pool:
             text["device_share"] = len(range(number, self.workers, len(self.devices)))
         if self.workers > 1:  # one rewritten line cannot serve several
             text["environment"]["TERM"] = "dumb"
-        process = self.context.Process(target=worker, args=(json.dumps(text),), daemon=True)
-        process.start()
+        process = self.process(json.dumps(text))
         before = store.find(self.runner.folder, cell.id, cell.task.name)
         self.running[process.sentinel] = Running(process, number, slot, before)
+
+    def process(self, text: str) -> BaseProcess:
+        """A process that has started. Where the server that forks them has been killed, the first
+        try fails, and the second one starts the server anew.
+        """
+        tries = 2
+        while True:
+            process = self.context.Process(target=worker, args=(text,), daemon=True)
+            try:
+                process.start()
+                return process
+            except (EOFError, OSError) as error:
+                tries -= 1
+                if not tries:
+                    raise Broken(f"no process for a cell can be started ({error}); give the same "
+                                 "command again") from error
 
     def ended(self) -> Iterator[tuple[int, Record]]:
         """Wait for a process to end; the number and record of each cell that has ended."""

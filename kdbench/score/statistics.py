@@ -22,8 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from kdbench.base import reading
+from kdbench.base.checksums import read_object, sealed
+from kdbench.base.errors import one_line
 from kdbench.base.folders import write_text
+from kdbench.base.progress import say_once
 
 LEAST_SEEDS = 5  # below, differences are preliminary: shown, never judged
 LEAST_TASKS = 6  # below, Wilcoxon's smallest two-sided p is above 0.05
@@ -357,10 +359,11 @@ class Cache:
         self.known: dict[str, dict] = {}
         if path is not None and path.is_file():
             try:
-                found = reading.json_object(path)
-                self.known = dict(found["intervals"]) if found["code"] == code() else {}
-            except (ValueError, TypeError, KeyError):
-                self.known = {}  # a broken cache costs time, nothing else
+                found = read_object(path)
+                stored = known_intervals(found["intervals"])
+                self.known = stored if found["code"] == code() else {}
+            except (ValueError, TypeError, KeyError) as error:  # it costs time, nothing else
+                say_once(f"{path}: damaged ({one_line(error)}); computed anew")
 
     def contrast(self, a: Runs, b: Runs, metric: str, finish: Finish) -> Interval | None:
         """`contrast`, remembered; `metric` names `finish` in the key."""
@@ -378,7 +381,7 @@ class Cache:
         if self.path is None or not self.fresh:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"code": code(), "intervals": self.known}
+        content = sealed({"code": code(), "intervals": self.known})
         write_text(self.path, json.dumps(content, indent=0, sort_keys=True))
         self.fresh = False
 
@@ -393,6 +396,18 @@ class Cache:
                 content.update(np.ascontiguousarray(counts, dtype=float).tobytes())
             content.update(b"|")
         return content.hexdigest()[:24]
+
+
+def known_intervals(stored: object) -> dict[str, dict]:
+    """The intervals of a file by their keys; `ValueError` where one is none."""
+    if not isinstance(stored, dict):
+        raise ValueError("it has no intervals")
+    for interval in stored.values():
+        fields = interval if isinstance(interval, dict) else {}
+        numbers = all(value is None or isinstance(value, (int, float)) for value in fields.values())
+        if not numbers or fields.keys() != Interval.__dataclass_fields__.keys():
+            raise ValueError("an interval is none")
+    return stored
 
 
 @lru_cache

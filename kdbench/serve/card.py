@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base.render import Value, count, markdown, number, points
 from kdbench.data.lengths import limit_in_words
 from kdbench.data.task import Task
+from kdbench.serve.card_use import is_own, usage
 
 if TYPE_CHECKING:
     from kdbench.serve.labels import Labels
@@ -20,27 +21,26 @@ PIPELINES = {
     "regression": "text-classification",
     "tags": "token-classification",
 }
-AUTO = {"text-classification": "AutoModelForSequenceClassification",
-        "token-classification": "AutoModelForTokenClassification"}
-
 
 def card(record: Record, task: Task, form: str = "safetensors",
-         folder: str = "THIS_FOLDER", labels: Labels | None = None) -> str:
+         folder: str = "THIS_FOLDER", labels: Labels | None = None,
+         config: Mapping[str, Any] | None = None, onnx: str = "") -> str:
     """README.md for the student of `record`: YAML metadata with `model-index`, then plain text.
 
     form    the format of the export that the card shows how to load
     folder  where that export is, as seen from the card
-    labels  the student's own; they state whether it is an ensemble, and the tokens that its
-            attention must not see
+    labels  the student's own: how logits become answers, how a text is cut into words
+    config  its config.json; none of an ensemble
+    onnx    where an ONNX export is beside it
     """
     name = f"{record['cell']['student']}, {training_name(record)}, on {task.name}"
     sections = [
-        f"---\n{metadata(record, task, name)}\n---",
+        f"---\n{metadata(record, task, name, form, config or {})}\n---",
         f"# {name}",
         about(record, task),
         "## Scores", scores(record),
         "## Size and speed", speed(record),
-        "## Use", usage(task, form, folder, labels),
+        "## Use", usage(task.task_type, form, folder, labels, config or {}, onnx),
         "## Data", data(record, task),
         "## Training", training(record),
     ]
@@ -53,8 +53,8 @@ def training_name(record: Record) -> str:
     return f"{cell['method']} from {cell['teacher']}" if cell["teacher"] else cell["method"]
 
 
-def metadata(record: Record, task: Task, name: str) -> str:
-    """The YAML block.
+def metadata(record: Record, task: Task, name: str, form: str, config: Mapping[str, Any]) -> str:
+    """The YAML block. The library is the one that loads the folder.
 
     The licence is that of the training data, whose terms no common licence id states.
     """
@@ -72,9 +72,10 @@ def metadata(record: Record, task: Task, name: str) -> str:
     student, method = record["cell"]["student"], record["cell"]["method"]
     values = ModelCardData(
         license="other", license_name="licence-of-the-training-data",
-        library_name="transformers", pipeline_tag=pipeline,
+        library_name="kdbench" if is_own(config) else "transformers", pipeline_tag=pipeline,
         base_model=student if "/" in student else None,
-        tags=["knowledge-distillation", "biomedical", "kdbench", method], model_name=name,
+        tags=["knowledge-distillation", "biomedical", "kdbench", method,
+              *["onnx"] * form.startswith("onnx")], model_name=name,
         eval_results=results)
     return values.to_yaml().strip()
 
@@ -104,8 +105,8 @@ def scores(record: Record) -> str:
             lines.append([split, points_of(score[split]), *more, points_of(naive.get(split))])
     names = [f"{name} x 100" for name in (main, *shown)]
     table = markdown(["split", *names, "naive predictor"], lines)
-    return (f"{table}\n\nDev chose the epoch; test was scored once. One seed: another training may "
-            f"differ by points.{answered_by(record)}")
+    return (f"{table}{on_raw_texts(score)}\n\nDev chose the epoch; test was scored once. "
+            f"One seed: another training may differ by points.{answered_by(record)}")
 
 
 def answered_by(record: Record) -> str:
@@ -121,62 +122,70 @@ def answered_by(record: Record) -> str:
     return said
 
 
+def on_raw_texts(score: Mapping[str, Any]) -> str:
+    """What a tagger scores on texts that are cut by its own rule; empty where that is the same."""
+    raw = score.get("raw_text")
+    if not raw:
+        return ""
+    return (f"\n\nOn raw texts, which give {raw['texts']:,} of the test split other words than the "
+            f"corpus has: {raw['metric']} x 100 of {points_of(raw['test'])}.")
+
+
 def speed(record: Record) -> str:
-    """Size, score and latency of the student as trained and of each export."""
+    """Size, score and latency of the student as trained and of each export, and how each latency
+    was measured.
+    """
     rows = [("as trained", record), *((row["name"], row) for row in record.get("artefacts") or ())]
-    head = ["form", "parameters", "MB", "test x 100", "p50 ms", "p95 ms"]
+    measured = list(dict.fromkeys(filter(None, (how_timed(record, row) for _, row in rows))))
+    head = ["form", "parameters", "MB", "test x 100"]
+    if measured:
+        head += ["p50 ms", "p95 ms"]
+    if len(measured) > 1:
+        head.append("measured")
     lines = []
     for name, row in rows:
         size, latency = row.get("size") or {}, row.get("latency") or {}
         figures = (size.get("megabytes"), latency.get("p50_ms"), latency.get("p95_ms"))
         megabytes, *times = (number(value(figure)) for figure in figures)
         parameters = count(value(size.get("parameters")))
-        lines.append([name, parameters, megabytes, points_of(row["score"]["test"]), *times])
-    table, latency = markdown(head, lines), record.get("latency")
-    if not latency:
-        return f"{table}\n\nLatency was not measured."
-    processor = record["provenance"].get("processor", "unknown processor")
-    threads = f"{latency['threads']} thread{'s' * (latency['threads'] != 1)}"
-    return (f"{table}\n\nLatency of one text of the task, tokenisation apart: {latency['device']}, "
-            f"{threads}, {processor}, protocol `{latency['protocol']}`{timed_length(latency)}.")
+        how = how_timed(record, row)
+        mark = f"[{measured.index(how) + 1}]" if how else ""
+        line = [name, parameters, megabytes, points_of(row["score"]["test"]), *times, mark]
+        lines.append(line[:len(head)])
+    said = [markdown(head, lines), "Latency was not measured."]
+    if len(measured) == 1:
+        said[1] = f"Latency of one text of the task, tokenisation apart: {measured[0]}."
+    elif measured:
+        notes = "\n".join(f"- [{i}] {how}" for i, how in enumerate(measured, 1))
+        said[1] = f"Latency of one text of the task, tokenisation apart:\n\n{notes}"
+    return "\n\n".join(said)
+
+
+def how_timed(record: Record, row: Record) -> str:
+    """How the latency of a row was measured; empty where it was not.
+
+    An export may have been timed later and elsewhere than the student was trained.
+    """
+    latency = row.get("latency") or {}
+    if latency.get("p50_ms") is None:
+        return ""
+    processor = latency.get("processor")
+    if row is record:
+        processor = processor or record["provenance"].get("processor")
+    threads = latency.get("threads")
+    facts = [latency.get("device"), f"{threads} thread{'s' * (threads != 1)}" if threads else "",
+             processor or "unknown processor", latency.get("backend"),
+             f"protocol `{latency['protocol']}`" if latency.get("protocol") else "",
+             timed_length(latency)]
+    return ", ".join(filter(None, facts))
 
 
 def timed_length(latency: Mapping[str, Any]) -> str:
     """How long the timed texts were; empty for a record that does not say it."""
     if "tokens" not in latency:
         return ""
-    return (f", each text at its own length: {latency['tokens']:,} tokens (median), at most "
+    return (f"each text at its own length: {latency['tokens']:,} tokens (median), at most "
             f"{latency['max_length']:,}")
-
-
-def usage(task: Task, form: str, folder: str, labels: Labels | None) -> str:
-    """How to load the student with the libraries it needs, and with kdbench."""
-    auto = AUTO[PIPELINES[task.task_type]]
-    transformers = f"""```python
-from transformers import {auto}, AutoTokenizer
-import kdbench.models.architectures  # for models that transformers lacks
-
-model = {auto}.from_pretrained("{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-```
-
-"""
-    if labels and labels.unattended_ids:
-        ids = ", ".join(map(str, labels.unattended_ids))
-        transformers += (f"Set `attention_mask` to 0 at token ids {ids}, which this student was "
-                         "trained not to see. ")
-    if labels and labels.members:
-        transformers = (f"Two models answer together, {' and '.join(labels.members)}: their class "
-                        "probabilities are averaged. ")
-    elif form.startswith("onnx"):
-        transformers = "`model.onnx` runs on ONNX Runtime, without PyTorch. "
-    return f"""{transformers}Answers in words:
-
-```python
-from kdbench.serve.predict import load_predictor
-
-print(load_predictor("{folder}").predict(["..."]))
-```"""
 
 
 def data(record: Record, task: Task) -> str:

@@ -7,10 +7,12 @@ tokenizers, and no PyTorch (see `kdbench.serve.serving`).
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,12 @@ import numpy as np
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
-from kdbench.base.folders import new_folder
+from kdbench.base.folders import new_folder, write_text
 from kdbench.base.registry import unknown
+from kdbench.models.zoo import position_limit
 from kdbench.score.counts import positive_probability, reaches
 from kdbench.score.metrics import word_tags
-from kdbench.serve.labels import Labels
+from kdbench.serve.labels import Labels, read_json
 from kdbench.serve.serving import (
     Artefact,
     EncodedExamples,
@@ -99,7 +102,22 @@ def write_format(format: str, folder: Path, place: Path) -> list[str]:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
+    state_limit(place, labels)
     return FORMATS[format](folder, place)
+
+
+def state_limit(place: Path, labels: Labels) -> None:
+    """Write the length limit into all that readers of the folder look at, and the tokenizer's class
+    by the name that every version of transformers knows (so that optimum reads it).
+    """
+    limit = min(labels.max_length, position_limit(read_json(place / "config.json")))
+    replace(labels, max_length=limit).write(place)
+    file = place / "tokenizer_config.json"
+    if file.is_file():
+        settings = {**read_json(file), "model_max_length": limit}
+        if settings.get("tokenizer_class") == "TokenizersBackend":
+            settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        write_text(file, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
 def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> dict[str, float]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from kdbench.data.task import TASK_TYPES
+from kdbench.data.word_rules import is_known
 
 LONGEST = 1_000_000  # tokens
+PREFIX = 8  # characters; a blank is usual
 
 
 def is_texts(value: object) -> bool:
@@ -35,6 +37,21 @@ def is_ids(value: object) -> bool:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 
+def is_text(value: object) -> bool:
+    """A text."""
+    return isinstance(value, str)
+
+
+def is_prefix(value: object) -> bool:
+    """A text of a few characters."""
+    return isinstance(value, str) and len(value) <= PREFIX
+
+
+def is_rule(value: object) -> bool:
+    """The regular expression of a rule that cuts texts into words."""
+    return isinstance(value, str) and is_known(value)
+
+
 RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "kind": (lambda value: isinstance(value, str) and value in TASK_TYPES, "a type of task"),
     "labels": (is_texts, "a list of texts, each once"), "names": (is_names, "a table of texts"),
@@ -42,6 +59,8 @@ RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "threshold": (is_share, "a number from 0 to 1"),
     "positive_rate": (is_share, "a number from 0 to 1"),
     "hidden_ids": (is_ids, "a list of token ids"), "members": (is_texts, "a list of names"),
+    "word_rule": (is_text, "a text"), "word_prefix": (is_prefix, "a text of a few characters"),
+    "word_pattern": (is_rule, "a rule that is known here; for a newer one, upgrade kdbench"),
 }
 
 

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.base import reading
+from kdbench.base import checksums, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
+from kdbench.data.word_rules import FORMER
+from kdbench.data.words import word_prefix
 from kdbench.serve.label_values import mistake
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 FILE = "labels.json"
 # the names of fields in that file that are not the field's own
 NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
+# fields that are newer than some folders, and what is not written
+LATER = {"word_rule": "", "word_pattern": FORMER, "word_prefix": ""}
 TUPLES = ("labels", "unattended_ids", "members")
 TASK_TYPE_OF = {
     "single_label_classification": "single",
@@ -43,6 +47,9 @@ class Labels:
     unattended_ids  token ids that attention must not see, besides the padding
     members     folders of the models whose class probabilities are averaged; empty where the folder
                 itself is the model
+    word_rule   tags: how a text is cut into words, a key of `kdbench.data.word_rules.RULES`
+    word_pattern  the same as a regular expression, whose matches are the words
+    word_prefix   stands before every word but the first when the tokenizer gets a list of words
     """
 
     task_type: str
@@ -53,11 +60,16 @@ class Labels:
     positive_rate: float | None = None
     unattended_ids: tuple[int, ...] = ()
     members: tuple[str, ...] = ()
+    word_rule: str = ""
+    word_pattern: str = FORMER
+    word_prefix: str = ""
 
     def write(self, folder: Path) -> None:
         """Write labels.json into `folder`."""
-        content = {NAMES.get(name, name): value for name, value in asdict(self).items()}
-        write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        content = {NAMES.get(name, name): value for name, value in asdict(self).items()
+                   if name not in LATER or value != LATER[name]}
+        text = json.dumps(checksums.sealed(content), indent=2, ensure_ascii=False)
+        write_text(folder / FILE, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Labels:
@@ -68,6 +80,10 @@ class Labels:
         if not (folder / FILE).is_file():
             return cls.of(read_json(folder / "config.json"))
         content = read_json(folder / FILE)
+        if wrong := checksums.damage(content):
+            raise BadInput(f"{folder}: {FILE}: {wrong}; {checksums.AGAIN}. If the change is yours, "
+                           f"delete `{checksums.KEY}` in it")
+        content.pop(checksums.KEY, None)
         known = {NAMES.get(each.name, each.name): each.name for each in fields(cls)}
         unknown = [name for name in content if name not in known]
         problem = mistake(content)
@@ -119,8 +135,11 @@ def labels_of(model: Model, max_length: Limit) -> Labels:
     length = max_length if isinstance(max_length, int) else max_length(model)
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    return replace(Labels.of(config), max_length=length, unattended_ids=model.unattended_ids,
-                   members=members)
+    labels = replace(Labels.of(config), max_length=length,
+                     unattended_ids=model.unattended_ids, members=members)
+    if labels.task_type != "tags":
+        return labels
+    return replace(labels, word_prefix=word_prefix(model.tokenizer.backend_tokenizer))
 
 
 def read_json(path: Path) -> dict[str, Any]:

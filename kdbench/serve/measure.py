@@ -24,7 +24,7 @@ import numpy as np
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import MEMBERS
-from kdbench.base.machine import measuring
+from kdbench.base.machine import measuring, processor
 from kdbench.base.places import PACKAGE
 from kdbench.base.registry import unknown
 from kdbench.serve.export import disk_megabytes
@@ -122,7 +122,7 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
         p50_ms_each       the p50_ms of each process
         protocol          its name, and whether the machine did other work meanwhile
         tokens            median length of the timed texts, max_length: where they were cut
-        processes, timed (calls in a process), threads, device, backend, lengths
+        processes, timed (calls in a process), threads, device, processor, backend, lengths
 
     On a GPU a call ends with its logits on the host and is timed by CUDA events. Raises `BadInput`
     for an unknown protocol, a folder without a student or no texts, `Broken` where a process fails.
@@ -158,7 +158,7 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
             name += ", beside training"
         elif crowded(before, core_seconds()):
             name += ", beside other work"
-    return {**summary(each, plan), "protocol": name}
+    return {**summary(each, plan), "protocol": name, "processor": processor()}
 
 
 def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:

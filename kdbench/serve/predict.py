@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.tags import lenient_spans
@@ -22,7 +21,7 @@ from kdbench.data.words import first_tokens, word_indices
 from kdbench.score.counts import reaches
 from kdbench.serve.labels import Labels
 from kdbench.serve.serving import Artefact, open_artefact, softmax
-from kdbench.serve.texts import PlainText, Text, plain_text, words_of
+from kdbench.serve.texts import PlainText, Text, plain_text, read_words
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -47,7 +46,8 @@ class Predictor:
                     probability}}
         regression  {"text", "value"}
         tags        {"text", "entities": [{"text", "type", "name", "start", "end", "probability"}]};
-                    start and end are character offsets [start, end) in "text", the probability is
+                    start and end are character offsets [start, end) in "text", which is the
+                    original one of an example that has it; the probability is
                     the mean over the entity's words
         """
         if not texts:
@@ -57,8 +57,10 @@ class Predictor:
         logits = self.artefact.logits([row.ids for row in encoded],
                                       [row.type_ids for row in encoded])
         answer_of = ANSWERS[self.artefact.labels.task_type]
+        # an example of a tagger has its original text as well
+        asked: Sequence[Any] = texts if self.artefact.labels.task_type == "tags" else plain
         answers = []
-        for text, row, values in zip(plain, encoded, logits, strict=True):
+        for text, row, values in zip(asked, encoded, logits, strict=True):
             answer = answer_of(self.artefact.labels, text, row, values.astype(np.float64))
             if row.overflowing:
                 answer["truncated"] = True
@@ -118,10 +120,9 @@ def answer_regression(_labels: Labels, text: PlainText, _row: Encoding,
     return {**text_fields(text), "value": rounded(logits[0])}
 
 
-def answer_tags(labels: Labels, text: PlainText, row: Encoding, logits: np.ndarray) -> Answer:
+def answer_tags(labels: Labels, text: Text, row: Encoding, logits: np.ndarray) -> Answer:
     """The entities; a word has the tag of its first token, and O where the text was cut off."""
-    words, spans = words_of(text)
-    plain = text if isinstance(text, str) else " ".join(words)
+    plain, words, spans = read_words(text, labels.word_pattern)
     probabilities = softmax(logits)
     tags, certainty = ["O"] * len(words), np.ones(len(words))
     for word, position in enumerate(first_tokens(word_indices(row.word_ids), len(words))):
@@ -159,58 +160,17 @@ def text_fields(text: PlainText) -> dict[str, str]:
     return {"text": text} if isinstance(text, str) else {"text": text[0], "pair": text[1]}
 
 
-def by_label(labels: Labels, probabilities: np.ndarray) -> dict[str, float]:
+def by_label(labels: Labels, probabilities: np.ndarray) -> dict[str, float | None]:
     """The probability of each label."""
     return dict(zip(labels.labels, map(rounded, probabilities), strict=True))
 
 
-def rounded(value: float) -> float:
-    """Four decimal places."""
-    return round(float(value), 4)
+def rounded(value: float) -> float | None:
+    """Four decimal places; None for a value that is no number, which JSON does not have."""
+    return round(float(value), 4) if np.isfinite(value) else None
 
 
 # ---- in and out ----------------------------------------------------------------------------------
-
-
-def read_texts(path: str | Path, task_type: str) -> list[PlainText]:
-    """Texts to predict on: one a line, as plain text or as a JSON object, labels not needed.
-
-    An object has `sentence` or `text`; `sentence1` and `sentence2`; or, for tags, `tokens`. Empty
-    lines are left out. Raises `BadInput` for a line without a text, and a file without lines.
-    """
-    path = Path(path).expanduser()
-    texts = []
-    for number, line in enumerate(reading.lines(path), 1):
-        if line.strip():
-            texts.append(read_line(line, f"{path}, line {number}", task_type))
-    if not texts:
-        raise BadInput(f"{path}: holds no text")
-    return texts
-
-
-def read_line(line: str, where: str, task_type: str) -> PlainText:
-    """The text of one line; `where` names the line in messages."""
-    if not line.lstrip().startswith("{"):
-        return line.strip()
-    try:
-        values = reading.parsed(line)
-    except ValueError as error:
-        raise BadInput(f"{where}: not valid JSON ({error})") from error
-    if task_type == "tags" and is_words(values.get("tokens")):
-        return values["tokens"]
-    if all(isinstance(values.get(name), str) for name in ("sentence1", "sentence2")):
-        return values["sentence1"], values["sentence2"]
-    text = values.get("sentence", values.get("text"))
-    if not isinstance(text, str):
-        tokens = ", no `tokens`" if task_type == "tags" else ""
-        raise BadInput(
-            f"{where}: has no `sentence` or `text`, no `sentence1` and `sentence2`{tokens}")
-    return text
-
-
-def is_words(value: object) -> bool:
-    """Whether a value of JSON is the words of a sentence: a list of texts, not empty."""
-    return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
 
 
 def render(answers: Sequence[Answer], style: str = "table") -> str:
@@ -218,7 +178,7 @@ def render(answers: Sequence[Answer], style: str = "table") -> str:
     if style not in FORMATS:
         raise BadInput(unknown("format", style, FORMATS))
     if style == "json":
-        return "\n".join(json.dumps(answer, ensure_ascii=False) for answer in answers)
+        return "\n".join(map(json_line, answers))
     rows = [row for answer in answers for row in table_rows(answer)]
     lines = [list(rows[0]) if rows else []]
     for row in rows:
@@ -227,8 +187,22 @@ def render(answers: Sequence[Answer], style: str = "table") -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
+def json_line(answer: Answer) -> str:
+    """An answer as one line of JSON, also for those who end lines at U+2028, U+2029 and U+0085."""
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    for char in ("\u2028", "\u2029", "\x85"):
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
 def table_rows(answer: Answer) -> list[dict[str, Any]]:
-    """An answer as rows of a table: one a text, or one an entity."""
+    """An answer as rows of a table: one a text, or one an entity; first where its file has it."""
+    place = {"row": answer.get("id", answer["row"])} if "row" in answer else {}
+    return [{**place, **row} for row in answer_rows(answer)]
+
+
+def answer_rows(answer: Answer) -> list[dict[str, Any]]:
+    """An answer as rows of a table, without its place."""
     text = clipped(answer["text"] + (f" | {answer['pair']}" if "pair" in answer else ""))
     if "entities" in answer:
         none = {"text": "", "name": "none", "start": "", "end": "", "probability": ""}
@@ -243,8 +217,8 @@ def table_rows(answer: Answer) -> list[dict[str, Any]]:
         return [{"value": answer["value"], "text": text}]
     if "label" in answer:
         return [{
-            "label": answer["label"], "name": answer["name"], "probability": answer["probability"],
-            "text": text,
+            "label": answer["label"] or "", "name": answer["name"] or "",
+            "probability": answer["probability"] or "", "text": text,
         }]
     predicted = zip(answer["predicted"], answer["names"], strict=True)
     labels = ", ".join(f"{name} {answer['labels'][label]}" for label, name in predicted)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdbench.base import reading
+from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.base.tokenizer_files import tokenizer_of
 from kdbench.data.task import Example
-from kdbench.data.words import word_indices
+from kdbench.data.words import spaced, word_indices
 from kdbench.models.zoo import position_limit
+from kdbench.serve.fitting import check_fit
 from kdbench.serve.labels import Labels, labels_of, read_json
 from kdbench.serve.texts import Text, plain_text, words_of
 
@@ -80,7 +82,9 @@ class Artefact:
         """Token ids and types of each text, cut at the length limit; for tags of its words."""
         plain = [plain_text(text) for text in texts]
         if self.labels.task_type == "tags":
-            sentences = [words_of(text)[0] for text in plain]
+            labels = self.labels
+            sentences = [spaced(words_of(text, labels.word_pattern)[0], labels.word_prefix)
+                         for text in plain]
             return self.tokenizer.encode_batch(sentences, is_pretokenized=True)
         inputs = [text if isinstance(text, str) else tuple(text) for text in plain]
         return self.tokenizer.encode_batch(inputs)
@@ -129,6 +133,10 @@ class Artefact:
             batch = self.batch([tokens[i] for i in chosen], chosen_types)
             for i, row in zip(chosen, self.forward(batch), strict=True):
                 rows[i] = row[:len(tokens[i])] if self.labels.task_type == "tags" else row
+                if not np.isfinite(rows[i]).all():
+                    raise BadInput(f"text {i + 1}: the student's logits are no numbers (NaN or "
+                                   "infinite), so there is no answer; train it again, or get its "
+                                   "folder again")
         return [rows[i] for i in range(len(tokens))]
 
 
@@ -311,11 +319,14 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
     threads = threads or default_threads()
+    check_stage(folder)
     labels = Labels.read(folder)
     if labels.members:
         places = [folder / name for name in labels.members]
         return Ensemble([open_artefact(place, backend, threads, device) for place in places],
                         labels)
+    if (folder / "config.json").is_file():
+        check_fit(folder, labels, read_json(folder / "config.json"))
     has_onnx = (folder / "model.onnx").is_file()
     if backend == "onnxruntime" and not has_onnx:
         raise BadInput(

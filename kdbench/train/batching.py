@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.data.task import Example
-from kdbench.data.words import first_tokens, word_indices
+from kdbench.data.words import first_tokens, spaced, word_indices, word_prefix
 from kdbench.models.zoo import position_limit
 from kdbench.train.objective import Batch
 
@@ -104,8 +104,9 @@ class Corpus:
         wanted: dict[str, Any] = {"truncation": True, "max_length": limit,
                                   "return_token_type_ids": self.types is not None}
         if self.word_ids is not None:
-            encoded = tokenizer([list(e.words) for e in examples], is_split_into_words=True,
-                                **wanted)
+            prefix = word_prefix(tokenizer.backend_tokenizer)
+            encoded = tokenizer([spaced(e.words, prefix) for e in examples],
+                                is_split_into_words=True, **wanted)
             for row in range(len(examples)):
                 self.word_ids.append(word_indices(encoded.word_ids(row)))
         elif any(e.pair is not None for e in examples):

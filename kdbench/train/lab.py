@@ -21,10 +21,11 @@ from accelerate import Accelerator
 
 from kdbench.base import code, machine
 from kdbench.base.activity import doing
-from kdbench.base.errors import Skip
+from kdbench.base.errors import Broken, Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
 from kdbench.data.task import Data, Example, Task
+from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head
 from kdbench.models.load import Model, Role, build, cut
 from kdbench.models.sources import Source
@@ -46,7 +47,7 @@ from kdbench.train.processes import agreed, wait_for_all
 from kdbench.train.scoring import Measures
 from kdbench.train.signals import Signals, Teacher
 from kdbench.train.spec import Settings
-from kdbench.train.stage_cache import StageCache, is_cached, read_stage, write_stage
+from kdbench.train.stage_cache import StageCache, damage_of_stage, read_stage, write_stage
 from kdbench.train.teaching import Teaching
 from kdbench.train.training import Training
 
@@ -239,7 +240,7 @@ class Lab(Teaching):
         main = self.accelerator.is_main_process
         what = f"{self.label}{model.name}, {stage}"
         with self.cache.held(key, what) if main else nullcontext(), doing(what):
-            current = self.cache.is_current(folder / "stage.json") and is_cached(folder)
+            current = self._is_whole(folder, trained, objective, what)
             cached = agreed(self.accelerator, current)
             if not cached:
                 with machine.training(what=what) if main else nullcontext():
@@ -247,6 +248,7 @@ class Lab(Teaching):
                               measures or {}, folder)
         wait_for_all(self.accelerator)
         facts = read_stage(folder, trained.module, objective)
+        refuse_non_finite(trained, objective, what, training)
         trained.module.eval()
         asked = training.accumulate
         more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
@@ -258,6 +260,16 @@ class Lab(Teaching):
         self.curves += [{"stage": stage, "role": role, **entry} for entry in facts["history"]]
         self.draw_anew()
         return trained
+
+    def _is_whole(self, folder: Path, model: Model, objective: Objective, what: str) -> bool:
+        """Is the stage there, and fit to be taken? Of one that is damaged it is told."""
+        made = folder / "stage.json"
+        if not folder.is_dir() or (made.exists() and not self.cache.is_current(made)):
+            return False
+        wrong = damage_of_stage(folder, model.module, objective)
+        if wrong and self.accelerator.is_main_process:
+            say(f"{what}: the stage {folder.name} is damaged ({wrong}); from the beginning")
+        return not wrong
 
     def draw_anew(self) -> None:
         """Set torch's random state by the seed and the number of stages so far, trained or found.
@@ -316,6 +328,7 @@ class Lab(Teaching):
             label=f"{self.label}{model.name}, {stage}", phases=self.phases,
             steps_before=sum(s["steps"] for s in self.stages), max_steps=self.settings.max_steps)
         trainer, history = self._run(make_trainer, model, objective, training, stage)
+        refuse_non_finite(model, objective, trainer.label, training)
         # the next stage must not depend on whether this one was cached
         if objective.attentions:
             model.module.set_attn_implementation(usual_attention)
@@ -378,3 +391,10 @@ class Lab(Teaching):
         It is taken after the scores and decides nothing; it must train nothing and draw nothing.
         """
         self.diagnostics[name] = figure
+
+
+def refuse_non_finite(model: Model, objective: Objective, what: str, training: Training) -> None:
+    """`Broken` where a training has left weights that are NaN or infinite."""
+    if name := non_finite(model.module) or non_finite(objective):
+        raise Broken(f"{what}: its weights are not finite after training ({name}); lower the "
+                     f"learning rate ({training.lr:g}) or use --precision fp32")

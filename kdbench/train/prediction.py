@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from scipy.special import softmax
 
-from kdbench.base.errors import Skip
+from kdbench.base.errors import BadInput, Broken, Skip
 from kdbench.base.progress import Progress
+from kdbench.models.finite import finite_logits
 from kdbench.models.load import Model
 from kdbench.train.batching import Corpus, by_length
 from kdbench.train.memory import in_halves
@@ -26,6 +27,7 @@ def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
               autocast: AbstractContextManager, label: str) -> list[np.ndarray]:
     """The model's logits of each example, (C,); for tags the predicted tag of each token, (T,).
 
+    NaN has a largest class too, so logits that are no numbers are refused here (`not_finite`).
     Each process computes its share of the batches; all of them get all results.
     """
     module = model.module.to(accelerator.device)
@@ -36,7 +38,10 @@ def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
     done = 0
 
     def read(indices: list[int]) -> list[np.ndarray]:
-        logits = module(**corpus.batch(indices).to(accelerator.device).inputs).logits
+        inputs = corpus.batch(indices).to(accelerator.device).inputs
+        logits = module(**inputs).logits
+        if not finite_logits(logits, inputs.get("attention_mask")):
+            raise not_finite(model, label)
         if corpus.task_type == "tags":
             logits = logits.argmax(-1)
         return list(logits.float().cpu().numpy())
@@ -54,6 +59,21 @@ def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
     progress.end()
     module.train(was_training)
     return [rows[i] for i in range(len(corpus))]
+
+
+def not_finite(model: Model, label: str) -> BadInput | Broken:
+    """The error of a model whose logits are NaN or infinite: bad input where it came trained."""
+    said = f"{label}: model {model.name} gives logits that are not finite (NaN or infinite)"
+    if model.ready:
+        return BadInput(f"{said}; its weights are of no use: get the model again, or take another")
+    return Broken(f"{said}; lower the learning rate, or use --precision fp32")
+
+
+def check_values(what: str, values: Sequence[np.ndarray]) -> None:
+    """`Broken` where signals are no numbers as they are stored."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise Broken(f"{what} is not finite (NaN, infinite, or above 65,504 where it is stored in "
+                     "16 bits); take another teacher")
 
 
 def average(one: Sequence[np.ndarray], other: Sequence[np.ndarray],

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kdbench.base.folders import damage, write_text
+from kdbench.base.checksums import KEY, damage_of_files, facts_of_files, read_object, sealed
+from kdbench.base.errors import one_line
+from kdbench.base.folders import sync, sync_below, write_text
 from kdbench.base.progress import say
 from kdbench.train import processes
 from kdbench.train.training import Selection
-from kdbench.train.weights import load_weights, save_weights
+from kdbench.train.weights import load_weights, misfit, save_weights
 
 # of a checkpoint, beside its tensors
 STATE = ("epoch", "batch_number", "step", "history", "dev", "counted", "seconds", "compilation")
@@ -39,7 +44,7 @@ class Resumable:
 
     def checkpoint(self) -> None:
         """Write the full state beside the last one, then point at it: a kill at any moment leaves
-        one that is whole.
+        one that is whole, and so does a crash of the machine, as it is on the disk by then.
 
         Of several processes all take part: what each has added up goes into one sum.
         """
@@ -57,9 +62,12 @@ class Resumable:
             best = {name: value.clone() for name, value in self.best_state.items()}
             save_file(best, place / "best.safetensors")
         state = {name: getattr(self, name) for name in STATE}
-        state["selection"] = asdict(self.selection)
-        (place / "state.json").write_text(json.dumps(state))
+        state |= {"selection": asdict(self.selection), "key": self.folder.name}
+        files = facts_of_files(place, [path.name for path in place.glob("*.safetensors")])
+        (place / "state.json").write_text(json.dumps(sealed(state, files)))
+        sync_below(place)
         write_text(self.folder / "latest", name)
+        sync(self.folder)  # or a crash could leave the pointer to one that is removed here
         for old in self.folder.glob("step-*"):
             if old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
@@ -85,18 +93,19 @@ class Resumable:
                 for name, value in zip(self.sums, summed, strict=True)}
 
     def resume(self) -> None:
-        """Go on from the last checkpoint, where there is one and it is whole."""
-        place = self.last_checkpoint()
-        if place is None:
+        """Go on from the last checkpoint, where there is one and it is whole. A damaged one is told
+        of, once, and removed.
+        """
+        if self.folder is None or not os.path.lexists(self.folder / "latest"):
             return
         try:
-            state = json.loads((place / "state.json").read_text())
-            wrong = next(filter(None, map(damage, place.glob("*.safetensors"))), "")
-        except ValueError as error:
-            wrong = str(error)
-        if wrong:  # the machine crashed before all of it was on the disk
-            say(f"{self.label}: the checkpoint of {place.name} is damaged ({wrong}); "
-                "from the beginning")
+            place = self.last_checkpoint(self.folder)
+            state = self.state_of(place)
+        except (OSError, ValueError) as error:
+            if self.accelerator.is_main_process:
+                say(f"{self.label}: the checkpoint is damaged ({one_line(error)}); "
+                    "from the beginning")
+                shutil.rmtree(self.folder, ignore_errors=True)
             return
         load_weights(self.trainee, place / "trainee.safetensors")
         self.take_tensors(load_file(place / "state.safetensors"))
@@ -106,13 +115,27 @@ class Resumable:
             setattr(self, name, state.get(name, getattr(self, name)))
         self.selection = Selection(**state["selection"])
 
-    def last_checkpoint(self) -> Path | None:
-        """The folder of the last checkpoint."""
-        if self.folder is None or not (self.folder / "latest").is_file():
-            return None
-        place = self.folder / (self.folder / "latest").read_text().strip()
-        inside = place.parent == self.folder
-        return place if inside and (place / "state.json").is_file() else None
+    def last_checkpoint(self, folder: Path) -> Path:
+        """The folder of the last checkpoint; `ValueError` where the pointer names none."""
+        name = (folder / "latest").read_text(encoding="utf-8")
+        if not re.fullmatch(r"step-\d+", name):
+            raise ValueError("`latest` names no checkpoint")
+        return folder / name
+
+    def state_of(self, place: Path) -> dict[str, Any]:
+        """The state.json of a checkpoint whose files are what was written; else `ValueError`.
+
+        With its checksums every number and tensor in it is one that this very training wrote.
+        """
+        state = read_object(place / "state.json")
+        if KEY not in state:
+            raise ValueError("state.json has no checksums")
+        if state.get("key") != place.parent.name:
+            raise ValueError("it is of another training")
+        if wrong := damage_of_files(state, place) or misfit(self.trainee,
+                                                            place / "trainee.safetensors"):
+            raise ValueError(wrong)
+        return state
 
     def take_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from kdbench.base import code
 from kdbench.base.errors import Broken
-from kdbench.base.progress import say
+from kdbench.base.progress import say_once
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.load import Model
 from kdbench.score import metrics
@@ -43,12 +42,6 @@ def native_bf16(device: str) -> bool:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     # a T4 or V100 emulates it, which is slower than fp32
     return torch.get_device_module(device).is_bf16_supported(including_emulation=False)
-
-
-@cache
-def say_once(line: str) -> None:
-    """Tell the user, once in a process."""
-    say(line)
 
 
 class Scoring(Limiting):

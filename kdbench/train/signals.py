@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,12 +18,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import damage, new_file
+from kdbench.base.folders import new_file
 from kdbench.data.task import Example
+from kdbench.models.finite import finite_logits
 from kdbench.models.load import Model
 from kdbench.train.batching import (
     Corpus,
@@ -37,6 +40,7 @@ from kdbench.train.batching import (
 from kdbench.train.losses import at_words
 from kdbench.train.memory import in_halves
 from kdbench.train.objective import Batch
+from kdbench.train.prediction import check_values, not_finite
 
 # `pool(outputs, batch)` turns a teacher's forward pass into signals: for each name a list, one
 # tensor an example
@@ -50,6 +54,7 @@ PER_TOKEN = ("token_logits", "hidden_states", "attentions")
 # names with one meaning, which a method's own pool may not give
 BUILT_IN = ("logits", "cls", *PER_TOKEN)
 KEY_BYTES = 20  # of an example's key
+CHECKED = 64  # of so many batches on a GPU one is checked, as it waits for the values
 
 
 class Signals(Protocol):
@@ -137,7 +142,7 @@ class Teacher:
         self.pool = pool
         self.hidden_states = hidden_states or "cls" in names or "hidden_states" in names
         self.attentions = attentions or "attentions" in names
-        self.forwards = 0  # texts read, for the record
+        self.forwards = self.batches = 0  # texts read, for the record
         if self.attentions:  # on a copy: the caller's teacher goes on as it was
             self.model = replace(model, module=copy.deepcopy(model.module))
             self.model.module.set_attn_implementation("eager")
@@ -167,9 +172,17 @@ class Teacher:
             if self.attentions and not outputs.attentions:
                 raise RuntimeError("the teacher returned no attention probabilities: it must run "
                                    "with eager attention")
+            if self.device.type == "cpu" or self.batches % CHECKED == 0:
+                self.check_logits(outputs, batch)
             tensors = {**self.built_in(outputs, batch), **self.pooled(outputs, batch)}
+        self.batches += 1
         self.forwards += len(batch.examples)
         return tensors
+
+    def check_logits(self, outputs: Any, batch: Batch) -> None:
+        """Refuse a teacher whose logits are no numbers: of words, NaN would be one cut off."""
+        if not finite_logits(outputs.logits, batch.inputs.get("attention_mask")):
+            raise not_finite(self.model, "teacher")
 
     def pooled(self, outputs: Any, batch: Batch) -> dict[str, list[Tensor]]:
         """What the method's own pool gives: what was asked for, and no name that is built in."""
@@ -296,6 +309,8 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
         for name, values in teacher(corpus, indices).items():
             dtype = np.float32 if name in ("logits", "cls") else np.float16
             kept = [value.astype(dtype) for value in values]
+            if name != "logits":  # which were looked at, and are NaN for words that were cut off
+                check_values(f"teacher {teacher.model.name}: signal {name!r}", kept)
             rows.setdefault(name, {}).update(zip(keys, kept, strict=True))
         # the longest texts come first, so that the first batch gives an upper bound
         if not done and size(rows) / len(indices) * len(distinct) > budget:
@@ -357,21 +372,24 @@ def load(folder: Path, key: str, names: Sequence[str], task_type: str) -> Stored
     seconds = 0.0
     for name in names:
         path = signal_file(folder, key, name)
-        if damage(path):
+        try:
+            tensors = load_file(path)
+            if not np.array_equal(tensors["checksum"], checksum(tensors, key)):
+                return None
+            rows[name] = values_by_key(tensors)
+            seconds = float(tensors["seconds"][0])
+        except (OSError, SafetensorError, ValueError, KeyError, IndexError, TypeError):
             return None
-        tensors = load_file(path)
-        if not {"values", "shapes", "keys", "seconds", "checksum"} <= tensors.keys():
+        if not 0 <= seconds < math.inf:
             return None
-        if not np.array_equal(tensors["checksum"], checksum(tensors, key)):
-            return None
-        rows[name] = values_by_key(tensors)
-        seconds = float(tensors["seconds"][0])
     return StoredSignals(key, rows, task_type, seconds)
 
 
 def values_by_key(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The values of one file, each in its own shape, by the key of the example."""
     keys, values = tensors["keys"].tobytes(), tensors["values"]
+    if len(keys) != KEY_BYTES * len(tensors["shapes"]):
+        raise ValueError("not as many keys as values")
     found = {}
     start = 0
     for number, shape in enumerate(tensors["shapes"]):

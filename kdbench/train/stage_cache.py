@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,25 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from kdbench.base.folders import new_folder
+from kdbench.base.checksums import (
+    damage_of_files,
+    facts_of_files,
+    files_of,
+    read_object,
+    sealed,
+)
+from kdbench.base.errors import one_line
+from kdbench.base.folders import damage, new_folder
 from kdbench.base.holders import held
 from kdbench.base.identity import file_digest
 from kdbench.models.load import Model
 from kdbench.train.objective import Objective
-from kdbench.train.weights import cpu_state, load_weights, save_weights
+from kdbench.train.weights import cpu_state, load_weights, misfit, save_weights
+
+# of a stage.json, what the lab reads
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "seconds": (int, float), "steps": int, "accumulate": int, "history": list,
+}
 
 
 @dataclass
@@ -57,17 +70,54 @@ class StageCache:
         return held(self.lock(key), what)
 
 
-def is_cached(folder: Path) -> bool:
-    """Is a trained stage there, and whole? A crash of the machine can leave half of it, and
-    somebody can change it.
+def damage_of_stage(folder: Path, module: nn.Module, objective: Objective) -> str:
+    """Why a trained stage cannot be taken; empty for one that is whole and fits both modules.
+
+    A crash of the machine can leave half of it, and somebody can change it.
     """
+    names = ["model.safetensors"]
+    if has_parameters(objective):
+        names.append("objective.safetensors")
     try:
-        facts = json.loads((folder / "stage.json").read_text())
-        sums = facts["sha256"]
-        same = all(file_digest(folder / Path(name).name) == sha for name, sha in sums.items())
-        return facts["key"] == folder.name and bool(sums) and same
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        facts = read_object(folder / "stage.json")
+        if wrong := damage_of_facts(facts, folder.name) or damage_of_files(facts, folder):
+            return wrong
+        if wrong := damage_of_sums(facts, folder, names):
+            return wrong
+        wrong = misfit(module, folder / "model.safetensors")
+        if not wrong and has_parameters(objective):
+            wrong = misfit(objective, folder / "objective.safetensors")
+        return wrong
+    except (OSError, ValueError) as error:
+        return one_line(error)
+
+
+def damage_of_facts(facts: Mapping[str, Any], key: str) -> str:
+    """What is wrong with what a stage.json says, besides its checksums."""
+    if facts.get("key") != key:
+        return "stage.json is of another stage"
+    for name, types in FACTS.items():
+        value = facts.get(name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            return f"stage.json has no usable {name}"
+    return ""
+
+
+def damage_of_sums(facts: Mapping[str, Any], folder: Path, names: Sequence[str]) -> str:
+    """What is wrong with the weights by `sha256` of stage.json, which older versions write alone.
+
+    names  the files that must be there
+    """
+    sums, known = facts.get("sha256"), files_of(facts)
+    if not isinstance(sums, dict) or not set(names) <= sums.keys():
+        return "stage.json has no checksum of the weights"
+    for name, sha256 in sums.items():
+        path = folder / Path(name).name
+        if wrong := damage(path):
+            return f"{name}: {wrong}"
+        if name not in known and file_digest(path) != sha256:
+            return f"{name} is not what its checksum says"
+    return ""
 
 
 def has_parameters(objective: Objective) -> bool:
@@ -81,8 +131,7 @@ def write_stage(folder: Path, model: Model, objective: Objective, facts: Mapping
 
     The caller holds the stage's lock, so that what a killed process has left can go.
     """
-    for leftover in (folder, *folder.parent.glob(f".{folder.name}.*.partial")):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     with new_folder(folder) as part:
         model.module.save_pretrained(part, state_dict=cpu_state(model.module))
         # once more, with tied weights as `load_weights` wants them
@@ -90,8 +139,20 @@ def write_stage(folder: Path, model: Model, objective: Objective, facts: Mapping
         model.tokenizer.save_pretrained(part)
         if has_parameters(objective):
             save_weights(objective, part / "objective.safetensors")
-        sums = {path.name: file_digest(path) for path in sorted(part.glob("*.safetensors"))}
-        (part / "stage.json").write_text(json.dumps({**facts, "sha256": sums}))
+        write_facts(part, facts)
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write stage.json: `facts`, with size and checksum of every file that is there.
+
+    Left out is labels.json, which has its own: runs that share the stage write it anew.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths if path.name != "labels.json"]
+    files = facts_of_files(folder, names)
+    # what older versions read
+    sums = {name: file["sha256"] for name, file in files.items() if name.endswith(".safetensors")}
+    (folder / "stage.json").write_text(json.dumps(sealed({**facts, "sha256": sums}, files)))
 
 
 def read_stage(folder: Path, module: nn.Module, objective: Objective) -> dict[str, Any]:

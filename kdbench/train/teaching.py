@@ -11,7 +11,7 @@ import numpy as np
 from kdbench.base import code
 from kdbench.base.activity import doing
 from kdbench.base.identity import digest
-from kdbench.base.progress import Progress
+from kdbench.base.progress import Progress, say
 from kdbench.data.task import Example
 from kdbench.models.load import Model
 from kdbench.train import signals
@@ -79,7 +79,12 @@ class Teaching(Scoring):
         files = [signals.signal_file(folder, key, name) for name in names]
         if not all(self.cache.is_current(path) for path in files):
             return None
-        return signals.load(folder, key, names, self.task.task_type)
+        stored = signals.load(folder, key, names, self.task.task_type)
+        if stored is None:
+            say(f"{self.label}stored signals {key} are damaged; from the beginning")
+            for path in files:
+                path.unlink(missing_ok=True)
+        return stored
 
     def _computed_signals(self, teacher: Teacher, examples: Sequence[Example], key: str,
                           live: bool) -> Signals:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import cast
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_model
 from torch import Tensor, nn
 
@@ -65,10 +66,23 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
     Raises `RuntimeError` where the file lacks weights or has others.
     """
-    weights = load_file(path)
+    if wrong := misfit(module, path):
+        raise RuntimeError(wrong)
+    module.load_state_dict(load_file(path), strict=False)
+
+
+def misfit(module: nn.Module, path: Path) -> str:
+    """Why the weights in a file are not those of `module`, by their names and shapes; empty where
+    they are. Of tied weights the file has one.
+    """
     state = module.state_dict()
-    loaded = {memory_of(state[name]) for name in weights if name in state}
-    absent, unexpected = module.load_state_dict(weights, strict=False)
-    missing = [name for name in absent if memory_of(state[name]) not in loaded]
+    with safe_open(path, "pt") as stored:
+        shapes = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    loaded = {memory_of(state[name]) for name in shapes if name in state}
+    missing = [name for name, own in state.items()
+               if name not in shapes and memory_of(own) not in loaded]
+    unexpected = [name for name in shapes if name not in state]
     if missing or unexpected:
-        raise RuntimeError(f"{path.name}: lacks {missing}, and has {unexpected} too much")
+        return f"{path.name}: lacks {missing}, and has {unexpected} too much"
+    other = [name for name, shape in shapes.items() if list(state[name].shape) != shape]
+    return f"{path.name}: {other[0]} has another shape" if other else ""

@@ -25,14 +25,15 @@ def looks_like(records: Sequence[Record]) -> bool:
     return all(isinstance(record.fields.get("passages"), list) for record in records)
 
 
-def read(records: Sequence[Record], sha256: str, tally: Tally, like: Part | None = None) -> Part:
+def read(records: Sequence[Record], sha256: str, tally: Tally, like: Part | None = None,
+         layout: str = "BioC JSON") -> Part:
     """The passages as rows with words and tags."""
     documents: list[Document] = []
     for record in records:
         documents += _passages(record, tally)
     if not documents:
         raise records[0].mistake("no passage has a text", "give BioC with text in its passages")
-    return spans.tagged(documents, "BioC JSON", sha256, tally, like)
+    return spans.tagged(documents, layout, sha256, tally, like)
 
 
 def _passages(record: Record, tally: Tally) -> Iterable[Document]:

@@ -8,7 +8,9 @@
 
 An entity in pieces with only blanks between them, as brat writes one that runs over a line break,
 is one entity. A text without its .ann is left out and counted; an .ann without its text is an
-error. The folder may have a folder for each split (train, dev, test) instead.
+error. Documents of folders inside belong to it, as brat's collections do: their ids have the path
+(``ward2/doc1``), and they are counted. The folder may have a folder for each split (train, dev,
+test) instead.
 """
 
 from __future__ import annotations
@@ -30,9 +32,15 @@ OTHERS = {"R": "relations", "*": "relations", "E": "events", "A": "attributes", 
 BY_NUMBER = re.compile(r"(\d+)")
 
 
-def is_folder(path: Path) -> bool:
-    """Does the folder have .ann files?"""
-    return any(path.glob("*.ann"))
+def is_folder(path: Path, inside: bool = False) -> bool:
+    """Does the folder have .ann files, or those inside of it?"""
+    return any(path.rglob("*.ann") if inside else path.glob("*.ann"))
+
+
+def _names(path: Path, ending: str) -> list[str]:
+    """The documents of this folder and those inside, with their paths."""
+    files = sorted(path.rglob(f"*{ending}"))
+    return [file.relative_to(path).as_posix().removesuffix(ending) for file in files]
 
 
 def read(path: Path, encoding: str = "", like: Part | None = None) -> Part:
@@ -40,10 +48,12 @@ def read(path: Path, encoding: str = "", like: Part | None = None) -> Part:
     tally = Tally()
     documents = []
     digest = hashlib.sha256()
-    names = {file.stem for file in path.glob("*.ann")}
-    for file in sorted(path.glob("*.txt")):
-        if file.stem not in names:
-            tally.add("texts without an .ann file, left out", file.name)
+    names = {*_names(path, ".ann")}
+    for name in _names(path, ".txt"):
+        if name not in names:
+            tally.add("texts without an .ann file, left out", f"{name}.txt")
+    for name in sorted(names, key=_by_number):
+        tally.add("documents of folders inside", f"{name}.ann", int("/" in name))
     for name in sorted(names, key=_by_number):
         text, source, checksums = _files(path, name, encoding)
         digest.update("\n".join([name, *checksums]).encode("utf-8", "surrogateescape"))
@@ -67,7 +77,7 @@ def _files(path: Path, name: str, encoding: str) -> tuple[str, Source, list[str]
     """The text, the annotations and the checksums of both."""
     text_file, annotations = path / f"{name}.txt", path / f"{name}.ann"
     if not text_file.is_file():
-        raise BadInput(f"{annotations}: has no text; put {name}.txt beside it")
+        raise BadInput(f"{annotations}: has no text; put {text_file.name} beside it")
     content, marks = textfile.read_bytes(text_file), textfile.read_bytes(annotations)
     text = textfile.decoded(text_file, content, encoding)
     lines = tuple(textfile.decoded(annotations, marks, encoding).split("\n"))

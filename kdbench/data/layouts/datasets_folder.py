@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kdbench.base import hub
 from kdbench.base.errors import BadInput, one_line
 from kdbench.data.layouts.part import Part, RowSource
 from kdbench.data.readers import Record
@@ -27,9 +28,8 @@ ARROW, PARQUET, FEATHER1 = b"ARROW1", b"PAR1", b"FEA1"
 
 
 def is_hub_id(path: Path) -> bool:
-    """``owner/name`` that is no path here: nothing of that name, no folder `owner`, no ending."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix())) \
-        and not path.parent.exists() and not path.suffix
+    """``owner/name`` that is no path here: nothing of that name, and `kdbench.base.hub.is_id`."""
+    return not path.exists() and hub.is_id(path.as_posix())
 
 
 def is_saved(path: Path) -> bool:
@@ -60,6 +60,10 @@ def read(path: Path, split: str, needed: bool = True) -> Part | None:
 
 def _loaded(path: Path):
     """The `Dataset` or `DatasetDict` of a folder or a hub id."""
+    tried = path.is_dir() or hub.switched_off() or was_fetched(path)
+    if not tried and (offline := hub.unreachable()):
+        raise BadInput(f"{path}: no file or folder here, nor to be had from the hub ({offline}); "
+                       "give a file, a folder, or a hub id when it answers")
     import datasets
 
     try:
@@ -71,6 +75,13 @@ def _loaded(path: Path):
                 else "file or folder, nor to be had from the hub")
         raise BadInput(f"{path}: no {what} ({type(error).__name__}); give a file, such a folder "
                        "or a hub id") from None
+
+
+def was_fetched(id: Path) -> bool:
+    """Has `datasets` put rows of this hub id into its cache?"""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
+    return (cache / id.as_posix().replace("/", "___")).is_dir()
 
 
 def _part(path: Path, found, layout: str, whole: bool = False) -> Part:

@@ -2,10 +2,15 @@
 
 Cells of a table become lists of labels where the content shows that they are some:
 
-- ``"['a', 'b']"``, ``["a","b"]``, ``[1, 0]``: every cell with something in it is such a list;
+- ``"['a', 'b']"``, ``["a","b"]``, ``[1, 0]`` and other ways to print a list (`brackets`): every
+  cell with something in it is such a list. Where only some cells of labels are, one is refused;
 - ``a;b`` or ``a|b``: the column is one of labels (by option, by name, or the shorter of two), a
   cell has the mark, no label is empty, and at least one label also stands in another cell without
-  the same company. ``Disorder|Finding`` beside ``Other`` stays one label.
+  the same company. ``Disorder|Finding`` beside ``Other`` stays one label;
+- ``a,b``: a comma is also a part of names (``Neoplasms, malignant``). So it divides labels only
+  where every label of every cell with a comma also stands alone in a cell of its own.
+
+The option `label_separator` says which mark divides labels, or that none does.
 
 An empty cell of such a column is a text without labels; these are counted. A field `label` with a
 list of one name in every row, as doccano and Label Studio export it, is one label a text. Vectors
@@ -14,17 +19,17 @@ of 1.0 and 0.0, or of true and false, are read as 1 and 0. What train shows hold
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Sequence
 
 from kdbench.data.layouts import tables
+from kdbench.data.layouts.brackets import in_brackets
 from kdbench.data.layouts.context import Context, Row, is_list
-from kdbench.data.layouts.part import Settings, place_of
+from kdbench.data.layouts.part import Lenient, Settings, place_of
 from kdbench.data.layouts.spanfiles import is_span
 from kdbench.data.readers import Record, shown
 
-MARKS = (";", "|")
+MARKS = (";", "|", ",")
+SEPARATORS = ("auto", "none", *MARKS)
 CELL_LIMIT = 10_000  # characters; a list of labels is shorter
 VECTOR, ONE, BRACKETS = "vectors of 0 and 1", "one label in every list", "lists in brackets"
 
@@ -58,11 +63,49 @@ def way_of(context: Context, name: str) -> str:
     texts = [value for value in given if isinstance(value, str) and len(value) < CELL_LIMIT]
     if len(texts) < len(given):
         return ""
-    if all(in_brackets(value) is not None for value in texts):
+    labels = name in label_columns(context.rows, context.settings)
+    if all(in_brackets(value, labels) is not None for value in texts):
         return BRACKETS
-    if name in label_columns(context.rows, context.settings):
-        return next((mark for mark in MARKS if recombined(texts, mark)), "")
-    return ""
+    if not labels:
+        return ""
+    refuse_some_lists(context, name)
+    said = getattr(context.settings, "label_separator", "auto")
+    if said != "auto":
+        return "" if said == "none" else said
+    found = next((mark for mark in MARKS if is_divided(texts, mark)), "")
+    if not found and any(mark in value for value in texts for mark in MARKS):
+        context.notes.append(f"{name}: a value with {' or '.join(MARKS)} in it is one label (for "
+                             "several: label_separator)")
+    return found
+
+
+def refuse_some_lists(context: Context, name: str) -> None:
+    """`BadInput` where one cell is a list of texts or numbers, and another is none."""
+    cells = [(record, str(row.get(name) or "")) for record, row in context.pairs()]
+    lists = [value for _, value in cells if is_surely_a_list(in_brackets(value) or [])]
+    if not lists:
+        return
+    record, value = next(cell for cell in cells if cell[1] and in_brackets(cell[1], True) is None)
+    raise record.mistake(f"{name} is {shown(value)}, no list, and {shown(lists[0])} of another row "
+                         "is one", "give a list in every row, or a label without brackets")
+
+
+def is_surely_a_list(found: Sequence[object]) -> bool:
+    """Texts in quotes, or several numbers? ``[1]`` alone may be a label."""
+    return len(found) > 1 or any(isinstance(item, str) for item in found)
+
+
+def is_divided(values: Sequence[str], mark: str) -> bool:
+    """Does the mark divide labels, by the rule of this module?"""
+    return are_alone(values) if mark == "," else recombined(values, mark)
+
+
+def are_alone(values: Sequence[str]) -> bool:
+    """Has a cell a comma, and does each label of such cells also stand alone in a cell?"""
+    cells = {tuple(_divided(value, ",")) for value in values}
+    alone = {cell[0] for cell in cells if len(cell) == 1}
+    several = {label for cell in cells if len(cell) > 1 for label in cell}
+    return bool(several) and several <= alone
 
 
 def is_one(value: Sequence[object]) -> bool:
@@ -76,20 +119,6 @@ def are_vectors(values: Sequence[Sequence[object]]) -> bool:
     numbers = all(isinstance(item, (int, float)) and item in (0, 1) for item in items)
     widths = {len(value) for value in values}
     return numbers and len(widths) == 1 and any(type(item) is not int for item in items)
-
-
-def in_brackets(value: str) -> list[object] | None:
-    """The list that a cell spells out, in JSON or in Python; None where it is none."""
-    text = value.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
 
 
 def with_spans(records: Sequence[Record]) -> list[Record] | None:
@@ -144,6 +173,8 @@ def converted(context: Context, record: Record, name: str, way: str) -> object:
     if way == VECTOR:
         return _vector(value) if is_list(value) else value
     if way == ONE:
+        if value == [] and isinstance(context.settings, Lenient):
+            return None
         if is_list(value) and not is_one(value):
             raise record.mistake(f"{name} is {shown(value)}, and every row of train has one label",
                                "give one label, or let train have texts with several")
@@ -156,7 +187,7 @@ def converted(context: Context, record: Record, name: str, way: str) -> object:
         return value
     if way in MARKS:
         return _divided(value, way)
-    found = in_brackets(value)
+    found = in_brackets(value, bare=True)
     if found is None:
         raise record.mistake(f"{name} is {shown(value)}, no list", "give a list in every row")
     return _vector(found)

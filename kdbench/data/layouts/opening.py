@@ -1,8 +1,9 @@
 """From a path to the rows of one split: which layout is it, and who reads it.
 
 A file, in this order: parquet or arrow; spaCy's DocBin; then as text (unpacked where it is
-gzipped): JSON (BioC, Label Studio, spans of doccano or Prodigy, else rows), PubTator, a tag file,
-a CSV or TSV table (plain, or with Label Studio's entities in a column).
+gzipped): JSON (BioC, Label Studio, spans of doccano or Prodigy, else rows), BioC XML, PubTator, a
+table of words, a tag file, a CSV or TSV table (plain, or with Label Studio's entities in a
+column).
 
 A folder: one that `save_to_disk` wrote; brat; files or folders named by split (``train.csv``,
 ``data/train-00000-of-00002.parquet``, ``train/``). What is no path is a hub id.
@@ -17,16 +18,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kdbench.base import folders
+from kdbench.base import folders, hub
 from kdbench.base.errors import BadInput
 from kdbench.data.layouts import (
     bioc,
+    bioc_xml,
     brat,
     datasets_folder,
     docbin,
     jsonfile,
     label_lists,
     labelstudio,
+    long_table,
     pubtator,
     spanfiles,
     tables,
@@ -38,8 +41,8 @@ from kdbench.data.layouts.part import Defaults, Part, Settings, Tally
 from kdbench.data.readers import Record, Source
 from kdbench.data.task import SPLITS
 
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".parquet",
-           ".feather", ".arrow", ".spacy", ".pubtator")
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".iob", ".iob2", ".bio", ".xml",
+           ".parquet", ".feather", ".arrow", ".spacy", ".pubtator")
 IDS = ("id", "idx", "guid")
 
 
@@ -60,6 +63,10 @@ def open_layout(path: str | Path, split: str, settings: Settings | None = None,
         part = _open_folder(path, split, chosen, like, needed)
     elif datasets_folder.is_hub_id(path):
         part = datasets_folder.read(path, split, needed)
+    elif not path.exists():
+        close = hub.meant(path.as_posix())
+        raise BadInput(f"{path}: cannot be read (No such file or directory); check the path"
+                       + f" (is {close} meant?)" * bool(close))
     else:
         part = _open_file(path, chosen, like)
     return None if part is None else values.settled(part, chosen, like)
@@ -84,6 +91,8 @@ def _open_folder(path: Path, split: str, settings: Settings, like: Part | None,
         return replace(_joined(path, parts), whole=True)
     if not needed:
         return None
+    if not any(split_files(path, each) for each in SPLITS) and brat.is_folder(path, inside=True):
+        return brat.read(path, settings.encoding, like)
     there = ", ".join(sorted(each.name for each in path.iterdir())[:5]) or "nothing"
     raise BadInput(f"{path}: no folder written by save_to_disk, no brat folder, and no file of the "
                    f"split {split} (there: {there}); give a file, such a folder or a hub id")
@@ -132,8 +141,13 @@ def _open_file(path: Path, settings: Settings, like: Part | None) -> Part:
     if jsonfile.looks_like(source):
         records, layout = jsonfile.read(source)
         return _open_rows(Part(records, layout, source.sha256), like)
+    if bioc_xml.looks_like(source):
+        records = bioc_xml.records_of(source)
+        return bioc.read(records, source.sha256, Tally(), like, "BioC XML")
     if pubtator.looks_like(source):
         return pubtator.read(source, like)
+    if long_table.looks_like(source):
+        return long_table.read(source, like)
     return tagfiles.read(source, like) or _open_table(source, settings, like)
 
 
@@ -155,7 +169,8 @@ def _open_rows(part: Part, like: Part | None) -> Part:
     if labelstudio.is_min(records):
         return labelstudio.read_min(records, sha256, tally, like)
     records = spanfiles.accepted(records, tally)
-    name = spanfiles.span_field(records, like)
+    # the rows that are left out may be the only ones with entities
+    name = spanfiles.span_field(records, like) or spanfiles.span_field(part.records, like)
     if name is not None:
         return spanfiles.read(records, name, sha256, tally, like)
     return replace(part, records=records, notes=(*part.notes, *tally.notes()))
@@ -172,6 +187,9 @@ def convert(path: str | Path, out: str | Path, settings: Settings | None = None)
     `--task files` would count it.
     """
     path, out = Path(path), Path(out)
+    if out.exists() and path.exists() and out.samefile(path):
+        raise BadInput(f"{out}: is the source itself, which is never overwritten; give the name of "
+                       "another file")
     train = open_layout(path, "train", settings)
     assert train is not None
     if not train.whole:

@@ -36,6 +36,18 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class Lenient(Defaults):
+    """The settings of a reader for rows that need no label, and may have no text.
+
+    labelled  are labels looked at where they are there
+    """
+
+    text_column: str = ""
+    label_separator: str = "auto"
+    labelled: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
     """One split as rows, with what was found on the way.
 

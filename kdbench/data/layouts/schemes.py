@@ -9,6 +9,7 @@
     IOB1    B- only between neighbours  entities written anew as IOB
     bare    Drug Drug                   I-Drug: a border between neighbours of one type is lost
     suffix  Drug-B Drug-I               the letter goes to the front
+    B_Drug I_Drug                       with underscores in all tags: the same with a hyphen
 
 What a scheme is, is decided by the tags of the whole file. Up to half of those with a type, and a
 tenth of those without one, may fit none: a bad tag is named by whoever reads the rows; it does not
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 from kdbench.data import tags
@@ -38,6 +39,7 @@ LETTERS: Mapping[str, Mapping[str, str]] = {
 }
 PREFIX = re.compile(r"([BIESLUMW])(-.+)?")
 SUFFIX = re.compile(r"(.+)-([BIESLUMW])")
+UNDERSCORE = re.compile(r"[BIESLUMW]_.+")
 WHOLE = 0.99  # a letter that one tag in a hundred has is a mistake, not another scheme
 NEARLY = {"typed": 0.5, "bare letters": 0.9}
 OUTSIDE = "O"
@@ -47,7 +49,9 @@ MANY_TYPES = 60
 
 
 def scheme_of(sentences: Sentences) -> str:
-    """The scheme of these tags, with `` suffix`` added where the letter stands last; empty: none.
+    """The scheme of these tags; empty: none.
+
+    `` suffix`` is added where the letter stands last, `` underscore`` where one divides it.
 
     Bare types are a scheme only where O is the most frequent tag: entities are the exception, and
     part-of-speech tags or labels of words are not.
@@ -56,6 +60,9 @@ def scheme_of(sentences: Sentences) -> str:
     outside = counts.pop(OUTSIDE, 0)
     if not counts or not outside:
         return ""
+    if all(map(UNDERSCORE.fullmatch, counts)) and any(tag[0] == "B" for tag in counts):
+        hyphens = Counter({with_hyphen(tag): count for tag, count in counts.items()})
+        return f"{_by_letter(hyphens, PREFIX, 1)} underscore"
     found = _by_letter(counts, PREFIX, 1)
     if found:
         return "IOB1" if found == "IOB" and is_iob1(sentences) else found
@@ -104,9 +111,31 @@ def is_iob1(sentences: Sentences) -> bool:
     return border > 0 and opened > 0
 
 
+def letters_of(scheme: str) -> str:
+    """The scheme without where its letters stand."""
+    return scheme.removesuffix(" suffix").removesuffix(" underscore")
+
+
+def with_hyphen(tag: str) -> str:
+    """``B-Drug`` for ``B_Drug``; other tags as they are."""
+    return f"{tag[0]}-{tag[2:]}" if UNDERSCORE.fullmatch(tag) else tag
+
+
+def are_tags(labels: Collection[str]) -> bool:
+    """Are these labels the tags of words: O with B-TYPE, I-TYPE, ..., or B and I of one type?"""
+    letters: dict[str, set[str]] = {}
+    for label in {*labels} - {OUTSIDE}:
+        match = PREFIX.fullmatch(with_hyphen(label))
+        if match is None:
+            return False
+        letters.setdefault(match[2] or "", set()).add(match[1])
+    both = any({"B", "I"} <= own for own in letters.values())
+    return both or OUTSIDE in labels and bool(letters) and "" not in letters
+
+
 def read_as(scheme: str) -> str:
     """The scheme of the tasks (IO, IOB, IOBES) in which tags of `scheme` are read."""
-    letters = scheme.removesuffix(" suffix")
+    letters = letters_of(scheme)
     if letters in ("bare", "IO"):
         return "IO"
     return "IOB" if letters in ("IOB", "IOB1") else "IOBES"
@@ -120,7 +149,9 @@ def converted(sentence: Sequence[str], scheme: str) -> list[str]:
         return tags.encode(_iob1_spans(sentence), len(sentence), "IOB")
     if scheme == "bare":
         return [tag if tag == OUTSIDE else f"I-{tag}" for tag in sentence]
-    letters = LETTERS[scheme.removesuffix(" suffix")]
+    letters = LETTERS[letters_of(scheme)]
+    if scheme.endswith(" underscore"):
+        sentence = [with_hyphen(tag) for tag in sentence]
     if scheme.endswith(" suffix"):
         return [_from_suffix(tag, letters) for tag in sentence]
     return [_from_prefix(tag, letters) for tag in sentence]
@@ -158,7 +189,7 @@ def like_train(scheme: str, train: str) -> str:
 
     A short test file may have only some letters of its scheme: only I- of IOB1, or nothing but O.
     """
-    letters, wanted = scheme.removesuffix(" suffix"), train.removesuffix(" suffix")
+    letters, wanted = letters_of(scheme), letters_of(train)
     if not train or letters == wanted or letters not in LETTERS:
         return scheme or train
     if wanted == "IOB1":
@@ -171,6 +202,8 @@ def note(scheme: str) -> str:
     """What was converted, for people; empty where nothing was."""
     if scheme in SAME:
         return ""
+    if scheme == "IOB underscore":
+        return "tags are B_TYPE, I_TYPE, read as B-TYPE, I-TYPE"
     what = {"bare": "types without B or I", "IOB1": "IOB1 (B- only between neighbours)"}
     return f"tags are {what.get(scheme, scheme)}, read as {read_as(scheme)}"
 

@@ -10,7 +10,8 @@
      "answer": "accept"}                                                 Prodigy
 
 A field is the entities' when every row that has it has a list of spans there, and one of them is
-not empty. Of Prodigy's answers only `accept` is kept. Relations are left out. A file with a text
+not empty. Of Prodigy's answers only `accept` is kept, and of several annotators of one text the
+first; the others are counted. Relations are left out. A file with a text
 and labels that are no spans is a classification export; `values` reads its labels.
 """
 
@@ -30,6 +31,7 @@ ENDS = ("end", "end_offset", "endOffset")
 LABELS = ("label", "labels", "type", "entity", "entity_group", "tag", "entity_type")
 TEXTS = ("text", "data", "sentence", "content", "document", "note", "abstract")
 IDS = ("id", "doc_id", "pmid", "_task_hash")
+INPUTS, ANNOTATORS = ("_input_hash",), ("_annotator_id", "_session_id")
 LEFT_OUT = ("reject", "ignore")
 
 
@@ -44,6 +46,22 @@ def accepted(records: Sequence[Record], tally: Tally) -> list[Record]:
             kept.append(record)
     if records and not kept:
         raise records[0].mistake("no row has the answer accept", "accept some in Prodigy")
+    return _of_one_annotator(kept, tally)
+
+
+def _of_one_annotator(records: Sequence[Record], tally: Tally) -> list[Record]:
+    """The rows without those that another annotator gave for a text of the rows before.
+
+    One annotator may have several rows with one text: a question for each label.
+    """
+    first: dict[str, object] = {}
+    kept = []
+    for record in records:
+        text, who = (_first(record.fields, names) for names in (INPUTS, ANNOTATORS))
+        if text is not None and who is not None and first.setdefault(str(text), who) != who:
+            tally.add("rows of further annotators of the same text, left out", place_of(record))
+        else:
+            kept.append(record)
     return kept
 
 
@@ -57,6 +75,8 @@ def span_field(records: Sequence[Record], like: Part | None = None) -> str | Non
 
     A test file without any entity has them where train has.
     """
+    if all(map(has_tagged_words, records)):
+        return None  # as `bench.py label` writes them: the words and their scheme count
     before = like.decided.get("entities") if like is not None else None
     if before and all(isinstance(record.fields.get(before), list) for record in records):
         return before
@@ -68,6 +88,13 @@ def span_field(records: Sequence[Record], like: Part | None = None) -> str | Non
                 is_span(item) for value in values for item in value):
             return name
     return None
+
+
+def has_tagged_words(record: Record) -> bool:
+    """Has the row a tag for each of its words, as `bench.py label` writes them beside spans?"""
+    words, tags = record.fields.get("tokens"), record.fields.get("ner_tags")
+    return isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags) \
+        and all(isinstance(item, str) for item in (*words, *tags))
 
 
 def is_span(item: object) -> bool:

@@ -20,23 +20,20 @@ file is read so. Where more than a tenth of the texts are not at their offsets, 
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from kdbench.data import tags
+from kdbench.data import tags, word_rules
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.part import Part, Tally, place_of
 from kdbench.data.readers import Record, shown
+from kdbench.data.word_rules import Border
 
-Border = tuple[int, int]
-
-WORD = re.compile(r"\S+")
-BLANKS, PUNCTUATION, OWN = "blanks", "punctuation", "own"
+BLANKS, EDGES, OWN = "blanks", "edges", "own"
 SAID = {BLANKS: "words are cut at blanks", OWN: "words are the file's own tokens",
-        PUNCTUATION: "words are cut at blanks and at punctuation on their edges"}
+        EDGES: "words are cut at blanks and at punctuation on their edges"}
 TRUSTED = 0.1  # share of texts that may not be at their offsets
 
 
@@ -71,7 +68,7 @@ class Document:
 
 def tagged(documents: Sequence[Document], layout: str, sha256: str, tally: Tally,
            like: Part | None = None) -> Part:
-    """The documents as rows with `id`, `group`, `tokens` and `ner_tags` (IOB)."""
+    """The documents as rows with `id`, `group`, `text`, `tokens` and `ner_tags` (IOB)."""
     first = documents[0].record if documents else None
     notes: list[str] = []
     documents = settle_offsets(documents, notes, tally)
@@ -239,10 +236,10 @@ def word_rule(documents: Sequence[Document], like: Part | None) -> str:
     """How the texts of the file are cut into words: as train was, else by its entities' borders."""
     if documents and all(document.words is not None for document in documents):
         return OWN
-    if like is not None and like.decided.get("words") in (BLANKS, PUNCTUATION):
+    if like is not None and like.decided.get("words") in (BLANKS, EDGES):
         return like.decided["words"]
     needed = any(_beside_punctuation(document) for document in documents)
-    return PUNCTUATION if needed else BLANKS
+    return EDGES if needed else BLANKS
 
 
 def _beside_punctuation(document: Document) -> bool:
@@ -253,39 +250,14 @@ def _beside_punctuation(document: Document) -> bool:
         first, _ = borders[bisect_right(starts, span.start) - 1]
         _, end = borders[bisect_left(starts, span.end) - 1]
         for piece in (document.text[first:span.start], document.text[span.end:end]):
-            if piece and all(map(is_punctuation, piece)):
+            if piece and all(map(word_rules.is_punctuation, piece)):
                 return True
     return False
 
 
-def is_punctuation(char: str) -> bool:
-    """Punctuation and symbols; a combining accent is neither."""
-    return unicodedata.category(char)[0] in "PS"
-
-
 def word_borders(text: str, rule: str) -> list[Border]:
     """First character and end of every word of a text, by the word rule `rule`."""
-    borders: list[Border] = []
-    for match in WORD.finditer(text):
-        first, end = match.span()
-        if rule == PUNCTUATION:
-            borders += _edges_off(text, first, end)
-        else:
-            borders.append((first, end))
-    return borders
-
-
-def _edges_off(text: str, first: int, end: int) -> Iterator[Border]:
-    while first < end and is_punctuation(text[first]):
-        yield first, first + 1
-        first += 1
-    last = end
-    while last > first and is_punctuation(text[last - 1]):
-        last -= 1
-    if first < last:
-        yield first, last
-    for i in range(last, end):
-        yield i, i + 1
+    return word_rules.borders(text, word_rules.pattern(rule))
 
 
 def split_at(borders: Sequence[Border], cuts: Sequence[int]) -> list[Border]:
@@ -323,6 +295,7 @@ def examples(document: Document, rule: str, tally: Tally) -> Iterator[Record]:
         yield Record(document.record.source, document.record.line, {
             "id": document.id if len(pieces) == 1 else f"{document.id}.{number}",
             "group": document.whole or document.id,
+            "text": document.text[words[first][0]:words[end - 1][1]],
             "tokens": [document.text[one:last] for one, last in words[first:end]],
             "ner_tags": tags.encode(own, end - first, "IOB"),
         })

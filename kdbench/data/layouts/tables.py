@@ -16,8 +16,9 @@ from kdbench.data.layouts.part import Part, Settings
 from kdbench.data.readers import Record, Source, shown
 
 TEXTS = ("sentence1", "text1", "premise", "question1", "question", "text", "sentence", "note",
-         "abstract", "er_dhx")
+         "abstract", "er_dhx", "comment_text", "note_text", "body")
 LABELS = ("label", "labels", "class", "target", "category", "score", "similarity")
+WORDS, TAGS = {"tokens", "words"}, {"ner_tags", "tags"}
 IDS = ("id", "idx", "guid")
 NAMES = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}
 
@@ -110,11 +111,9 @@ def find_delimiter(source: Source, first: str) -> str:
     if "\t" in first:
         return "\t"
     counts = {}
+    start = first[:readers.FIELD_LIMIT]
     for delimiter in (",", ";"):
-        try:
-            counts[delimiter] = len(next(csv.reader([first], delimiter=delimiter), []))
-        except csv.Error:  # a field longer than any is read
-            counts[delimiter] = 0
+        counts[delimiter] = len(next(csv.reader([start], delimiter=delimiter), []))
     best = max(counts, key=counts.__getitem__)
     if counts[best] < 2:
         raise source.mistake(1, "neither JSON lines nor columns (tab, comma, semicolon)",
@@ -128,7 +127,7 @@ def has_header(rows: Sequence[Record]) -> bool:
     A column of labels repeats itself, so the column with the fewest values decides.
     """
     first = [str(value).strip().lower() for value in rows[0].fields.values()]
-    if set(first) & {*TEXTS, *LABELS, *IDS}:
+    if set(first) & {*TEXTS, *LABELS, *IDS} or set(first) & WORDS and set(first) & TAGS:
         return True
     names = list(rows[0].fields)
     values = []

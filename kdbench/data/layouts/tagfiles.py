@@ -5,9 +5,12 @@
     IL-1β -X- _ B-Gene                label-studio's CoNLL export
     1  IL-1β  B-Gene  -  -            a counter before the word, as in Universal NER
     # id 7c1f domain=en               comments, as in MultiCoNER
+    IL-1β,B-Gene                      commas or semicolons, with quotes where a word is one
+    B-Gene    IL-1β                   the tag first, where it has a type
 
 A file is one of these when nearly all of its lines have the same number of columns, words have no
-blanks in them, and a column holds tags of a scheme (`schemes.scheme_of`), where
+blanks in them (in sentences, of tags with a type, up to half may), and a column holds tags of a
+scheme (`schemes.scheme_of`), where
 
 - tags with a type (B-Gene, Gene-B) are enough, and
 - tags without one (B, I) and bare types (Gene) are tags only in sentences: with blank lines or
@@ -20,12 +23,14 @@ sentences and rows of punctuation alone, it is no list of texts either, and is r
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kdbench.base.errors import BadInput
+from kdbench.data import tags
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.part import Part, Tally
 from kdbench.data.readers import Record, Source, shown
@@ -33,11 +38,13 @@ from kdbench.data.readers import Record, Source, shown
 DOCSTART = "-DOCSTART-"
 BLANKS = re.compile(r"[ \t]+")
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+GLUED = re.compile(r"""[^,;]+[,;]"?(O|[BI][-_].+)""")  # the end of a text and its first tag
 WORD_NAMES = ("word", "words", "token", "tokens", "text")
 TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "iob", "bio")
-SURELY_TAGGED = 0.9
+SURELY_TAGGED, HALF = 0.9, 0.5
+BLANK, DELIMITERS = "", ("", ",", ";")  # the first is a tab or blanks
 # looked at to decide what a file is
-MOST_LINES, MOST_SENTENCES, MOST_COLUMNS = 50_000, 2000, 100
+MOST_LINES, MOST_SENTENCES, MOST_COLUMNS, LOOKED_AT = 50_000, 2000, 100, 2000
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,40 @@ def read(source: Source, like: Part | None = None) -> Part | None:
     Raises `BadInput` where a line has other columns than the rest, or where words in sentences have
     labels that are no entity tags.
     """
-    if _has_no_tags(source):
-        return None
-    sentences = list(_sentences(source))
-    found = find_columns(sentences) or _as_in_train(sentences, like)
-    if found is None:
+    for delimiter in delimiters_of(source):
+        head = replace(source, lines=source.lines[:LOOKED_AT])  # a long table is not read twice
+        tagged = like is not None and "columns" in like.decided
+        if delimiter and not tagged and find_columns(list(_sentences(head, delimiter))) is None:
+            refuse_other_labels(head, list(_sentences(head, delimiter)))
+            continue
+        if not delimiter and _has_no_tags(source):
+            continue
+        sentences = list(_sentences(source, delimiter))
+        found = find_columns(sentences) or _as_in_train(sentences, like)
+        if not delimiter and found is not None and _is_table(sentences):
+            continue
+        if found is not None:
+            return _part(source, sentences, found, like)
         refuse_other_labels(source, sentences)
-        return None
+    return None
+
+
+def _is_table(sentences: Sequence[Sequence[Line]]) -> bool:
+    """Blanks inside of the cells of a table, as in ``took met,O B-Drug``?"""
+    lines = [line for sentence in sentences[:MOST_SENTENCES] for line in sentence]
+    glued = sum(any(map(GLUED.fullmatch, line.columns)) for line in lines)
+    return glued >= HALF * len(lines)
+
+
+def delimiters_of(source: Source) -> list[str]:
+    """The delimiters that may divide words and tags: those of half of the first lines."""
+    lines = [line for line in source.lines[:LOOKED_AT] if line.strip()]
+    return [mark for mark in DELIMITERS
+            if mark == BLANK or sum(mark in line for line in lines) >= HALF * len(lines)]
+
+
+def _part(source: Source, sentences: Sequence[Sequence[Line]], found: Found,
+          like: Part | None) -> Part:
     scheme = schemes.like_train(found.scheme, like.decided.get("scheme", "") if like else "")
     tally = Tally()
     records = []
@@ -92,11 +126,15 @@ def _has_no_tags(source: Source) -> bool:
         return False
     refuse_other_labels(source, head)
     return True
+def has_tags(source: Source) -> bool:
+    """Is it a tag file?"""
+    return any(find_columns(list(_sentences(source, delimiter))) is not None
+               for delimiter in delimiters_of(source))
 
 
 def layout_name(found: Found) -> str:
     """The columns, for people."""
-    if found.width == 2:
+    if found.width == 2 and found.word == 0:
         return "two columns, a word and its tag"
     return (f"{NUMBERS.get(found.width, found.width)} columns, words from column {found.word + 1} "
             f"and tags from column {found.tag + 1}")
@@ -107,14 +145,19 @@ def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Foun
     if like is None or "columns" not in like.decided:
         return None
     width, word, tag = map(int, like.decided["columns"].split())
-    fitting = all(len(line.columns) == width for sentence in sentences for line in sentence)
-    return Found(width, word, tag, like.decided["scheme"]) if fitting else None
+    lines = [line for sentence in sentences for line in sentence]
+    if not all(len(line.columns) == width for line in lines):
+        return None
+    types = {tags.parts(own)[1] for record in like.records for own in record.fields["tags"]}
+    bare = {line.columns[tag] for line in lines} - {schemes.OUTSIDE}
+    scheme = "bare" if bare and bare <= types else like.decided["scheme"]
+    return Found(width, word, tag, scheme)
 
 
-def _sentences(source: Source) -> Iterator[list[Line]]:
+def _sentences(source: Source, delimiter: str = BLANK) -> Iterator[list[Line]]:
     words = [line for line in source.lines[:MOST_LINES]
              if line.strip() and not line.startswith(DOCSTART)]
-    widths = Counter(len(_columns(line)) for line in words)
+    widths = Counter(len(_columns(line, delimiter)) for line in words)
     width = widths.most_common(1)[0][0] if words else 0
     tabs = sum("\t" in line for line in words) > len(words) / 2
     sentence: list[Line] = []
@@ -124,7 +167,7 @@ def _sentences(source: Source) -> Iterator[list[Line]]:
                 yield sentence
             sentence = []
             continue
-        columns = _columns(line)
+        columns = _columns(line, delimiter)
         other = len(columns) != width or tabs and "\t" not in line
         if not (line.startswith("# ") and other):
             sentence.append(Line(number, columns))
@@ -132,7 +175,13 @@ def _sentences(source: Source) -> Iterator[list[Line]]:
         yield sentence
 
 
-def _columns(line: str) -> list[str]:
+def _columns(line: str, delimiter: str = BLANK) -> list[str]:
+    if delimiter:
+        try:
+            row = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:  # a cell beyond the limit, a return within one: no word and its tag
+            row = [line]
+        return [column.strip(" ") for column in row]
     columns = line.split("\t") if "\t" in line else BLANKS.split(line.strip(" "))
     return [column.strip(" ") for column in columns]
 
@@ -146,14 +195,20 @@ def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
     width, most = Counter(len(line.columns) for line in lines).most_common(1)[0]
     if not 2 <= width <= MOST_COLUMNS or most < SURELY_TAGGED * len(lines):
         return None
-    word = 1 if width > 2 and _counts(sentences) else 0
-    single = sum(" " not in line.columns[word] for line in lines if len(line.columns) == width)
-    if single < SURELY_TAGGED * len(lines):
-        return None
-    for tag in range(width - 1, word, -1):
+    named = _named(lines[0])
+    first = named[0] if named else int(width > 2 and _counts(sentences))
+    places = [(first, tag) for tag in (*named[1:], *range(width - 1, first, -1))]
+    for word, tag in places + [(1, 0)] * (width == 2 and not named):
         columns = [_column(sentence, tag) for sentence in sentences]
         scheme = schemes.scheme_of(columns)
-        if scheme and (_typed(columns, scheme) or len(sentences) > 1):
+        typed = bool(scheme) and _typed(columns, scheme)
+        several = any(len(cell.split()) > 1 and schemes.are_tags(cell.split())
+                      for column in columns for cell in column)
+        if not scheme or several or word > tag and not typed:
+            continue
+        single = sum(" " not in line.columns[word] for line in lines if len(line.columns) == width)
+        enough = HALF if typed and len(sentences) > 1 else SURELY_TAGGED
+        if single >= enough * len(lines) and (typed or len(sentences) > 1):
             return Found(width, word, tag, scheme)
     return None
 
@@ -164,13 +219,19 @@ def _column(sentence: Sequence[Line], place: int) -> list[str]:
 
 
 def _without_header(sentence: Sequence[Line]) -> Sequence[Line]:
-    headed = sentence[0].number == 1 and _is_header(sentence[0])
-    return sentence[1:] if headed else sentence
+    return sentence[1:] if _is_header(sentence[0]) else sentence
 
 
 def _is_header(line: Line) -> bool:
-    first, last = line.columns[0].lower(), line.columns[-1].lower()
-    return first in WORD_NAMES and last in TAG_NAMES
+    return bool(_named(line))
+
+
+def _named(line: Line) -> tuple[int, ...]:
+    """The places of word and tag (the last column called so) by a header; empty: it is none."""
+    names = [column.lower() for column in line.columns]
+    word = [place for place, name in enumerate(names) if name in WORD_NAMES]
+    tag = [place for place, name in enumerate(names) if name in TAG_NAMES]
+    return (word[0], tag[-1]) if line.number == 1 and word and tag else ()
 
 
 def _counts(sentences: Sequence[Sequence[Line]]) -> bool:

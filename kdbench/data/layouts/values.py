@@ -1,17 +1,18 @@
 """The last step of reading: cells as the tasks read them, and what may not stand in one.
 
-Tags of lists are read in any scheme (`schemes`). Words that nobody sees (blank, zero-width) are
-left out and counted. Labels in lists: see `label_lists`. A missing value (null, NaN, ``nan`` as
-pandas writes it) as text or label is refused, with how many rows have none.
+Tags of lists are read in any scheme (`schemes`), those of dev and test in that of train
+(`like_train`); they may stand beside a text (`tag_strings`). Words that nobody sees (blank,
+zero-width) are left out and counted. Labels in lists: see `label_lists`. A missing value (null,
+NaN, ``nan`` as pandas writes it) as text or label is refused, with how many rows have none.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from kdbench.data.layouts import label_lists, schemes, tables
+from kdbench.data.layouts import label_lists, like_train, schemes, tables, tag_strings
 from kdbench.data.layouts.context import Context, Row, is_texts
-from kdbench.data.layouts.part import Part, Settings, place_of
+from kdbench.data.layouts.part import Lenient, Part, Settings, place_of
 from kdbench.data.readers import Record, shown
 
 MISSING = ("nan", "NaN", "<NA>", "#N/A")
@@ -24,20 +25,34 @@ def settled(part: Part, settings: Settings, like: Part | None = None) -> Part:
     before = like.decided if like is not None else {}
     rows = [dict(record.fields) for record in part.records]
     context = Context(part, settings, before, rows, dict(part.decided))
-    words = next((name for name in context.names if name.lower() in WORDS), "")
-    tags = next((name for name in context.names if name.lower() in TAGS), "")
+    labelled = not isinstance(settings, Lenient) or settings.labelled
+    if labelled and not _are_tagged(context) and not tag_strings.settle(context):
+        label_lists.settle(context)
     group = part.group
-    if words and tags and isinstance(rows[0].get(words), list):
+    if _are_tagged(context):
+        words, tags = _names(context)
         _settle_tags(context, words, tags)
+        like_train.settle(context, tags)
         if all(GROUP in row for row in rows):
             group = GROUP
-    else:
-        label_lists.settle(context)
+    elif not isinstance(settings, Lenient):
         _refuse_missing(context)
     records = [Record(record.source, record.line, row, record.vertical)
                for record, row in context.pairs()]
     return replace(context.part, records=records, group=group, decided=context.decided,
                    notes=(*part.notes, *context.notes, *context.tally.notes()))
+
+
+def _names(context: Context) -> tuple[str, str]:
+    """The columns of words and tags; empty where there is none."""
+    words = next((name for name in context.names if name.lower() in WORDS), "")
+    lower = {name.lower(): name for name in reversed(context.names)}
+    return words, next((lower[name] for name in TAGS if name in lower), "")
+
+
+def _are_tagged(context: Context) -> bool:
+    words, tags = _names(context)
+    return bool(words and tags) and isinstance(context.rows[0].get(words), list)
 
 
 def _settle_tags(context: Context, words: str, tags: str) -> None:
