@@ -11,6 +11,7 @@ from kdbench.base.stopping import Stopped
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)  # of a path that no file can have
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.ENOTDIR)
 MOST = 1500  # characters of a message: what is wrong with a suite may take that many
 
 
@@ -58,6 +59,10 @@ def guarded(command: Callable[[], int | None]) -> int:
         where = shortened(one_line(Exception(error.filename or "writing")))
         if error.errno in NO_NAME:
             print(f"bench.py: {where}: {error.strerror}; give another path", file=sys.stderr)
+            return BAD_INPUT
+        if error.errno in NO_ENTRY:
+            print(f"bench.py: {where}: {error.strerror}; check the path and its permissions",
+                  file=sys.stderr)
             return BAD_INPUT
         print(f"bench.py: {where}: {error.strerror}; make room or give another folder",
               file=sys.stderr)

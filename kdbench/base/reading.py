@@ -8,12 +8,16 @@ remedy, and a `ValueError` for readers that answer to damage in their own way.
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import json
 import math
 import os
 import stat
+import struct
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +40,17 @@ LINE_LIMIT = 8 * MEGABYTE
 DEPTH_LIMIT = 100
 # bytes of all arrays of one .npz, unpacked: a test set of a million rows with its predictions
 ARRAYS_LIMIT = 2**30
+# lists and objects of one JSON text, elements of XML: each takes some hundred bytes of memory
+PARTS_LIMIT = 10_000_000
+# times that a packed file may grow, beyond the first 64 MB; text grows three to twenty times
+RATIO_LIMIT, RATIO_FREE = 100, 64 * MEGABYTE
+# arrays of one .npz, and bytes of the list of them at its end
+ARRAYS_MOST, ARRAYS_LIST = 1_000, MEGABYTE
+# digits of a whole number that is a place or a size
+DIGITS = 15
 # a file may become a pipe after it was looked at, and to open one waits for its writer
 NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+ZIP_END = struct.Struct("<4s4H2LH")  # of an archive without a comment: its last record
 ODD_FILE = "a folder, a pipe or a device"
 # remedies
 UTF8, AGAIN = "save the file as UTF-8 text", "get the file again"
@@ -96,6 +109,41 @@ def content(path: Path, most: int = FILE_LIMIT) -> bytes:
     if len(found) > most:
         raise too_large(path, most)
     return found
+
+
+def gunzipped(path: Path, packed: bytes, most: int = TEXT_LIMIT) -> bytes:
+    """What a gzip file holds; `Unreadable` where it is damaged, or grows as no text does."""
+    limit = min(most, max(RATIO_FREE, RATIO_LIMIT * len(packed)))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+            found = stream.read(limit + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise Unreadable(path, "a damaged gzip file", "copy it anew") from None
+    if len(found) > limit:
+        raise Unreadable(path, f"unpacks to more than {limit // MEGABYTE:,} MB",
+                         "give it unpacked, or split it")
+    return found
+
+
+def inflated_size(path: Path, packed: bytes, most: int = TEXT_LIMIT) -> int:
+    """How many bytes zlib data has when unpacked; `Unreadable` where it grows as no text does."""
+    limit = min(most, max(RATIO_FREE, RATIO_LIMIT * len(packed)))
+    unpacker, size, rest = zlib.decompressobj(), 0, packed
+    while rest:
+        size += len(unpacker.decompress(rest, MEGABYTE))
+        rest = unpacker.unconsumed_tail
+        if size > limit:
+            raise Unreadable(path, f"unpacks to more than {limit // MEGABYTE:,} MB",
+                             "is this the right file?")
+    return size
+
+
+def whole_number(digits: str) -> int | None:
+    """The number that a few digits spell out; None for any other text, and for one that is no size
+    and no place in a file.
+    """
+    known = digits.isascii() and digits.isdigit() and len(digits) <= DIGITS
+    return int(digits) if known else None
 
 
 def text(path: Path, most: int = FILE_LIMIT) -> str:
@@ -177,7 +225,10 @@ def check_content(path: Path, raw: bytes, longest: int | None = LINE_LIMIT) -> N
 
 
 def parsed(source: str) -> Any:
-    """The value of a JSON text; `ValueError` for one that is none, or nested too deep."""
+    """The value of a JSON text; `ValueError` for one that is none, too large, or nested too deep.
+    """
+    if source.count("[") + source.count("{") > PARTS_LIMIT:
+        raise ValueError(f"more than {PARTS_LIMIT:,} lists and objects")
     try:
         value = json.loads(source)
     except RecursionError:
@@ -239,7 +290,7 @@ def arrays(path: Path) -> dict[str, ndarray]:
     """
     import numpy as np
 
-    regular(path)
+    check_list(path, regular(path))
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(map(array_bytes, [packed] * len(packed.namelist()), packed.infolist())) \
@@ -254,6 +305,24 @@ def arrays(path: Path) -> dict[str, ndarray]:
     except Exception as error:
         why = one_line(error) or type(error).__name__
         raise Unreadable(path, f"cannot be read ({why})", RUN_AGAIN) from None
+
+
+def check_list(path: Path, size: int) -> None:
+    """`Unreadable` where the list at the end of a zip archive of `size` bytes has more entries than
+    an .npz, or another length; zipfile reads all of it before anybody can ask.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - ZIP_END.size))
+        end = stream.read()
+    if len(end) < ZIP_END.size:
+        return  # zipfile says what it is
+    mark, _, _, _, entries, length, _, comment = ZIP_END.unpack(end)
+    if mark == b"PK\5\6" and (entries > ARRAYS_MOST or length > ARRAYS_LIST or comment):
+        raise Unreadable(path, f"an archive of {entries:,} files, and at most {ARRAYS_MOST:,} are "
+                         "taken", RUN_AGAIN)
+    if mark != b"PK\5\6":
+        raise Unreadable(path, "cannot be read (it does not end as an archive of arrays)",
+                         RUN_AGAIN)
 
 
 def array_bytes(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
-from kdbench.base.reading import LINE_LIMIT, LINES_LIMIT, parsed
+from kdbench.base.reading import LINE_LIMIT, parsed
 from kdbench.data import tags as schemes
 
 # characters of one cell of a table; a million words are below it. csv's own limit is 131,072
@@ -51,27 +52,15 @@ def read(path: str | Path) -> Source:
     Raises `BadInput` where it cannot be read, is empty, is not UTF-8, or has a NUL or a line longer
     than `LINE_LIMIT`.
     """
-    path, digest = Path(path), hashlib.sha256()
-    lines: list[str] = []
-    try:
-        with path.open("rb") as stream:
-            while raw := stream.readline(LINE_LIMIT + 1):
-                number = len(lines) + 1
-                if len(raw) > LINE_LIMIT:
-                    raise BadInput(f"{path}:{number}: a line longer than {LINE_LIMIT // 2**20} MB; "
-                                   "is this one record a line, and a text file?")
-                if number > LINES_LIMIT:
-                    raise BadInput(f"{path}: more than {LINES_LIMIT:,} lines; remove blank lines, "
-                                   "or split the file")
-                digest.update(raw)
-                lines.append(_decode(path, number, raw))
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
+    path = Path(path)
+    raw = reading.content(path, reading.TEXT_LIMIT)
+    reading.check_content(path, raw)
+    parts = raw.split(b"\n")
+    lines = [_decode(path, number, part) for number, part in enumerate(parts, 1)]
+    lines = lines[:-1] if lines[-1] == "" else lines
     if not any(line.strip() for line in lines):
         raise BadInput(f"{path}: the file is empty; give one with at least one record")
-    return Source(path, tuple(lines), digest.hexdigest())
+    return Source(path, tuple(lines), hashlib.sha256(raw).hexdigest())
 
 
 def _decode(path: Path, number: int, raw: bytes) -> str:
@@ -85,7 +74,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8; "
                        "save the file as UTF-8") from None
-    return line.removesuffix("\n").removesuffix("\r")
+    return line.removesuffix("\r")
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def resolve(name: str) -> Source:
 def resolve_cut(name: str) -> Source:
     """The source of `cut:N` or `cut:N:MODEL`."""
     _, count, *rest = name.split(":", 2)
-    if not count.isdigit() or int(count) < 1:
+    if not reading.whole_number(count):
         raise BadInput(
             f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
     base = resolve(rest[0]) if rest else None
@@ -276,7 +276,7 @@ def is_byte_level(folder: Path) -> bool:
     """Has the folder a byte-level BPE, whose tokens include the blank before a word?"""
     file = folder / "tokenizer.json"
     if file.is_file():
-        return b'"ByteLevel"' in file.read_bytes()
+        return b'"ByteLevel"' in reading.content(file)
     return (folder / "merges.txt").is_file()
 
 

@@ -206,7 +206,7 @@ def stale(folder: Path, published: Path | None = None) -> list[str]:
     differing = []
     for name, text in pages(folder, published).items():
         path = folder / name
-        there = path.read_text(encoding="utf-8") if path.is_file() else ""
+        there = reading.text(path) if path.is_file() else ""
         if line := first_difference(there, text):
             differing.append(
                 f"{folder.name}/{name}: line {line} is not what the records give; write the study "

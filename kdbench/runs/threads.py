@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SAMPLE = 0.5  # seconds in which others are watched
 STAT = Path("/proc/stat")  # Linux
+MOST = 1024  # threads that anybody has cores for
 
 
 def threads_of(cell: Cell, folder: Path, most: int) -> int:
@@ -32,14 +33,24 @@ def threads_of(cell: Cell, folder: Path, most: int) -> int:
     and by what is free.
     """
     kept = kept_at(cell, folder)
-    if kept.is_file() and kept.read_text().isdigit():
-        return int(kept.read_text())
+    number = kept_number(kept)
+    if number is not None:
+        return number
     number = 1
     if most > 1 and widest(cell) >= WIDE:
         number = max(1, min(most, free_cores()))
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(str(number))
     return number
+
+
+def kept_number(kept: Path) -> int | None:
+    """The number in such a file; None where there is none, or none of threads."""
+    try:
+        number = reading.whole_number(reading.text(kept)) or 0
+    except reading.Unreadable:
+        return None
+    return number if 1 <= number <= MOST else None
 
 
 def kept_at(cell: Cell, folder: Path) -> Path:

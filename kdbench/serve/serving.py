@@ -396,8 +396,8 @@ def predict_logits(artefact: Artefact | str | Path, tokens: Any,
 def default_threads() -> int:
     """`OMP_NUM_THREADS` where it is set, else the cores that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    if number := reading.whole_number(given):
+        return number
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

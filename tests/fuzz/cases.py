@@ -15,7 +15,7 @@ from pathlib import Path
 from tests import fresh
 from tests.fuzz import options
 from tests.fuzz.damage import damage
-from tests.fuzz.material import base_folder, kinds
+from tests.fuzz.material import base_folder, kinds, printed
 
 SECONDS, MEGABYTES = 30, 1500
 FINDS = ("verify", "study")  # exit code 1 says that something does not hold
@@ -64,13 +64,33 @@ class Case:
             self.words, self.environ = options.words(self.draw, base, folder)
             self.said, self.decides, self.before = "", False, None
             return
-        prepared = kinds()[self.kind](base, folder)
+        self.prepared = prepared = kinds()[self.kind](base, folder)
         self.words, self.decides, self.environ = prepared.words, prepared.decides, prepared.environ
-        self.before = self.ids() if self.decides else None
+        if prepared.signal:
+            self.said, self.wait = "", self.draw.uniform(1, 7)
+            return
+        self.before = self.undisturbed()
         file = self.draw.choice(prepared.files)
-        content = file.read_bytes()
+        content, times = file.read_bytes(), file.stat().st_mtime_ns
         self.said = f"{file.relative_to(folder)}: {damage(file, self.draw)}"
-        self.same = file.is_file() and os.access(file, os.R_OK) and file.stat().st_size < 1 << 28 and file.read_bytes() == content
+        plain = file.is_file() and os.access(file, os.R_OK) and file.stat().st_size < 1 << 28
+        self.same = plain and (file.read_bytes() == content or same_json(file.read_bytes(), content))
+        if file.is_file():
+            os.utime(file, ns=(times, times))  # what looks at times alone would miss it
+
+    def undisturbed(self):
+        """What the command says of the files as they are: the ids of its cells, or its answer; made once for each kind."""
+        if not self.decides and self.prepared.answer is None:
+            return None
+        if self.kind not in KNOWN:
+            whole = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="whole-"))
+            plain = Case.__new__(Case)
+            plain.folder, plain.prepared = whole, kinds()[self.kind](self.base, whole)
+            plain.words, plain.environ = plain.prepared.words, plain.prepared.environ
+            done = plain.run() if not self.decides else None
+            KNOWN[self.kind] = plain.ids() if self.decides else plain.prepared.answer(whole, done.stdout) if done.returncode == 0 else None
+            shutil.rmtree(whole)
+        return KNOWN[self.kind]
 
     def ids(self):
         """The ids of the planned cells, each with a digest of the data as they were read; None where there is no plan."""
@@ -85,8 +105,13 @@ class Case:
     def run(self):
         """The command's exit code and output."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("KDBENCH")} | self.environ
-        done, self.peak = limited(self.words, self.folder, environ=environ)
+        done, self.peak = limited(self.words, self.folder, environ=environ, after=(self.wait, self.prepared.signal) if self.signal else None)
         return done
+
+    @property
+    def signal(self):
+        """The signal that is sent; 0: none."""
+        return self.prepared.signal if self.kind.startswith("stopped") else 0
 
     def failure(self):
         """What is wrong with the answer; empty for a good one."""
@@ -103,6 +128,9 @@ class Case:
         return self.wrong_code(done) or self.wrong_answer(done)
 
     def wrong_code(self, done):
+        if self.signal and done.returncode in (-self.signal, 128 + self.signal):
+            lines = [line for line in done.stderr.split("\n") if line.startswith("bench.py: ")]
+            return "" if done.returncode < 0 or len(lines) == 1 else "the end is not one line"
         if done.returncode == 1 and (self.words[0] in FINDS or "bench.py: " in done.stderr or "failed: " in done.stderr):
             return ""
         if done.returncode == 2:
@@ -122,7 +150,20 @@ class Case:
                 return "the answer is no JSON"
         if self.decides and self.before is not None:
             return self.wrong_identity(json.loads((self.folder / "ids.json").read_text()))
-        return ""
+        return self.silent(done) if self.kind != "options" and not self.signal else ""
+
+    def silent(self, done):
+        """What a damaged file did without a word; empty where it did nothing, or was told of."""
+        if self.prepared.finds and not self.same and self.before_counts():
+            return "damaged, and not found"
+        told = re.search("damaged|left out|computed anew|cannot be read|not a record|another file", done.stdout + done.stderr)
+        if self.before is None or (told and self.prepared.answer is printed):
+            return ""
+        return "" if self.prepared.answer(self.folder, done.stdout) == self.before else "another answer, and nothing is said"
+
+    def before_counts(self):
+        """Is the damaged file one that is held against a checksum?"""
+        return not self.said.startswith("results/locks")
 
     def wrong_identity(self, after):
         before = dict(self.before)
@@ -132,16 +173,35 @@ class Case:
         return ""
 
 
+KNOWN = {}  # by kind, what a command says of files that nobody has damaged
+
+
+def same_json(one, other):
+    """Do two files hold the same JSON?"""
+    try:
+        return json.loads(one) == json.loads(other)
+    except (ValueError, RecursionError):
+        return False
+
+
 def preload():
     """Let the fork server load the project too. It starts with the first process."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     fresh.context.set_forkserver_preload([*fresh.LIBRARIES, *MODULES])
 
 
-def limited(words, folder, seconds=SECONDS, environ=None):
-    """A command in a process with limits, in `folder`: what it did, and its peak of memory in MB."""
+def limited(words, folder, seconds=SECONDS, environ=None, after=None):
+    """A command in a process with limits, in `folder`: what it did, and its peak of memory in MB.
+
+    after  seconds and the signal that is sent then
+    """
     (folder / "peak").unlink(missing_ok=True)
-    done = fresh.run(["-c", PROGRAM, *words], cwd=folder, env=environ, timeout=seconds)
+    started = fresh.Started(["-c", PROGRAM, *words], cwd=folder, env=environ)
+    if after:
+        started.process.join(after[0])
+        if started.process.exitcode is None:
+            os.kill(started.pid, after[1])
+    done = started.wait(seconds)
     return done, int((folder / "peak").read_text()) if (folder / "peak").is_file() else 0
 
 

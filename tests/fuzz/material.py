@@ -3,14 +3,19 @@
 The costly part, a trained run with its export, is made once for all cases.
 """
 
+import hashlib
 import importlib.util
 import json
 import shutil
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests import factory, fresh, layout_files, test_bad_files
+import numpy as np
+
+from tests import factory, fresh, layout_files, students, test_bad_files
 
 RUN = ("--student", "tiny:bert", "--teacher", "tiny:bert", "--epochs", "1", "--max-steps", "1", "--latency", "off", "--no-controls",
        "--threads", "1")
@@ -42,12 +47,23 @@ class Prepared:
     words    the command; the first word is the verb
     decides  the files' content is part of a cell's id
     environ  further variables
+    answer   gives the answer of a command that ended well, from its folder and output: damaged files must not change it without a word
+    finds    the command is to find the damage: exit code 1, or 2
+    signal   is sent to the command after some seconds
     """
 
     files: list
     words: tuple
     decides: bool = False
     environ: dict = field(default_factory=dict)
+    answer: Callable | None = None
+    finds: bool = False
+    signal: int = 0
+
+
+def printed(folder, out):
+    """What the command printed, without the place of this case."""
+    return out.replace(str(folder), "FOLDER")
 
 
 def texts(count):
@@ -71,6 +87,36 @@ def make_base(folder):
     weights(folder / "old", stage)
     study(folder / "study")
     (folder / "run").write_text(made.stem)
+    students.write(folder / "tagger", task_type="tags")
+    program = "import sys; from kdbench.cli.verbs import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["label", made.stem, "--file", folder / "test.jsonl", "-o", folder / "labelled.jsonl", "--results-dir", folder / "results"],
+                  [*longer(folder), "--results-dir", folder / "whole"]):
+        fresh.run(["-c", program, *words], cwd=folder, check=True)
+    done = fresh.run(["-c", KILLED, *longer(folder), "--results-dir", folder / "killed"], cwd=folder)
+    assert done.returncode == 9 and [*folder.glob("killed/models/*.partial/latest")], done.stderr
+
+
+# a run that ends, as by a kill, after its second checkpoint
+KILLED = """
+import os, sys
+from kdbench.cli.verbs import main
+from kdbench.train.resuming import Resumable
+usual, calls = Resumable.checkpoint, []
+def checkpoint(self):
+    usual(self)
+    calls.append(self.step)
+    if len(calls) == 2:
+        os._exit(9)
+Resumable.checkpoint = checkpoint
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def longer(folder):
+    """A run with checkpoints."""
+    return ("run", "--method", "logit_kd", "--task", "files", "--train", folder / "train.jsonl", "--test", folder / "test.jsonl",
+            *(word if word != "1" or RUN[i - 1] != "--max-steps" else "6" for i, word in enumerate(RUN)), "--checkpoint-seconds", "0",
+            "--batch-size", "8")
 
 
 def split_files(folder):
@@ -97,8 +143,6 @@ def study(folder):
 
     for made in factory.study(seeds=range(2), methods=("doktra",)):
         units, counts = factory.counts_of(made)
-        import numpy as np
-
         store.write(folder, made, {"test_units": np.array(units), "test_counts": counts})
     (folder / "study.toml").write_text('title = "a study"\nabout = "made up"\ncommands = ["bench.py run x"]\n[names]\n"student" = "doktra"\n')
 
@@ -144,6 +188,53 @@ def pretrain(base, folder):
     return Prepared([folder / "corpus.txt"], words, True)
 
 
+def label_file(base, folder):
+    shutil.copy(base / "labelled.jsonl", folder)
+    words = ("run", "--method", "finetune", "--task", "files", "--train", folder / "labelled.jsonl", *RUN, "--dry-run")
+    return Prepared([folder / "labelled.jsonl"], words, True)
+
+
+def words_file(base, folder):
+    path = folder / "words.txt"
+    path.write_text('["took", "TNF-\u03b1", "."]\n{"tokens": ["took", "it"]}\ntook TNF .\n')
+    return Prepared([path], ("predict", base / "tagger", "--words", "--file", path, "--json"))
+
+
+def asked(writers, rows, name, base, folder):
+    """Files of any layout that a student is asked about."""
+    path = folder / f"asked-{name[0]}.data"
+    writers[name](path, rows(12) if callable(rows) else layout_files.TEST)
+    files = [each for each in sorted(folder.rglob("*")) if each.is_file()]
+    return Prepared(files, ("predict", base / ("student" if callable(rows) else "tagger"), "--file", path, "--json"))
+
+
+def again(before, base, folder):
+    """A run that finds a folder of results, or of one that was killed: the same figures, whatever is damaged there."""
+    shutil.copytree(base / before, folder / "results")
+    words = longer(base) if before != "results" else (
+        "run", "--method", "finetune", "--task", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", *RUN)
+    places = ("models/*.partial/latest", "models/*.partial/*/*", "signals/*", "models/*/*", "records/*/*", "locks/*", "paths/*/*", "*")
+    files = [path for place in places for path in (folder / "results").glob(place) if path.is_file()]
+    return Prepared(files, (*words, "--results-dir", folder / "results"), answer=figures)
+
+
+def figures(folder, out):
+    """The scores of a results folder and what lies beside them."""
+    found = []
+    for path in sorted((folder / "results").glob("records/*/*.json")):
+        made = json.loads(path.read_text())
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            beside = {name: arrays[name].tolist() for name in arrays.files}
+        found.append([made["id"], made["score"], beside])
+    return json.dumps(found, sort_keys=True)
+
+
+def stopped(number, base, folder):
+    """A run that is asked to stop: the exit code says so, in one line."""
+    words = (*longer(base), "--results-dir", folder / "results")
+    return Prepared([], words, signal=number)
+
+
 def predict_file(base, folder):
     path = folder / "texts.jsonl"
     path.write_text('{"text": "fever for a day"}\nplain text\n\n{"sentence1": "one", "sentence2": "two"}\n')
@@ -158,7 +249,7 @@ def suite(base, folder):
 def model(verb, base, folder):
     shutil.copytree(base / "student", folder / "model")
     files = [folder / "model" / name for name in ("config.json", "config.json", "tokenizer.json", "tokenizer.json", "tokenizer_config.json",
-                                                  "labels.json", "model.safetensors")]
+                                                  "labels.json", "task.json", "model.safetensors")]
     words = {
         "predict": ("predict", folder / "model", "fever and cough", "--json"),
         "check": ("check", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", "--model", folder / "model"),
@@ -167,21 +258,36 @@ def model(verb, base, folder):
         "plan": ("run", "--method", "finetune", "--task", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", *RUN[2:],
                  "--student", folder / "model", "--dry-run"),
     }[verb]
-    return Prepared([path for path in files if path.is_file()], words, verb == "plan")
+    return Prepared([path for path in files if path.is_file()], words, verb == "plan", answer=printed if verb == "predict" else None)
 
 
 def labels(base, folder):
     shutil.copytree(base / "student", folder / "model")
-    return Prepared([folder / "model" / "labels.json"], ("predict", folder / "model", "fever and cough", "--json"))
+    return Prepared([folder / "model" / "labels.json"], ("predict", folder / "model", "fever and cough", "--json"), answer=printed)
 
 
 def results(verb, base, folder):
     shutil.copytree(base / "results", folder / "results")
     where, run = ("--results-dir", folder / "results"), (base / "run").read_text()
-    files = [*(folder / "results").glob("records/*/*"), *(folder / "results").glob("models/*/*.json")]
+    places = ("records/*/*", "models/*/*", "paths/*/*", "*")
+    files = [path for place in places for path in (folder / "results").glob(place) if path.is_file()]
     words = {"predict": ("predict", run, "fever", "--json", *where), "evaluate": ("evaluate", run, "--test", base / "test.jsonl", *where),
+             "evaluate own": ("evaluate", run, *where), "label": ("label", run, "--file", base / "test.jsonl", "-o", folder / "out.jsonl", *where),
+             "export": ("export", run, folder / "out", "--formats", "safetensors", "--latency", "quick", *where),
              "verify": ("verify", folder / "results"), "runs": ("runs", *where), "clean": ("clean", *where), "table": ("table", *where)}[verb]
-    return Prepared(sorted(files), words)
+    if verb == "verify":
+        files = [path for path in files if path.parent.name not in ("results", "files") or path.parent.parent.name == "records"]
+    return Prepared(sorted(files), words, answer=ANSWERS.get(verb), finds=verb == "verify")
+
+
+def written(folder, out):
+    """The files that a command made, without what tells of time and place."""
+    made = folder / "out"
+    files = [made / name for name in ("model.safetensors", "tokenizer.json", "labels.json")] if made.is_dir() else [folder / "out.jsonl"]
+    return json.dumps([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+
+
+ANSWERS = {"predict": printed, "evaluate": printed, "evaluate own": printed, "label": written, "export": written, "table": printed}
 
 
 def tables(verb, base, folder):
@@ -190,10 +296,12 @@ def tables(verb, base, folder):
     where = ("--results-dir", folder / "study")
     words = {"table": ("table", *where), "markdown": ("table", *where, "--format", "markdown"), "runs": ("runs", *where),
              "verify": ("verify", folder / "study"), "report": ("report", *where, "--no-intervals", "-o", folder / "report.html"),
-             "study": ("study", folder / "study"), "filter": ("table", "method=d*", "--no-intervals", *where)}[verb]
+             "study": ("study", folder / "study"), "filter": ("table", "method=d*", "--no-intervals", *where),
+             "compare": ("compare", *[path.stem for path in records if path.suffix == ".json"][:2], *where)}[verb]
     if verb == "study":
         records = [folder / "study" / "study.toml"]
-    return Prepared(records, words)
+    answer = printed if verb in ("table", "markdown", "filter", "compare") else None
+    return Prepared(records, words, answer=answer, finds=verb == "verify")
 
 
 def intervals(base, folder):
@@ -251,13 +359,18 @@ def kinds():
                                    "labels": (layout_files.MULTI, several), "vectors": (layout_files.VECTORS, several)}.items():
         for name in writers.keys() - WITHOUT:
             found[f"{group}: {name}"] = partial(data, writers, rows, name)
+            found[f"asked: {group}: {name}"] = partial(asked, writers, rows, name)
     found |= {f"corpus: {task}": partial(corpus, task) for task in test_bad_files.LAYOUTS}
-    plain = (convert_data, unlabelled, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
+    plain = (convert_data, label_file, words_file, unlabelled, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
              models_folder)
     found |= {made.__name__: made for made in plain}
     found |= {f"model: {verb}": partial(model, verb) for verb in ("predict", "check", "run", "plan")}
-    found |= {f"results: {verb}": partial(results, verb) for verb in ("predict", "evaluate", "verify", "runs", "clean", "table")}
-    found |= {f"tables: {verb}": partial(tables, verb) for verb in ("table", "markdown", "runs", "verify", "report", "study", "filter")}
+    found |= {f"results: {verb}": partial(results, verb) for verb in ("predict", "evaluate", "evaluate own", "label", "export", "verify", "runs", "clean",
+                                                                        "table")}
+    found |= {f"again: {before}": partial(again, before) for before in ("results", "killed", "whole")}
+    found |= {f"stopped: {number.name}": partial(stopped, number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found |= {f"tables: {verb}": partial(tables, verb) for verb in ("table", "markdown", "runs", "verify", "report", "study", "filter",
+                                                                       "compare")}
     return dict(sorted(found.items()))
 
 

@@ -11,9 +11,9 @@ FLAGS = ("--lr", "--epochs", "--batch-size", "--seeds", "--threads", "--workers"
          "--teacher-labels", "--variant", "--set", "--task-set", "--encoding", "--recipe", "--unlabelled", "--train", "--dev", "--test", "--data-dir",
          "--results-dir", "--only", "--engine", "--tracker", "--device", "--method", "--task", "--plugin", "--select", "--teacher-lr", "--warmup-rule")
 OTHER = (("list",), ("show",), ("check",), ("prepare",), ("convert",), ("convert-data",), ("augment",), ("export",), ("evaluate",), ("predict",), ("runs",),
-         ("compare",), ("clean",), ("verify",), ("study",), ("table",), ("report",), ("pretrain",))
+         ("compare",), ("clean",), ("label",), ("verify",), ("study",), ("table",), ("report",), ("pretrain",))
 MORE = ("--json", "--format", "--columns", "--limit", "--older-than", "--texts", "--no-intervals", "--against", "--model", "--file", "--backend", "--formats",
-        "--latency", "--seed", "--corpus", "-o", "--yes")
+        "--latency", "--seed", "--corpus", "-o", "--words", "--encoding", "--task-set", "--threads", "--method", "--student", "--all", "--from")
 VARIABLES = ("KDBENCH_PLUGINS", "KDBENCH_MODELS", "KDBENCH_DATA", "OMP_NUM_THREADS", "COLUMNS", "TMPDIR", "LANG", "RANK", "WORLD_SIZE", "NO_COLOR", "HF_HOME")
 
 

@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kdbench.base.errors import BadInput
+from kdbench.base.reading import whole_number
 from kdbench.data import tags
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.part import Part, Tally
@@ -144,9 +145,12 @@ def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Foun
     """The columns of train, for a file whose tags show no scheme: all of them may be O."""
     if like is None or "columns" not in like.decided:
         return None
-    width, word, tag = map(int, like.decided["columns"].split())
+    numbers = [whole_number(number) for number in like.decided["columns"].split()]
+    if len(numbers) != 3 or None in numbers or not schemes.is_known(like.decided.get("scheme", "")):
+        return None
+    width, word, tag = (number or 0 for number in numbers)
     lines = [line for sentence in sentences for line in sentence]
-    if not all(len(line.columns) == width for line in lines):
+    if max(word, tag) >= width or not all(len(line.columns) == width for line in lines):
         return None
     types = {tags.parts(own)[1] for record in like.records for own in record.fields["tags"]}
     bare = {line.columns[tag] for line in lines} - {schemes.OUTSIDE}
