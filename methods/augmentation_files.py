@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from kdbench.base import reading
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import new_file
+from kdbench.base.folders import new_file, refuse_source
 from kdbench.methods.augmentation import Augmenter, AugmentOptions, Tags, Words
 
 # a sentence as most files have it, without the blank line behind it
@@ -65,9 +65,7 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
     cannot be read.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BadInput(f"{target}: is the source itself, which is never overwritten; give the name "
-                       "of another file")
+    refuse_source(target, source)
     augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
     sentences_read = sentences = mentions_read = mentions = 0
     with complete_file(target) as out:

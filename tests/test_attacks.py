@@ -19,6 +19,7 @@ from kdbench.data import transfer
 from kdbench.data.prepare import Remote, download_file
 from kdbench.models.configs import checked_config, parameters
 from kdbench.runs import store, suite
+from kdbench.serve.about import About
 from tests.factory import record
 
 
@@ -100,6 +101,49 @@ def test_labels_of_other_types(folder, capsys, values):
             "members": []}
     path.write_text(json.dumps({**base, **values}))
     assert str(folder) in refusal(capsys, "predict", folder, "a text")
+
+
+def test_a_task_json_that_was_changed_is_refused(folder, capsys, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("a,b\nfever,cough\n")
+    about = About("files", "accuracy", ("accuracy",), READING)
+    about.write(folder)
+    assert About.read(folder) == about and main(["predict", str(folder), "--file", str(texts)]) == 0
+    assert "fever" in capsys.readouterr().out
+    path = folder / "task.json"
+    change(path, reading={**READING, "columns": {**READING["columns"], "text": "b"}})
+    assert "not what its checksum says" in refusal(capsys, "predict", folder, "--file", texts)
+    made = json.loads(path.read_text())
+    del made["checksums"]
+    path.write_text(json.dumps(made))  # the change is the user's
+    assert main(["predict", str(folder), "--file", str(texts)]) == 0 and "cough" in capsys.readouterr().out
+
+
+READING = {"columns": {"text": "a", "pair": None, "labels": ["l"], "tags": None, "id": None, "group": None}, "fields": ["a", "l"], "headed": True,
+           "layout": "CSV with header", "decided": {"scheme": "IOB"}, "options": {}}
+
+
+@pytest.mark.parametrize("values", [{"columns": []}, {"columns": {}}, {"columns": {**READING["columns"], "text": 5}}, {"fields": "a"}, {"headed": "x"},
+                                    {"layout": None}, {"decided": {"columns": 3}}, {"options": [1]}, {"decided": []}])
+def test_a_reading_of_other_types_is_refused(folder, capsys, tmp_path, values):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("a,b\nfever,cough\n")
+    (folder / "task.json").write_text(json.dumps({"task": "files", "metric": "accuracy", "metrics": ["accuracy"], "reading": {**READING, **values}}))
+    assert "how the training file was read" in refusal(capsys, "predict", folder, "--file", texts)
+
+
+@pytest.mark.parametrize("decided", ["1", "3 0 x", "2 0 9", "9" * 20 + " 0 1", "2 0 1"])
+def test_columns_and_schemes_that_are_none_are_passed_over(tmp_path, decided):
+    from kdbench.data.layouts import open_layout
+    from kdbench.data.layouts.part import Part
+
+    (tmp_path / "all-o.tsv").write_text("a\tO\nb\tO\n\nc\tO\n")
+    for scheme in ("IOB", "none such"):
+        like = Part((), "two columns, a word and its tag", "", decided={"columns": decided, "scheme": scheme})
+        try:
+            open_layout(tmp_path / "all-o.tsv", "test", None, like)
+        except BadInput as error:
+            assert "\n" not in str(error)
 
 
 # ---- tokenizers --------------------------------------------------------------------------------------------------------
@@ -184,7 +228,8 @@ def test_a_broken_package_does_not_stop_a_verb(capsys, monkeypatch):
     assert "chemprot" in out and err.count("\n") == 1 and "plugin odd" in err and "passed over" in err
 
 
-def test_a_plugin_that_ends_the_program(capsys, tmp_path):
+def test_a_plugin_that_ends_the_program(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDBENCH_PLUGINS", "")  # the verb writes it, for its children
     (tmp_path / "quits.py").write_text("raise SystemExit(0)\n")
     assert "plugin" in refusal(capsys, "list", "--plugin", tmp_path / "quits.py")
 

@@ -66,6 +66,13 @@ def through_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
+def refuse_source(target: Path, source: Path | None) -> None:
+    """`BadInput` where a file that is to be made is the one it is made from, by whatever name."""
+    if source is not None and target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"{target}: is the source itself, which is never overwritten; give the name "
+                       "of another file")
+
+
 def write_text(target: Path, text: str) -> None:
     """Replace the content of `target` with `text` in one step."""
     with new_file(target) as stream:

@@ -99,11 +99,14 @@ def too_large(path: Path, most: int) -> Unreadable:
 
 def content(path: Path, most: int = FILE_LIMIT) -> bytes:
     """The bytes of a regular file of at most `most` bytes."""
-    if regular(path) > most:
+    size = regular(path)
+    if size > most:
         raise too_large(path, most)
     try:
         with open(os.open(path, os.O_RDONLY | NO_WAIT), "rb") as stream:
-            found = stream.read(most + 1)
+            found = stream.read(size + 1)
+            if len(found) > size:  # it grows
+                found += stream.read(most + 1 - size)
     except OSError as error:
         raise cannot_be_read(path, error) from None
     if len(found) > most:
@@ -114,15 +117,17 @@ def content(path: Path, most: int = FILE_LIMIT) -> bytes:
 def gunzipped(path: Path, packed: bytes, most: int = TEXT_LIMIT) -> bytes:
     """What a gzip file holds; `Unreadable` where it is damaged, or grows as no text does."""
     limit = min(most, max(RATIO_FREE, RATIO_LIMIT * len(packed)))
+    found = io.BytesIO()
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
-            found = stream.read(limit + 1)
+            while found.tell() <= limit and (part := stream.read(MEGABYTE)):
+                found.write(part)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise Unreadable(path, "a damaged gzip file", "copy it anew") from None
-    if len(found) > limit:
+    if found.tell() > limit:
         raise Unreadable(path, f"unpacks to more than {limit // MEGABYTE:,} MB",
                          "give it unpacked, or split it")
-    return found
+    return found.getvalue()
 
 
 def inflated_size(path: Path, packed: bytes, most: int = TEXT_LIMIT) -> int:

@@ -100,14 +100,13 @@ def make_base(folder):
 KILLED = """
 import os, sys
 from kdbench.cli.verbs import main
-from kdbench.train.resuming import Resumable
-usual, calls = Resumable.checkpoint, []
-def checkpoint(self):
-    usual(self)
-    calls.append(self.step)
-    if len(calls) == 2:
+usual, calls = os.replace, []
+def replace(source, target):
+    usual(source, target)
+    calls.append(os.path.basename(target))
+    if calls.count("latest") == 2:
         os._exit(9)
-Resumable.checkpoint = checkpoint
+os.replace = replace
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -187,9 +187,7 @@ def convert(path: str | Path, out: str | Path, settings: Settings | None = None)
     `--task files` would count it.
     """
     path, out = Path(path), Path(out)
-    if out.exists() and path.exists() and out.samefile(path):
-        raise BadInput(f"{out}: is the source itself, which is never overwritten; give the name of "
-                       "another file")
+    folders.refuse_source(out, path)
     train = open_layout(path, "train", settings)
     assert train is not None
     if not train.whole:
