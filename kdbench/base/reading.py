@@ -238,6 +238,10 @@ def parsed(source: str) -> Any:
         value = json.loads(source)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
+    except ValueError as error:
+        if "integer string" in str(error):  # Python's own message is about a setting of Python
+            raise ValueError("a number of thousands of digits") from None
+        raise
     check_depth(value)
     return value
 

@@ -106,13 +106,13 @@ class Record:
             raise self.mistake(f"{name} is empty", "give a text or remove the row")
         return self.clean(name, value)
 
-    def clean(self, name: str, value: str) -> str:
-        """`value`, checked for what a JSON escape can hold and UTF-8 text cannot: a NUL, or half of
-        a surrogate pair.
+    def clean(self, name: str, value: str, most: int = LINE_LIMIT) -> str:
+        """`value` of at most `most` characters, checked for what a JSON escape can hold and UTF-8
+        text cannot: a NUL, or half of a surrogate pair.
         """
-        if len(value) > LINE_LIMIT:
+        if len(value) > most:
             raise self.mistake(f"{name} has {len(value):,} characters",
-                             f"give texts of at most {LINE_LIMIT:,}")
+                             f"give texts of at most {most:,}")
         if "\0" in value or SURROGATE.search(value):
             raise self.mistake(f"{name} has a NUL or half of a surrogate pair",
                              "remove the escape from the text")

@@ -19,7 +19,7 @@ from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
-from kdbench.runs.stored import is_linked
+from kdbench.runs.stored import is_linked, wrong_predictions
 from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
 
@@ -140,9 +140,12 @@ class Case:
         if not path.is_file() or is_linked(path):
             raise Unchecked("no predictions are stored beside the record")
         try:
-            return reading.arrays(path)
+            found = reading.arrays(path)
         except reading.Unreadable:
             raise Unchecked("its predictions cannot be read") from None
+        if wrong := wrong_predictions(found):
+            raise Unchecked(f"its predictions are none: {wrong}")
+        return found
 
     @property
     def predictions(self) -> metrics.Labels:

@@ -92,7 +92,8 @@ def verify(
         try:
             case.record = read_record(path)
         except (OSError, ValueError) as error:
-            why = f"{path.name} is no record ({one_line(error)}); tables leave it out"
+            known = error.why if isinstance(error, reading.Unreadable) else one_line(error)
+            why = f"{path.name} is no record ({known}); tables leave it out"
             results.append(Result("file", case.where, DIFFERS, why))
             continue
         with doing(f"verify: {case.where}"):

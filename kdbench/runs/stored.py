@@ -122,6 +122,25 @@ def wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     return ""
 
 
+def wrong_predictions(arrays: Mapping[str, np.ndarray]) -> str:
+    """What is wrong with the arrays that `Runner.scores` stores; empty where nothing is."""
+    stored = arrays.get("test_predictions")
+    if stored is None or stored.dtype.kind not in "fiub" or stored.ndim not in (1, 2):
+        return "test_predictions is no table of numbers"
+    for lengths, values in (("test_lengths", "test_predictions"),
+                            ("test_piece_lengths", "test_pieces")):
+        found = arrays.get(lengths)
+        if found is None:
+            continue
+        whole = found.ndim == 1 and found.dtype.kind in "iu" and not (found < 0).any()
+        if not whole or values not in arrays or found.sum() != len(arrays[values]):
+            return f"{lengths} is not what divides {values}"
+    pieces = arrays.get("test_piece_lengths")
+    if pieces is not None and len(pieces) != len(stored):  # a word has one length
+        return "test_pieces is not what belongs to test_predictions"
+    return "" if pieces is not None or "test_pieces" not in arrays else "test_pieces has no lengths"
+
+
 def damage_of_predictions(path: Path, record: Mapping[str, Any]) -> str:
     """Why the predictions beside the record in `path` are not what was stored with it; empty where
     they are. A record from before there were checksums may have lost its predictions.

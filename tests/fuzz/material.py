@@ -281,8 +281,8 @@ def results(verb, base, folder):
 
 def written(folder, out):
     """The files that a command made, without what tells of time and place."""
-    made = folder / "out"
-    files = [made / name for name in ("model.safetensors", "tokenizer.json", "labels.json")] if made.is_dir() else [folder / "out.jsonl"]
+    names = ("model.safetensors", "tokenizer.json", "labels.json", "out.jsonl")
+    files = [path for path in sorted(folder.rglob("*")) if path.name in names and "results" not in path.parts]
     return json.dumps([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 

@@ -21,7 +21,7 @@ def words(draw, base, folder):
     """A command line, and variables."""
     environ = {}
     if draw.random() < 0.3:
-        environ[draw.choice(VARIABLES)] = value(draw).replace("\0", "")
+        environ[draw.choice(VARIABLES)] = clean([value(draw)])[0]
     if draw.random() < 0.6:
         found = ["run", "--method", "finetune", "--task", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", *RUN, "--results-dir", folder / "r",
                  "--dry-run"]
