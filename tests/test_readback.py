@@ -420,6 +420,7 @@ def test_predict_prints_no_number_that_is_none(tmp_path, task_type, capsys):
     (["run", "smoke", "--seeds", "0-2000000000"], "2,000,000,001 seeds, and at most 10,000"),
     (["--method", "finetune", "--task", "gad", "--lr", "inf"], "--lr: 'inf' is not a finite number"),
     (["--method", "finetune", "--task", "gad", "--lr", "nan"], "--lr: 'nan' is not a number"),
+    (["--method", "finetune", "--task", "gad", "--epochs", "9" * 30], "is larger than 1,000,000,000,000,000"),
 ])
 def test_a_number_that_is_none_of_its_kind(words, said, capsys, tmp_path, no_data):
     assert main(words) == 2
