@@ -910,7 +910,7 @@ LIMITS = (
              'flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)',
              'flags |= getattr(os, "O_BINARY", 0)',
              tests_of("test_attacks", "test_a_part_that_is_a_link_is_not_written_through")),
-    Mutation("linked-records-followed", "kdbench/runs/store.py",
+    Mutation("linked-records-followed", "kdbench/runs/stored.py",
              "return path.is_symlink() or path.parent.is_symlink()",
              "return path.is_symlink()",
              tests_of("test_attacks",
