@@ -207,7 +207,7 @@ def test_files_of_lines_and_of_rows(tmp_path, task_type, content, texts):
     (b"\n \n", "the file is empty"),
     (b"\xff\xfe", "not UTF-8"),
     (b"id,page,more\n1,a,b\n", "which column has the text"),
-    (None, "no such file"),
+    (None, "No such file"),
 ])
 def test_bad_files_take_one_line(tmp_path, content, message):
     path = tmp_path / "texts.csv"
