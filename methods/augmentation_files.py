@@ -11,8 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import new_file
+from kdbench.base.folders import new_file, refuse_source
 from kdbench.methods.augmentation import Augmenter, AugmentOptions, Tags, Words
 
 # a sentence as most files have it, without the blank line behind it
@@ -64,9 +65,7 @@ def augment_file(source: str | Path, target: str | Path, options: AugmentOptions
     cannot be read.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BadInput(f"{target}: is the source itself, which is never overwritten; give the name "
-                       "of another file")
+    refuse_source(target, source)
     augmenter = Augmenter(options, seed).fit((row.words, row.tags) for row in rows(source))
     sentences_read = sentences = mentions_read = mentions = 0
     with complete_file(target) as out:
@@ -86,6 +85,7 @@ def rows(path: Path) -> Iterator[Row]:
     """The sentences of a two-column or JSON-lines file, as a stream (`kdbench.data.readers` holds
     the whole file); `BadInput` names the file, and the line where there is one.
     """
+    reading.check_lines(path, reading.STREAM_LIMIT)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = next((line for line in stream if line.strip()), None)
@@ -153,7 +153,7 @@ def _json_rows(path: Path, stream: IO[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = reading.parsed(line)
             words, tags = record["tokens"], record["ner_tags"]
             texts = all(isinstance(item, str) for item in (*words, *tags))
             valid = texts and len(words) == len(tags)

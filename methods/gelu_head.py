@@ -23,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from kdbench.base.identity import digest
+from kdbench.models.configs import with_our_attention
 from kdbench.models.zoo import position_limit
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class GeluHeadConfig(PreTrainedConfig):
 
     def encoder_config(self) -> PreTrainedConfig:
         """The configuration of the encoder alone."""
-        return AutoConfig.for_model(**self.encoder)
+        return with_our_attention(AutoConfig.for_model(**self.encoder))
 
 
 class GeluHeadModel(PreTrainedModel):

@@ -9,9 +9,9 @@ plain text.
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
+from kdbench.base.reading import parsed
 from kdbench.data import readers
 from kdbench.data.layouts import bioc_xml, datasets_folder, docbin, long_table, pubtator, textfile
 from kdbench.data.layouts.tables import TEXTS
@@ -56,8 +56,8 @@ def is_json(source: Source) -> bool:
         return first.startswith("{")
     for text in (first, "\n".join(source.lines)):
         try:
-            return isinstance(json.loads(text), list)
-        except (ValueError, RecursionError):
+            return isinstance(parsed(text), list)
+        except ValueError:
             continue
     return False
 
@@ -77,7 +77,7 @@ def split_ways(line: str) -> list[list[str]]:
     """The cells of a line by each delimiter that it has, the whole line at last."""
     found = []
     for delimiter in DELIMITERS:
-        cells = next(csv.reader([line], delimiter=delimiter), [])
+        cells = next(csv.reader([line[:readers.FIELD_LIMIT]], delimiter=delimiter), [])
         if len(cells) > 1:
             found.append(cells)
     return [*found, [line.strip().strip('"')]]

@@ -220,7 +220,9 @@ def id_of(record: Record, name: str | None) -> str | int | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # as pandas writes whole numbers beside missing ones
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole or isinstance(value, str) and value.strip() else None
+    if isinstance(value, str) and value.strip():
+        return record.clean(name or "", value)
+    return value if whole else None
 
 
 def is_nothing(value: object) -> bool:

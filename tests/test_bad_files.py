@@ -223,7 +223,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
     folder = write(tmp_path, "chemprot")
     (folder / "dev.json").unlink()
     (folder / "dev.json").mkdir()
-    assert f"{folder / 'dev.json'}: cannot be read (Is a directory)" in refusal("chemprot", tmp_path)
+    assert f"{folder / 'dev.json'}: cannot be read (a folder, a pipe or a device)" in refusal("chemprot", tmp_path)
 
 
 def damaged(content, dice):

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.options import build
 from kdbench.base.registry import TASKS
 from kdbench.cli.verbs import main
 from kdbench.data import corpora, tags
-from kdbench.data.layouts import Defaults, convert, open_layout, spans, textfile
+from kdbench.data.layouts import Defaults, convert, open_layout, spans
 from kdbench.data.layouts.part import Lenient
 from kdbench.data.task import LoadOptions
 from tests import layout_files as made
@@ -677,14 +678,14 @@ def test_damaged_files(tmp_path, content, message):
 def test_what_is_no_file(tmp_path):
     assert "cannot be read (No such file" in refused(tmp_path / "a.csv")
     os.mkfifo(tmp_path / "pipe")
-    assert refused(tmp_path / "pipe").startswith(": a pipe or a device")
-    assert refused(Path("/dev/zero")).startswith(": a pipe or a device")
+    assert refused(tmp_path / "pipe").startswith(": cannot be read (a folder, a pipe or a device)")
+    assert refused(Path("/dev/zero")).startswith(": cannot be read (a folder, a pipe or a device)")
 
 
 def test_a_bomb_of_gzip(tmp_path, monkeypatch):
-    monkeypatch.setattr(textfile, "FILE_LIMIT", 2**20)
+    monkeypatch.setattr(reading, "RATIO_FREE", 2**20)
     path = put(tmp_path / "a", gzip.compress(b"x" * 2**24, mtime=0))
-    assert "GB of content" in refused(path)
+    assert "unpacks to more than 1 MB" in refused(path)
 
 
 def test_a_docbin_without_spacy(tmp_path, monkeypatch):

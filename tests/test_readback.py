@@ -309,7 +309,8 @@ def test_the_results_folder_that_is_gone_at_the_end(tmp_path, no_data, monkeypat
 @pytest.mark.parametrize(("change", "said"), [
     ({"labels": ["inhibits", "none", "activates"]}, "says 'inhibits' where config.json says 'none'"),
     ({"labels": ["none", "inhibits"]}, "has 2 labels, and config.json 3"), ({"kind": "multi"}, "says multi, and config.json single"),
-    ({"threshold": float("nan")}, "no probability"), ({"max_length": 0}, "no number of tokens")])
+    ({"threshold": float("nan")}, "threshold is nan, not a number from 0 to 1"), ({"max_length": 0}, "max_length is 0, not a whole number"),
+    ({"word_pattern": "(a+)+$"}, "word_pattern is .* not a rule"), ({"word_prefix": 3}, "word_prefix is 3")])
 def test_labels_that_do_not_fit_the_model_are_refused(tmp_path, change, said):
     path = write(tmp_path / "student") / "labels.json"
     made = {name: value for name, value in json.loads(path.read_text()).items() if name != "checksums"}
@@ -419,6 +420,7 @@ def test_predict_prints_no_number_that_is_none(tmp_path, task_type, capsys):
     (["run", "smoke", "--seeds", "0-2000000000"], "2,000,000,001 seeds, and at most 10,000"),
     (["--method", "finetune", "--task", "gad", "--lr", "inf"], "--lr: 'inf' is not a finite number"),
     (["--method", "finetune", "--task", "gad", "--lr", "nan"], "--lr: 'nan' is not a number"),
+    (["--method", "finetune", "--task", "gad", "--epochs", "9" * 30], "is larger than 1,000,000,000,000,000"),
 ])
 def test_a_number_that_is_none_of_its_kind(words, said, capsys, tmp_path, no_data):
     assert main(words) == 2

@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-from kdbench.base.errors import BadInput, one_line
+from kdbench.base import reading
+from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest, file_digest
 
 KEY = "checksums"
@@ -128,15 +129,9 @@ def read_object(path: Path) -> Content:
     Raises `ValueError` with the reason where it is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no {path.name}") from None
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is not valid JSON ({one_line(error)})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not a JSON object")
+        content = reading.json_object(path)
+    except reading.Unreadable as error:
+        raise ValueError(f"{path.name}: {error.why}") from error
     if wrong := damage(content):
         raise ValueError(f"{path.name}: {wrong}")
     return content

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,15 +42,36 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     sweep(target.parent, target.name)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     mode, encoding, newline = ("wb", None, None) if binary else ("w", "utf-8", "\n")
-    with held(partial, partial.touch):
+    with held(partial, lambda: make_file(partial)):
         try:
-            with partial.open(mode, encoding=encoding, newline=newline) as stream:
+            with open(partial, mode, encoding=encoding, newline=newline,
+                      opener=through_no_link) as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file; a link or a pipe that somebody put there goes, and is not followed."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        path.unlink()
+    with open(path, "ab", opener=through_no_link):
+        pass
+
+
+def through_no_link(path: str, flags: int) -> int:
+    """An opener for `open` that refuses a symbolic link, where the system can."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def refuse_source(target: Path, source: Path | None) -> None:
+    """`BadInput` where a file that is to be made is the one it is made from, by whatever name."""
+    if source is not None and target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"{target}: is the source itself, which is never overwritten; give the name "
+                       "of another file")
 
 
 def write_text(target: Path, text: str) -> None:

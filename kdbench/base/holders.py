@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base import reading
 from kdbench.base.activity import doing
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def noted(path: Path, what: str) -> Iterator[None]:
 def read(path: Path) -> Holder | None:
     """The holder that a note tells of; None where there is none, or it has ended."""
     try:
-        holder = Holder(**json.loads(path.read_text(encoding="utf-8")))
+        holder = Holder(**reading.json_object(path))
         return holder if isinstance(holder.pid, int) and holder.alive else None
     except (OSError, ValueError, TypeError):
         return None

@@ -172,6 +172,7 @@ def check_bounds(name: str, value: float, minimum: float | None, maximum: float 
         raise ValueError(f"option {name}: {value} is above its maximum {maximum}")
 
 
+LARGEST = 10**15  # of a whole number; what counts steps or bytes is far below it
 MOST_SEEDS = 10_000  # of one command: each is a cell that is planned before anything runs
 
 WORDS = {
@@ -200,11 +201,13 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}")
     try:
         number = hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"option {name}: {value!r} is not a {noun(hint)}") from None
     if hint is float and not math.isfinite(number):
         kind = "number" if number != number else "finite number"
         raise ValueError(f"option {name}: {value!r} is not a {kind}")
+    if hint is int and abs(number) > LARGEST:
+        raise ValueError(f"option {name}: {value!r} is larger than {LARGEST:,}")
     return number
 
 

@@ -12,6 +12,7 @@ from kdbench.base.options import MOST_SEEDS
 from kdbench.base.registry import unknown
 
 MOST_PROCESSES = 1024  # and threads: more than any machine has cores for
+SEED_DIGITS = 12
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,15 +108,27 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise BadInput(f"--seeds {text!r}: write 0-4 or 0,3,7")
-        if int(last or first) - int(first) >= MOST_SEEDS:
-            raise BadInput(f"--seeds {text!r}: {int(last) - int(first) + 1:,} seeds, and at most "
-                           f"{MOST_SEEDS:,} can be run at once")
+        if not is_seed(first) or (dash and not is_seed(last)):
+            raise BadInput(f"--seeds {shown(text)}: write 0-4 or 0,3,7; a seed has at most "
+                           f"{SEED_DIGITS} digits")
+        count = len(seeds) + int(last or first) + 1 - int(first)
+        if count > MOST_SEEDS:
+            raise BadInput(f"--seeds {shown(text)}: {count:,} seeds, and at most {MOST_SEEDS:,} "
+                           "can be run at once")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) != len(seeds) or not seeds:
-        raise BadInput(f"--seeds {text!r}: a seed stands there twice, or none")
+        raise BadInput(f"--seeds {shown(text)}: a seed stands there twice, or none")
     return tuple(seeds)
+
+
+def is_seed(text: str) -> bool:
+    """Is a text a whole number in ASCII digits, and not too long?"""
+    return text.isascii() and text.isdigit() and len(text) <= SEED_DIGITS
+
+
+def shown(text: str) -> str:
+    """What was given, for a message, cut after forty characters."""
+    return repr(text) if len(text) <= 40 else f"{text[:40]!r}..."
 
 
 def parse_threads(text: str) -> int | str:

@@ -83,14 +83,13 @@ def predict(args: Namespace) -> int:
 
 def label(args: Namespace) -> int:
     """Write a file's rows with the student's labels."""
-    from kdbench.base.folders import write_text
+    from kdbench.base.folders import refuse_source, write_text
     from kdbench.base.progress import say
     from kdbench.serve.label_file import labelled_file
 
     if not args.file or not args.out:
         raise BadInput("give --file FILE of texts, and -o FILE for the labelled rows")
-    if args.out.exists() and args.file.exists() and args.out.samefile(args.file):
-        raise BadInput(f"-o {args.out}: is the file of texts; give another")
+    refuse_source(args.out, args.file)
     about, predictor = opened(args)
     text, missing, cut = labelled_file(predictor, rows_to_answer(args, about, predictor))
     if missing:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from kdbench.base.errors import BadInput
+from kdbench.base.tokenizer_files import tokenizer_of
 from kdbench.data import tags
 from kdbench.data.corpora import PAIRS, count_mentions, settled, tags_of
 from kdbench.data.lengths import (
@@ -205,16 +206,10 @@ class Reading:
 
 def read_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a model folder, or of a tokenizer.json, without a length limit."""
-    from tokenizers import Tokenizer
-
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         raise BadInput(f"{path}: no tokenizer.json; give a model folder that has one")
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{file}: not a tokenizer ({reason}); save the tokenizer anew") from None
+    tokenizer = tokenizer_of(file)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_file
@@ -26,11 +27,11 @@ from kdbench.base.progress import Progress, say
 from kdbench.base.registry import DOWNLOADS, TASKS
 from kdbench.data import corpora
 from kdbench.data.task import LoadOptions, Task
+from kdbench.data.transfer import Pace, open_part, open_url, part_size
 
 BASE_URL = "https://raw.githubusercontent.com"
 ATTEMPTS = 5  # in a row that bring no byte more
 PAUSE = 0.2  # seconds after the first of them, twice as long after each further one
-TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
 COPIED = (".json", ".jsonl", ".tsv", ".csv")
 
@@ -145,13 +146,13 @@ def download_file(url: str, target: Path, remote: Remote) -> str:
                 f"{target}: is not the published file, and is not overwritten; move it away")
         return "already there"
     part = target.with_name(f"{target.name}.part")
-    if _size(part) >= remote.size and _mistake(part, remote) is not None:
+    if part_size(part) >= remote.size and _mistake(part, remote) is not None:
         part.unlink()
-    farthest, failures = _size(part), 0
-    while _size(part) != remote.size:
+    farthest, failures = part_size(part), 0
+    while part_size(part) != remote.size:
         reason = _attempt(url, part, remote)
-        if _size(part) > farthest:
-            farthest, failures = _size(part), 0
+        if part_size(part) > farthest:
+            farthest, failures = part_size(part), 0
             continue
         failures += 1
         if failures == ATTEMPTS:
@@ -165,10 +166,6 @@ def download_file(url: str, target: Path, remote: Remote) -> str:
             f"{url}: {mistake}; nothing was kept: the file there is not the published one")
     os.replace(part, target)
     return "downloaded"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _attempt(url: str, part: Path, remote: Remote) -> str:
@@ -192,20 +189,23 @@ def _attempt(url: str, part: Path, remote: Remote) -> str:
 
 def _transfer(url: str, part: Path, remote: Remote) -> None:
     """Append to `part` what it lacks; the whole file where the server does not resume."""
-    offset = _size(part)
+    offset = part_size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
     with (doing(f"fetching {url}"),
-          urllib.request.urlopen(request, timeout=TIMEOUT) as response):
+          open_url(request) as response):
         if response.status != 206:
             offset = 0
-        length = response.headers.get("Content-Length")
-        if length is not None and offset + int(length) != remote.size:
+        length = response.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and offset + int(length) != remote.size:
             raise BadInput(f"{url}: {offset + int(length):,} bytes instead of {remote.size:,}; "
                            "the file there is not the published one")
         progress = Progress(f"{part.parent.name}/{part.stem}", remote.size, "bytes", offset)
-        with part.open("ab" if offset else "wb") as out:
-            while chunk := response.read(min(CHUNK, remote.size + 1 - offset)):
+        pace = Pace(url)
+        with open_part(part, append=offset > 0) as out:
+            # `read1` gives what has come; `read` would wait for all of a chunk
+            while chunk := response.read1(min(CHUNK, remote.size + 1 - offset)):
                 offset += len(chunk)
+                pace.add(len(chunk))
                 out.write(chunk)
                 progress.at(offset)
                 if offset > remote.size:
@@ -219,9 +219,9 @@ def _transfer(url: str, part: Path, remote: Remote) -> None:
 
 def _mistake(path: Path, remote: Remote) -> str | None:
     """What is wrong with a fetched file; None where it is the published one."""
+    if (size := reading.regular(path)) != remote.size:
+        return f"{size:,} bytes instead of {remote.size:,}"
     content = path.read_bytes()
-    if len(content) != remote.size:
-        return f"{len(content):,} bytes instead of {remote.size:,}"
     if remote.blob:
         found, expected = git_blob_id(content), remote.blob
     else:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
+from kdbench.base.reading import LINE_LIMIT, parsed
 from kdbench.data import tags as schemes
 
-# bytes; the longest abstracts and notes are three orders of magnitude below it
-LINE_LIMIT = 8 * 2**20
 # characters of one cell of a table; a million words are below it. csv's own limit is 131,072
 FIELD_LIMIT = 10_000_000
 csv.field_size_limit(FIELD_LIMIT)
@@ -52,24 +52,15 @@ def read(path: str | Path) -> Source:
     Raises `BadInput` where it cannot be read, is empty, is not UTF-8, or has a NUL or a line longer
     than `LINE_LIMIT`.
     """
-    path, digest = Path(path), hashlib.sha256()
-    lines: list[str] = []
-    try:
-        with path.open("rb") as stream:
-            while raw := stream.readline(LINE_LIMIT + 1):
-                number = len(lines) + 1
-                if len(raw) > LINE_LIMIT:
-                    raise BadInput(f"{path}:{number}: a line longer than {LINE_LIMIT // 2**20} MB; "
-                                   "is this one record a line, and a text file?")
-                digest.update(raw)
-                lines.append(_decode(path, number, raw))
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
+    path = Path(path)
+    raw = reading.content(path, reading.TEXT_LIMIT)
+    reading.check_content(path, raw)
+    parts = raw.split(b"\n")
+    lines = [_decode(path, number, part) for number, part in enumerate(parts, 1)]
+    lines = lines[:-1] if lines[-1] == "" else lines
     if not any(line.strip() for line in lines):
         raise BadInput(f"{path}: the file is empty; give one with at least one record")
-    return Source(path, tuple(lines), digest.hexdigest())
+    return Source(path, tuple(lines), hashlib.sha256(raw).hexdigest())
 
 
 def _decode(path: Path, number: int, raw: bytes) -> str:
@@ -83,7 +74,7 @@ def _decode(path: Path, number: int, raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8; "
                        "save the file as UTF-8") from None
-    return line.removesuffix("\n").removesuffix("\r")
+    return line.removesuffix("\r")
 
 
 @dataclass(frozen=True)
@@ -115,10 +106,13 @@ class Record:
             raise self.mistake(f"{name} is empty", "give a text or remove the row")
         return self.clean(name, value)
 
-    def clean(self, name: str, value: str) -> str:
-        """`value`, checked for what a JSON escape can hold and UTF-8 text cannot: a NUL, or half of
-        a surrogate pair.
+    def clean(self, name: str, value: str, most: int = LINE_LIMIT) -> str:
+        """`value` of at most `most` characters, checked for what a JSON escape can hold and UTF-8
+        text cannot: a NUL, or half of a surrogate pair.
         """
+        if len(value) > most:
+            raise self.mistake(f"{name} has {len(value):,} characters",
+                             f"give texts of at most {most:,}")
         if "\0" in value or SURROGATE.search(value):
             raise self.mistake(f"{name} has a NUL or half of a surrogate pair",
                              "remove the escape from the text")
@@ -218,8 +212,8 @@ def json_lines(source: Source) -> list[Record]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:  # RecursionError: a line of brackets
+            fields = parsed(line)
+        except ValueError as error:
             where = ""
             if isinstance(error, json.JSONDecodeError):
                 where = f" at character {error.pos + 1}"

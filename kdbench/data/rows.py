@@ -8,12 +8,30 @@ training file (`Data.reading`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdbench.base.errors import BadInput
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Example, Task
+
+Check = Callable[[Any], bool]
+
+
+def is_text(value: object) -> bool:
+    """A text."""
+    return isinstance(value, str)
+
+
+def is_texts(value: object) -> bool:
+    """A list of texts."""
+    return isinstance(value, list | tuple) and all(map(is_text, value))
+
+
+def is_object(value: object) -> bool:
+    """An object of JSON."""
+    return isinstance(value, dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,36 @@ class Wanted:
     options: Mapping[str, Any] = field(default_factory=dict)
     labelled: bool = False
     plain: bool = False
+
+    def __post_init__(self) -> None:
+        """`BadInput` where `reading`, which comes from a file, is not what `Data.reading` is."""
+        if self.reading and (wrong := wrong_reading(self.reading)):
+            raise BadInput(f"how the training file was read: {wrong}; train the student again, or "
+                           "delete its task.json to have the file read by itself")
+
+
+# what `Data.reading` has, and of its columns
+PARTS: Mapping[str, Check] = {
+    "columns": is_object, "fields": is_texts, "headed": lambda value: value in (None, True, False),
+    "layout": is_text, "options": is_object,
+    "decided": lambda value: is_object(value) and is_texts(list(value.values())),
+}
+COLUMNS: Mapping[str, Check] = {
+    "text": is_text, "labels": is_texts,
+    **dict.fromkeys(("pair", "tags", "id", "group"), lambda value: value is None or is_text(value)),
+}
+
+
+def wrong_reading(reading: Mapping[str, Any]) -> str:
+    """What is wrong with an account of how a file was read; empty where nothing is."""
+    for name, check in PARTS.items():
+        if name not in reading or not check(reading[name]):
+            return f"{name} is not what it should be"
+    columns = reading["columns"]
+    if columns.keys() != COLUMNS.keys():
+        return "its columns are not those that are known here"
+    wrong = [name for name, check in COLUMNS.items() if not check(columns[name])]
+    return f"the column {wrong[0]} is not what it should be" if wrong else ""
 
 
 @dataclass(frozen=True)

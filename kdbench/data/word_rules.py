@@ -110,6 +110,23 @@ def pattern(rule: str) -> str:
     return whole.replace("{p}", punctuation).replace("{c}", IDEOGRAPHS)
 
 
+CLASS = re.compile(r"\[\^?[^\]]*\]")
+LONGEST = 20_000  # characters of a rule's expression; the longest has 7,000
+
+
+def is_known(expression: str) -> bool:
+    """Is this the expression of a rule, whatever its classes hold, which differ between versions of
+    Unicode? Any other regular expression might try for ever to match a text.
+    """
+    forms = {CLASS.sub("[]", whole.replace("{n}", CLITIC)) for whole in (*RULES.values(), FORMER)}
+    if len(expression) > LONGEST or CLASS.sub("[]", expression) not in forms:
+        return False
+    try:
+        return compiled(expression) is not None
+    except re.error:  # a range that runs backwards
+        return False
+
+
 @cache
 def compiled(expression: str) -> re.Pattern[str]:
     """A regular expression, compiled once."""

@@ -9,13 +9,13 @@ come first, in the order of `BIOMEDICAL`, and then the others by name. Without a
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from transformers import CONFIG_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, PreTrainedConfig
 
 from kdbench.base.errors import BadInput, one_line
+from kdbench.models.configs import checked_config
 from kdbench.models.sources import check_folder
 from kdbench.models.zoo import TOY
 
@@ -70,7 +70,7 @@ def size_of(folder: Path) -> int | None:
     """Layers times the square of the width; None of a folder that is no whole encoder."""
     try:
         check_folder(folder)
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = checked_config(folder / "config.json")
         cls = CONFIG_MAPPING[content["model_type"]]
         if cls not in MODEL_FOR_MASKED_LM_MAPPING:
             return None

@@ -6,7 +6,6 @@ form (`*.ckpt.index`, `*.ckpt.data-*`, bert_config.json, vocab.txt).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_folder
+from kdbench.base.tokenizer_files import check_tokenizer
+from kdbench.models.configs import checked_config, with_our_attention
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +75,9 @@ def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
             architecture = architecture_of(state)
         else:
             state, architecture = torch_state(weights), None
-        report = write_model(state, read_config(config_file), architecture, weights, folder)
+        size = sum(value.nbytes for value in state.values())
+        config = read_config(config_file, size)
+        report = write_model(state, config, architecture, weights, folder)
         report["notes"] += write_tokenizer(weights.parent, folder)
     return report
 
@@ -111,18 +115,23 @@ def find_weights(source: Path) -> Path:
     return found[0]
 
 
-def read_config(path: Path) -> PretrainedConfig:
-    """The configuration at `path`; one without a `model_type`, as TensorFlow's, is a BERT."""
+def read_config(path: Path, weights: int) -> PretrainedConfig:
+    """The configuration at `path`; one without a `model_type`, as TensorFlow's, is a BERT.
+
+    weights  bytes of the weights that belong to it
+    """
     from transformers import AutoConfig
 
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if "auto_map" in values:
-            raise BadInput(f"{path}: asks for code of its own (auto_map), which is never run; "
-                           "remove that entry")
-        return AutoConfig.for_model(values.pop("model_type", "bert"), **values)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise BadInput(f"{path}: not a model configuration ({first_line(error)})") from error
+        values = checked_config(path, weights)
+    except reading.Unreadable as error:
+        raise BadInput(f"{path}: not a model configuration ({error})") from error
+    if "auto_map" in values:
+        raise BadInput(f"{path}: asks for code of its own (auto_map), which is never run; "
+                       "remove that entry")
+    with reading.foreign(str(path), "give the configuration of a model that transformers has"):
+        return with_our_attention(
+            AutoConfig.for_model(values.pop("model_type", "bert"), **values))
 
 
 # ---- PyTorch -------------------------------------------------------------------------------------
@@ -171,6 +180,8 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     name = architecture or (config.architectures or [""])[0]
     if not name:
         name, notes = head_of(state, config)
+    if not isinstance(name, str):
+        raise BadInput(f"{weights.parent}: architectures holds no name of a class")
     cls: Any = getattr(transformers, name, None)
     if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
         raise BadInput(f"{weights.parent}: architecture {name!r} is not one that transformers has")
@@ -182,6 +193,9 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     except (RuntimeError, ValueError) as error:
         raise BadInput(f"{weights}: the weights do not have the sizes that the configuration states"
                        ) from error
+    except Exception as error:  # of a configuration with values that its model does not take
+        raise BadInput(f"{weights}: no {cls.__name__} can be built of its configuration "
+                       f"({first_line(error)}); correct config.json") from error
     missing = sorted(key for key in seen["missing_keys"] if "pooler." not in key)
     if missing:
         raise BadInput(
@@ -327,12 +341,13 @@ def write_tokenizer(source: Path, folder: Path) -> list[str]:
     if not files:
         return ["no tokenizer files beside the weights: add vocab.txt or tokenizer.json before use"]
     for path in files:
+        reading.content(path)
         shutil.copyfile(path, folder / path.name)
-    try:
+    if (folder / "tokenizer.json").is_file():
+        check_tokenizer(folder / "tokenizer.json")
+    with reading.foreign(f"{source}: its tokenizer", "put the model's own files beside it"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False,
                                                   **spelling(folder))
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise BadInput(f"{source}: its tokenizer cannot be loaded ({first_line(error)})") from error
     tokenizer.save_pretrained(folder)
     return []
 
@@ -346,9 +361,9 @@ def spelling(folder: Path) -> dict[str, bool]:
     vocabulary, settings = folder / "vocab.txt", folder / "tokenizer_config.json"
     if not vocabulary.is_file() or (folder / "tokenizer.json").is_file():
         return {}
-    if settings.is_file() and "do_lower_case" in json.loads(settings.read_text(encoding="utf-8")):
+    if settings.is_file() and "do_lower_case" in reading.json_object(settings):
         return {}
-    lines = vocabulary.read_text(encoding="utf-8").split("\n")
+    lines = reading.text(vocabulary).split("\n")
     pieces = [piece for piece in lines if not re.fullmatch(r"\[.*\]|<.*>", piece)]
     lower = not any(re.search("[A-Z]", piece) for piece in pieces)
     # accents are stripped by decomposing, which also takes Hangul syllables apart

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import enum
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,14 +18,16 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest
 from kdbench.base.progress import say
+from kdbench.models.configs import config_of_path
 from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head, draw_head, seeded
 from kdbench.models.merged import as_stored, put_rows, stored_rows
 from kdbench.models.rows import WITHOUT, Match, match
-from kdbench.models.sources import Source, on_disk
+from kdbench.models.sources import Source, check_config, on_disk
 from kdbench.models.tokenizer import load_tokenizer, train_tokenizer
 from kdbench.models.zoo import MODELS
 
@@ -152,16 +153,20 @@ def from_recipe(
         return head.auto.from_config(config), tokenizer
 
 
+WRONG_LABELS = "labels.json is not what a training writes; get the folder again"
+
+
 def unattended_ids(folder: Path) -> tuple[int, ...]:
     """Token ids that a trained student must not attend to, as its labels.json says."""
     try:
-        labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        return tuple(labels.get("hidden_ids") or ())
-    except FileNotFoundError:
+        found = reading.json_object(folder / "labels.json").get("hidden_ids") or []
+    except reading.Missing:
         return ()
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise BadInput(f"model {folder}: labels.json is not what a training writes; "
-                       "get the folder again") from error
+    except reading.Unreadable as error:
+        raise BadInput(f"model {folder}: {WRONG_LABELS}") from error
+    if not isinstance(found, list) or not all(type(each) is int and each >= 0 for each in found):
+        raise BadInput(f"model {folder}: {WRONG_LABELS}")
+    return tuple(found)
 
 
 def architecture(config: dict[str, Any]) -> dict[str, Any]:
@@ -185,12 +190,15 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     config = config_of(source)
     found = match(config, head, source.labels, declared_names(path))
     try:
-        tokenizer = load_tokenizer(path)
+        with reading.foreign(f"model {source.name}, tokenizer", "get the folder again"):
+            tokenizer = load_tokenizer(path)
         module, drawn, mismatched = weights(path, config, head, found.rows is not None, seed)
         if drawn and (found.unnamed or (found.rows is not None and found.rows.plain is None)):
             found = Match(said=WITHOUT)  # there are no rows to be ordered or joined
             module, drawn, mismatched = weights(path, config, head, False, seed)
-    except (OSError, ValueError, KeyError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # on damaged weights each library has errors of its own
         raise cannot_be_loaded(source, error) from error
     check_encoder(source, module, drawn)
     if name := non_finite(module):
@@ -216,11 +224,12 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
 
 def config_of(source: Source) -> PreTrainedConfig:
     """The configuration of a model that has a folder or is on the hub."""
+    path = str(source.folder or source.hub)
+    if (folder := on_disk(path)) is not None:
+        check_config(folder)
     try:
-        # where nothing is said, transformers asks whether to run a model's own code
-        return AutoConfig.from_pretrained(str(source.folder or source.hub),
-                                          trust_remote_code=False)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        return config_of_path(path)
+    except Exception as error:  # transformers checks the values with errors of many classes
         raise cannot_be_loaded(source, error) from error
 
 
@@ -229,13 +238,13 @@ def weights(path: str, config: PreTrainedConfig, head: Head, own_head: bool,
     """The module with its own head, or with one for the task; the names of the weights that are
     random, and of those whose size is not the module's.
     """
-    labelled: dict[str, Any] = {} if own_head else head.config
-    if own_head and stored_rows(config) is not None:
-        labelled = {"config": as_stored(config)}
+    if not own_head:
+        rows = {} if stored_rows(config) is None else {"kdbench_rows": None}
+        config = config_of_path(path, **head.config, **rows)
     elif stored_rows(config) is not None:
-        labelled = {**labelled, "kdbench_rows": None}
+        config = as_stored(config)
     with seeded(seed):
-        module, report = head.auto.from_pretrained(path, **labelled, dtype=torch.float32,
+        module, report = head.auto.from_pretrained(path, config=config, dtype=torch.float32,
                                                    use_safetensors=True, trust_remote_code=False,
                                                    ignore_mismatched_sizes=True,
                                                    output_loading_info=True)
@@ -275,9 +284,12 @@ def declared_names(path: str) -> tuple[str, ...]:
     folder = on_disk(path)
     if folder is None or not (folder / "config.json").is_file():
         return ()
-    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    content = reading.json_object(folder / "config.json")
     by_name = content.get("label2id") or {}
-    if content.get("id2label") or sorted(by_name.values()) != list(range(len(by_name))):
+    if content.get("id2label") or not isinstance(by_name, dict):
+        return ()
+    numbers = list(by_name.values())
+    if set(map(type, numbers)) - {int} or sorted(numbers) != list(range(len(numbers))):
         return ()
     return tuple(sorted(by_name, key=by_name.__getitem__))
 
@@ -287,7 +299,7 @@ def cannot_be_loaded(source: Source, error: Exception) -> BadInput:
     if "trust_remote_code" in str(error):
         return BadInput(f"model {source.name}: needs code of its own, which is never run; give a "
                         "model that transformers has")
-    line = str(error).strip().split("\n")[0]
+    line = (str(error).strip() or type(error).__name__).split("\n")[0]
     return BadInput(
         f"model {source.name}: cannot be loaded ({line}); give a local folder with config.json, "
         "model.safetensors and tokenizer.json (`bench.py convert` makes one of older weights)")

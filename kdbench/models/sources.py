@@ -20,13 +20,14 @@ from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING
 
 import kdbench.models.architectures  # noqa: F401  (registers our own model types)
-from kdbench.base import hub
+from kdbench.base import hub, reading
 from kdbench.base.activity import doing
 from kdbench.base.checksums import KEY, check_stage
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import unknown
+from kdbench.models.configs import checked_config
 from kdbench.models.zoo import MODELS, Recipe
 
 ADAPTER = "adapter_config.json"
@@ -137,7 +138,7 @@ def resolve(name: str) -> Source:
 def resolve_cut(name: str) -> Source:
     """The source of `cut:N` or `cut:N:MODEL`."""
     _, count, *rest = name.split(":", 2)
-    if not count.isdigit() or int(count) < 1:
+    if not reading.whole_number(count):
         raise BadInput(
             f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
     base = resolve(rest[0]) if rest else None
@@ -176,6 +177,7 @@ def check_folder(folder: Path) -> None:
         if wrong := damage(path):
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
                            "get the folder again")
+    check_config(folder)
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise BadInput(
             f"model {folder}: no tokenizer.json in this folder, nor another vocabulary "
@@ -190,9 +192,9 @@ def refuse_adapter(folder: Path) -> None:
     if whole:  # merged in place
         return
     try:
-        kind = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("task_type")
-    except (OSError, ValueError, AttributeError):
-        kind = None
+        kind = str(reading.json_object(folder / ADAPTER).get("task_type"))
+    except reading.Unreadable:
+        kind = ""
     name = f"AutoPeftModel{PEFT_CLASSES.get(kind, '')}"
     labels = head_rows(folder)
     given = f"{str(folder)!r}, num_labels={labels}" if labels else f"{str(folder)!r}"
@@ -217,17 +219,27 @@ def head_rows(folder: Path) -> int:
 def check_type(folder: Path) -> None:
     """`BadInput` where config.json names no type of model that is known here."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type, own_code = config.get("model_type"), "auto_map" in config
-    except (OSError, ValueError, AttributeError) as error:
+        config = reading.json_object(folder / "config.json")
+    except reading.Unreadable as error:
         raise BadInput(
             f"model {folder}: config.json is not a JSON object; get the folder again") from error
-    if model_type is not None and model_type not in CONFIG_MAPPING:
+    model_type = config.get("model_type")
+    known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
+    if model_type is not None and not known:
         why = "is none that this version of transformers has"
-        if own_code:
+        if "auto_map" in config:
             why = "needs code of its own, which is never run"
         raise BadInput(f"model {folder}: its type {model_type!r} {why}; give a model of a type "
                        "that transformers has")
+
+
+def check_config(folder: Path) -> None:
+    """`BadInput` where config.json asks for more than its weights, or for what is not read."""
+    if os.path.lexists(folder / ADAPTER):  # peft, where it is there, loads the model it names
+        raise BadInput(f"model {folder}: holds an adapter ({ADAPTER}), which is not read and names "
+                       "another model; where it is merged into this one, remove that file")
+    found = (path for path in folder.iterdir() if path.suffix == ".safetensors")
+    checked_config(folder / "config.json", sum(path.stat().st_size for path in found))
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -240,7 +252,7 @@ def weight_files(folder: Path) -> list[Path]:
             f"model {folder}: no safetensors weights (nothing else is read); make them with "
             f"`bench.py convert {folder} NEW_FOLDER`")
     try:
-        weight_map: Mapping[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map: Mapping[str, str] = reading.json_object(index)["weight_map"]
         names = sorted(set(weight_map.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"model {folder}: {index.name} is not an index of weights; "
@@ -264,7 +276,7 @@ def is_byte_level(folder: Path) -> bool:
     """Has the folder a byte-level BPE, whose tokens include the blank before a word?"""
     file = folder / "tokenizer.json"
     if file.is_file():
-        return b'"ByteLevel"' in file.read_bytes()
+        return b'"ByteLevel"' in reading.content(file)
     return (folder / "merges.txt").is_file()
 
 
@@ -274,11 +286,11 @@ def file_identity(path: Path) -> str:
     """
     if path.name == "labels.json":
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = reading.json_object(path)
             if content.pop(KEY, None):
                 plain = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
                 return hashlib.sha256(plain.encode()).hexdigest()
-        except (ValueError, AttributeError):
+        except ValueError:
             pass  # it is told of where it is read
     return file_digest(path)
 

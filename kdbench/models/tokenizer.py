@@ -18,6 +18,7 @@ from tokenizers import models as pieces
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kdbench.base.errors import BadInput
+from kdbench.base.tokenizer_files import check_tokenizer
 from kdbench.models.common_words import Rule, mark, rule_of, train_on_common
 from kdbench.models.convert import spelling
 from kdbench.models.sources import on_disk
@@ -32,12 +33,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The tokenizer of the model `name` (folder or hub id) as it came, so that it reads a text as
     every other program does; `kdbench.data.words.word_prefix` says how it reads a list of words.
 
-    Raises `BadInput` where it has no fast one.
+    Raises `BadInput` where it has no fast one, or one that needs too much time or memory.
     """
+    folder = on_disk(name)
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        check_tokenizer(folder / "tokenizer.json")
     tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower
     # case
-    folder = on_disk(name)
     if folder is not None and (case := spelling(folder)):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **case)
     if not tokenizer.is_fast:

@@ -8,12 +8,12 @@ the folder that the variable KDBENCH_MODELS names takes the place of a download.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.registry import Entry, Registry
 
 
@@ -101,10 +101,10 @@ MODELS = Registry("model", ENTRIES, index="kdbench.methods.index:MODELS")
 def own_limit(folder: str | Path) -> int | None:
     """`position_limit` of the model in a folder; None where no config.json says it."""
     try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = reading.json_object(Path(folder) / "config.json")
+    except reading.Unreadable:
         return None
-    return position_limit(config) if isinstance(config, dict) else None
+    return position_limit(config)
 
 
 def position_limit(config: Mapping[str, Any]) -> int:

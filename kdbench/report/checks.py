@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from kdbench.base import reading
 from kdbench.base.checksums import damage
-from kdbench.base.errors import one_line
 from kdbench.base.identity import record_id
-from kdbench.report.evidence import UNREADABLE, Case, Unchecked, read_arrays
+from kdbench.report.evidence import Case, Unchecked
 from kdbench.report.findings import CLOSE, NOTE, UNCHECKED, Difference, Result, near, results_of
 from kdbench.report.rerun import rerun
 from kdbench.report.rows import Record
 from kdbench.runs import store
-from kdbench.runs.stored import damage_of_predictions
+from kdbench.runs.stored import damage_of_predictions, is_linked
 from kdbench.runs.units import SALT, in_their_places
 from kdbench.score import metrics
 
@@ -90,12 +90,11 @@ def check_file(case: Case) -> Iterator[Difference]:
     beside = damage_of_predictions(case.path, record) if os.path.lexists(path) else ""
     if wrong := damage(record) or beside:
         yield Difference(wrong)
-    elif path.is_file() and not path.is_symlink():
+    elif path.is_file() and not is_linked(path):
         try:
-            read_arrays(path)
-        except UNREADABLE as error:
-            why = one_line(error) or type(error).__name__
-            yield Difference(f"{path.name} cannot be read ({why})")
+            reading.arrays(path)
+        except reading.Unreadable as error:
+            yield Difference(f"{path.name} {error.why}")
     if record["status"] != "done" and (record.get("score") or path.is_file()):
         yield Difference("it has figures, and its status says that it has none", record["status"])
 

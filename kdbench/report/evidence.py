@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
+from kdbench.runs.stored import is_linked, wrong_predictions
 from kdbench.runs.units import fingerprint, hashed, known_salt, salt_behind
 from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from kdbench.train.batching import Corpus
 
 NO_PIECES = "the predictions of pieces are not stored: the run is of a version before them"
-# what numpy raises for a damaged .npz
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError,
-              zipfile.BadZipFile, zlib.error)
 
 
 class Unchecked(Exception):
@@ -141,12 +138,15 @@ class Case:
     def arrays(self) -> dict[str, ndarray]:
         """What the runner stored beside the record."""
         path = self.path.with_suffix(".npz")
-        if not path.is_file() or path.is_symlink():
+        if not path.is_file() or is_linked(path):
             raise Unchecked("no predictions are stored beside the record")
         try:
-            return read_arrays(path)
-        except UNREADABLE:
+            found = reading.arrays(path)
+        except reading.Unreadable:
             raise Unchecked("its predictions cannot be read") from None
+        if wrong := wrong_predictions(found):
+            raise Unchecked(f"its predictions are none: {wrong}")
+        return found
 
     @property
     def predictions(self) -> metrics.Labels:
@@ -313,12 +313,6 @@ class Case:
 def split_by(values: ndarray, lengths: ndarray) -> list[ndarray]:
     """`values` in parts of these lengths."""
     return np.split(values, np.cumsum(lengths)[:-1])
-
-
-def read_arrays(path: Path) -> dict[str, ndarray]:
-    """The arrays of an .npz file by name."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def inside(path: Path, root: Path) -> bool:

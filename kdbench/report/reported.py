@@ -9,12 +9,14 @@ learned from another teacher or has other options (`kdbench.report.comparability
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base import render as show
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
@@ -105,13 +107,16 @@ def load(path: Path) -> list[Reported]:
             f"{path}: no such file; published figures are in results/reported.csv of the project"
         )
     fields = set(Reported.__dataclass_fields__)
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
+    reader = csv.DictReader(io.StringIO(reading.text(path), newline=""))
+    try:
         if missing := fields - set(reader.fieldnames or ()):
             raise BadInput(
                 f"{path}: line 1: no column {min(missing)!r}; take the head of results/reported.csv"
             )
         return [reported_row(row, f"{path}: line {reader.line_num}") for row in reader]
+    except csv.Error as error:
+        raise BadInput(f"{path}: line {reader.line_num}: not a CSV row ({error}); "
+                       "close every quote") from None
 
 
 def reported_row(row: dict[str, str | None], where: str) -> Reported:
@@ -119,20 +124,28 @@ def reported_row(row: dict[str, str | None], where: str) -> Reported:
     try:
         value = float(row["value"] or "")
     except ValueError:
-        raise BadInput(f"{where}: value {row['value']!r} is no number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadInput(f"{where}: value {row['value']!r} is no number")
     if not row["where"]:
         raise BadInput(f"{where}: no source; name it in the column `where`")
     facts: dict[str, Any] = {name: row[name] or "" for name in Reported.__dataclass_fields__}
     facts["value"] = value
     facts["corpora"] = tuple(facts["corpora"].split())
     for name in ("options", "task_options"):
-        facts[name] = pairs(facts[name])
+        facts[name] = pairs(facts[name], where)
     return Reported(**facts)
 
 
-def pairs(text: str) -> dict[str, str]:
-    """``a=1;b=2`` as a dict."""
-    return dict(part.split("=", 1) for part in text.split(";") if part)
+def pairs(text: str, where: str) -> dict[str, str]:
+    """``a=1;b=2`` as a dict; `where` names the row in messages."""
+    found = {}
+    for part in filter(None, text.split(";")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise BadInput(f"{where}: {part[:40]!r} is not name=value")
+        found[name] = value
+    return found
 
 
 # ---- comparing -----------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ Nobody edits the generated files: a test holds that each equals what its records
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_page
 from kdbench.base.registry import unknown
@@ -54,12 +54,11 @@ def studies(results: Path) -> list[Path]:
 def facts(folder: Path) -> dict[str, Any]:
     """`study.toml`, checked."""
     path = folder / "study.toml"
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file; it gives a study its title, about and commands")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: {error}") from None
+        found = reading.toml_table(path)
+    except reading.Missing:
+        raise BadInput(f"{path}: no such file; it gives a study its title, about and commands"
+                       ) from None
     for key, value in found.items():
         if key not in KEYS:
             raise BadInput(f"{path}: {unknown('key', key, KEYS)}")
@@ -127,7 +126,7 @@ def page_over_studies(folder: Path) -> str:
     def table(name: str) -> Table:
         return table_of(folder / name)
 
-    text = (folder / PAGE).read_text(encoding="utf-8")
+    text = reading.text(folder / PAGE)
     return filled(text, str(folder / PAGE), table)
 
 
@@ -214,7 +213,7 @@ def stale(folder: Path, published: Path | None = None) -> list[str]:
     differing = []
     for name, text in pages(folder, published).items():
         path = folder / name
-        there = path.read_text(encoding="utf-8") if path.is_file() else ""
+        there = reading.text(path) if path.is_file() else ""
         if line := first_difference(there, visible(text)):
             differing.append(
                 f"{folder.name}/{name}: line {line} is not what the records give; write the study "

@@ -11,12 +11,12 @@ numbers were added, at most in another order.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.activity import doing
 from kdbench.base.checksums import damage, damage_of_files
 from kdbench.base.errors import BadInput, one_line
@@ -40,6 +40,7 @@ from kdbench.report.findings import (
     summary,
 )
 from kdbench.report.rows import Record
+from kdbench.runs.stored import is_linked
 from kdbench.runs.units import pairing_names
 
 __all__ = ["CLOSE", "DIFFERS", "Result", "as_json", "as_text", "holds", "summary", "verify"]
@@ -91,8 +92,9 @@ def verify(
         case = Case(path, root, f"{root.resolve().name}/{path.stem}", {}, corpora)
         try:
             case.record = read_record(path)
-        except (OSError, ValueError, RecursionError) as error:
-            why = f"{path.name} is no record ({one_line(error)}); tables leave it out"
+        except (OSError, ValueError) as error:
+            known = error.why if isinstance(error, reading.Unreadable) else one_line(error)
+            why = f"{path.name} is no record ({known}); tables leave it out"
             results.append(Result("file", case.where, DIFFERS, why))
             continue
         with doing(f"verify: {case.where}"):
@@ -148,9 +150,9 @@ def record_named(results_dir: Path, run: str) -> Path:
 
 def read_record(path: Path) -> Record:
     """The record in `path`, whatever id it has; `ValueError` where it has not a record's shape."""
-    if path.is_symlink():
+    if is_linked(path):
         raise ValueError("a link, which is not followed")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = reading.json_value(path)
     done = isinstance(record, dict) and record.get("status") == "done"
     for name, wanted in {**SHAPE, **(SHAPE_DONE if done else {})}.items():
         value = record
@@ -193,9 +195,9 @@ def check_weights(folder: Path, root: Path) -> Iterator[Difference]:
     if not inside(folder, root) or not (folder / "stage.json").is_file():
         raise Unchecked("its weights are not kept here")
     try:
-        made = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        made = reading.json_object(folder / "stage.json")
         sums = dict(made.get("sha256") or {})
-    except (OSError, *MALFORMED) as error:
+    except MALFORMED as error:
         yield Difference(f"stage.json cannot be read ({one_line(error)})")
         return
     differences = list(differences_of_sums(sums, folder))
@@ -228,7 +230,7 @@ def intervals(root: Path, cases: Sequence[Case]) -> list[Result]:
     if not path.is_file():
         return []
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = reading.json_object(path)
         known, code = dict(stored["intervals"]), stored["code"]
     except (OSError, *MALFORMED) as error:
         why = f"cannot be read ({one_line(error)}); remove it, a table makes it anew"

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import write_page, write_text
+from kdbench.base.folders import refuse_source, write_page, write_text
 from kdbench.base.progress import say
 from kdbench.data.rows import Row, Rows, reader_task
 from kdbench.data.task import Data, Example, Task
@@ -234,6 +234,8 @@ def evaluate_run(results_dir: Path, run: str, path: Path | None, timed: bool,
     Of a file, a column `group` names the documents of the metrics that are by document, and rows
     without a label are counted and left out; the `*_at_rate` metrics take the student's threshold.
     """
+    if out is not None:
+        refuse_source(out, path)
     record, folder = student_of(results_dir, run)
     artefact = open_artefact(folder, None if record is None else "torch", threads)
     about = about_of(record, folder)

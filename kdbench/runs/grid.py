@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.progress import Overall, say
 from kdbench.runs import ray_engine, store, whereabouts
@@ -94,7 +95,11 @@ def check_there(folder: Path, records: Sequence[Record]) -> None:
 
 def settled(engine: Engine, suite: Suite, runner: Runner) -> Engine:
     """The engine with `isolate` decided; `BadInput` where it does not go with torchrun."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    given = os.environ.get("WORLD_SIZE", "1")
+    if reading.whole_number(given) is None:
+        raise BadInput(f"WORLD_SIZE={given!r}: no number of processes; torchrun sets it, so leave "
+                       "it out")
+    several = int(given) > 1
     if several and (engine.isolate or engine.workers > 1 or engine.name == "ray"):
         raise BadInput(
             "torchrun gives each cell several processes; leave --isolate, --workers and --engine "

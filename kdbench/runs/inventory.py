@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kdbench.base import holders
+from kdbench.base import holders, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.runs.stored import Record, damage_of_predictions, read_or_why
@@ -177,7 +177,7 @@ def remember_exports(folder: Path, run: str, places: dict[str, Path]) -> None:
 def exports_of(folder: Path) -> dict[str, dict[str, str]]:
     """By run and name, where exports were written; nothing where the note is missing or damaged."""
     try:
-        found = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))
+        found = reading.json_object(folder / EXPORTS)
         return {run: dict(places) for run, places in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

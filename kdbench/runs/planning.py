@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from kdbench.base import options
+from kdbench.base import options, reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Skip
 from kdbench.base.progress import say
@@ -298,13 +298,11 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
 def read_unlabelled(path: Path, task: Task, data: Data) -> tuple[Example, ...]:
     """Texts without labels, one a line; for tags cut into words as the corpus is."""
     try:
-        # not splitlines, which also ends a line at U+2028 and the like
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise BadInput(
-            f"unlabelled text {path}: {error.strerror}; give a file of one text a line") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"unlabelled text {path}: not UTF-8 ({error.reason}); convert it") from error
+        lines = reading.lines(path)
+    except reading.Unreadable as error:
+        raise BadInput(f"unlabelled text {error}") from error
+    if not any(map(str.strip, lines)):
+        raise BadInput(f"unlabelled text {path}: the file is empty; give one text a line")
     if task.tagging:
         pattern = data.word_rule.pattern
         return tuple(Example(f"unlabelled-{i}", words=tuple(cut(line, pattern)))

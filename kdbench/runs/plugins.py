@@ -9,12 +9,17 @@ import sys
 from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, one_line
 from kdbench.base.places import NO_PACKAGES
+from kdbench.base.progress import say
 from kdbench.base.registry import Registry
 from kdbench.base.sources import LIBRARIES, file_hash, installed
 from kdbench.score.metrics import METRICS
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 def load_plugin(path: str | Path) -> str:
@@ -61,7 +66,7 @@ def execute(loader: Loader, module: ModuleType, path: Path) -> None:
         loader.exec_module(module)
     except BadInput:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"plugin {path}: {type(error).__name__}: {error}") from error
 
 
@@ -107,4 +112,17 @@ def load_plugins() -> None:
     if os.environ.get(NO_PACKAGES):
         return
     for point in entry_points(group="kdbench"):
+        load_entry_point(point)
+
+
+def load_entry_point(point: EntryPoint) -> None:
+    """Import what an installed package offers; one that is broken is named, and passed over.
+
+    Nobody asked for it in this command, which may have nothing to do with it.
+    """
+    try:
         point.load()
+    except (Exception, SystemExit) as error:
+        package = point.dist.name if point.dist is not None else point.value
+        say(f"plugin {point.name} of the package {package} is passed over: "
+            f"{type(error).__name__}: {one_line(error)[:300]}")

@@ -20,6 +20,7 @@ from kdbench.runs.stored import (
     REMEDY,
     Record,
     damage_of_predictions,
+    is_linked,
     predictions,
     read_or_why,
     tell,
@@ -53,6 +54,8 @@ def write(folder: Path, record: Record, arrays: Mapping[str, Any] | None = None)
     The record gets its `checksums`, and keeps those of predictions that were written before.
     """
     path = path_of(folder, record["id"], record["cell"]["task"])
+    if path.parent.is_symlink():
+        raise BadInput(f"{path.parent}: a link, which is not followed; remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     files = checksums.files_of(record)
     if arrays:
@@ -161,7 +164,7 @@ def counts(folder: Path, record: Record) -> tuple[tuple[str, ...], np.ndarray] |
     (U, K); None where there are none, or where they are damaged, of which it is told.
     """
     path = path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
-    if path.is_symlink() or (not path.exists() and not checksums.files_of(record)):
+    if is_linked(path) or (not path.exists() and not checksums.files_of(record)):
         return None
     try:
         arrays = predictions(path, record)

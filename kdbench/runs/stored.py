@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base import reading
 from kdbench.base.checksums import damage_of_files, files_of, read_object
 from kdbench.base.progress import say_once
 
@@ -27,7 +26,7 @@ Record = dict[str, Any]
 
 FORMAT = 1
 STATUSES = ("done", "failed", "skipped")
-REMEDY = "run it again, or move the file away"
+REMEDY = reading.RUN_AGAIN
 
 # what tables read of every record, and of a finished one, with its types
 SHAPE: dict[str, type | tuple[type, ...]] = {
@@ -45,12 +44,12 @@ def read_or_why(path: Path) -> tuple[Record | None, str]:
     The id, task and artefact of a record name files that are read and written, so a record from
     elsewhere must not choose them.
     """
-    if path.is_symlink():
+    if is_linked(path):
         return None, "a link, which is not followed"
     try:
         record = read_object(path)
     except ValueError as error:
-        return None, "cannot be read: " + str(error).removeprefix(f"{path.name} ")
+        return None, "cannot be read: " + str(error).removeprefix(f"{path.name}: ")
     if record.get("format") != FORMAT:
         return None, "not a record of this version"
     if wrong := wrong_shape(record):
@@ -60,6 +59,11 @@ def read_or_why(path: Path) -> tuple[Record | None, str]:
     if not re.fullmatch(r"[0-9a-f]*", str(record.get("artefact") or "")):
         return None, "its artefact is no key"
     return record, ""
+
+
+def is_linked(path: Path) -> bool:
+    """Is a record's file, or the folder of its task, a link? Neither is followed."""
+    return path.is_symlink() or path.parent.is_symlink()
 
 
 def wrong_shape(record: Mapping[str, Any]) -> str:
@@ -91,16 +95,12 @@ def predictions(path: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     path  their file, of which the record has the checksum unless it is older than checksums
     """
-    import numpy as np
-
     if wrong := damage_of_files(record, path.parent):
         raise ValueError(wrong)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError,
-            NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot be read ({type(error).__name__})") from error
+        arrays = reading.arrays(path)
+    except reading.Unreadable as error:
+        raise ValueError(error.why) from error
     if wrong := wrong_arrays(arrays):
         raise ValueError(wrong)
     return arrays
@@ -120,6 +120,25 @@ def wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str:
         if units is None or units.shape != counts.shape[:1]:
             return "test_units and test_counts are not of one length"
     return ""
+
+
+def wrong_predictions(arrays: Mapping[str, np.ndarray]) -> str:
+    """What is wrong with the arrays that `Runner.scores` stores; empty where nothing is."""
+    stored = arrays.get("test_predictions")
+    if stored is None or stored.dtype.kind not in "fiub" or stored.ndim not in (1, 2):
+        return "test_predictions is no table of numbers"
+    for lengths, values in (("test_lengths", "test_predictions"),
+                            ("test_piece_lengths", "test_pieces")):
+        found = arrays.get(lengths)
+        if found is None:
+            continue
+        whole = found.ndim == 1 and found.dtype.kind in "iu" and not (found < 0).any()
+        if not whole or values not in arrays or found.sum() != len(arrays[values]):
+            return f"{lengths} is not what divides {values}"
+    pieces = arrays.get("test_piece_lengths")
+    if pieces is not None and len(pieces) != len(stored):  # a word has one length
+        return "test_pieces is not what belongs to test_predictions"
+    return "" if pieces is not None or "test_pieces" not in arrays else "test_pieces has no lengths"
 
 
 def damage_of_predictions(path: Path, record: Mapping[str, Any]) -> str:

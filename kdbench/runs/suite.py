@@ -25,17 +25,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.options import MOST_SEEDS, build
 from kdbench.base.registry import METHODS, TASKS, unknown
+from kdbench.runs import suite_types
 from kdbench.runs.listing import SUITES, suites
 from kdbench.runs.request import Request
+from kdbench.runs.suite_types import GRID_LIMIT, grid_size, mistakes_of_types
 from kdbench.train import spec
 from kdbench.train.spec import Settings
 
@@ -102,7 +104,10 @@ def load(name: str, *, thorough: bool = True) -> Suite:
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if not isinstance(defaults, dict) or not tables:
         raise BadInput(f"suite {path}: write [defaults] as one table and [[cells]] as tables")
-    mistakes = unknown_keys(raw, TOP)
+    mistakes = unknown_keys(raw, TOP) + mistakes_of_types(raw, suite_types.TOP)
+    mistakes += [f"defaults: {mistake}" for mistake in types_of_entry(defaults)]
+    if mistakes:
+        raise BadInput(f"suite {path}: {'; '.join(mistakes)}")
     if raw.get("data", "any") not in DATA:
         mistakes.append(unknown("data", str(raw["data"]), DATA))
     mistakes += [f"defaults: {mistake}" for mistake in unknown_keys(defaults, KEYS)]
@@ -125,9 +130,9 @@ def load(name: str, *, thorough: bool = True) -> Suite:
 def read_toml(path: Path) -> Table:
     """The content of a TOML file; `BadInput` where it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"suite {path}: {error}") from error
+        return reading.toml_table(path)
+    except reading.Unreadable as error:
+        raise BadInput(f"suite {error}") from error
 
 
 def name_of(path: Path) -> str:
@@ -142,9 +147,14 @@ def unknown_keys(table: Table, valid: Iterable[str]) -> list[str]:
     return [unknown("key", key, valid) for key in table if key not in valid]
 
 
+def types_of_entry(entry: Table) -> list[str]:
+    """One line for each value of an entry that is of the wrong type."""
+    return mistakes_of_types(entry, suite_types.ENTRY, suite_types.SETTING)
+
+
 def read_entry(entry: Table, usual: Table, lookalike: bool, *, thorough: bool) -> list[Request]:
     """The requests of one [[cells]], over the usual values of the file."""
-    if mistakes := unknown_keys(entry, KEYS):
+    if mistakes := unknown_keys(entry, KEYS) + types_of_entry(entry):
         raise BadInput("; ".join(mistakes))
     return expand({**usual, **entry}, lookalike, thorough=thorough)
 
@@ -160,6 +170,9 @@ def expand(entry: Table, lookalike: bool = False, *, thorough: bool = True) -> l
     mistakes = [unknown("resource", key, RESOURCES) for key in resources if key not in RESOURCES]
     mistakes += options_of_no_method(entry["method"], by_method)
     requests = []
+    for methods in by_method.values():
+        check_grid(methods)
+    check_grid({key: value for key, value in entry.items() if key not in BESIDE})
     for point in points(entry, by_method):
         request = request_of(point, seeds, entry["controls"], resources)
         if thorough:
@@ -171,6 +184,13 @@ def expand(entry: Table, lookalike: bool = False, *, thorough: bool = True) -> l
     if mistakes:
         raise BadInput("; ".join(dict.fromkeys(mistakes)))
     return requests
+
+
+def check_grid(axes: Table) -> None:
+    """`BadInput` where lists multiply to more cells than anybody runs."""
+    if grid_size(axes) > GRID_LIMIT:
+        raise BadInput(f"its lists make {grid_size(axes):,} cells, and at most {GRID_LIMIT:,} are "
+                       "taken; split the entry")
 
 
 def options_of_no_method(methods: str | list[str], by_method: Iterable[str]) -> list[str]:
@@ -228,6 +248,8 @@ def mistakes_of(request: Request, lookalike: bool) -> list[str]:
         lambda: spec.settings(request.settings, task, lookalike=lookalike, recipe=request.recipe,
                               method=entry.name, options=request.options),
     ]
+    if request.task_options and task.options is None:
+        return [f"task {task.name} has no options; leave task_options out"]
     if request.task_options:
         checks.append(lambda: build(task.options or type(None), "corrected", request.task_options,
                                     f"task {task.name}"))

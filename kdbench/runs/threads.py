@@ -10,12 +10,12 @@ that was killed goes on with as many.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base import reading
 from kdbench.models.sources import Source, on_disk
 from kdbench.train.scoring import WIDE
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SAMPLE = 0.5  # seconds in which others are watched
 STAT = Path("/proc/stat")  # Linux
+MOST = 1024  # threads that anybody has cores for
 
 
 def threads_of(cell: Cell, folder: Path, most: int) -> int:
@@ -32,14 +33,24 @@ def threads_of(cell: Cell, folder: Path, most: int) -> int:
     and by what is free.
     """
     kept = kept_at(cell, folder)
-    if kept.is_file() and kept.read_text().isdigit():
-        return int(kept.read_text())
+    number = kept_number(kept)
+    if number is not None:
+        return number
     number = 1
     if most > 1 and widest(cell) >= WIDE:
         number = max(1, min(most, free_cores()))
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(str(number))
     return number
+
+
+def kept_number(kept: Path) -> int | None:
+    """The number in such a file; None where there is none, or none of threads."""
+    try:
+        number = reading.whole_number(reading.text(kept)) or 0
+    except reading.Unreadable:
+        return None
+    return number if 1 <= number <= MOST else None
 
 
 def kept_at(cell: Cell, folder: Path) -> Path:
@@ -61,8 +72,8 @@ def hidden_units(source: Source) -> int:
     folder = source.folder or (on_disk(source.hub) if source.hub else None)
     if folder is not None:
         try:
-            config = json.loads((folder / "config.json").read_text())
-        except (OSError, ValueError):
+            config = reading.json_object(folder / "config.json")
+        except reading.Unreadable:
             return 0
     return int(config.get("hidden_size") or config.get("dim") or 0)
 

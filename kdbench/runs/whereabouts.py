@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdbench.base import reading
 from kdbench.base.folders import write_text
 from kdbench.runs.request import absolute
 from kdbench.runs.store import Record
@@ -47,9 +48,9 @@ def remember(results_dir: Path, cell: Cell, record: Record) -> None:
     content = json.dumps({"files": files, "data_dir": folder}, indent=1) + "\n"
     path = path_of(results_dir, record)
     try:
-        if path.read_text(encoding="utf-8") == content:
+        if reading.text(path) == content:
             return
-    except (OSError, ValueError):
+    except reading.Unreadable:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     ignored = results_dir / FOLDER / ".gitignore"
@@ -61,9 +62,9 @@ def remember(results_dir: Path, cell: Cell, record: Record) -> None:
 def recall(results_dir: Path, record: Record) -> Whereabouts:
     """Where the data of a record lay when it was last run; empty where that is not known."""
     try:
-        found = json.loads(path_of(results_dir, record).read_text(encoding="utf-8"))
+        found = reading.json_object(path_of(results_dir, record))
         files = {split: Path(path) for split, path in found["files"].items()}
         folder = found["data_dir"]
         return Whereabouts(files, Path(folder) if folder else None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Whereabouts()

@@ -7,12 +7,14 @@ tag scheme, what divides labels. A folder without it answers all the same.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdbench.base import checksums
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_text
 from kdbench.base.registry import TASKS
@@ -41,19 +43,29 @@ class About:
 
     @classmethod
     def read(cls, folder: Path) -> About:
-        """From task.json; an empty one where there is none, or none that can be read."""
-        try:
-            found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            return cls(str(found["task"]), str(found["metric"]), tuple(found["metrics"]),
-                       dict(found["reading"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        """From task.json; an empty one where there is none.
+
+        Raises `BadInput` where it is damaged: files would be read otherwise than those it was
+        trained on.
+        """
+        if not os.path.lexists(folder / FILE):
             return cls()
+        try:
+            found = checksums.read_object(folder / FILE)
+            if wrong := mistake(found):
+                raise ValueError(f"{FILE}: {wrong}")
+        except ValueError as error:
+            raise BadInput(f"{folder}: {error}; {checksums.AGAIN}. If the change is yours, delete "
+                           f"`{checksums.KEY}` in it") from None
+        values: dict[str, Any] = found
+        return cls(values["task"], values["metric"], tuple(values["metrics"]), values["reading"])
 
     def write(self, folder: Path) -> None:
         """Write task.json into `folder`."""
         content = {"task": self.task, "metric": self.metric, "metrics": list(self.metrics),
                    "reading": dict(self.reading)}
-        write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(checksums.sealed(content), indent=2, ensure_ascii=False)
+        write_text(folder / FILE, text + "\n")
 
     def wanted(self, labels: Labels, options: Mapping[str, Any], *, labelled: bool = False,
                plain: bool = False) -> Wanted:
@@ -70,6 +82,20 @@ class About:
         if task.tagging:
             task = replace(task, scheme=tags.scheme_of(labels.labels))
         return replace(task, labels=labels.labels)
+
+
+TYPES = {"task": str, "metric": str, "metrics": list, "reading": dict}
+
+
+def mistake(content: Mapping[str, object]) -> str:
+    """What is wrong with the values of a task.json; empty where nothing is."""
+    for name, kind in TYPES.items():
+        if not isinstance(content.get(name), kind):
+            return f"{name} is not what it should be"
+    metrics = content["metrics"]
+    if isinstance(metrics, list) and not all(isinstance(metric, str) for metric in metrics):
+        return "metrics is not a list of names"
+    return ""
 
 
 def student_folder(name: str) -> Path | None:

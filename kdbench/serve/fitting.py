@@ -6,7 +6,6 @@ word.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from kdbench.serve.labels import TASK_TYPE_OF, Labels, is_tagger
 
 def check_fit(folder: Path, labels: Labels, config: Mapping[str, Any]) -> None:
     """`BadInput` where `labels` are not those of the head that config.json tells of."""
-    wrong = misfit(labels, config) or wrong_number(labels)
-    if wrong:
+    if wrong := misfit(labels, config):
         raise BadInput(f"{folder}: labels.json {wrong}; {AGAIN}")
 
 
@@ -47,15 +45,3 @@ def misfit(labels: Labels, config: Mapping[str, Any]) -> str:
 def sorted_rows(names: Mapping[str, Any]) -> list[tuple[int, Any]]:
     """The rows of `id2label` in their order."""
     return sorted((int(number), name) for number, name in names.items())
-
-
-def wrong_number(labels: Labels) -> str:
-    """Which figure of labels.json is none that it can be; empty where all are."""
-    for name in ("threshold", "positive_rate"):
-        value = getattr(labels, name)
-        number = isinstance(value, (int, float)) and math.isfinite(value)
-        if value is not None and not (number and 0 <= value <= 1):
-            return f"has {name} {value!r}, which is no probability"
-    if not isinstance(labels.max_length, int) or labels.max_length < 1:
-        return f"has max_length {labels.max_length!r}, which is no number of tokens"
-    return ""

@@ -12,11 +12,11 @@ lines with tabs, as in CoNLL files, the first column is the word.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 
 Words = list[str]
@@ -44,11 +44,7 @@ def words_of_file(path: str | Path, task_type: str) -> list[Words]:
     """
     _check(task_type)
     path = Path(path).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise BadInput(f"{path}: cannot be read ({reason})") from error
+    lines = reading.lines(path)
     if has_blank_columns(lines):
         raise BadInput(f"{path}: has columns with blanks between, a word and its tag; leave out "
                        "--words, and the words are read from it")
@@ -106,7 +102,7 @@ def _words(text: str, where: str) -> Words:
             raise BadInput(f"{where}: holds no words")
         return words
     try:
-        value = json.loads(text)
+        value = reading.parsed(text)
     except ValueError as error:
         raise BadInput(f"{where}: not valid JSON ({error}); give [\"one\", \"word\"]") from error
     if isinstance(value, dict):

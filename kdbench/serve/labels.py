@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.base import checksums
+from kdbench.base import checksums, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
-from kdbench.data.task import TASK_TYPES
 from kdbench.data.word_rules import FORMER
 from kdbench.data.words import word_prefix
+from kdbench.serve.label_values import mistake
 
 if TYPE_CHECKING:
     from kdbench.models.load import Model
@@ -86,9 +86,11 @@ class Labels:
         content.pop(checksums.KEY, None)
         known = {NAMES.get(each.name, each.name): each.name for each in fields(cls)}
         unknown = [name for name in content if name not in known]
-        if unknown or content.get("kind") not in TASK_TYPES:
+        problem = mistake(content)
+        if unknown or "kind" not in content:
             problem = f"has the unknown entry {unknown[0]!r}" if unknown else "has no known `kind`"
-            raise BadInput(f"{folder}: {FILE} {problem}; give the folder of a trained student")
+        if problem:
+            raise BadInput(f"{folder}: {FILE}: {problem}; give the folder of a trained student")
         values = {known[name]: value for name, value in content.items()}
         for name in TUPLES:
             values[name] = tuple(values.get(name) or ())
@@ -101,12 +103,26 @@ class Labels:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Labels:
         """What a model's own configuration says of its head."""
-        architectures = tuple(config.get("architectures") or ())
+        architectures = config.get("architectures") or ()
+        if isinstance(architectures, str) or not all(isinstance(each, str)
+                                                     for each in architectures):
+            raise BadInput("config.json: architectures is no list of names; get the folder again")
         tagger = any(map(is_tagger, architectures))
-        problem = config.get("problem_type") or ""
-        names = {int(number): name for number, name in (config.get("id2label") or {}).items()}
-        return cls("tags" if tagger else TASK_TYPE_OF.get(problem, "single"),
-                   tuple(names[number] for number in sorted(names)))
+        problem = str(config.get("problem_type") or "")
+        return cls("tags" if tagger else TASK_TYPE_OF.get(problem, "single"), names_of(config))
+
+
+def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a head's rows in their order, as `id2label` has them."""
+    found = config.get("id2label") or {}
+    try:
+        names = {int(number): name for number, name in found.items()}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError
+    except (ValueError, AttributeError):
+        raise BadInput("config.json: id2label is no table of numbers and names; get the folder "
+                       "again") from None
+    return tuple(names[number] for number in sorted(names))
 
 
 def is_tagger(architecture: str) -> bool:
@@ -129,13 +145,8 @@ def labels_of(model: Model, max_length: Limit) -> Labels:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a student's folder; `BadInput` where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return reading.json_object(path)
+    except reading.Missing:
         raise BadInput(
             f"{path.parent}: no {path.name} in this folder; give the folder of a trained student"
         ) from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: not a JSON object; give the folder of a trained student")
-    return content

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdbench.base import reading
 from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
+from kdbench.base.tokenizer_files import tokenizer_of
 from kdbench.data.task import Example
 from kdbench.data.words import spaced, word_indices
 from kdbench.models.zoo import position_limit
@@ -337,13 +339,10 @@ def open_artefact(folder: str | Path, backend: str | None = None, threads: int |
 def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     """The student whose model.safetensors is in `folder`; `BadInput` where it cannot be loaded."""
     import torch
-    from transformers import (
-        AutoConfig,
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-    )
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     import kdbench.models.architectures  # noqa: F401  (registers our own types)
+    from kdbench.models.configs import config_of_path
     from kdbench.models.merged import as_stored, restored
     from kdbench.models.sources import check_folder
 
@@ -352,19 +351,21 @@ def open_torch(folder: Path, threads: int, device: str) -> TorchArtefact:
     labels, tokenizer = Labels.read(folder), read_tokenizer(folder)
     tags = labels.task_type == "tags"
     auto = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with reading.foreign(str(folder), "export the run again, or give another folder"):
+        config = config_of_path(str(folder), local_files_only=True)
         module, info = auto.from_pretrained(folder, config=as_stored(config), local_files_only=True,
                                             use_safetensors=True, trust_remote_code=False,
                                             output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"{folder}: cannot be loaded ({reason})") from error
     missing = info["missing_keys"]
     if missing:  # transformers draws them at random, so the answers would be random
         raise BadInput(f"{folder}: lacks {len(missing)} of the weights that answer "
                        f"({min(missing)}, ...); give the folder of a trained student")
-    return TorchArtefact(restored(module, config), tokenizer, labels, device)
+    module = restored(module, config)
+    rows = module.config.num_labels
+    if labels.task_type != "regression" and rows != len(labels.labels):
+        raise BadInput(f"{folder}: labels.json has {len(labels.labels)} labels and the head "
+                       f"{rows} rows; give the folder of a trained student")
+    return TorchArtefact(module, tokenizer, labels, device)
 
 
 def served(model: Model, max_length: Limit) -> Artefact:
@@ -395,8 +396,8 @@ def predict_logits(artefact: Artefact | str | Path, tokens: Any,
 def default_threads() -> int:
     """`OMP_NUM_THREADS` where it is set, else the cores that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    if number := reading.whole_number(given):
+        return number
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -404,10 +405,8 @@ def default_threads() -> int:
 
 def read_tokenizer(folder: Path) -> Tokenizer:
     """The fast tokenizer in a student's folder; `BadInput` where there is none."""
-    from tokenizers import Tokenizer
-
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise BadInput(f"{folder}: no tokenizer.json in this folder; save the fast tokenizer "
                        "beside the weights")
-    return Tokenizer.from_file(str(file))
+    return tokenizer_of(file)

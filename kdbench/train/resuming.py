@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from kdbench.base import reading
 from kdbench.base.checksums import KEY, damage_of_files, facts_of_files, read_object, sealed
 from kdbench.base.errors import one_line
 from kdbench.base.folders import sync, sync_below, write_text
@@ -117,7 +118,7 @@ class Resumable:
 
     def last_checkpoint(self, folder: Path) -> Path:
         """The folder of the last checkpoint; `ValueError` where the pointer names none."""
-        name = (folder / "latest").read_text(encoding="utf-8")
+        name = reading.text(folder / "latest", 1000)
         if not re.fullmatch(r"step-\d+", name):
             raise ValueError("`latest` names no checkpoint")
         return folder / name

@@ -160,4 +160,5 @@ def read_stage(folder: Path, module: nn.Module, objective: Objective) -> dict[st
     load_weights(module, folder / "model.safetensors")
     if has_parameters(objective):
         load_weights(objective, folder / "objective.safetensors")
-    return json.loads((folder / "stage.json").read_text())
+    facts: dict[str, Any] = read_object(folder / "stage.json")
+    return facts

@@ -9,6 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.data.task import Example
 from kdbench.train.batching import Corpus
@@ -57,6 +58,7 @@ class TextFile(Sequence[Example]):
         digest, position = hashlib.sha256(), 0
         self.starts, self.sizes = array("q"), array("q")
         try:
+            reading.check_lines(self.path, reading.STREAM_LIMIT)
             with self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
                     if not decoded(self.path, number, line).isspace():
@@ -64,6 +66,8 @@ class TextFile(Sequence[Example]):
                         self.sizes.append(len(line))
                     digest.update(line)
                     position += len(line)
+        except reading.Unreadable as error:
+            raise BadInput(f"corpus {error}") from None
         except OSError as error:
             raise BadInput(f"corpus {path}: cannot be read ({error.strerror}); give a text file, "
                            "one sequence a line") from None

@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from kdbench.base.reading import DEPTH_LIMIT, PARTS_LIMIT, whole_number
 from kdbench.data.layouts.part import RowSource
 from kdbench.data.readers import Record, Source
 
-START = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*"
+START = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?(<!--(?:(?!-->).)*-->\s*)*"
                    r"(<!DOCTYPE\s+collection\b|<collection\b)", re.DOTALL)
+SENTENCE = re.compile(r"<(/)?sentence\b(?![^<>]*/>)")
 DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 
 
@@ -41,6 +43,7 @@ def records_of(source: Source) -> list[Record]:
         line = text.count("\n", 0, text.index("<!ENTITY")) + 1
         raise source.mistake(line, "declares entities of its own, which are not read",
                              "write the characters themselves")
+    check_size(source, text)
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -56,6 +59,21 @@ def records_of(source: Source) -> list[Record]:
     if not found:
         raise source.mistake(1, "a collection without documents", "give one with at least one")
     return found
+
+
+def check_size(source: Source, text: str) -> None:
+    """`BadInput` where there are more elements than a collection has, or sentences within each
+    other: they take a hundred times the memory of their text.
+    """
+    if text.count("<") > PARTS_LIMIT:
+        raise source.mistake(1, f"more than {PARTS_LIMIT:,} elements", "split the file")
+    depth = 0
+    for tag in SENTENCE.finditer(text):
+        depth += -1 if tag[1] else 1
+        if depth > DEPTH_LIMIT:
+            line = text.count("\n", 0, tag.start()) + 1
+            raise source.mistake(line, f"more than {DEPTH_LIMIT} sentences within each other",
+                                 "write the file anew")
 
 
 def passage_of(element: Element) -> dict[str, object]:
@@ -91,4 +109,5 @@ def text_of(element: Element, name: str) -> str:
 
 def number_of(text: str) -> int | str:
     """A whole number; a text that is none stays, and `bioc` names it."""
-    return int(text) if text.strip().isdecimal() else text
+    number = whole_number(text.strip())
+    return text if number is None else number

@@ -14,9 +14,11 @@ list of texts in quotes is read by its quotes before anything else.
 from __future__ import annotations
 
 import ast
-import json
 import re
 
+from kdbench.base.reading import check_depth, parsed
+
+LONGEST = 400  # characters of a number; the longest that a float has are below it
 PAIRS = {"[": "]", "{": "}", "(": ")"}
 EMPTY = ("set()", "frozenset()")
 QUOTED = r"""[bru]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -56,16 +58,17 @@ def _texts(inner: str) -> list[object]:
     """The texts in quotes, with whatever between them."""
     found: list[object] = []
     for quoted in TEXT.findall(inner):
-        parsed = _parsed(f"[{quoted}]")
-        found += parsed if parsed is not None else [quoted[1:-1]]
+        one = _parsed(f"[{quoted}]")
+        found += one if one is not None else [quoted[1:-1]]
     return found
 
 
 def _parsed(text: str) -> list[object] | None:
     """A list of JSON or of Python."""
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (parsed, ast.literal_eval):
         try:
             found = parse(text)
+            check_depth(found)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, list) else None
@@ -78,7 +81,7 @@ def _numbers(inner: str) -> list[object] | None:
     for item in re.split(r"\s*,\s*|\s+", inner.rstrip(", ")):
         if item.lower() in WORDS:
             found.append(WORDS[item.lower()])
-        elif NUMBER.fullmatch(item):
+        elif len(item) <= LONGEST and NUMBER.fullmatch(item):
             found.append(float(item) if set(item) & set(".eE") else int(item))
         else:
             return None

@@ -26,7 +26,7 @@ from kdbench.data.layouts.part import Part, Tally
 from kdbench.data.layouts.spans import Document, Span
 from kdbench.data.readers import Record, Source, shown
 
-ENTITY = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
+ENTITY = re.compile(r"(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)")
 OTHERS = {"R": "relations", "*": "relations", "E": "events", "A": "attributes", "M": "attributes",
           "N": "normalizations", "#": "notes"}
 BY_NUMBER = re.compile(r"(\d+)")

@@ -14,16 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kdbench.base import hub
+from kdbench.base import hub, reading
 from kdbench.base.errors import BadInput, one_line
 from kdbench.data.layouts.part import Part, RowSource
 from kdbench.data.readers import Record
 
 SPLIT_NAMES = {"train": ("train", "training"), "dev": ("validation", "dev", "val", "valid"),
                "test": ("test", "testing", "eval")}
+BATCH = 256  # rows of a parquet file that are unpacked at once
 ARROW, PARQUET, FEATHER1 = b"ARROW1", b"PAR1", b"FEA1"
 
 
@@ -66,6 +67,8 @@ def _loaded(path: Path):
                        "give a file, a folder, or a hub id when it answers")
     import datasets
 
+    for file in files_below(path) if path.is_dir() else ():
+        reading.regular(file)  # a pipe in it is waited for
     try:
         if path.is_dir():
             return datasets.load_from_disk(str(path))
@@ -82,6 +85,11 @@ def was_fetched(id: Path) -> bool:
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
     cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
     return (cache / id.as_posix().replace("/", "___")).is_dir()
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and is no folder."""
+    return (path for path in folder.rglob("*") if not path.is_dir())
 
 
 def _part(path: Path, found, layout: str, whole: bool = False) -> Part:
@@ -173,11 +181,28 @@ def _table(content: bytes):
 
     stream = pyarrow.BufferReader(content)
     if content.startswith(PARQUET):
-        return parquet.read_table(stream)
+        return _unpacked(parquet.ParquetFile(stream))
     if content.startswith(FEATHER1):
         return feather.read_table(stream)
     if content.startswith(ARROW):
         return pyarrow.ipc.open_file(stream).read_all()
     return pyarrow.ipc.open_stream(stream).read_all()
+
+
+def _unpacked(file):
+    """The table in a parquet file, read in parts, as a few bytes can stand for millions of rows;
+    `ValueError` beyond the limits.
+    """
+    import pyarrow
+
+    parts, size = [], 0
+    if file.metadata.num_rows > reading.LINES_LIMIT:
+        raise ValueError(f"more than {reading.LINES_LIMIT:,} rows")
+    for part in file.iter_batches(batch_size=BATCH):
+        parts.append(part)
+        size += part.nbytes
+        if size > reading.TEXT_LIMIT:
+            raise ValueError(f"unpacks to more than {reading.TEXT_LIMIT // reading.MEGABYTE:,} MB")
+    return pyarrow.Table.from_batches(parts, schema=file.schema_arrow)
 
 

@@ -7,10 +7,13 @@ labels. Needs spaCy, but no model of it: ``pip install "kdbench[spacy]"``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.data.layouts import spans, textfile
 from kdbench.data.layouts.part import Part, RowSource, Tally
@@ -29,6 +32,7 @@ def looks_like(path: Path, content: bytes) -> bool:
 def read(path: Path, like: Part | None = None) -> Part:
     """The documents as rows with words and tags, or with a text and its categories."""
     content = textfile.read_bytes(path)
+    check_size(path, content)
     source = RowSource(path, (), hashlib.sha256(content).hexdigest(), "document")
     docs = _docs(path, content)
     tally = Tally()
@@ -48,6 +52,12 @@ def read(path: Path, like: Part | None = None) -> Part:
     if tagged or not any(doc.cats for doc in docs):
         return spans.tagged(documents, "spaCy DocBin", source.sha256, tally, like)
     return Part(categories, "spaCy DocBin, categories", source.sha256, tuple(tally.notes()))
+
+
+def check_size(path: Path, content: bytes) -> None:
+    """`BadInput` where it unpacks to more than texts do; what is no zlib data is told of later."""
+    with contextlib.suppress(zlib.error):
+        reading.inflated_size(path, content)
 
 
 def _docs(path: Path, content: bytes) -> Sequence:

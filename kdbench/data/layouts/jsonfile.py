@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 
 from kdbench.base.errors import BadInput
+from kdbench.base.reading import parsed
 from kdbench.data.layouts.part import RowSource
 from kdbench.data.readers import Record, Source
 
@@ -50,8 +51,8 @@ def _lines(source: Source) -> int:
 def _is_whole(line: str) -> bool:
     """Is the first line JSON of its own? A line that is cut off in a file of lines counts."""
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parsed(line)
+    except ValueError:
         return line[0] == "{" and len(line.strip()) > 1
     return True
 
@@ -103,13 +104,10 @@ def _parsed(source: Source, text: str, number: int | None) -> object:
     """The value of a text; `number` is its line, None where it is the whole file."""
     remedy = "give one whole object a line, or a whole list"
     try:
-        return json.loads(text)
+        return parsed(text)
     except json.JSONDecodeError as error:
         line = error.lineno if number is None else number
         raise source.mistake(line, f"not JSON ({error.msg} at column {error.colno})",
-                           remedy) from None
-    except RecursionError:
-        raise source.mistake(number or 1, "lists or objects nested too deep to be a corpus",
                            remedy) from None
     except ValueError as error:
         raise BadInput(f"{source.path}:{number or 1}: not JSON ({error}); {remedy}") from None

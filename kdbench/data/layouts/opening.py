@@ -187,9 +187,7 @@ def convert(path: str | Path, out: str | Path, settings: Settings | None = None)
     `--task files` would count it.
     """
     path, out = Path(path), Path(out)
-    if out.exists() and path.exists() and out.samefile(path):
-        raise BadInput(f"{out}: is the source itself, which is never overwritten; give the name of "
-                       "another file")
+    folders.refuse_source(out, path)
     train = open_layout(path, "train", settings)
     assert train is not None
     if not train.whole:
@@ -208,9 +206,17 @@ def convert(path: str | Path, out: str | Path, settings: Settings | None = None)
 
 def json_lines(part: Part) -> str:
     """The rows of a part, one object a line."""
-    return "".join(json.dumps(row_of(number, record), ensure_ascii=False, allow_nan=False,
-                              default=str) + "\n"
-                   for number, record in enumerate(part.records))
+    return "".join(json_line(number, record) for number, record in enumerate(part.records))
+
+
+def json_line(number: int, record: Record) -> str:
+    """One row; `BadInput` where it holds what neither JSON nor UTF-8 can."""
+    try:
+        line = json.dumps(row_of(number, record), ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        raise record.mistake("a number that is not finite", "correct it or remove the row"
+                             ) from None
+    return record.clean("the row", line, len(line)) + "\n"
 
 
 def row_of(number: int, record: Record) -> dict[str, object]:

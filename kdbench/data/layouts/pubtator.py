@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kdbench.base.reading import whole_number
 from kdbench.data.layouts import spans
 from kdbench.data.layouts.part import Part, Tally
 from kdbench.data.layouts.spans import Document, Span
@@ -73,10 +74,11 @@ def _add_entity(source: Source, number: int, line: str, now: Open | None, tally:
     if len(columns) > 2 and not columns[1].isdecimal() and not columns[2].isdecimal():
         tally.add("relations, left out", place)
         return
-    if len(columns) < 5 or not (columns[1].isdecimal() and columns[2].isdecimal()):
+    places = list(map(whole_number, columns[1:3]))
+    if len(columns) < 5 or places[0] is None or places[1] is None:
         raise source.mistake(number, f"{shown(line)} is no annotation of PubTator",
                            "give id, start, end, text and type with tabs between")
-    now.found.append(Span(int(columns[1]), int(columns[2]), columns[4].strip(), columns[3]))
+    now.found.append(Span(places[0], places[1], columns[4].strip(), columns[3]))
 
 
 def _closed(source: Source, now: Open | None, tally: Tally) -> Iterable[Document]:

@@ -116,6 +116,11 @@ def letters_of(scheme: str) -> str:
     return scheme.removesuffix(" suffix").removesuffix(" underscore")
 
 
+def is_known(scheme: str) -> bool:
+    """Is it a scheme that is read here?"""
+    return scheme in (*SAME, "IOB1", "bare") or letters_of(scheme) in LETTERS
+
+
 def with_hyphen(tag: str) -> str:
     """``B-Drug`` for ``B_Drug``; other tags as they are."""
     return f"{tag[0]}-{tag[2:]}" if UNDERSCORE.fullmatch(tag) else tag

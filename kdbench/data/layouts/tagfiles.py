@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kdbench.base.errors import BadInput
+from kdbench.base.reading import whole_number
 from kdbench.data import tags
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.part import Part, Tally
@@ -44,7 +45,7 @@ TAG_NAMES = ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "labels", "io
 SURELY_TAGGED, HALF = 0.9, 0.5
 BLANK, DELIMITERS = "", ("", ",", ";")  # the first is a tab or blanks
 # looked at to decide what a file is
-MOST_LINES, MOST_SENTENCES, LOOKED_AT = 50_000, 2000, 2000
+MOST_LINES, MOST_SENTENCES, MOST_COLUMNS, LOOKED_AT = 50_000, 2000, 100, 2000
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def read(source: Source, like: Part | None = None) -> Part | None:
         tagged = like is not None and "columns" in like.decided
         if delimiter and not tagged and find_columns(list(_sentences(head, delimiter))) is None:
             refuse_other_labels(head, list(_sentences(head, delimiter)))
+            continue
+        if not delimiter and _has_no_tags(source):
             continue
         sentences = list(_sentences(source, delimiter))
         found = find_columns(sentences) or _as_in_train(sentences, like)
@@ -114,6 +117,16 @@ def _part(source: Source, sentences: Sequence[Sequence[Line]], found: Found,
                 decided={"scheme": scheme, "columns": f"{found.width} {found.word} {found.tag}"})
 
 
+def _has_no_tags(source: Source) -> bool:
+    """Does a long beginning show that this is no tag file? The whole of it need not be divided."""
+    if len(source.lines) <= MOST_LINES:
+        return False
+    head = list(_sentences(replace(source, lines=source.lines[:MOST_LINES])))
+    lines = [line for sentence in head for line in sentence]
+    if len(lines) < MOST_LINES / 2 or any("O" in line.columns[1:] for line in lines):
+        return False
+    refuse_other_labels(source, head)
+    return True
 def has_tags(source: Source) -> bool:
     """Is it a tag file?"""
     return any(find_columns(list(_sentences(source, delimiter))) is not None
@@ -132,9 +145,12 @@ def _as_in_train(sentences: Sequence[Sequence[Line]], like: Part | None) -> Foun
     """The columns of train, for a file whose tags show no scheme: all of them may be O."""
     if like is None or "columns" not in like.decided:
         return None
-    width, word, tag = map(int, like.decided["columns"].split())
+    numbers = [whole_number(number) for number in like.decided["columns"].split()]
+    if len(numbers) != 3 or None in numbers or not schemes.is_known(like.decided.get("scheme", "")):
+        return None
+    width, word, tag = (number or 0 for number in numbers)
     lines = [line for sentence in sentences for line in sentence]
-    if not all(len(line.columns) == width for line in lines):
+    if max(word, tag) >= width or not all(len(line.columns) == width for line in lines):
         return None
     types = {tags.parts(own)[1] for record in like.records for own in record.fields["tags"]}
     bare = {line.columns[tag] for line in lines} - {schemes.OUTSIDE}
@@ -181,7 +197,7 @@ def find_columns(sentences: Sequence[Sequence[Line]]) -> Found | None:
     if not lines:
         return None
     width, most = Counter(len(line.columns) for line in lines).most_common(1)[0]
-    if width < 2 or most < SURELY_TAGGED * len(lines):
+    if not 2 <= width <= MOST_COLUMNS or most < SURELY_TAGGED * len(lines):
         return None
     named = _named(lines[0])
     first = named[0] if named else int(width > 2 and _counts(sentences))

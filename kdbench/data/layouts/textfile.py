@@ -7,17 +7,13 @@ try, from the characters that it would have.
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
-import stat
-import zlib
 from pathlib import Path
 
+from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.data.readers import Source
 
-# bytes; a whole corpus of abstracts is far below it, an endless stream and a gzip bomb are not
-FILE_LIMIT = 2**30
 CHUNK = 2**20
 GZIP = b"\x1f\x8b"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -31,32 +27,8 @@ SCRIPTS = (("shift_jis", "\u3040", "\u30ff", 0.3, 0.0), ("cp949", "\uac00", "\ud
 
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file, unpacked; `BadInput` where it cannot be had or has no end."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise BadInput(f"{path}: a pipe or a device; save its content as a file first")
-        with path.open("rb") as stream:
-            packed = stream.read(2) == GZIP
-            stream.seek(0)
-            content = _unpacked(path) if packed else stream.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path and its "
-                       "permissions") from None
-    if len(content) > FILE_LIMIT:
-        raise BadInput(f"{path}: more than {FILE_LIMIT // 2**30} GB of content; split the file")
-    return content
-
-
-def _unpacked(path: Path) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    try:
-        with gzip.open(path) as stream:
-            while size <= FILE_LIMIT and (part := stream.read(CHUNK)):
-                parts.append(part)
-                size += len(part)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise BadInput(f"{path}: a damaged gzip file; copy it anew") from None
-    return b"".join(parts)
+    content = reading.content(path, reading.TEXT_LIMIT)
+    return reading.gunzipped(path, content) if content.startswith(GZIP) else content
 
 
 def source_of(path: Path, content: bytes, encoding: str = "") -> Source:
@@ -64,6 +36,9 @@ def source_of(path: Path, content: bytes, encoding: str = "") -> Source:
 
     Raises `BadInput` where it is empty, no text, or not in `encoding` (empty: UTF-8).
     """
+    # a whole corpus in JSON may stand in one line; its texts are measured where they are read
+    in_json = content[:100].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    reading.check_content(path, content, None if in_json else reading.LINE_LIMIT)
     lines = tuple(line.removesuffix("\r") for line in decoded(path, content, encoding).split("\n"))
     lines = lines[:-1] if lines[-1] == "" else lines
     if not any(line.strip() for line in lines):
