@@ -25,6 +25,7 @@ from kdbench.runs import grid, store, workers
 from kdbench.runs.runner import Runner
 from kdbench.serve.labels import Labels
 from kdbench.serve.predict import load_predictor, render
+from kdbench.train import signals
 from kdbench.train.losses import SoftTargets, Supervised
 from kdbench.train.spec import Settings
 
@@ -485,6 +486,29 @@ def test_leftovers_of_killed_processes_are_swept_and_those_of_living_ones_stay(t
     os.close(held)
     folders.sweep_results(tmp_path)
     assert not parts[0].exists() and (tmp_path / "table.csv").exists() and (tmp_path / "models" / "new").is_dir()
+
+
+def test_a_file_that_a_library_puts_in_place_of_ours_is_not_swept(tmp_path):
+    target = tmp_path / "signals" / "x.safetensors"
+    target.parent.mkdir()
+    with folders.new_path(target) as path:
+        save_file({"a": torch.zeros(3)}, path)  # it writes another file, and renames it
+        folders.sweep_results(tmp_path)
+        assert path.exists() and not target.exists()
+    assert [one.name for one in target.parent.iterdir()] == ["x.safetensors"]
+
+
+def test_signals_that_are_being_written_are_not_swept(tmp_path, monkeypatch):
+    saved = signals.save_file
+
+    def swept(tensors, path):
+        saved(tensors, path)
+        folders.sweep_results(tmp_path)
+
+    monkeypatch.setattr(signals, "save_file", swept)
+    (tmp_path / "signals").mkdir()
+    signals.save(signals.StoredSignals("0" * 24, {"logits": {"ab" * 20: np.zeros(2)}}, "single"), tmp_path / "signals")
+    assert [path.suffix for path in (tmp_path / "signals").iterdir()] == [".safetensors"]
 
 
 def test_who_writes_a_file_removes_what_a_killed_process_left_of_it(tmp_path):

@@ -74,6 +74,24 @@ def refuse_source(target: Path, source: Path | None) -> None:
                        "of another file")
 
 
+@contextlib.contextmanager
+def new_path(target: Path) -> Iterator[Path]:
+    """A path for a library that writes a file by its name, and may put another one in its place;
+    what lies there becomes `target` when the block ends well.
+
+    `new_file` would lose its lock with the file that it has opened.
+    """
+    sweep(target.parent, target.name)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    with held(partial, lambda: partial.mkdir(exist_ok=True)):
+        try:
+            yield partial / target.name
+            sync(partial / target.name)
+            os.replace(partial / target.name, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_text(target: Path, text: str) -> None:
     """Replace the content of `target` with `text` in one step."""
     with new_file(target) as stream:

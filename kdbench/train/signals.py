@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import new_file
+from kdbench.base.folders import new_path
 from kdbench.data.task import Example
 from kdbench.models.finite import finite_logits
 from kdbench.models.load import Model
@@ -352,8 +352,8 @@ def save(signals: StoredSignals, folder: Path) -> None:
             "seconds": np.array([signals.seconds]),
         }
         tensors["checksum"] = checksum(tensors, signals.key)
-        with new_file(signal_file(folder, signals.key, name), binary=True) as stream:
-            save_file(tensors, stream.name)
+        with new_path(signal_file(folder, signals.key, name)) as path:
+            save_file(tensors, path)
 
 
 def checksum(tensors: Mapping[str, np.ndarray], key: str) -> np.ndarray:
