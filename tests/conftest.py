@@ -23,6 +23,13 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="kdbench-tests-")
 atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
+# The files of half a minute and more, the longest first. A worker takes file after file in this
+# order, so that no worker is left with a long file when the other one has ended.
+LONG = ("test_served", "test_identity", "test_verify", "test_distributed", "test_grid", "test_mutations", "test_stopping",
+        "test_contracts", "test_pretend_device", "test_resume", "test_variants", "test_speed_bench", "test_docs", "test_cli",
+        "test_metrics", "test_doktra", "test_layouts", "test_ner_kd", "test_onnx_example", "test_study", "test_lookalikes",
+        "test_site", "test_own_files", "test_protocol", "test_limits")
+
 
 # marks of tests that need an extra, and a library of it
 OF_EXTRAS = {"ray": "ray", "spacy": "spacy", "site": "mkdocs"}
@@ -56,7 +63,7 @@ def pytest_collection_modifyitems(config, items):
         (left if lacking.intersection(mark.name for mark in item.iter_markers()) else kept).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = kept
+    items[:] = sorted(kept, key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from kdbench.train.method import Batch, Objective, Term
 from kdbench.train.stage_cache import StageCache
 from kdbench.train.training import Training
 
-STEPS = 20
+STEPS = 12
 
 
 class Watched(Trainer):
@@ -60,8 +60,8 @@ def losses(method: str, task_name: str, given: dict, folder: Path) -> list[float
     Watched.losses.clear()
     task, cls = TASKS.get(task_name), METHODS.get(method)
     made = cls(options.build(cls.Options, "corrected", given, method))
-    data = task.lookalike(train=90, dev=16, test=16)
-    data = replace(data, domain_text=data.domain_text[:90])
+    data = task.lookalike(train=45, dev=16, test=16)
+    data = replace(data, domain_text=data.domain_text[:45])
     protocol = spec.settings({"epochs": 4, "batch_size": 15, "max_length": 48, "precision": "fp32", "lr": 1e-3}, task, lookalike=True)
     lab = Lab(task, data, 0, "corrected", protocol, resolve("tiny:still"), resolve("tiny:still"), StageCache(folder), Accelerator(cpu=True))
     student = made.fit(lab)

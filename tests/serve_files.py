@@ -1,7 +1,9 @@
 """A process that has not trained: every verb on students of users' own files, as on the command line.
 
-    python serve_files.py RESULTS WORK < [{"run": ID, "file": TEST, "options": [WORD, ...], "formats": "a,b"}, ...]
+    python serve_files.py RESULTS WORK JOBS
     -> one JSON object on standard output: run -> the output of each verb
+
+JOBS is a file: [{"run": ID, "file": TEST, "options": [WORD, ...], "formats": "a,b"}, ...]
 """
 
 import json
@@ -52,5 +54,5 @@ def serve(results, work, job):
 
 if __name__ == "__main__":
     results, work = map(Path, sys.argv[1:3])
-    jobs = json.load(sys.stdin)
+    jobs = json.loads(Path(sys.argv[3]).read_text())
     print(json.dumps({job["run"]: serve(results, work, job) for job in jobs}))

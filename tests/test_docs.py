@@ -199,9 +199,9 @@ def test_every_command_is_one_that_there_is(page, words):
 def test_the_example_of_a_method_passes_the_contracts(tmp_path):
     plugin = tmp_path / "squared_logits.py"
     plugin.write_text(files()["squared_logits.py"])
-    done = subprocess.run([sys.executable, "-m", "pytest", str(ROOT / "tests" / "test_contracts.py"), "--plugin", str(plugin),
-                           "-k", "squared_logits", "-p", "no:cacheprovider", "-n", "0", "--color=no"],
-                          cwd=ROOT, capture_output=True, text=True, timeout=900)
+    words = [str(ROOT / "tests" / "test_contracts.py"), "--plugin", str(plugin), "-k", "squared_logits", "-p", "no:cacheprovider",
+             "-n", "0", "--color=no"]
+    done = fresh.run(["-c", "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", *words], cwd=ROOT, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\b13 passed", done.stdout), done.stdout[-500:]
 

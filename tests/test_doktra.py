@@ -11,12 +11,13 @@ from torch.autograd import gradcheck
 
 import kdbench
 from kdbench.base.options import build as options
-from kdbench.base.registry import TASKS
+from kdbench.base.registry import TASKS, Entry
 from kdbench.data.task import Example
 from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum, boundary_disagreement
 from kdbench.models.heads import Head
 from kdbench.models.load import build
 from kdbench.models.sources import resolve
+from kdbench.models.zoo import MODELS, tiny
 from kdbench.train import spec
 from kdbench.train.batching import Corpus
 from kdbench.train.lab import Lab
@@ -179,8 +180,9 @@ def test_the_disagreement_is_that_of_plain_passes_and_touches_nothing(tmp_path):
     assert found == pytest.approx(float((signs[0] ^ signs[1]).float().mean()), abs=2e-3)
 
 
-def test_soft_labels_leave_widths_that_cannot_be_compared(tmp_path, no_data):
-    wide = {**QUICK, "teacher": "tiny-teacher", "max_steps": 3, "options": {"transfer": "kld"}}
+def test_soft_labels_leave_widths_that_cannot_be_compared(tmp_path, no_data, monkeypatch):
+    monkeypatch.setitem(MODELS._entries, "tiny:wide", Entry("tiny:wide", tiny("bert", width=96)))
+    wide = {**QUICK, "teacher": "tiny:wide", "max_steps": 3, "options": {"transfer": "kld"}}
     assert "diagnostics" not in kdbench.run("doktra", "gad", results_dir=tmp_path, **wide)
 
 
@@ -199,6 +201,6 @@ def test_pad_bug_hides_the_first_token_of_roberta_as_a_key():
 def test_a_bilstm_student_has_vectors_of_both_directions(tmp_path):
     import kdbench
 
-    record = kdbench.run("doktra", "chemprot", teacher="tiny:bert", student="bilstm", controls=False, device="cpu", epochs=1, max_steps=2,
+    record = kdbench.run("doktra", "chemprot", teacher="tiny:bert", student="bilstm", controls=False, device="cpu", epochs=1, max_steps=2, max_length=16,
                          max_train_examples=32, max_dev_examples=16, latency="off", results_dir=tmp_path)
     assert record["status"] == "done", record["error"]

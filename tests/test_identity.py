@@ -28,6 +28,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.identity import record_id
 from kdbench.base.options import by_content
 from kdbench.base.registry import METHODS, TASKS, Entry
+from kdbench.cli.verbs import main
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.heads import Head
 from kdbench.models.load import build
@@ -259,13 +260,20 @@ files = {{split: data / f"{{split}}.tsv" for split in ("train", "dev", "test")}}
 asked = Request("constant", "files", teacher={model!r}, student="tiny-student", files=files, options={{"lexicon": str(data / "words.txt")}},
                 unlabelled=data / "words.txt", seeds=(0, 1))
 print(*(cell.id for cell in plan(asked)))
+from held import HELD
+from kdbench.train.content import content_of
+print(content_of(HELD, "x"))
+print(*HELD["a"], *HELD["b"])
 """
+HELD = "HELD = {'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}\n"
 
 
-def test_ids_are_equal_in_another_folder_for_another_user_and_with_other_threads(tmp_path):
+@pytest.fixture(scope="module")
+def two_places(tmp_path_factory):
+    """What PRINT_IDS prints in two folders, for two users, with other threads and hash seeds: lines, each as words."""
     printed = []
     for place, threads in (("one", "1"), ("another/deeper", "2")):
-        folder = tmp_path / place
+        folder = tmp_path_factory.mktemp("places") / place
         folder.mkdir(parents=True)
         for split, count in (("train", 9), ("dev", 4), ("test", 5)):
             lines = "".join(f"{split} text {i}\t{'yes' if i % 2 else 'no'}\n" for i in range(count))
@@ -276,9 +284,16 @@ def test_ids_are_equal_in_another_folder_for_another_user_and_with_other_threads
         program = PRINT_IDS.format(root=str(ROOT), plugin=str(folder / "plugin.py"), data=str(folder), model=str(folder / "model"))
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "HOME": str(folder), "USER": place[:3], "LOGNAME": place[:3],
                        "HOSTNAME": place[:3], "PYTHONHASHSEED": threads, "TZ": "Asia/Seoul", "LC_ALL": "C"}
-        done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True)
-        printed.append(done.stdout.split())
-    assert printed[0] == printed[1] and len(set(printed[0])) == 8
+        (folder / "print_ids.py").write_text(program)
+        (folder / "held.py").write_text(HELD)
+        done = subprocess.run([sys.executable, "print_ids.py"], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        printed.append([line.split() for line in done.stdout.splitlines()])
+    return printed
+
+
+def test_ids_are_equal_in_another_folder_for_another_user_and_with_other_threads(two_places):
+    one, other = two_places
+    assert one[0] == other[0] and len(set(one[0])) == 8
 
 
 # ---- stages ----------------------------------------------------------------------------------------
@@ -458,13 +473,10 @@ def test_a_circle_is_no_endless_loop():
     assert content_of(one, "x") == content_of(other, "x")
 
 
-def test_keys_do_not_depend_on_hash_seeds(tmp_path):
-    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom kdbench.train.content import content_of\n"
-               "print(content_of({'b': {1, 'x'}, 'a': frozenset({'q', 'w'}), 'c': lambda x: x in {'u', 'v'}}, 'x'))")
-    (tmp_path / "p.py").write_text(program)
-    printed = {subprocess.run([sys.executable, str(tmp_path / "p.py")], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
-                              capture_output=True, check=True).stdout for seed in ("1", "2", "3")}
-    assert len(printed) == 1
+def test_keys_do_not_depend_on_hash_seeds(two_places):
+    one, other = two_places
+    assert one[1] == other[1]
+    assert one[2] != other[2], "the seeds order these sets alike, so that equal keys say nothing"
 
 
 # ---- signals ---------------------------------------------------------------------------------------
@@ -732,6 +744,13 @@ def bench(folder: Path, *words: str, wrong: bool = False, program: Path = BENCH)
     return done.stderr if wrong else json.loads(done.stdout)
 
 
+def here(capsys, folder: Path, *words: str) -> list[dict]:
+    """The same in this process, where no plugin stays registered and no code is edited."""
+    capsys.readouterr()
+    assert main([*words, "--json", "--results-dir", str(folder / "r")]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
 def stages(record: dict) -> dict[str, bool]:
     return {stage["name"]: stage["cached"] for stage in record["cost"]["stages"]}
 
@@ -765,11 +784,11 @@ def test_an_edited_loss_gives_new_figures(where, tmp_path):
         "what the change does not concern is found again, and only that"
 
 
-def test_overwrite_trains_anew_and_puts_it_into_the_cache(tmp_path):
+def test_overwrite_trains_anew_and_puts_it_into_the_cache(tmp_path, no_data, capsys):
     words = ["--method", "logit_kd", "--task", "chemprot", *SMALL]
-    first = bench(tmp_path, *words)
+    first = here(capsys, tmp_path, *words)
     cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
-    second = bench(tmp_path, *words, "--overwrite")
+    second = here(capsys, tmp_path, *words, "--overwrite")
     assert [r["id"] for r in first] == [r["id"] for r in second] and [r["score"] for r in first] == [r["score"] for r in second]
     fresh = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*.safetensors")}
     assert fresh.keys() == cached.keys() and all(fresh[path] > cached[path] for path in cached)
@@ -780,14 +799,14 @@ def test_overwrite_trains_anew_and_puts_it_into_the_cache(tmp_path):
 POISON = CONSTANT.replace('("logits",))', '("logits",), pool=lambda outputs, batch: {"logits": list(9 * outputs.logits)})')
 
 
-def test_a_plugins_own_logits_do_not_reach_the_control(tmp_path):
+def test_a_plugins_own_logits_do_not_reach_the_control(tmp_path, no_data, capsys):
     (tmp_path / "poison.py").write_text(POISON)
     words = ["--plugin", str(tmp_path / "poison.py"), "--method", "constant", "--task", "chemprot", *SMALL, "--no-controls"]
     line = bench(tmp_path, *words, "--results-dir", str(tmp_path / "r"), wrong=True)
     assert "may not give this name" in line and "Traceback" not in line
-    (control,) = bench(tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
+    (control,) = here(capsys, tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
     shutil.rmtree(tmp_path / "r")
-    (alone,) = bench(tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
+    (alone,) = here(capsys, tmp_path, "--method", "logit_kd", "--task", "chemprot", *SMALL, "--no-controls")
     assert control["curves"] == alone["curves"] and control["score"] == alone["score"]
 
 
@@ -831,19 +850,18 @@ def test_a_changed_corpus_without_checksums_gives_new_figures(tmp_path):
     assert third["id"] != second["id"] and stages(third) == {"fine-tuning": False}
 
 
-def test_self_distillation_has_its_teacher_and_honest_seconds(tmp_path):
+def test_self_distillation_has_its_teacher_and_honest_seconds(tmp_path, no_data, capsys):
     """Once: teacher and student of one name left no teacher's row, and the student had cost nothing."""
     words = ["--method", "logit_kd", "--task", "chemprot", *SMALL, "--student", "tiny:bert", "--teacher-lr", "2e-3"]
-    found = {(record["role"], record["cell"]["method"]): record for record in bench(tmp_path, *words)}
+    found = {(record["role"], record["cell"]["method"]): record for record in here(capsys, tmp_path, *words)}
     assert found.keys() == {("teacher", "finetune"), ("control", "finetune"), ("method", "logit_kd")}
     student = found["method", "logit_kd"]["cost"]
     assert student["student_seconds"] > 0 and student["teacher_seconds"] > 0
     roles = {stage["name"]: stage["role"] for stage in student["stages"]}
     assert roles == {"fine-tuning": "teacher", "signals": "teacher", "soft targets": "student"}
     assert found["teacher", "finetune"]["artefact"] != found["control", "finetune"]["artefact"], "the teacher has a rate of its own"
-    words = ["table", "--results-dir", str(tmp_path / "r"), "--no-intervals", "--format", "json"]
-    printed = fresh.run([BENCH, *words], check=True).stdout
-    assert [row["role"] for row in json.loads(printed)] == ["teacher", "control", "method"]
+    assert main(["table", "--results-dir", str(tmp_path / "r"), "--no-intervals", "--format", "json"]) == 0
+    assert [row["role"] for row in json.loads(capsys.readouterr().out)] == ["teacher", "control", "method"]
 
 
 def test_two_plugins_of_one_name_are_both_loaded(tmp_path):

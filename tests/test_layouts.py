@@ -700,13 +700,14 @@ def test_a_damaged_docbin(tmp_path):
     assert "no DocBin of spaCy, or a damaged one" in refused(put(tmp_path / "b", content[:len(content) // 2]))
 
 
-def test_a_million_spans(tmp_path):
+def test_a_very_large_number_of_spans(tmp_path):
+    """Whatever compares each with each would not end."""
     text = "word " * 1000
-    found = [[i % 900, i % 900 + 1 + i % 7, "X"] for i in range(1_000_000)]
+    found = [[i % 900, i % 900 + 1 + i % 7, "X"] for i in range(200_000)]
     part = spanned(tmp_path, (text, found))
     assert len(part.records) == 1 and len(part.records[0].fields["tokens"]) >= 1000
-    one = spanned(tmp_path, ("x" * 100_000, [[i, i + 1, "X"] for i in range(100_000)]))
-    assert len(one.records[0].fields["tokens"]) == 100_000
+    one = spanned(tmp_path, ("x" * 50_000, [[i, i + 1, "X"] for i in range(50_000)]))
+    assert len(one.records[0].fields["tokens"]) == 50_000
 
 
 @pytest.mark.parametrize("name", EVERY)

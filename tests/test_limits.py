@@ -4,12 +4,11 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import fresh
 import pytest
 from students import TEXTS, student, write
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -219,12 +218,12 @@ for words in json.loads(sys.argv[1]):
 """
 
 
-def fresh(folder, *commands):
+def elsewhere(folder, *commands):
     """What commands print as JSON, in a process that did not train."""
     words = json.dumps([list(map(str, command)) for command in commands])
     here = str(Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", FRESH, words, here], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "TMPDIR": str(folder)})  # it waits for no measurement elsewhere
+    # with a folder of its own it waits for no measurement elsewhere
+    done = fresh.run(["-c", FRESH, words, here], timeout=300, env={**os.environ, "TMPDIR": str(folder)})
     assert done.returncode == 0, done.stderr
     return [json.loads(part) for part in done.stdout.split("----")[:-1]]
 
@@ -268,7 +267,7 @@ def test_a_fresh_process_scores_as_the_training_did(run, tmp_path):
     results, record, labels, folder = run
     examples = other_file(tmp_path / "other.jsonl")
     where = ["--results-dir", results, "--json"]
-    (row,), report = fresh(
+    (row,), report = elsewhere(
         tmp_path,
         ["export", record["id"][:8], tmp_path / "out", *where, "--latency", "quick", "--kinds", "safetensors"],
         ["evaluate", record["id"][:8], "--test", tmp_path / "other.jsonl", *where])
@@ -287,7 +286,7 @@ def test_a_fresh_process_scores_as_the_training_did(run, tmp_path):
 @pytest.mark.slow
 def test_onnx_exports_take_the_threshold(run, tmp_path):
     results, record, labels, _ = run
-    rows, = fresh(tmp_path, ["export", record["id"][:8], tmp_path / "out", "--results-dir", results, "--json",
+    rows, = elsewhere(tmp_path, ["export", record["id"][:8], tmp_path / "out", "--results-dir", results, "--json",
                    "--latency", "quick", "--kinds", "onnx,onnx_int8"])
     assert rows[0]["score"]["all"]["test"] == pytest.approx(record["score"]["all"]["test"], abs=1e-6)
     for row in rows:

@@ -106,7 +106,7 @@ def test_single_label_metrics_equal_scikit_learn():
     from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
     rng = RNG(0)
-    for _ in range(150):
+    for _ in range(75):
         c, n = int(rng.integers(2, 6)), int(rng.integers(2, 30))
         labels = tuple(str(i) for i in range(c))
         gold, logits = rng.integers(0, c, size=n), random_logits(rng, n, c)
@@ -133,7 +133,7 @@ def test_multi_label_metrics_equal_scikit_learn():
     from sklearn.metrics import f1_score, precision_score, recall_score
 
     rng = RNG(1)
-    for _ in range(150):
+    for _ in range(75):
         c, n = int(rng.integers(2, 6)), int(rng.integers(2, 20))
         gold, logits = (rng.random((n, c)) < 0.3).astype(int), random_logits(rng, n, c)
         given = (logits > 0).astype(int)
@@ -155,7 +155,7 @@ def test_threshold_metrics_equal_scikit_learn():
     from sklearn import metrics as sklearn
 
     rng = RNG(2)
-    for _ in range(250):
+    for _ in range(100):
         n, rate = int(rng.integers(4, 40)), float(rng.uniform(0.1, 0.9))
         gold, logits = rng.integers(0, 2, size=n), 2 * random_logits(rng, n, 2)
         gold[:2] = 0, 1
@@ -353,7 +353,7 @@ def test_word_macro_f1_equals_scikit_learn_over_words():
 
     labels, rng = ("O", "B-PAR", "I-PAR", "B-INT", "B-OUT"), RNG(9)
     kinds = np.array([0, 1, 1, 2, 3])
-    for _ in range(400):
+    for _ in range(150):
         gold = random_tags(rng, labels)
         predicted = near(rng, gold, labels, 0.4)
         a, b = kinds[np.concatenate(gold)], kinds[np.concatenate(predicted)]

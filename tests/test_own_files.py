@@ -2,10 +2,9 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 
@@ -130,8 +129,8 @@ def trained(folder, results, layout, **more):
 def served(results, work, jobs):
     """run -> the output of each verb, from another process that stands elsewhere."""
     work.mkdir()
-    done = subprocess.run([sys.executable, HERE / "serve_files.py", results, work], input=json.dumps(jobs), capture_output=True,
-                          text=True, timeout=3600, cwd=work)
+    (work / "jobs.json").write_text(json.dumps(jobs))
+    done = fresh.run([HERE / "serve_files.py", results, work, work / "jobs.json"], timeout=3600, cwd=work)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -3,12 +3,10 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import fresh
 import pytest
 import torch
 from accelerate import Accelerator
@@ -45,7 +43,7 @@ class Kill(Exception):
 
 def fitting(folder: Path, dies_at: int | None = None, select: str = "best", compile: bool = False,
             max_steps: int | None = None) -> Trainer:
-    examples = texts(96, 1)
+    examples = texts(48, 1)  # six steps an epoch
     model = build(resolve("tiny-student"), Head("single", ("no", "yes")), seed=3, texts=lambda: [e.text for e in examples])
     corpus = Corpus(model, examples, 32, "single", 2)
     scores = [0.5, 0.7, 0.6, 0.65]  # the second epoch is the best one
@@ -96,11 +94,11 @@ def test_compiling_is_for_the_training_alone(tmp_path, monkeypatch):
     assert "forward" not in vars(encoder), "later readers have batches of other shapes"
 
 
-@pytest.mark.parametrize(("most", "epochs"), [(1, 1), (12, 1), (13, 2), (30, 3), (48, 4), (1000, 4)])
+@pytest.mark.parametrize(("most", "epochs"), [(1, 1), (6, 1), (7, 2), (15, 3), (24, 4), (1000, 4)])
 def test_a_training_ends_after_so_many_steps(tmp_path, most, epochs):
     short = fitting(tmp_path / "short", max_steps=most)
     history = short.run()
-    assert short.step == min(most, 48) and len(history) == epochs
+    assert short.step == min(most, 24) and len(history) == epochs
     with pytest.raises(Kill):
         fitting(tmp_path / "killed", dies_at=short.step - 1, max_steps=most).run()
     again = fitting(tmp_path / "killed", max_steps=most)
@@ -161,16 +159,22 @@ def test_a_compiled_training_computes_the_same(tmp_path):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """select -> the training that nobody killed, and its history."""
+    made = {select: fitting(tmp_path_factory.mktemp(select), select=select) for select in ("best", "last")}
+    return {select: (whole, whole.run()) for select, whole in made.items()}
+
+
 @pytest.mark.parametrize("select", ["best", "last"])
-@pytest.mark.parametrize("dies_at", [1, 13, 24, 40])
-def test_weights_and_history_are_those_of_an_undisturbed_run(tmp_path, dies_at, select):
-    whole = fitting(tmp_path / "whole", select=select)
-    history = whole.run()
+@pytest.mark.parametrize("dies_at", [1, 7, 12, 20])
+def test_weights_and_history_are_those_of_an_undisturbed_run(undisturbed, tmp_path, dies_at, select):
+    whole, history = undisturbed[select]
     with pytest.raises(Kill):
         fitting(tmp_path / "killed", dies_at, select).run()
     again = fitting(tmp_path / "killed", select=select)
     assert again.run() == history
-    assert again.step == whole.step == 48
+    assert again.step == whole.step == 24
     for (name, one), (_, other) in zip(whole.student.state_dict().items(), again.student.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
 
@@ -187,10 +191,10 @@ def test_a_checkpoint_that_was_cut_off_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["trainee.safetensors", "state.safetensors", "best.safetensors", "state.json"])
-def test_a_checkpoint_of_which_a_crash_left_half_costs_time_and_nothing_else(tmp_path, name, capsys):
-    history = fitting(tmp_path / "whole").run()
+def test_a_checkpoint_of_which_a_crash_left_half_costs_time_and_nothing_else(undisturbed, tmp_path, name, capsys):
+    _, history = undisturbed["best"]
     with pytest.raises(Kill):
-        fitting(tmp_path / "killed", 30).run()
+        fitting(tmp_path / "killed", 15).run()
     path = tmp_path / "killed" / (tmp_path / "killed" / "latest").read_text() / name
     path.write_bytes(path.read_bytes()[:-20])
     assert fitting(tmp_path / "killed").run() == history
@@ -219,8 +223,8 @@ def test_a_trained_stage_of_which_a_crash_left_half_is_trained_anew(tmp_path, na
 
 
 def command(results: Path) -> list[str]:
-    return [sys.executable, str(BENCH), "--method", "doktra", "--task", "chemprot", "--teacher", "tiny:bert", "--epochs", "2",
-            "--max-train-examples", "256", "--max-dev-examples", "64", "--latency", "off", "--no-controls", "--device", "cpu",
+    return [str(BENCH), "--method", "doktra", "--task", "chemprot", "--teacher", "tiny:bert", "--epochs", "2",
+            "--max-train-examples", "128", "--max-dev-examples", "32", "--latency", "off", "--no-controls", "--device", "cpu",
             "--checkpoint-seconds", "0", "--results-dir", str(results)]
 
 
@@ -248,19 +252,20 @@ def test_what_a_killed_process_left_of_a_stage_goes_with_the_next_training(tmp_p
 def test_a_run_killed_by_the_system_goes_on_to_the_same_record(tmp_path, kills, real):
     environment = {k: v for k, v in os.environ.items() if real or k != "KDBENCH_DATA"}
     environment["OMP_NUM_THREADS"] = "1"
-    subprocess.run(command(tmp_path / "whole"), env=environment, check=True, capture_output=True, timeout=900)
+    fresh.run(command(tmp_path / "whole"), env=environment, check=True, timeout=900)
     killed = tmp_path / "killed"
     rng = random.Random(kills)
     for _ in range(kills):
-        process = subprocess.Popen(command(killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started = fresh.Started(command(killed), env=environment)
+        process = started.process
         deadline = time.monotonic() + 900
         before = set(killed.glob("models/*/latest"))  # rglob would go into folders that vanish meanwhile
-        while time.monotonic() < deadline and process.poll() is None and not set(killed.glob("models/*/latest")) - before:
+        while time.monotonic() < deadline and process.is_alive() and not set(killed.glob("models/*/latest")) - before:
             time.sleep(0.02)  # until training is under way
         time.sleep(rng.random())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command(killed), env=environment, check=True, capture_output=True, timeout=900)
+        process.kill()  # by SIGKILL; it may have ended before
+        process.join()
+    fresh.run(command(killed), env=environment, check=True, timeout=900)
     assert figures(killed) == figures(tmp_path / "whole")
     assert {record["data"]["kind"] for record in store.records(killed)} == {"real" if real else "lookalike"}
     for path in killed.rglob("*.json"):

@@ -93,9 +93,12 @@ SMALL = {"epochs": 1, "max_train_examples": 32, "max_dev_examples": 16, "max_ste
          "teacher": "tiny:bert", "student": "tiny:bert", "device": "cpu"}
 
 
-@pytest.mark.parametrize("recipe", ["default", "paper"])
-@pytest.mark.parametrize("name, variant", [
-    *((name, "corrected") for name in METHODS.names()), *((name, "published") for name in PUBLISHED)])
+# every method, and the published variants, which differ in their published settings; the rest is slow
+ASKED = [*((name, "corrected", "default") for name in METHODS.names()), *((name, "published", "paper") for name in PUBLISHED)]
+MORE = [*((name, "corrected", "paper") for name in METHODS.names()), *((name, "published", "default") for name in PUBLISHED)]
+
+
+@pytest.mark.parametrize("name, variant, recipe", [*ASKED, *(pytest.param(*each, marks=pytest.mark.slow) for each in MORE)])
 def test_a_given_setting_is_what_a_method_trains_with(name, variant, recipe, tmp_path, monkeypatch, no_data):
     """Once: options of the method stood before --warmup, --select and others, in silence."""
     trained, usual = [], Lab.stage_key
