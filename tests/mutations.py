@@ -371,8 +371,8 @@ UNITS_AND_FILES = (
              "os.fsync(stream.fileno())",
              "pass", protocol("test_a_file_is_on_the_disk_before_it_has_its_name")),
     Mutation("signals-written-in-place", "kdbench/train/signals.py",
-             "save_file(tensors, stream.name)",
-             "save_file(tensors, signal_file(folder, signals.key, name))", protocol("test_signals_have_their_name_when_they_are_whole")),
+             "with new_path(signal_file(folder, signals.key, name)) as path:",
+             "for path in (signal_file(folder, signals.key, name),):", protocol("test_signals_have_their_name_when_they_are_whole")),
     Mutation("collate-of-ones-own-ahead", "kdbench/train/objective.py",
              'bool(getattr(objective.collate, "early", False))',
              "True", tests_of("test_feeding", "test_weights_are_those_without_the_thread",
@@ -853,8 +853,8 @@ READ_BACK = (
              "check_there(runner.folder, records)", "pass",
              tests_of("test_readback", "test_the_results_folder_that_is_gone_at_the_end")),
     Mutation("what-a-living-process-writes-is-swept", "kdbench/base/folders.py",
-             "if path.name.startswith(beginning) and is_abandoned(path):",
-             "if path.name.startswith(beginning):",
+             "    if place is None or place < 0:\n        return\n",
+             "",
              tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
                       "_and_those_of_living_ones_stay")),
 )
@@ -1003,8 +1003,8 @@ LIMITS = (
                       "test_a_linked_folder_of_records_is_neither_read_nor_written")),
 )
 
-MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *METHODS,
-             *IDENTITY, *FIGURES, *HEADS, *LIMITS)
+MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *PRIVACY,
+             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

@@ -677,11 +677,12 @@ def fallback_said() -> None:
     import contextlib
     import io
 
+    from kdbench.base.progress import forget_said
     from kdbench.train import scoring
 
     said, width = io.StringIO(), scoring.WIDE
     device.module.bf16, scoring.WIDE = False, 8
-    scoring.say_once.cache_clear()
+    forget_said()
     try:
         with contextlib.redirect_stderr(said):
             done = execute(replace(named("logit_kd, fp32"), precision="auto"), results / "without bf16").whole()

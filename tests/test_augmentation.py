@@ -358,18 +358,21 @@ def test_files_that_cannot_be_used(tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("\n \n")
     for source, target, message in [
-            (tmp_path / "no", good, "no: cannot be read"), (empty, good, "no sentence"),
+            (tmp_path / "no", good, "no: no such file"), (empty, good, "no sentence"),
             (good, tmp_path / "no" / "out", "create it"), (good, tmp_path, "cannot be written")]:
         with pytest.raises(BadInput, match=message):
             augment_file(source, target, options())
     assert good.read_text() == tsv(corpus())
 
 
-def test_source_may_be_its_own_target(tmp_path):
-    path = tmp_path / "train.tsv"
+def test_the_source_is_never_overwritten(tmp_path):
+    path, link = tmp_path / "train.tsv", tmp_path / "link.tsv"
     path.write_text(tsv(corpus()))
-    assert augment_file(path, path, options()).sentences == 24
-    assert path.read_text().count("\n\n") == 24
+    link.symlink_to(path)
+    for target in (path, link, tmp_path / "." / "train.tsv"):
+        with pytest.raises(BadInput, match="is the source itself"):
+            augment_file(path, target, options())
+    assert path.read_text() == tsv(corpus())
 
 
 # The real corpus --------------------------------------------------------------------------------------------------

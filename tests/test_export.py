@@ -161,7 +161,7 @@ def test_bad_requests_take_one_line(tmp_path):
     (lambda run: (run / "config.json").unlink(), "config.json"),
     (lambda run: (run / "labels.json").write_text("{"), "not valid JSON"),
     (lambda run: (run / "labels.json").write_text("[]"), "not a JSON object"),
-    (lambda run: (run / "labels.json").write_text('{"labels": ["a"]}'), "labels.json has no known `kind`"),
+    (lambda run: (run / "labels.json").write_text('{"labels": ["a"]}'), "labels.json: has no known `kind`"),
     (lambda run: (run / "labels.json").write_text('{"kind": "single", "treshold": 1}'), "unknown entry 'treshold'"),
     (lambda run: (run / "model.onnx").write_bytes(b"no graph"), "cannot be loaded"),
 ])

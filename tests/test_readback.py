@@ -336,8 +336,7 @@ def test_the_checksum_of_labels_changes_no_model(tmp_path):
     assert folder_identity(path.parent) != own
 
 
-@pytest.mark.parametrize("spoil", [cut, flip, empty, with_json(intervals={"k": {"delta": 1}}), with_json(intervals=3),
-                                   lambda path: path.write_text('{"code": "x", "intervals": {"k": 3}}')])
+@pytest.mark.parametrize("spoil", [cut, flip, empty, with_json(intervals={"k": {"delta": 1}}), with_json(intervals=3)])
 def test_damaged_intervals_are_computed_anew(tmp_path, spoil, capsys):
     for method, role in (("finetune", None), ("doktra", None)):
         for seed in range(5):

@@ -42,7 +42,7 @@ def until(holds, process):
 
 
 @pytest.mark.parametrize(("number", "more", "code"), [
-    (signal.SIGTERM, (), 143), (signal.SIGTERM, ("--requeue",), 85), pytest.param(signal.SIGUSR1, (), 85, marks=pytest.mark.slow)])
+    (signal.SIGHUP, (), 129), (signal.SIGTERM, (), 143), (signal.SIGTERM, ("--requeue",), 85), pytest.param(signal.SIGUSR1, (), 85, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_training_after_its_step_with_a_checkpoint(number, more, code, tmp_path, no_data):
     process = started(tmp_path, *more)
     # from here on no checkpoint but that of the signal
@@ -74,12 +74,14 @@ def test_the_signal_writes_a_checkpoint_of_its_own_and_the_next_call_ends_as_if_
     assert [(r["id"], r["score"], r["curves"]) for r in one] == [(r["id"], r["score"], r["curves"]) for r in other]
 
 
-def test_workers_end_with_their_parent(tmp_path, no_data):
+@pytest.mark.parametrize("number", [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in
+                                    (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))])
+def test_workers_end_with_their_parent(number, tmp_path, no_data):
     process = started(tmp_path, "--workers", "1", "--isolate")
     family = psutil.Process(process.pid).children(recursive=True)
     assert family, "the cell runs in a process of its own"
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(60).returncode == 143
+    os.kill(process.pid, number)
+    assert process.wait(60).returncode == (-9 if number == signal.SIGKILL else 128 + number)
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
 

@@ -396,5 +396,5 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, names, given, said):
 
 def test_a_list_in_place_of_names_is_one_line(tmp_path):
     folder = write(tmp_path / "own", "single", BINARY, same(BINARY), id2label=["no", "yes"])
-    with pytest.raises(BadInput, match="cannot be loaded"):
+    with pytest.raises(BadInput, match="id2label is no table of labels"):
         make_lab(tmp_path, "single", corpus("single", BINARY), resolve(str(folder))).teacher()

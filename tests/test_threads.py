@@ -91,7 +91,7 @@ def test_the_record_says_how_many_and_that_nobody_has_named_them(tmp_path, monke
 def test_what_is_no_number_is_refused_in_one_line():
     assert (parse_threads("3"), parse_threads("auto")) == (3, "auto")
     for wrong in ("0", "-1", "many", "1.5"):
-        with pytest.raises(BadInput, match="--threads '.*': give a number from 1 on, or auto"):
+        with pytest.raises(BadInput, match="--threads '.*': give a number from 1 to 1,024, or auto"):
             parse_threads(wrong)
 
 

@@ -453,7 +453,7 @@ def test_a_text_file_is_read_line_by_line(tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "no text"), (b" \n\n", "no text"), (b"ok\n\xff\xfe\n", "line 2"), (None, "cannot be read")])
+    (b"", "no text"), (b" \n\n", "no text"), (b"ok\n\xff\xfe\n", "line 2"), (None, "no such file")])
 def test_a_broken_corpus_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "corpus.txt"
     if content is not None:

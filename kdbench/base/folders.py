@@ -205,15 +205,35 @@ def grasp(path: Path) -> int | None:
     return lost
 
 
+def remove_abandoned(path: Path) -> None:
+    """Remove an unfinished file or folder whose process has ended.
+
+    Its lock is kept until it is gone: somebody who takes it in between would lose what he writes.
+    """
+    if not UNFINISHED.fullmatch(path.name) or path.is_symlink():
+        return
+    place = grasp(path)
+    if place is None or place < 0:
+        return
+    try:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(place)
+
+
 def is_abandoned(path: Path) -> bool:
-    """Is this an unfinished file or folder of a process that has ended?"""
+    """Is this an unfinished file of a process that has ended, as far as its lock tells? Where the
+    system has no such locks, nobody holds it.
+    """
     if not UNFINISHED.fullmatch(path.name) or path.is_symlink():
         return False
     place = grasp(path)
-    if place is None or place < 0:
-        return False
-    os.close(place)
-    return True
+    if place is not None and place >= 0:
+        os.close(place)
+    return place is not None
 
 
 def sweep(folder: Path, name: str = "") -> None:
@@ -223,11 +243,8 @@ def sweep(folder: Path, name: str = "") -> None:
     """
     for path in folder.glob(".*.part*"):
         beginning = f".{name}." if name else "."
-        if path.name.startswith(beginning) and is_abandoned(path):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if path.name.startswith(beginning):
+            remove_abandoned(path)
 
 
 def sweep_results(folder: Path) -> None:

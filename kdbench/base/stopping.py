@@ -1,4 +1,5 @@
-"""Signals that ask a run to stop: SIGTERM, and SIGUSR1, which job schedulers send ahead of a limit.
+"""Signals that ask a run to stop: SIGTERM, SIGHUP of a terminal that is closed, and SIGUSR1, which
+job schedulers send ahead of a limit.
 
 Inside a training the step in progress is finished and a checkpoint written first. Everywhere else
 the run stops at once: what it was at is short, and is done again.
@@ -7,13 +8,18 @@ the run stops at once: what it was at is short, and is done again.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 
 REQUEUE = 85  # the exit code after which a scheduler's script puts the job back into the queue
-TERMINATED = 128 + signal.SIGTERM
+# seconds that a worker without its parent has to end its step and write a checkpoint
+ORPHAN_SECONDS = 8.0
 
 
 class Stopped(BaseException):
@@ -37,7 +43,8 @@ _state = State()
 
 
 def listen(requeue: bool = False) -> None:
-    """Stop well at SIGTERM (exit 143) and at SIGUSR1 (exit 85); with `requeue` at both with 85.
+    """Stop well at SIGTERM (exit 143), SIGHUP (129) and SIGUSR1 (85); with `requeue` at SIGTERM
+    with 85, too. Under nohup SIGHUP stays ignored.
 
     Outside the main thread nothing changes, as Python takes signals there alone.
     """
@@ -47,6 +54,25 @@ def listen(requeue: bool = False) -> None:
     signal.signal(signal.SIGTERM, on_signal)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, on_signal)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, on_signal)
+
+
+def end_with_parent() -> None:
+    """Stop this process as by SIGTERM when its parent has ended, however that was; a worker would
+    train on for nobody.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=outlive, args=(parent,), daemon=True).start()
+
+
+def outlive(parent: BaseProcess) -> None:
+    """Wait for the end of `parent`, then end this process: well, or after `ORPHAN_SECONDS`."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(128 + signal.SIGTERM)
 
 
 def requeue() -> bool:
@@ -64,8 +90,9 @@ def on_signal(number: int, _: object) -> None:
 
 def stopped(number: int) -> Stopped:
     """The error that ends the run."""
-    gentle = _state.requeue or number != signal.SIGTERM
-    return Stopped(number, REQUEUE if gentle else TERMINATED)
+    again = number == getattr(signal, "SIGUSR1", None)
+    again = again or (_state.requeue and number == signal.SIGTERM)
+    return Stopped(number, REQUEUE if again else 128 + number)
 
 
 @contextlib.contextmanager

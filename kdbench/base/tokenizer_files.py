@@ -39,13 +39,14 @@ PLAIN = frozenset((
 PROBE_SECONDS, PROBE_MEGABYTES = 5, 500
 PROBE = """
 import json, sys
+job = json.load(sys.stdin)
+sys.path[:] = job["path"]  # libraries may lie where only this command was told to look
 from tokenizers import Tokenizer
 if sys.platform == "linux":
     import resource
     size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (MEGABYTES << 20),) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-job = json.load(sys.stdin)
 tokenizer = Tokenizer.from_file(job["file"])
 tokenizer.no_padding()
 tokenizer.no_truncation()
@@ -140,7 +141,7 @@ def probe(file: Path, texts: list[str]) -> None:
 
     Its limit is processor time, so that a busy machine refuses nothing; the clock's is for a wait.
     """
-    job = json.dumps({"file": str(file.absolute()), "texts": texts})
+    job = json.dumps({"file": str(file.absolute()), "texts": texts, "path": sys.path})
     program = PROBE.replace("MEGABYTES", str(PROBE_MEGABYTES))
     program = program.replace("SECONDS", str(PROBE_SECONDS))
     try:

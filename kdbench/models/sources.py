@@ -238,8 +238,8 @@ def check_config(folder: Path) -> None:
     if os.path.lexists(folder / ADAPTER):  # peft, where it is there, loads the model it names
         raise BadInput(f"model {folder}: holds an adapter ({ADAPTER}), which is not read and names "
                        "another model; where it is merged into this one, remove that file")
-    found = (path for path in folder.iterdir() if path.suffix == ".safetensors")
-    checked_config(folder / "config.json", sum(path.stat().st_size for path in found))
+    found = [path.stat().st_size for path in folder.iterdir() if path.suffix == ".safetensors"]
+    checked_config(folder / "config.json", sum(found) if found else None)
 
 
 def weight_files(folder: Path) -> list[Path]:

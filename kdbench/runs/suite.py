@@ -104,10 +104,11 @@ def load(name: str, *, thorough: bool = True) -> Suite:
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     if not isinstance(defaults, dict) or not tables:
         raise BadInput(f"suite {path}: write [defaults] as one table and [[cells]] as tables")
-    mistakes = unknown_keys(raw, TOP) + mistakes_of_types(raw, suite_types.TOP)
-    mistakes += [f"defaults: {mistake}" for mistake in types_of_entry(defaults)]
-    if mistakes:
-        raise BadInput(f"suite {path}: {'; '.join(mistakes)}")
+    mistakes = unknown_keys(raw, TOP)
+    wrong = mistakes_of_types(raw, suite_types.TOP)
+    wrong += [f"defaults: {mistake}" for mistake in types_of_entry(defaults)]
+    if wrong:  # the rest cannot be looked at
+        raise BadInput(f"suite {path}: {'; '.join([*mistakes, *wrong])}")
     if raw.get("data", "any") not in DATA:
         mistakes.append(unknown("data", str(raw["data"]), DATA))
     mistakes += [f"defaults: {mistake}" for mistake in unknown_keys(defaults, KEYS)]

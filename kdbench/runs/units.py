@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.base.errors import BadInput
-from kdbench.base.folders import held
+from kdbench.base.folders import held, write_text
 from kdbench.data.task import Data
 
 SALT = "units.salt"
@@ -86,11 +86,15 @@ def salt_of(folder: Path) -> bytes:
 
 
 def write_salt(path: Path) -> None:
-    """Write a new salt, which nobody else can read from its first moment on."""
+    """Write a new salt, which nobody else can read from its first moment on, to the disk: what is
+    hashed with it must not outlive it.
+    """
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(secrets.token_hex(BYTES) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def take_name(made: Path, path: Path) -> None:
@@ -98,12 +102,11 @@ def take_name(made: Path, path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         try:
             os.link(made, path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             raise
-        except OSError:  # a file system without hard links
-            with path.open("x") as stream:
-                stream.write(made.read_text())
-            path.chmod(0o600)
+        except OSError:  # a file system without hard links, where the later of two is kept
+            if not path.exists():
+                os.replace(made, path)
 
 
 def known_salt(folder: Path) -> bytes | None:
@@ -125,9 +128,14 @@ def known_salt(folder: Path) -> bytes | None:
 
 
 def ignore(folder: Path) -> None:
-    """Keep git from taking the salt: in a results folder that has no rules of its own yet."""
-    with contextlib.suppress(OSError), (folder / IGNORED).open("x", encoding="utf-8") as stream:
-        stream.write(f"# the key to the hashed units of the records; not for others\n{SALT}\n")
+    """Keep git from taking the salt, beside the rules that a results folder has."""
+    path = folder / IGNORED
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        rules = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if SALT not in rules.splitlines():
+            ended = rules + "\n" if rules and not rules.endswith("\n") else rules
+            write_text(path, f"{ended}# the key to the hashed units of the records; not for others\n"
+                       f"{SALT}\n")
 
 
 # ---- reading -------------------------------------------------------------------------------------

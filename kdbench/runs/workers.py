@@ -207,6 +207,7 @@ def worker(text: str) -> None:
     def run_one() -> None:
         told = json.loads(text)
         stopping.listen(told["requeue"])
+        stopping.end_with_parent()
         with doing(f"{told['label']}preparing"):
             work(told)
 

@@ -360,8 +360,8 @@ class Cache:
         if path is not None and path.is_file():
             try:
                 found = read_object(path)
-                stored = known_intervals(found["intervals"])
-                self.known = stored if found["code"] == code() else {}
+                if found["code"] == code():  # another version's fields are no damage
+                    self.known = known_intervals(found["intervals"])
             except (ValueError, TypeError, KeyError) as error:  # it costs time, nothing else
                 say_once(f"{path}: damaged ({one_line(error)}); computed anew")
 

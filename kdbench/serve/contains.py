@@ -128,12 +128,16 @@ def rare(own: Own, examples: Sequence[Example]) -> list[str]:
         return []
     wanted = {bare(entry) for entry in own.entries}
     longest = max(map(len, wanted))
-    holders: dict[str, set[str]] = defaultdict(set)
+    units: dict[str, set[str]] = defaultdict(set)  # of each word; a few of them are enough
     words = words_by(own.tokenizer)
     for example in examples:
-        for word in words(text_of(example)):
-            for piece in parts_of(word, longest) & wanted:
-                holders[piece].add(example.unit)
+        for word in set(words(text_of(example))):
+            if len(units[word]) < LEAST_TEXTS:
+                units[word].add(example.unit)
+    holders: dict[str, set[str]] = defaultdict(set)
+    for word, own_units in units.items():
+        for piece in parts_of(word, longest) & wanted:
+            holders[piece] |= own_units
     return [shown for entry, shown in zip(own.entries, texts_of(own), strict=True)
             if len(holders[bare(entry)]) < LEAST_TEXTS]
 

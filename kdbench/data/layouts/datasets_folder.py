@@ -196,12 +196,17 @@ def _unpacked(file):
     import pyarrow
 
     parts, size = [], 0
+    dictionaries: dict[str, int] = {}  # bytes of the values of each column that has them once
     if file.metadata.num_rows > reading.LINES_LIMIT:
         raise ValueError(f"more than {reading.LINES_LIMIT:,} rows")
     for part in file.iter_batches(batch_size=BATCH):
         parts.append(part)
-        size += part.nbytes
-        if size > reading.TEXT_LIMIT:
+        for name, column in zip(part.schema.names, part.columns, strict=True):
+            if pyarrow.types.is_dictionary(column.type):
+                dictionaries[name] = max(dictionaries.get(name, 0), column.dictionary.nbytes)
+                column = column.indices
+            size += column.nbytes
+        if size + sum(dictionaries.values()) > reading.TEXT_LIMIT:
             raise ValueError(f"unpacks to more than {reading.TEXT_LIMIT // reading.MEGABYTE:,} MB")
     return pyarrow.Table.from_batches(parts, schema=file.schema_arrow)
 
