@@ -853,8 +853,8 @@ READ_BACK = (
              "check_there(runner.folder, records)", "pass",
              tests_of("test_readback", "test_the_results_folder_that_is_gone_at_the_end")),
     Mutation("what-a-living-process-writes-is-swept", "kdbench/base/folders.py",
-             "    if place is None or place < 0:\n        return\n",
-             "",
+             "if place is None or place < 0:",
+             "if place is not None and place < 0:",
              tests_of("test_readback", "test_leftovers_of_killed_processes_are_swept"
                       "_and_those_of_living_ones_stay")),
 )
