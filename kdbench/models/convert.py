@@ -62,7 +62,7 @@ def convert(source: str | Path, target: str | Path, *, head: bool = True) -> dic
     source  a folder, a `.bin` / `.pt` file, or a TensorFlow checkpoint's `.index` file or its
             prefix
     target  must not exist, or be empty; it appears when it is whole
-    head    weights of the head must not be missing; else the encoder alone is written where they are
+    head    its weights have to be there; without, the encoder alone is written where they are not
 
     Returns {"architecture", "parameters", "notes"}; notes name what was left out or is missing.
     Raises `BadInput` where there is nothing to convert, weights are missing, or a file would have

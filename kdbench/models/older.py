@@ -1,5 +1,4 @@
-"""Models whose weights are PyTorch's own files (`.bin`, `.pt`), as those of most encoders of the hub
-are.
+"""Models whose weights are PyTorch's own files (`.bin`, `.pt`), as those of most encoders are.
 
 They are read by torch's restricted loader, and kept as safetensors in a cache: a pickle of anything
 but tensors is refused, and nothing in it runs. What is loaded, and checked before, is the folder in
