@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 CONFIGS = ("config.json", "bert_config.json")
+PARTS = "pytorch_model.bin.index.json"  # names the files of weights that were saved in parts
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model",
-                   "sentencepiece.bpe.model")
+                   "spm.model", "sentencepiece.bpe.model", "tokenizer.model")
 # under which training scripts keep the weights
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -54,13 +55,14 @@ TF_PARTS = {"kernel": "weight", "gamma": "weight", "beta": "bias", "weights": "w
 TF_OPTIMISER = re.compile(r"(^|/)(global_step|adam_[mv]|AdamWeightDecayOptimizer(_1)?)$")
 
 
-def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
+def convert(source: str | Path, target: str | Path, *, head: bool = True) -> dict[str, Any]:
     """Write the model at `source` to the new folder `target`: safetensors, config.json and
     tokenizer.
 
     source  a folder, a `.bin` / `.pt` file, or a TensorFlow checkpoint's `.index` file or its
             prefix
     target  must not exist, or be empty; it appears when it is whole
+    head    its weights have to be there; without, the encoder alone is written where they are not
 
     Returns {"architecture", "parameters", "notes"}; notes name what was left out or is missing.
     Raises `BadInput` where there is nothing to convert, weights are missing, or a file would have
@@ -74,10 +76,10 @@ def convert(source: str | Path, target: str | Path) -> dict[str, Any]:
             state = bert_state(tf_variables(weights.with_suffix("")), weights)
             architecture = architecture_of(state)
         else:
-            state, architecture = torch_state(weights), None
+            state, architecture = whole_state(weights), None
         size = sum(value.nbytes for value in state.values())
         config = read_config(config_file, size)
-        report = write_model(state, config, architecture, weights, folder)
+        report = write_model(state, config, architecture, weights, folder, head)
         report["notes"] += write_tokenizer(weights.parent, folder)
     return report
 
@@ -95,7 +97,7 @@ def find_weights(source: Path) -> Path:
     """The one file to convert: `.bin`, `.pt`, or the `.index` of a TensorFlow checkpoint."""
     index = source.with_name(source.name + ".index")
     if source.is_file():
-        if source.suffix not in (".bin", ".pt", ".index"):
+        if source.suffix not in (".bin", ".pt", ".index") and source.name != PARTS:
             raise BadInput(
                 f"{source}: only .bin, .pt and TensorFlow's .index files can be converted")
         return source
@@ -103,8 +105,9 @@ def find_weights(source: Path) -> Path:
         return index
     if not source.is_dir():
         raise BadInput(f"{source}: no such file or folder")
-    if (source / "pytorch_model.bin").is_file():
-        return source / "pytorch_model.bin"
+    for name in ("pytorch_model.bin", PARTS):
+        if (source / name).is_file():
+            return source / name
     found = sorted(path for path in source.iterdir() if path.suffix in (".bin", ".pt", ".index"))
     if not found:
         raise BadInput(f"{source}: no .bin, .pt or TensorFlow checkpoint (.index) in this folder; "
@@ -137,6 +140,22 @@ def read_config(path: Path, weights: int) -> PretrainedConfig:
 # ---- PyTorch -------------------------------------------------------------------------------------
 
 
+def whole_state(path: Path) -> dict[str, Tensor]:
+    """Names and tensors of a PyTorch file, or of all files that an index names."""
+    if path.name != PARTS:
+        return torch_state(path)
+    found = reading.json_object(path).get("weight_map")
+    names = set(found.values()) if isinstance(found, dict) else set()
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise BadInput(f"{path}: is no index of files of weights; get the folder again")
+    state: dict[str, Tensor] = {}
+    for name in sorted(names):
+        if not (path.parent / name).is_file():
+            raise BadInput(f"{path}: names {name}, which is not there; get the folder again")
+        state |= torch_state(path.parent / name)
+    return state
+
+
 def torch_state(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a PyTorch file, read with `weights_only=True`: nothing else is ever
     unpickled.
@@ -156,8 +175,8 @@ def torch_state(path: Path) -> dict[str, Tensor]:
         state = wrapped[0] if wrapped else state
     if not is_state(state):
         raise BadInput(f"{path}: is no table of names and tensors; save the model's state_dict()")
-    # as DataParallel names them
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    # as DataParallel names them; transformers would write the old names of norms again
+    return {current_name(name.removeprefix("module.")): value for name, value in state.items()}
 
 
 def is_state(state: object) -> bool:
@@ -170,9 +189,9 @@ def is_state(state: object) -> bool:
 
 
 def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture: str | None,
-                weights: Path, folder: Path) -> dict[str, Any]:
+                weights: Path, folder: Path, head: bool = True) -> dict[str, Any]:
     """Build the model that `config` names, put `state` into it, and save it; every weight must come
-    from `state`.
+    from `state`, without `head` every weight of the encoder.
     """
     import transformers
 
@@ -197,6 +216,11 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
         raise BadInput(f"{weights}: no {cls.__name__} can be built of its configuration "
                        f"({first_line(error)}); correct config.json") from error
     missing = sorted(key for key in seen["missing_keys"] if "pooler." not in key)
+    own = f"{cls.base_model_prefix}."
+    if missing and not head and not any(key.startswith(own) for key in missing):
+        encoder: Any = transformers.MODEL_MAPPING.get(type(config), cls)
+        if encoder is not cls:
+            return write_model(state, config, encoder.__name__, weights, folder)
     if missing:
         raise BadInput(
             f"{weights}: lacks {len(missing)} of the weights of {cls.__name__} ({missing[0]}, "

@@ -27,7 +27,7 @@ from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head, draw_head, seeded
 from kdbench.models.merged import as_stored, put_rows, stored_rows
 from kdbench.models.rows import WITHOUT, Match, match
-from kdbench.models.sources import Source, check_config, on_disk
+from kdbench.models.sources import Source, check_config, on_disk, place
 from kdbench.models.tokenizer import load_tokenizer, train_tokenizer
 from kdbench.models.zoo import MODELS
 
@@ -186,7 +186,7 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
     """Weights and tokenizer from a folder or the hub; the head is kept where it already fits the
     task, and else drawn from `seed`.
     """
-    path = str(source.folder or source.hub)
+    path = place(source)
     config = config_of(source)
     found = match(config, head, source.labels, declared_names(path))
     try:
@@ -224,7 +224,7 @@ def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> L
 
 def config_of(source: Source) -> PreTrainedConfig:
     """The configuration of a model that has a folder or is on the hub."""
-    path = str(source.folder or source.hub)
+    path = place(source)
     if (folder := on_disk(path)) is not None:
         check_config(folder)
     try:

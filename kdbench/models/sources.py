@@ -1,7 +1,7 @@
 """What a model's name stands for: a recipe, a folder, a model of the hub, or layers of another.
 
 Names are resolved and checked before anything is loaded or trained. Weights are read from
-safetensors only.
+safetensors; PyTorch's own files are made into such first (`kdbench.models.older`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kdbench.base.folders import MEMBERS, damage
 from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import unknown
 from kdbench.models.configs import checked_config
+from kdbench.models.older import loadable, older_weights
 from kdbench.models.zoo import MODELS, Recipe
 
 ADAPTER = "adapter_config.json"
@@ -39,6 +40,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sp
                 "sentencepiece.bpe.model", "tokenizer.model")
 DOWNLOADED = ("config.json", ADAPTER, "*.safetensors", "*.safetensors.index.json", "tokenizer*",
               "special_tokens_map.json", "added_tokens.json", *VOCABULARIES, "merges.txt")
+OLDER = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 # What decides a model, besides its weights.
 DECIDING = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
             "merges.txt", "labels.json", *VOCABULARIES)
@@ -92,15 +94,35 @@ def fetch(source: Source) -> None:
     offline = hub.unreachable()
     try:
         with doing(f"fetching model {source.hub} from the hub"):
-            folder = snapshot_download(source.hub, allow_patterns=list(DOWNLOADED),
-                                       local_files_only=bool(offline))
+            folder = download(source.hub, bool(offline))
     # offline, not found, not allowed: each library below has its own errors
     except Exception as error:
         raise BadInput(
             f"model {source.name}: cannot be had from the hub ({offline or one_line(error)}); give "
             "a local folder, or put one of that name into the folder that KDBENCH_MODELS names"
         ) from error
-    refuse_adapter(Path(folder))
+    refuse_adapter(folder)
+    loadable(folder)
+
+
+def download(name: str, offline: bool) -> Path:
+    """The folder of a model of the hub in its cache, with safetensors where the model has them, and
+    else with PyTorch's own weights.
+    """
+    folder = Path(snapshot_download(name, allow_patterns=list(DOWNLOADED),
+                                    local_files_only=offline))
+    if any(folder.glob("*.safetensors")):
+        return folder
+    return Path(snapshot_download(name, allow_patterns=[*DOWNLOADED, *OLDER],
+                                  local_files_only=offline))
+
+
+def place(source: Source) -> str:
+    """What transformers loads a model from: a folder, or its id on the hub."""
+    folder = source.folder or on_disk(source.hub)
+    if folder is not None and older_weights(folder):
+        return str(loadable(folder))
+    return str(source.folder or source.hub)
 
 
 def resolve(name: str) -> Source:
@@ -173,6 +195,7 @@ def check_folder(folder: Path) -> None:
             f"`bench.py convert {folder} NEW_FOLDER`")
     check_type(folder)
     check_stage(folder)
+    folder = loadable(folder)
     for path in weight_files(folder):
         if wrong := damage(path):
             raise BadInput(f"model {folder}: {path.name} is missing, damaged or cut off ({wrong}); "
@@ -262,8 +285,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 def folder_identity(folder: Path) -> str:
     """Hash of a model folder's weights, configuration and vocabulary."""
-    files = sorted(path for path in folder.iterdir()
-                   if path.suffix == ".safetensors" or path.name in DECIDING)
+    files = [path for path in folder.iterdir()
+             if path.suffix == ".safetensors" or path.name in DECIDING]
+    files = sorted({*files, *older_weights(folder)})
     with doing(f"reading the weights of {folder.name}"):
         content = {path.name: file_identity(path) for path in files}
     if is_byte_level(folder):
