@@ -965,7 +965,7 @@ LIMITS = (
              "entries > ARRAYS_MOST or length > ARRAYS_LIST or comment", "False",
              tests_of("test_reading", "test_an_archive_with_very_many_files_is_not_listed")),
     Mutation("parquet-without-end", "kdbench/data/layouts/datasets_folder.py",
-             "if size > reading.TEXT_LIMIT:", "if False:",
+             "if size + sum(dictionaries.values()) > reading.TEXT_LIMIT:", "if False:",
              tests_of("test_reading", "test_a_parquet_file_of_a_few_bytes_and_many_rows")),
     Mutation("any-regular-expression-cuts-words", "kdbench/serve/label_values.py",
              "return isinstance(value, str) and is_known(value)",
