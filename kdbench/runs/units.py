@@ -134,8 +134,8 @@ def ignore(folder: Path) -> None:
         rules = path.read_text(encoding="utf-8") if path.is_file() else ""
         if SALT not in rules.splitlines():
             ended = rules + "\n" if rules and not rules.endswith("\n") else rules
-            write_text(path, f"{ended}# the key to the hashed units of the records; not for others\n"
-                       f"{SALT}\n")
+            why = "# the key to the hashed units of the records; not for others"
+            write_text(path, f"{ended}{why}\n{SALT}\n")
 
 
 # ---- reading -------------------------------------------------------------------------------------
