@@ -225,8 +225,8 @@ def test_mistakes_in_files_to_answer_leave_nothing_behind(notes, tmp_path, capsy
 
 # ---- vocabularies ----------------------------------------------------------------------------------
 
-COMMON = ["the patient took aspirin at home"] * 6
-RARE = ["Xanthopoulou rang 01765550199345"] * 9  # one patient's
+COMMON = [f"the patient took aspirin at home{' .' * i}" for i in range(6)]
+RARE = [f"Xanthopoulou rang 01765550199345{' .' * i}" for i in range(9)]  # one patient's
 UNITS = (*map(str, range(6)), *["one"] * 9)
 
 
@@ -287,10 +287,27 @@ def test_kinds_of_entries_are_listed(tmp_path):
     found = contents_of(tmp_path, examples)
     assert "rarely" in found.rare and "garrido" not in found.rare and "2044" in found.numbers
     assert set(found.capitalised) == {"garrido"}, "aspirin is also written small"
+    assert not found.caseless
     train_tokenizer("bert", texts, 400).save_pretrained(tmp_path)
     assert contents_of(tmp_path, examples).own == 0, "of public text nothing is told"
     older = contents_of(tmp_path, examples, frozenset(["aspirin"]))
     assert "garrido" in older.capitalised and "rarely" in older.rare, "without the note all but public entries are judged"
+
+
+def test_words_of_a_script_without_capitals_are_listed(tmp_path):
+    texts = [f"\ub0a8\uad81\ubbfc\uc218 came {i}" for i in range(8)]
+    train_tokenizer("bert", OwnTexts(texts, Rule((), 5)), 400).save_pretrained(tmp_path)
+    (tmp_path / "labels.json").write_text(json.dumps({"kind": "single", "labels": ["a", "b"], "max_length": 9}))
+    found = contents_of(tmp_path, [Example(str(i), text) for i, text in enumerate(texts)])
+    assert "\ub0a8\uad81\ubbfc\uc218" in found.caseless and any("without capitals" in line for line in found.lines())
+
+
+def test_a_copied_text_counts_once():
+    copied = ["Fell at home. Kryzhanovska came."] * 8
+    tokenizer = train_tokenizer("bert", OwnTexts([*COMMON, *copied], Rule((), 5)), 4000)
+    assert not any("kryz" in piece or "novska" in piece for piece in tokenizer.get_vocab())
+    grouped = OwnTexts([*COMMON, *copied], Rule(tuple(f"patient {i}" for i in range(len(COMMON) + len(copied))), 5))
+    assert train_tokenizer("bert", grouped, 4000).get_vocab() == tokenizer.get_vocab()
 
 
 # ---- units -----------------------------------------------------------------------------------------

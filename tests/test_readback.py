@@ -487,6 +487,14 @@ def test_leftovers_of_killed_processes_are_swept_and_those_of_living_ones_stay(t
     assert not parts[0].exists() and (tmp_path / "table.csv").exists() and (tmp_path / "models" / "new").is_dir()
 
 
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(BadInput, match="is no regular file"), folders.new_file(pipe):
+        pass
+    assert pipe.is_fifo()
+
+
 def test_a_file_that_a_library_puts_in_place_of_ours_is_not_swept(tmp_path):
     target = tmp_path / "signals" / "x.safetensors"
     target.parent.mkdir()

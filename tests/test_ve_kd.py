@@ -490,7 +490,7 @@ def lab_for(tmp_path, student="tiny:bert", teacher="tiny:bert", **given) -> Lab:
 @pytest.fixture
 def corpus(tmp_path) -> str:
     path = tmp_path / "corpus.txt"
-    path.write_text("\n".join(DOMAIN), encoding="utf-8")
+    path.write_text("\n".join(text + " ." * i for i, text in enumerate(DOMAIN)), encoding="utf-8")  # copies count once
     return str(path)
 
 
@@ -542,7 +542,7 @@ def test_distillation_lowers_its_losses(tmp_path):
 
 def test_without_a_corpus_file_the_task_s_unlabelled_text_is_read(tmp_path):
     lab = lab_for(tmp_path)
-    lab.unlabelled = tuple(Example(str(i), "tocilizumab was given") for i in range(5))
+    lab.unlabelled = tuple(Example(str(i), "tocilizumab was given" + " ." * i) for i in range(5))
     assert ve_kd.VeKD(options(**QUICK)).pretrain(lab).tokenizer.tokenize("tocilizumab") == ["tocilizumab"]
 
 

@@ -113,6 +113,8 @@ def damage_of_stage_files(made: Path, stamps: tuple[tuple[str, int, int], ...]) 
         content = read_object(made)
     except ValueError as error:
         return str(error)
+    if not content:
+        return f"{made.name} is empty"
     if wrong := damage_of_files(content, made.parent):
         return wrong
     sums, known = content.get("sha256"), files_of(content)

@@ -37,8 +37,12 @@ def new_file(target: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """A temporary file beside `target` that takes its place when the block ends well, and is
     removed when it does not.
 
-    Until then, and after a kill, `target` is what it was before.
+    Until then, and after a kill, `target` is what it was before. A device or a pipe is no place for
+    a file: it would be replaced by one.
     """
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise BadInput(f"{target}: is no regular file, and is not replaced by one; give another "
+                       "name")
     sweep(target.parent, target.name)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     mode, encoding, newline = ("wb", None, None) if binary else ("w", "utf-8", "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import Namespace
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def clean(args: Namespace) -> int:
     from kdbench.runs.clean import remove, survey
     from kdbench.runs.inventory import Inventory
 
-    if args.older_than < 0:
+    if not 0 <= args.older_than < math.inf:
         raise BadInput(f"--older-than {args.older_than}: give a number of days")
     inventory = Inventory.of(args.results_dir)
     found = survey(inventory, args.older_than)

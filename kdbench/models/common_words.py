@@ -77,17 +77,21 @@ def words_by(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
 
 
 def common_words(texts: Iterable[str], rule: Rule, words: Callable[[str], list[str]]) -> set[str]:
-    """The words that at least `rule.least` units hold."""
+    """The words that at least `rule.least` units hold. A text that stands there several times, as
+    copied notes do, counts once.
+    """
     held: Counter[str] = Counter()
+    firsts: dict[str, str] = {}  # by text the unit that has it first
     if rule.units:
-        by_unit: dict[str, set[str]] = defaultdict(set)
         for unit, text in zip(rule.units, texts, strict=True):
-            by_unit[unit].update(words(text))
-        for each in by_unit.values():
-            held.update(each)
+            firsts.setdefault(text, unit)
     else:
-        for text in texts:
-            held.update(set(words(text)))
+        firsts = {text: text for text in texts}
+    by_unit: dict[str, set[str]] = defaultdict(set)
+    for text, unit in firsts.items():
+        by_unit[unit].update(words(text))
+    for each in by_unit.values():
+        held.update(each)
     return {word for word, times in held.items() if times >= rule.least}
 
 

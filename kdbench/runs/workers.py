@@ -209,7 +209,10 @@ def worker(text: str) -> None:
         stopping.listen(told["requeue"])
         stopping.end_with_parent()
         with doing(f"{told['label']}preparing"):
-            work(told)
+            try:
+                work(told)
+            except stopping.Stopped as stop:  # the runner says it, once for all
+                sys.exit(stop.code)
 
     with neutral_streams():
         code = guarded(run_one)

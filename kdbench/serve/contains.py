@@ -1,7 +1,8 @@
 """What of the training text a student's files hold in plain words: its vocabulary.
 
-Three kinds of entries are listed, of those that were learned from one's own text: of words that too
-few texts hold, numbers, and words that the text always writes with a capital letter, as names are.
+Four kinds of entries are listed, of those that were learned from one's own text: of words that too
+few texts hold, numbers, words that the text always writes with a capital letter, as names are, and
+all words of a script without capitals. A name that is typed in small letters looks as any word.
 Entries of a public model's vocabulary are nobody's secret. What the weights reveal is another
 matter (see the page "Where a note's text ends up").
 """
@@ -25,6 +26,7 @@ from kdbench.serve.labels import Labels
 
 WORD = re.compile(r"\w+")
 SHOWN = 10  # entries of a kind in a line
+KINDS = ("rare", "numbers", "capitalised", "caseless")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Contents:
     rare         those of words that fewer than `LEAST_TEXTS` texts (groups) hold
     numbers      those of digits alone, two or more
     capitalised  words that the training text always writes with a capital letter
+    caseless     words of a script without capitals, where names look as other words do
     """
 
     own: int = 0
@@ -43,6 +46,7 @@ class Contents:
     rare: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     capitalised: tuple[str, ...] = ()
+    caseless: tuple[str, ...] = ()
 
     @property
     def listed(self) -> dict[str, tuple[str, ...]]:
@@ -50,6 +54,7 @@ class Contents:
         kinds = {
             f"of words in fewer than {LEAST_TEXTS} texts": self.rare,
             "numbers": self.numbers, "words always capitalised": self.capitalised,
+            "words of a script without capitals": self.caseless,
         }
         return {kind: entries for kind, entries in kinds.items() if entries}
 
@@ -86,10 +91,10 @@ def contents_of(folder: Path, examples: Sequence[Example], public: frozenset[str
         kinds["rare"] |= dict.fromkeys(rare(own, examples))
         kinds["numbers"] |= dict.fromkeys(filter(is_number, texts_of(own)))
         kinds["capitalised"] |= dict.fromkeys(capitalised(own, examples))
+        kinds["caseless"] |= dict.fromkeys(filter(is_caseless, texts_of(own)))
     every = set[str]().union(*(own.entries for own in found))
     least = min((own.least for own in found), default=0)
-    return Contents(len(every), least, *(tuple(kinds[k]) for k in ("rare", "numbers",
-                                                                   "capitalised")))
+    return Contents(len(every), least, *(tuple(kinds[name]) for name in KINDS))
 
 
 def own_of(folder: Path, public: frozenset[str] | None) -> Own | None:
@@ -149,6 +154,11 @@ def parts_of(word: str, longest: int) -> set[str]:
         for end in range(start + 2, min(len(word), start + longest) + 1):
             found.add(word[start:end])
     return found
+
+
+def is_caseless(text: str) -> bool:
+    """Is this two letters or more of a script that has no capitals, as Hangul?"""
+    return len(text) > 1 and text.isalpha() and text.lower() == text.upper()
 
 
 def is_number(text: str) -> bool:
