@@ -304,6 +304,20 @@ def test_the_results_folder_that_is_gone_at_the_end(tmp_path, no_data, monkeypat
     assert "1 of 1 records are no longer there" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("change", "why"), [
+    ({"artefact": "../../elsewhere"}, "its artefact is no key"), ({"artefact": "ABC"}, "its artefact is no key"),
+    ({"score": {"metric": "accuracy", "test": float("nan")}}, "its score.test is not what it should be"),
+    ({"status": "fine"}, "it has no known status")])
+def test_a_record_from_elsewhere_chooses_no_file_and_has_figures(tmp_path, change, why, capsys):
+    """Its checksum is right: somebody wrote it so."""
+    made = record("finetune")
+    path = store.write(tmp_path, made)
+    assert store.read(path) is not None
+    path.write_text(json.dumps(checksums.sealed({**made, **change})))
+    assert store.read(path) is None and why in store.damaged(tmp_path)[0]
+    assert not list(store.records(tmp_path)) and why in capsys.readouterr().err
+
+
 # ---- labels.json and intervals.json --------------------------------------------------------------
 
 
