@@ -1,8 +1,7 @@
 """Every method on an accelerator, without one: the cases of `pretend_cases.py`, in one process.
 
 A failure says which line of the project it was. `python tests/pretend_cases.py NAME` runs a case
-alone, with its error. What is known to fail stands in `KNOWN` with its reason, and the tests say so
-as soon as it works.
+alone, with its error.
 """
 
 import fnmatch
@@ -16,9 +15,6 @@ from pretend_cases import CASES
 
 SCRIPT = Path(__file__).with_name("pretend_cases.py")
 
-# (cases, words of the error, reason); the first that fits counts
-KNOWN: list[tuple[str, str, str]] = []
-
 # One of each method and of each way to train, save and go on; the rest is slow.
 GATE = ("device: *", "memory: *", "precision: *", "data: *", "provenance: *", "profile: *", "latency: *",
         "signals: *", "blocks: *", "ahead: logit_kd, live, fp32", "ahead: ve_kd, fp32", "ahead: dsg_kd, fp32",
@@ -28,27 +24,9 @@ GATE = ("device: *", "memory: *", "precision: *", "data: *", "provenance: *", "p
         "run: doktra, bilstm, fp32", "step: dsg_kd, live, fp32", "step: finetune, fp32", "again: dsg_kd, fp32", "resume: finetune, bilstm, fp32", "export: finetune, bilstm, fp32")
 
 
-class KnownFailure(Exception):
-    """The error that `KNOWN` expects."""
-
-
-def known(name):
-    return next(((words, reason) for pattern, words, reason in KNOWN if fnmatch.fnmatchcase(name, pattern)), None)
-
-
-def explains(words, error):
-    """Whether all that the error says is known: of the waits of a step, every one."""
-    parts = words.split("|")
-    stalls = [line for line in error.splitlines() if " x " in line]
-    return all(any(part in line for part in parts) for line in stalls or [error])
-
-
 def parameter(name):
-    found = known(name)
-    marks = [pytest.mark.xfail(reason=found[1], strict=True, raises=KnownFailure)] if found else []
-    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in GATE):
-        marks.append(pytest.mark.slow)
-    return pytest.param(name, id=name, marks=marks)
+    in_gate = any(fnmatch.fnmatchcase(name, pattern) for pattern in GATE)
+    return pytest.param(name, id=name, marks=[] if in_gate else [pytest.mark.slow])
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +43,9 @@ def outcomes(request):
 
 @pytest.mark.parametrize("name", [parameter(name) for name in CASES])
 def test_it_works_on_an_accelerator(name, outcomes):
-    error, expected = outcomes[name], known(name)
-    if error:
-        raise (KnownFailure if expected and explains(expected[0], error) else AssertionError)(error)
+    assert not outcomes[name], outcomes[name]
 
 
-@pytest.mark.parametrize("pattern", [*GATE, *(pattern for pattern, _, _ in KNOWN)])
+@pytest.mark.parametrize("pattern", GATE)
 def test_what_is_named_is_a_case(pattern):
     assert fnmatch.filter(CASES, pattern)
