@@ -129,8 +129,14 @@ def corpus_of(lab: Lab, o: ExpansionOptions) -> Sequence[Example]:
     """The domain text: the lines of the file that the options name, or else the task's."""
     if o.corpus:
         return TextFile(o.corpus)
-    texts = [*(lab.data.domain_text or lab.texts()), *(example.text for example in lab.unlabelled)]
-    return unlabelled(texts)
+    return unlabelled([*(lab.data.domain_text or lab.texts()),
+                       *(example.text for example in further(lab))])
+
+
+def further(lab: Lab) -> list[Example]:
+    """The unlabelled texts that are no part of the task's own text."""
+    known = {example.id for example in lab.data.rest} if not lab.data.domain_text else set()
+    return [example for example in lab.unlabelled if example.id not in known]
 
 
 def rule_for(lab: Lab, o: ExpansionOptions, examples: Sequence[Example]) -> Rule:
@@ -139,9 +145,9 @@ def rule_for(lab: Lab, o: ExpansionOptions, examples: Sequence[Example]) -> Rule
         return Rule((), lab.settings.min_texts)
     if not (lab.data.own_text or lab.own_unlabelled):
         return Rule()
-    units = [] if lab.data.domain_text else [example.unit for example in lab.data.train]
-    first = len(lab.data.domain_text or units)
-    every = units_of(units, first, len(lab.unlabelled))
+    own = [] if lab.data.domain_text else [*lab.data.train, *lab.data.rest]
+    first = len(lab.data.domain_text or own)
+    every = units_of([example.unit for example in own], first, len(further(lab)))
     # an example is known by its place among all texts, of which empty ones were left out
     return Rule(tuple(every[int(example.id)] for example in examples), lab.settings.min_texts)
 

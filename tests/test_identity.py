@@ -101,7 +101,7 @@ def changed(split: str, **how) -> Data:
 SETTINGS = {
     "epochs": 2, "batch_size": 16, "lr": 1e-4, "teacher_lr": 1e-4, "weight_decay": 0.1, "warmup": 0.2, "max_length": 64,
     "accumulate": 2, "warmup_rule": "int",
-    "select": "last", "max_train_examples": 8, "max_dev_examples": 8, "max_steps": 3, "precision": "fp32",
+    "select": "last", "max_train_examples": 8, "max_dev_examples": 8, "labels": 4, "max_steps": 3, "precision": "fp32",
     "batch_tokens": 512, "compile": True, "signal_memory": 0.5, "checkpoint_seconds": 1.0, "min_texts": 9, "latency": "off",
 }
 REQUESTS = {

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,3 +141,57 @@ def check(suite, results, said, whole):
     assert code == 0, said.read_text()[-3000:]
     assert figures(results) == whole
     assert not list(results.rglob(".*.part")) and not list(results.rglob(".*.partial"))
+
+
+# ---- an export ------------------------------------------------------------------------------------
+
+FOLDER_KINDS = ("safetensors", "onnx", "onnx_int8")
+
+
+def exporting(results, run, out, said):
+    """An export, in a group of its own."""
+    words = [sys.executable, str(BENCH), "export", run, "-o", str(out), "--formats", ",".join(FOLDER_KINDS), "--threads", "1",
+             "--latency", "off", "--results-dir", str(results)]
+    with said.open("ab") as stream:
+        return subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
+
+
+def content(folder):
+    """By name, the bytes of all files."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [6, 30])
+def test_a_killed_export_leaves_nothing_or_the_whole(tmp_path, kills):
+    """What lies under its name is the whole export; what a kill left beside it, damaged or not, goes with the next one."""
+    results, said, out = tmp_path / "results", tmp_path / "said", tmp_path / "out"
+    words = ["run", "--method", "finetune", "--task", "chemprot", "--teacher", "tiny:bert", "--student", "tiny:bert", "--epochs", "1",
+             "--max-steps", "5", "--latency", "off", "--no-controls", "--results-dir", str(results)]
+    environment = {name: value for name, value in os.environ.items() if name != "KDBENCH_DATA"}
+    subprocess.run([sys.executable, str(BENCH), *words], env=environment, check=True, capture_output=True)
+    record, = store.records(results)
+    begun = time.monotonic()
+    assert exporting(results, record["id"], tmp_path / "whole", said).wait() == 0, said.read_text()
+    seconds, whole, before = time.monotonic() - begun, content(tmp_path / "whole"), content(results)
+    rng, hits, finished = random.Random(kills), 0, 0
+    while hits < kills:
+        process = exporting(results, record["id"], out, said)
+        time.sleep(rng.uniform(0.1 * seconds, 1.1 * seconds))
+        if process.poll() is None:
+            kill(process, ("runner", "group")[hits % 2], rng)
+            hits += 1
+        else:
+            finished += 1
+            assert process.returncode == 0, said.read_text()[-3000:]
+        if out.exists():
+            assert content(out) == whole
+            shutil.rmtree(out)
+        left = [path for path in tmp_path.glob(".out.*") if path.is_dir()]
+        assert len(left) <= 1
+        if hits % 2 == 0:
+            for path in (path for one in left for path in one.rglob("*") if path.is_file()):
+                path.write_bytes(path.read_bytes()[:rng.randrange(1 + path.stat().st_size)])
+    assert exporting(results, record["id"], out, said).wait() == 0, said.read_text()[-3000:]
+    assert content(out) == whole and not list(tmp_path.glob(".out.*"))
+    assert content(results) == before and "Traceback" not in said.read_text()

@@ -37,19 +37,26 @@ class Command(Way):
         self.bench, self.environment = bench, environment
         self.quiet: list[float] = []
 
+    def data(self) -> list[str]:
+        """The arguments that name the corpora; none for embedded text."""
+        return ["--data-dir", str(self.bench.data_dir)] if self.bench.data_dir else []
+
     def call(self, *words: str) -> float:
         """Seconds of one command."""
-        data = ["--data-dir", str(self.bench.data_dir)] if self.bench.data_dir else []
         env = {**os.environ, **self.environment}
         with tempfile.TemporaryDirectory(prefix="kdbench-speed-") as folder:
             begun = time.perf_counter()
-            subprocess.run([sys.executable, BENCH, *words, *data, "--device", "cpu", "--results-dir", folder], env=env,
+            subprocess.run([sys.executable, BENCH, *words, *self.data(), "--device", "cpu", "--results-dir", folder], env=env,
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             return time.perf_counter() - begun
 
 
 class Busy(Command):
     """A tiny student, two epochs of the look-alike."""
+
+    def data(self) -> list[str]:
+        """None: a real corpus is too long to be waited for beside busy loops."""
+        return []
 
     def words(self) -> list[str]:
         steps = ["--max-steps", "3"] if self.bench.quick else []

@@ -85,6 +85,9 @@ class Data:
     published_files: bool | None = None
     domain_text: tuple[str, ...] = ()  # unlabelled sentences; look-alikes bring their own
     notes: tuple[str, ...] = ()
+    # training examples that lost their labels, and the digest of all before (`few_labels`)
+    rest: tuple[Example, ...] = ()
+    drawn_from: str = ""
     # how files were read, for further ones (`kdbench.data.rows`); JSON can hold it
     reading: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,11 +110,15 @@ class Data:
     @cached_property
     def digests(self) -> dict[str, str]:
         """Digests of the corpus, whatever files it came from: by split, of all fields of its rows
-        in order; of the labels; of the unlabelled text.
+        in order; of the labels; of the unlabelled text; where few labels were drawn, of the others
+        and of the whole training split.
         """
         digests = {}
         for name in SPLITS:
             digests[name] = digest(list(map(example_content, self.split(name))), 24)
+        if self.drawn_from:
+            digests |= {"rest": digest(list(map(example_content, self.rest)), 24),
+                        "drawn_from": self.drawn_from}
         return {**digests, "labels": digest(self.labels, 24),
                 "domain": digest(self.domain_text, 24)}
 

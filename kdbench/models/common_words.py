@@ -50,11 +50,11 @@ def texts_to_learn(data: Data, least: int) -> list[str]:
     least  of one's own text: how many units have to hold a word that a vocabulary learns
     """
     texts = [" ".join(e.words) if e.words else f"{e.text} {e.pair or ''}".strip()
-             for e in data.train]
+             for e in (*data.train, *data.rest)]
     texts += data.domain_text
     if not data.own_text:
         return texts
-    units = [example.unit for example in data.train]
+    units = [example.unit for example in (*data.train, *data.rest)]
     return OwnTexts(texts, Rule(units_of(units, len(units), len(data.domain_text)), least))
 
 

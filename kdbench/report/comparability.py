@@ -103,6 +103,8 @@ def less_training(row: Row) -> str:
     """What our row was trained with less of than the published one; empty: nothing."""
     if most := row.settings.get("max_train_examples"):
         return f"theirs: all training rows; here: {most:,} of them"
+    if count := row.settings.get("labels"):
+        return f"theirs: all training labels; here: {count:,} of them"
     if most := row.settings.get("max_dev_examples"):
         return f"theirs: all dev rows; here: {most:,} of them"
     if steps := row.settings.get("max_steps"):

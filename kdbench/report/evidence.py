@@ -17,6 +17,7 @@ from kdbench.base import reading
 from kdbench.base.errors import BadInput, one_line
 from kdbench.base.progress import say
 from kdbench.base.registry import TASKS
+from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Task
 from kdbench.report.rows import Record
 from kdbench.runs.stored import is_linked, wrong_predictions
@@ -82,10 +83,12 @@ class Corpora:
         if isinstance(whole, BadInput):
             raise Unchecked(one_line(whole))
         settings = cell["settings"]
-        limits = settings.get("max_train_examples"), settings.get("max_dev_examples")
-        name = key, *limits
+        limits = [settings.get(each) for each in ("max_train_examples", "max_dev_examples")]
+        drawn = settings.get("labels")
+        name = key, *limits, drawn, cell["seed"] if drawn else None
         if name not in self.limited:
-            self.limited[name] = LoadedCorpus(whole[0], whole[1].limited(*limits))
+            data = data_of(whole[1], settings, cell["seed"])
+            self.limited[name] = LoadedCorpus(whole[0], data)
         return self.limited[name]
 
     def load(self, name: str, options: dict[str, Any], real: bool,

@@ -65,6 +65,13 @@ class Group:
         return [f"at most {steps} steps a training"]
 
     @property
+    def few_labels(self) -> list[str]:
+        """In words, how few training examples have kept their labels."""
+        counts = {row.settings.get("labels") for row in self.rows}
+        return [f"{count:,} training labels, drawn anew for every seed; the rest is unlabelled text"
+                for count in counts if count]
+
+    @property
     def beyond_limit(self) -> list[str]:
         """In words, how much of test lies beyond the length limit.
 
@@ -255,6 +262,10 @@ def add_record(
     content = dict(record.get("content") or {})
     digests = dict(content.pop("data", None) or {})
     digests.pop("domain", None)
+    if "drawn_from" in digests:  # every seed has labels of its own, drawn from the same
+        for name in ("train", "rest"):
+            digests.pop(name, None)
+        content.pop("unlabelled", None)
     facts = [data.get(name) for name in ("kind", "rows", "sha256")]
     task = content.pop("task", None)
     protocol = canonical([cell["task"], options, metric, *facts, digests, task])
@@ -334,8 +345,8 @@ class Section:
         if data.get("unit"):
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
-        said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
-        said += self.group.cut_texts
+        said += self.group.few_labels + self.group.step_limit + self.group.beyond_limit
+        said += self.group.raw_texts + self.group.cut_texts
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

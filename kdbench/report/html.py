@@ -15,7 +15,7 @@ from kdbench.base import render as show
 from kdbench.base.activity import doing
 from kdbench.base.registry import METHODS
 from kdbench.base.render import STRONG
-from kdbench.report import plots, svg
+from kdbench.report import label_curves, plots, svg
 from kdbench.report.advice import advice, plural
 from kdbench.report.columns import COLUMNS, DEFAULT, DIAGNOSTIC, LATENCY
 from kdbench.report.contrasts import Counts
@@ -64,6 +64,7 @@ def report(
         dark=Markup(svg.DARK),
         extent=extent(records),
         sections=views(table),
+        label_curves=label_curves.curves(table.sections),
         across=[across_view(table, origin) for origin in table.origins],
         published=lines_and_reasons(list(comparisons)),
         published_head=HEAD,

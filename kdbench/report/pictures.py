@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 
-from kdbench.report import plots, svg
+from kdbench.report import label_curves, plots, svg
 from kdbench.report.columns import LATENCY
 from kdbench.report.groups import Section
 from kdbench.report.rows import Line, Record
@@ -81,7 +82,9 @@ def series_of(section: Section) -> dict[str, Series]:
 
 
 def sheets(table: Table) -> dict[str, str]:
-    """The trade-offs of every section as an SVG file, by the name that the file is given."""
+    """The trade-offs of every section and the curves over labels as SVG files, by the name that the
+    file is given.
+    """
     files: dict[str, str] = {}
     for section in table.sections:
         series = series_of(section)
@@ -90,13 +93,19 @@ def sheets(table: Table) -> dict[str, str]:
             caption = "Gain over no teacher, 95% interval; filled: significant"
             panels.insert(0, (caption, picture))
         if panels:
-            # users give names to their own corpora
-            task = re.sub(r"[^\w.-]+", "-", section.group.task)
-            name = f"trade-offs-{task}"
-            if f"{name}.svg" in files:
-                name += f"-{len(files) + 1}"
-            files[f"{name}.svg"] = svg.sheet(section.title, panels, list(series.values()))
+            name = new_name(files, f"trade-offs-{section.group.task}")
+            files[name] = svg.sheet(section.title, panels, list(series.values()))
+    for study in label_curves.curves(table.sections):
+        panel = ("Score by number of training labels", study.picture)
+        name = new_name(files, f"labels-{study.task}")
+        files[name] = svg.sheet(study.title, [panel], study.series)
     return files
+
+
+def new_name(files: Container[str], name: str) -> str:
+    """The name of a further file; users give names to their own corpora."""
+    found = re.sub(r"[^\w.-]+", "-", name)
+    return f"{found}.svg" if f"{found}.svg" not in files else f"{found}-{len(files) + 1}.svg"
 
 
 # ---- of one section ------------------------------------------------------------------------------

@@ -391,7 +391,7 @@ def run_title(group: Group) -> list[str]:
         title.append(f"student {', '.join(students)}")
     if seeds:
         title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
-    return (title + group.step_limit + group.beyond_limit + group.raw_texts
+    return (title + group.few_labels + group.step_limit + group.beyond_limit + group.raw_texts
             + group.cut_texts)
 
 

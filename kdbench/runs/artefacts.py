@@ -13,6 +13,7 @@ from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import refuse_source, write_page, write_text
 from kdbench.base.progress import say
+from kdbench.data.few_labels import data_of
 from kdbench.data.rows import Row, Rows, reader_task
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs import store
@@ -91,9 +92,8 @@ def task_of(record: Record, data_dir: Path | None, place: DataPlace = NOWHERE,
     except BadInput as error:
         raise BadInput(f"run {record['id']}: its data cannot be read as they were ({error}); if "
                        f"they lie elsewhere, give {option_of(cell['task'])}") from None
-    settings = record["cell"]["settings"]
     # the files' checksums stay those of the whole
-    data = data.limited(settings.get("max_train_examples"), settings.get("max_dev_examples"))
+    data = data_of(data, record["cell"]["settings"], record["cell"]["seed"])
     check_same(record, task, data, files)
     return task, data
 

@@ -79,7 +79,7 @@ class Cell:
     @property
     def own_unlabelled(self) -> bool:
         """Are the unlabelled texts a file of the user's, and no part of the task?"""
-        return bool(self.unlabelled) and str(self.request.unlabelled) != REST
+        return bool(self.unlabelled) and str(self.request.unlabelled or REST) != REST
 
     @property
     def learns_words(self) -> bool:

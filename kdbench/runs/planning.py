@@ -20,6 +20,7 @@ from kdbench.base.errors import BadInput, Skip
 from kdbench.base.progress import say
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
+from kdbench.data.few_labels import with_few_labels
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
 from kdbench.data.word_rules import cut
 from kdbench.models.best import best_teacher, without_any
@@ -111,8 +112,19 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
         teacher=teacher if takes_teacher else None,
         unlabelled=extra if method.uses_teacher else (), seed=0, device=device_type(device))
     beside = controls_of(cell, teacher, extra) if request.controls else []
-    planned = [replace(each, seed=seed) for seed in request.seeds for each in (*beside, cell)]
+    planned = [each for seed in request.seeds for each in at_seed((*beside, cell), seed)]
     return list({each.id: each for each in planned}.values())
+
+
+def at_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
+    """The cells of one seed; where it draws few labels, with the data that it draws."""
+    count = cells[-1].settings.labels
+    if count is None:
+        return [replace(cell, seed=seed) for cell in cells]
+    data = with_few_labels(cells[-1].data, count, seed)
+    return [replace(cell, seed=seed, data=data, unlabelled=(
+                (*data.rest, *cell.unlabelled) if cell.method.uses_teacher else ()))
+            for cell in cells]
 
 
 def controls_of(cell: Cell, teacher: Source, extra: tuple[Example, ...]) -> list[Cell]:

@@ -23,7 +23,7 @@ OUTSIDE = {
 }
 # Settings that are newer than some records. At their defaults they are not part of the identity, so
 # that those records stay valid.
-LATER = ("batch_tokens", "max_steps", "signal_memory", "warmup_rule")
+LATER = ("batch_tokens", "labels", "max_steps", "signal_memory", "warmup_rule")
 
 # Epochs on look-alike data. A tagged sentence has a label a word, and a BiLSTM takes its time.
 TOY_EPOCHS, TOY_EPOCHS_TAGS = 12, 4
@@ -62,6 +62,11 @@ class Settings:
         None, "at most so many training rows, drawn by a fixed seed", minimum=1)
     max_dev_examples: int | None = option(
         None, "at most so many dev rows, drawn by a fixed seed", minimum=1)
+    labels: int | None = option(
+        None,
+        "so many training rows keep their labels, drawn by the run's seed in proportion to the "
+        "labels; the others are unlabelled text, for methods with a teacher",
+        minimum=1)
     max_steps: int | None = option(
         None, "at most so many optimiser steps a training, to see that a configuration runs",
         minimum=1)
