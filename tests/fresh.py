@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 LIBRARIES = ["torch", "numpy", "pandas", "accelerate", "safetensors.torch", "transformers.models.bert.modeling_bert",
-             "transformers.models.roberta.modeling_roberta", "transformers.models.distilbert.modeling_distilbert"]
+             "transformers.models.roberta.modeling_roberta", "transformers.models.distilbert.modeling_distilbert", "tests.warm"]
 HERE = str(Path(__file__).resolve().parent)
 
 context = multiprocessing.get_context("forkserver")

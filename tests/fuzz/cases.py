@@ -185,7 +185,8 @@ def same_json(one, other):
 def preload():
     """Let the fork server load the project too. It starts with the first process."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    fresh.context.set_forkserver_preload([*fresh.LIBRARIES, *MODULES])
+    # with this module, which each process would else import as its parent's main one
+    fresh.context.set_forkserver_preload([*fresh.LIBRARIES, *MODULES, __name__])
 
 
 def limited(words, folder, seconds=WAITING, environ=None, after=None):
