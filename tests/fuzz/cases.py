@@ -185,6 +185,7 @@ def same_json(one, other):
 def preload():
     """Let the fork server load the project too. It starts with the first process."""
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process that forks has no other threads
     # with this module, which each process would else import as its parent's main one
     fresh.context.set_forkserver_preload([*fresh.LIBRARIES, *MODULES, __name__])
 
