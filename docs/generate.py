@@ -195,22 +195,31 @@ def facts_of(task: Any) -> dict[str, str]:
 
 def models_page() -> str:
     """The named models."""
+    from kdbench.models.encoders import encoder_of, in_words
     from kdbench.models.zoo import MODELS
 
     rows = []
     for entry in MODELS.entries():
-        recipe = MODELS.get(entry.name)
+        recipe, encoder = MODELS.get(entry.name), encoder_of(entry.name)
         names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
         weights = recipe.hub or ("a local folder" if recipe.origin else "random")
-        rows.append((names, entry.about, weights, f"{recipe.lr:g}"))
+        known = ("", "", "", "")
+        if encoder is not None:
+            known = (in_words(encoder), encoder.read, encoder.abstracts, encoder.notes)
+        rows.append((names, entry.about, weights, f"{recipe.lr:g}", *known))
     return "\n".join([
         "# Models",
         "",
         "`--teacher` and `--student` take these names, a folder (`NAME=FOLDER` names it in the "
         "tables), a hub id, `cut:N` (N layers of the teacher) or `cut:N:MODEL`. See [adding a "
-        "model](../how-to/adding-a-model.md), and [models that are no download](../models.md).",
+        "model](../how-to/adding-a-model.md), [models that are no download](../models.md), and "
+        "[which architecture works with which method](architectures.md).",
         "",
-        *table(("model", "what it is", "weights", "learning rate"), rows),
+        "The last columns say what each encoder was trained on, as its card or its paper states "
+        "it. A test text that a teacher has read in training is no new text to it.",
+        "",
+        *table(("model", "what it is", "weights", "learning rate", "size and licence", "has read",
+                "biomedical abstracts", "clinical notes"), rows),
     ])
 
 

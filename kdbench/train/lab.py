@@ -28,7 +28,8 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.common_words import texts_to_learn
 from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head
-from kdbench.models.load import Model, Role, build, cut
+from kdbench.models.layers import cut
+from kdbench.models.load import Model, Role, build
 from kdbench.models.sources import Source
 from kdbench.train.agreement import ordered
 from kdbench.train.batching import Corpus
