@@ -172,6 +172,8 @@ def task_section(task: Any) -> list[str]:
 
 def facts_of(task: Any) -> dict[str, str]:
     """What a task says of itself, in words; empty where it says nothing."""
+    from kdbench.models.encoders import KINDS
+
     others = [name for name in task.metrics if name != task.metric]
     published = [f"{system} {score:g}" for system, score in task.published]
     rows = [f"{split} {count:,}" for split, count in task.rows.items()]
@@ -181,6 +183,7 @@ def facts_of(task: Any) -> dict[str, str]:
         "also measured": ", ".join(f"`{name}`" for name in others),
         "labels": ", ".join(task.labels),
         "left out by micro-F1": ", ".join(task.negative),
+        "texts": KINDS.get(task.texts, ""),
         "statistics resample": task.unit,
         "rows": ", ".join(rows),
         "published": "; ".join(published),

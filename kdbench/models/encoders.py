@@ -151,6 +151,25 @@ MADE: dict[str, Encoder] = {
 ENCODERS: dict[str, Encoder] = {**GENERAL, **BIOMEDICAL, **CLINICAL, **MADE}
 
 
+# what the texts of a task are
+KINDS = {"abstracts": "biomedical abstracts", "notes": "clinical notes", "other": "other texts"}
+
+
+class Reading(NamedTuple):
+    """Whether a model has read some texts: `YES`, `NO` or `UNKNOWN`, and why, in a few words."""
+
+    state: str
+    why: str = ""
+
+
+def of_encoder(encoder: Encoder | None, texts: str) -> Reading:
+    """Whether an encoder has read texts of a kind, one of `KINDS`."""
+    if encoder is None:
+        return Reading(UNKNOWN)
+    state = {"abstracts": encoder.abstracts, "notes": encoder.notes}.get(texts, UNKNOWN)
+    return Reading(state, "" if encoder.read == UNKNOWN else f"it has read {encoder.read}")
+
+
 def encoder_of(name: str) -> Encoder | None:
     """The encoder of that name, alias or hub id; None where none is known by it."""
     if name in ENCODERS:

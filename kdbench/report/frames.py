@@ -88,6 +88,9 @@ def figure_fields(line: Line | None, columns: Sequence[Column]) -> Record:
         if column.name == "tie":
             fields["tie"] = (line.tie if line else "") or None
             continue
+        if column.text is not None:
+            fields[column.name] = (column.text(line.row) if line else "") or None
+            continue
         value = line.values.get(column.name) if line else None
         fields[column.name] = value.mean if value else None
         if column.name in ("gain", "best_gain"):

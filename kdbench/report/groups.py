@@ -15,6 +15,7 @@ from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
 from kdbench.data.lengths import limit_in_words
 from kdbench.data.word_rules import ABOUT
+from kdbench.report import reading
 from kdbench.report.rows import (
     Line,
     Record,
@@ -335,7 +336,7 @@ class Section:
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
         said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
-        said += self.group.cut_texts
+        said += self.group.cut_texts + reading.caption(self.group.rows)
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

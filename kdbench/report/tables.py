@@ -301,6 +301,8 @@ def shown(line: Line, column: Column) -> str:
     """The text of one cell."""
     if column.name == "tie":
         return line.tie
+    if column.text is not None:
+        return column.text(line.row)
     value = line.values.get(column.name)
     text = column.show(value) + (value.mark if value else "")
     return f"{STRONG}{text}" if column.name == "test" and line.tie == "a" else text

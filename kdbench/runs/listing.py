@@ -13,7 +13,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.places import shipped
 from kdbench.base.registry import METHODS, TASKS, Entry, unknown
 from kdbench.data.task import Task
-from kdbench.models.encoders import UNKNOWN, encoder_of, in_words
+from kdbench.models.encoders import KINDS, UNKNOWN, encoder_of, in_words
 from kdbench.models.zoo import MODELS
 
 SUITES = shipped("benchmarks")
@@ -249,6 +249,7 @@ def facts_of(task: Task) -> dict[str, str]:
         "also measured": ", ".join(name for name in task.metrics if name != task.metric),
         "labels": ", ".join(task.labels),
         "left out by micro-F1": ", ".join(task.negative),
+        "texts": KINDS.get(task.texts, ""),
         "resampled by statistics": task.unit,
         "citation": task.citation,
         "licence": task.licence,
