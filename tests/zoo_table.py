@@ -93,10 +93,13 @@ def tried(kind: str, method: str, folder: Path, steps: int = STEPS) -> Outcome:
     if record["status"] == "done":
         return Outcome(True)
     reason = record["reason"] or f"fails: {record['error']['message']}"
+    said = [reason]
     for given, changes in remedies(method, reason):
-        if record_of(kind, method, folder, steps, **changes)["status"] == "done":
+        record = record_of(kind, method, folder, steps, **changes)
+        if record["status"] == "done":
             return Outcome(True, given, general(reason, kind))
-    return Outcome(False, reason=general(reason, kind))
+        said.append(f"{given}: {record['reason'] or record['error']['message']}")
+    return Outcome(False, reason=general("; ".join(said), kind))
 
 
 def remedies(method: str, reason: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,7 +112,7 @@ def remedies(method: str, reason: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def general(reason: str, kind: str) -> str:
     """A reason without the name of the model."""
-    return reason.replace(f"tiny:{kind}", "the model")
+    return reason.replace(f"tiny:{kind}", "the model").replace("tiny:bert", "the teacher")
 
 
 def cut(kind: str, folder: Path, steps: int = STEPS) -> Outcome:

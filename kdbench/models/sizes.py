@@ -29,7 +29,7 @@ def architecture(config: dict[str, Any]) -> dict[str, Any]:
     sizes = {name: value for name, value in config.items() if name != "type"}
     kind = config["type"]
     if kind == "distilbert":
-        sizes = {DISTILBERT[name]: value for name, value in sizes.items()}
+        sizes = {DISTILBERT.get(name, name): value for name, value in sizes.items()}
     if kind == "albert":
         sizes["embedding_size"] = sizes["hidden_size"]
     if kind == "deberta-v3":

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from kdbench.data.readers import read, shown
 from kdbench.models.common_words import Rule, train_on_common
+from kdbench.models.zoo import BEHIND_PADDING
 
 PUBLIC = Rule()
 
@@ -189,6 +190,9 @@ def change_vocabulary(module: PreTrainedModel, old: PreTrainedTokenizerFast,
     with torch.no_grad():
         embedding = module.get_input_embeddings()
         embedding.weight.copy_(of_input)
+        # the row that is not trained; MPNet's and RoBERTa's positions hang on their padding id
+        if embedding.padding_idx is not None and module.config.model_type not in BEHIND_PADDING:
+            module.config.pad_token_id = embedding.padding_idx = new.pad_token_id
         output = module.get_output_embeddings()
         if loose is not None:  # EuroBERT's are not tied
             output.weight.copy_(rows.of(loose))

@@ -56,6 +56,11 @@ class Group:
         return [row for row in self.rows if row.is_student]
 
     @property
+    def read_before(self) -> list[str]:
+        """In words, which teachers have read texts as those of the test split, or may have."""
+        return reading.caption(self.rows)
+
+    @property
     def step_limit(self) -> list[str]:
         """In words, the limit that all rows have on the length of a training; where some have it,
         their names say so.
@@ -336,7 +341,7 @@ class Section:
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
         said += self.group.step_limit + self.group.beyond_limit + self.group.raw_texts
-        said += self.group.cut_texts + reading.caption(self.group.rows)
+        said += self.group.cut_texts + self.group.read_before
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

@@ -394,7 +394,7 @@ def run_title(group: Group) -> list[str]:
     if seeds:
         title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
     return (title + group.step_limit + group.beyond_limit + group.raw_texts
-            + group.cut_texts)
+            + group.cut_texts + group.read_before)
 
 
 def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:
