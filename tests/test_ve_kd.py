@@ -36,6 +36,7 @@ from kdbench.models.vocabulary import (
     read_tokens,
     train_tokens,
 )
+from kdbench.models.zoo import TINY
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.train.batching import Corpus

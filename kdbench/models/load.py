@@ -5,7 +5,6 @@ Weights are read from safetensors only, nothing is unpickled and no remote code 
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 

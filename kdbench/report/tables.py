@@ -299,10 +299,8 @@ def matrix(section: Section, columns: tuple[Column, ...]) -> tuple[list[str], li
 
 def shown(line: Line, column: Column) -> str:
     """The text of one cell."""
-    if column.name == "tie":
-        return line.tie
     if column.text is not None:
-        return column.text(line.row)
+        return column.text(line)
     value = line.values.get(column.name)
     text = column.show(value) + (value.mark if value else "")
     return f"{STRONG}{text}" if column.name == "test" and line.tie == "a" else text

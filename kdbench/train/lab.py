@@ -251,10 +251,9 @@ class Lab(Teaching):
         facts = read_stage(folder, trained.module, objective)
         refuse_non_finite(trained, objective, what, training)
         trained.module.eval()
-        asked = training.accumulate
         more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
-        if facts["accumulate"] != asked:
-            more["accumulate_asked"] = asked
+        if facts["accumulate"] != training.accumulate:
+            more["accumulate_asked"] = training.accumulate
         self.stages.append({"name": stage, "role": role, "seconds": facts["seconds"],
                             "steps": facts["steps"], "accumulate": facts["accumulate"], **more,
                             "cached": cached, "key": key})
