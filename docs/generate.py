@@ -172,6 +172,8 @@ def task_section(task: Any) -> list[str]:
 
 def facts_of(task: Any) -> dict[str, str]:
     """What a task says of itself, in words; empty where it says nothing."""
+    from kdbench.models.encoders import KINDS
+
     others = [name for name in task.metrics if name != task.metric]
     published = [f"{system} {score:g}" for system, score in task.published]
     rows = [f"{split} {count:,}" for split, count in task.rows.items()]
@@ -181,6 +183,7 @@ def facts_of(task: Any) -> dict[str, str]:
         "also measured": ", ".join(f"`{name}`" for name in others),
         "labels": ", ".join(task.labels),
         "left out by micro-F1": ", ".join(task.negative),
+        "texts": KINDS.get(task.texts, ""),
         "statistics resample": task.unit,
         "rows": ", ".join(rows),
         "published": "; ".join(published),
@@ -195,22 +198,31 @@ def facts_of(task: Any) -> dict[str, str]:
 
 def models_page() -> str:
     """The named models."""
+    from kdbench.models.encoders import encoder_of, in_words
     from kdbench.models.zoo import MODELS
 
     rows = []
     for entry in MODELS.entries():
-        recipe = MODELS.get(entry.name)
+        recipe, encoder = MODELS.get(entry.name), encoder_of(entry.name)
         names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
         weights = recipe.hub or ("a local folder" if recipe.origin else "random")
-        rows.append((names, entry.about, weights, f"{recipe.lr:g}"))
+        known = ("", "", "", "")
+        if encoder is not None:
+            known = (in_words(encoder), encoder.read, encoder.abstracts, encoder.notes)
+        rows.append((names, entry.about, weights, f"{recipe.lr:g}", *known))
     return "\n".join([
         "# Models",
         "",
         "`--teacher` and `--student` take these names, a folder (`NAME=FOLDER` names it in the "
         "tables), a hub id, `cut:N` (N layers of the teacher) or `cut:N:MODEL`. See [adding a "
-        "model](../how-to/adding-a-model.md), and [models that are no download](../models.md).",
+        "model](../how-to/adding-a-model.md), [models that are no download](../models.md), and "
+        "[which architecture works with which method](architectures.md).",
         "",
-        *table(("model", "what it is", "weights", "learning rate"), rows),
+        "The last columns say what each encoder was trained on, as its card or its paper states "
+        "it. A test text that a teacher has read in training is no new text to it.",
+        "",
+        *table(("model", "what it is", "weights", "learning rate", "size and licence", "has read",
+                "biomedical abstracts", "clinical notes"), rows),
     ])
 
 

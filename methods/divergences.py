@@ -80,7 +80,7 @@ class Divergences(torch.autograd.Function):
 
 def first_columns(module: nn.Module, hidden: Tensor, columns: int) -> Tensor:
     """Vocabulary logits (N, columns) of hidden states (N, H): the masked-LM head without the rest
-    of its last matrix.
+    of its last matrix. MobileBERT's head joins two matrices itself, so there all are computed.
     """
     decoder = cast(nn.Linear, cast(PreTrainedModel, module).get_output_embeddings())
     features: list[Tensor] = []
@@ -91,7 +91,10 @@ def first_columns(module: nn.Module, hidden: Tensor, columns: int) -> Tensor:
 
     handle = decoder.register_forward_pre_hook(catch)
     try:
-        lm_logits(module, hidden)
+        logits = lm_logits(module, hidden)
     finally:
         handle.remove()
-    return F.linear(features[0], decoder.weight[:columns], decoder.bias[:columns])
+    if not features:
+        return logits[:, :columns]
+    bias = None if decoder.bias is None else decoder.bias[:columns]
+    return F.linear(features[0], decoder.weight[:columns], bias)

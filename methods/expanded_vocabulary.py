@@ -30,6 +30,7 @@ from kdbench.models.vocabulary import (
     read_tokens,
     train_tokens,
 )
+from kdbench.models.zoo import BEHIND_PADDING
 from kdbench.train.lab import Lab
 from kdbench.train.mlm import unlabelled
 from kdbench.train.textfile import TextFile
@@ -117,7 +118,9 @@ def check_models(lab: Lab) -> None:
     if not is_wordpiece(teacher.tokenizer):
         raise Skip(f"the vocabulary of {teacher.name} is no WordPiece vocabulary, which is what "
                    "can be expanded here")
-    if teacher.tokenizer.pad_token_id != student.module.config.pad_token_id:
+    config = student.module.config
+    from_padding = config.model_type in BEHIND_PADDING
+    if from_padding and teacher.tokenizer.pad_token_id != config.pad_token_id:
         raise Skip(f"{student.name} counts positions from another padding id than that of "
                    f"{teacher.name}'s vocabulary")
 

@@ -87,6 +87,7 @@ BC2GM_IOBES = Task(
     },
     scheme="IOBES",
     unit="sentence",
+    texts="abstracts",
     citation="Smith et al. 2008, Overview of BioCreative II gene mention recognition",
     licence="not stated (biobert-distillation); the same files: CC BY 4.0 "
             "(cambridgeltl/MTL-Bioinformatics-2016)",

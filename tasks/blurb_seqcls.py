@@ -96,6 +96,7 @@ CHEMPROT = Task(
     },
     negative=("0",),
     unit="PubMed abstract (PMID)",
+    texts="abstracts",
     citation="Krallinger et al. 2017, Overview of the BioCreative VI chemical-protein interaction "
              "track",
     licence="not stated in the source repository (ChrisC1224/ChemProt)",
@@ -133,6 +134,7 @@ DDI = Task(
     },
     negative=("0",),
     unit="document of DrugBank or MedLine",
+    texts="abstracts",
     citation="Herrero-Zazo et al. 2013, The DDI corpus",
     licence="CC BY-NC 4.0 (isegura/DDICorpus): non-commercial",
     source=f"{VE_KD}/DDI_hf",
@@ -160,6 +162,7 @@ GAD = Task(
     labels=GAD_LABELS,
     label_names={"0": "no association", "1": "association"},
     unit="sentence",
+    texts="abstracts",
     citation="Bravo et al. 2015, Extraction of relations between genes and diseases from text (BMC "
              "Bioinformatics)",
     licence="not stated",
@@ -243,6 +246,7 @@ HOC = Task(
     lookalike=lookalike("hoc"),
     labels=HALLMARKS,
     unit="PubMed abstract (PMID)",
+    texts="abstracts",
     citation="Baker et al. 2016, Automatic semantic classification of literature according to the "
              "hallmarks of cancer",
     licence="not stated in the source repository",
@@ -270,6 +274,7 @@ BIOASQ = Task(
     lookalike=lookalike("bioasq"),
     labels=BIOASQ_LABELS,
     unit="question",
+    texts="abstracts",
     citation="Nentidis et al. 2019, Results of the seventh edition of the BioASQ challenge",
     licence="not stated in the source repository; BioASQ itself asks for registration",
     source=f"{VE_KD}/bioasq_hf",
@@ -295,6 +300,7 @@ PUBMEDQA = Task(
     lookalike=lookalike("pubmedqa"),
     labels=PUBMEDQA_LABELS,
     unit="PubMed abstract (PMID)",
+    texts="abstracts",
     citation="Jin et al. 2019, PubMedQA: a dataset for biomedical research question answering",
     licence="MIT (pubmedqa/pubmedqa)",
     source=f"{VE_KD}/pubmedqa_hf",

@@ -93,6 +93,7 @@ def _task(name: str, about: str, mentions: Mapping[str, int], **facts: Any) -> T
         labels=ONE_TYPE,
         scheme="IOB",
         unit="sentence",
+        texts="abstracts",
         options=TagOptions,
         max_length=512,
         **facts,
@@ -199,6 +200,7 @@ EBMNLP = Task(
     label_names={"B-INT": "intervention", "B-OUT": "outcome", "B-PAR": "participants"},
     scheme="IOB",
     unit="sentence",
+    texts="abstracts",
     citation="Nye et al. 2018, A corpus with multi-level annotations of patients, interventions "
              "and outcomes",
     licence="not stated",

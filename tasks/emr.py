@@ -148,6 +148,7 @@ EMR = Task(
     labels=EMR_LABELS,
     label_names={"0": "no emergency", "1": "emergency"},
     unit="note, or what group_column names",
+    texts="notes",
     citation="Cho et al. 2024, DSG-KD: knowledge distillation from domain-specific to general "
              "language models",
     licence="private",

@@ -138,6 +138,7 @@ CHEMPROT_TSV = _task(
     ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9", "false"),
     frozenset({"test"}),
     f"{BLUE}; then `bench.py prepare chemprot_tsv --from FOLDER`",
+    texts="abstracts",
     about="ChemProt in DoKTra's layout: five relations, or false",
     metric="micro_f1",
     metrics=MICRO,
@@ -161,6 +162,7 @@ GAD_TSV = _task(
     "BioBERT's distribution of GAD (https://github.com/dmis-lab/biobert): ten folds of train.tsv "
     "and test.tsv; the test split of DoKTra is not documented; then `bench.py prepare gad_tsv "
     "--from FOLDER`",
+    texts="abstracts",
     about="GAD in DoKTra's layout",
     metric="f1_positive",
     metrics=("f1_positive", "accuracy"),
@@ -174,6 +176,7 @@ DDI_TSV = _task(
     ("DDI-mechanism", "DDI-effect", "DDI-advise", "DDI-int", "DDI-false"),
     ALL,
     f"{BLUE}; they are not BLURB's; then `bench.py prepare ddi_tsv --from FOLDER`",
+    texts="abstracts",
     about="DDI in DoKTra's layout (BLUE's split, not BLURB's)",
     metric="micro_f1",
     metrics=MICRO,
@@ -190,6 +193,7 @@ HOC_TSV = _task(
     f"{BLUE}; then `bench.py prepare hoc_tsv --from FOLDER`",
     reader=read_hoc,
     task_type="multi",
+    texts="abstracts",
     about="HoC in DoKTra's layout, scored as BLUE scores it: over documents with a hallmark",
     metric="document_example_f1",
     metrics=("document_example_f1", "document_micro_f1", "micro_f1"),
@@ -205,6 +209,7 @@ I2B2 = _task(
     "the notes need a signed data use agreement: register at https://portal.dbmi.hms.harvard.edu "
     "(n2c2, 2010 relations), preprocess with BLUE's blue/bert/create_i2b2_bert.py, then `bench.py "
     "prepare i2b2 --from FOLDER`",
+    texts="notes",
     about="relations between problems, tests and treatments in clinical notes (i2b2 2010)",
     metric="micro_f1",
     metrics=MICRO,
@@ -233,6 +238,7 @@ FPB = _task(
     "Financial PhraseBank, on the hub as takala/financial_phrasebank; DoKTra's split is not "
     "public: write train.tsv, dev.tsv and test.tsv with rows `sentence TAB label`, then `bench.py "
     "prepare fpb --from FOLDER`",
+    texts="other",
     about="sentiment of sentences from financial news",
     metric="micro_f1",
     metrics=("micro_f1", "macro_f1", "accuracy"),
@@ -248,6 +254,7 @@ FTS = _task(
     "no source of FinTextSen with known terms was found, and DoKTra's split is not public: write "
     "train.tsv, dev.tsv and test.tsv with rows `sentence TAB label`, then `bench.py prepare fts "
     "--from FOLDER`",
+    texts="other",
     about="sentiment of financial microblogs",
     metric="micro_f1",
     metrics=("micro_f1", "macro_f1", "accuracy"),

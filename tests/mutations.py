@@ -1024,8 +1024,61 @@ LIMITS = (
                       "test_a_linked_folder_of_records_is_neither_read_nor_written")),
 )
 
+# ---- every architecture, and what a teacher has read ---------------------------------------------
+
+
+def zoo(*names: str) -> tuple[str, ...]:
+    return tests_of("test_zoo", *names)
+
+
+def read(*names: str) -> tuple[str, ...]:
+    return tests_of("test_contamination", *names)
+
+
+ZOO = (
+    Mutation("the first types of layers stay, whichever layers do", "kdbench/models/layers.py",
+             "[types[i] for i in kept]", "types[:len(kept)]",
+             zoo("test_the_kept_layers_keep_how_far_they_see")),
+    Mutation("layers are cut, and not renumbered", "kdbench/models/layers.py",
+             "setattr(owner, name, renumbered(module, [children[i] for i in kept]))",
+             "setattr(owner, name, nn.ModuleList([children[i] for i in kept]))",
+             zoo("test_a_model_of_fewer_layers_answers_as_it_does_when_it_is_loaded_again")),
+    Mutation("of tied weights the first name", "kdbench/train/weights.py",
+             "key=lambda name: (not name.startswith(encoder), name)", "key=lambda name: name",
+             zoo("test_a_file_has_each_tied_weight_once")),
+    Mutation("MPNet reads as far as BERT", "kdbench/models/zoo.py",
+             '"longformer", "mpnet", "roberta",', '"longformer", "roberta",',
+             zoo("test_positions_that_start_behind_the_padding_index")),
+    Mutation("untied rows stay where they were", "kdbench/models/vocabulary.py",
+             "output.weight.copy_(rows.of(loose))", "pass",
+             zoo("test_untied_output_rows_follow_their_entries")),
+    Mutation("the padding of the old vocabulary", "kdbench/models/vocabulary.py",
+             "module.config.pad_token_id = embedding.padding_idx = new.pad_token_id", "pass",
+             zoo("test_a_larger_vocabulary_leaves_the_old_tokens_their_logits")),
+    Mutation("a window is looked into", "kdbench/train/masks.py",
+             '"allow_is_bidirectional_skip": False}', '"allow_is_bidirectional_skip": True}',
+             zoo("test_on_a_gpu_no_mask_is_looked_into")),
+    Mutation("a head of two parts by its first", "kdbench/train/mlm.py",
+             "if all(hasattr(module, name) for name in names):", "if hasattr(module, names[0]):",
+             zoo("test_hidden_states_attention_and_the_masked_lm_head_can_be_read")),
+    Mutation("a run of 49", "kdbench/data/contamination.py",
+             "RUN = 50  #", "RUN = 49  #", read("test_a_run_of_forty_nine_is_none")),
+    Mutation("grams farther apart than a run allows", "kdbench/data/contamination.py",
+             "STRIDE, GRAM = 25, 26", "STRIDE, GRAM = 27, 26", read("test_a_run_of_forty_nine_is_none")),
+    Mutation("pieces do not overlap", "kdbench/data/contamination.py",
+             "waiting, parts, size = piece[-keep:] if keep else \"\", [], 0", "waiting, parts, size = \"\", [], 0",
+             read("test_a_text_is_found_wherever_the_pieces_of_the_corpus_end")),
+    Mutation("any folder of a name is that model", "kdbench/models/has_read.py",
+             "return source.folder is None or local_folder(source.name) == source.folder", "return True",
+             read("test_names_aliases_and_hub_ids_are_one_model_and_a_users_folder_of_the_name_is_not")),
+    Mutation("a corpus that was never compared holds no test text", "kdbench/models/has_read.py",
+             "if None in counted or state not in (YES, NO):", "if state not in (YES, NO):",
+             read("test_a_pretrained_model_is_known_by_the_counts_of_its_corpus")),
+)
+
+
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *PRIVACY,
-             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS)
+             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS, *ZOO)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

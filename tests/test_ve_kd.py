@@ -36,6 +36,7 @@ from kdbench.models.vocabulary import (
     read_tokens,
     train_tokens,
 )
+from kdbench.models.zoo import TINY
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.train.batching import Corpus
@@ -312,7 +313,7 @@ def test_thresholds_of_each_loss(on, expected):
     assert objective.tolerance == dict(zip(("kl", "mse", "cosine"), expected, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "albert", "deberta", "distilbert"])
+@pytest.mark.parametrize("kind", TINY)
 def test_the_first_columns_are_those_of_the_whole_logits(kind):
     model = tiny(kind)
     hidden = model.module.base_model(**model.tokenizer(GENERAL[0], return_tensors="pt")).last_hidden_state[0]

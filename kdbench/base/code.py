@@ -46,8 +46,8 @@ CORE = {
         "train.stage_cache", "train.weights", "train.memory", "train.prediction", "train.scoring",
         "train.cpu", "train.masks", "train.limits", "train.agreement", "base.identity",
         "data.words", "data.lengths", "models.sources", "models.heads", "models.rows",
-        "models.tag_rows", "models.merged", "models.tokenizer", "models.load", "models.bilstm",
-        "models.vocabulary", "models.zoo",
+        "models.tag_rows", "models.merged", "models.tokenizer", "models.load", "models.sizes",
+        "models.layers", "models.bilstm", "models.vocabulary", "models.zoo", "models.encoders",
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",

@@ -97,6 +97,9 @@ def add_check(verb: Parser) -> None:
     add_data(verb)
     verb.add_argument("--model", metavar="FOLDER",
                       help="count lengths in this model's tokens (default: an estimate)")
+    verb.add_argument("--against-corpus", type=Path, metavar="FILE",
+                      help="count the test texts that stand in this text (one sequence a line); "
+                           "with --model, note it beside the model that was pre-trained on it")
     add_json(verb)
 
 

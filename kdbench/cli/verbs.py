@@ -272,6 +272,7 @@ def show(args: Namespace) -> int:
 def check(args: Namespace) -> int:
     """Print what a corpus looks like."""
     from kdbench.base.options import build
+    from kdbench.cli import contamination
     from kdbench.data import corpora
     from kdbench.data.check import check as check_corpus
     from kdbench.data.check import render
@@ -286,10 +287,11 @@ def check(args: Namespace) -> int:
     data = corpora.load(task, LoadOptions(folder, files, chosen))
     most = own_limit(args.model) if args.model else None
     report = check_corpus(corpora.settled(task, data), data, args.model, most)
+    found = contamination.counted(args, data)
     if args.json:
-        print_json(report)
+        print_json({**report, **({"against_corpus": found} if found else {})})
     else:
-        print(render(report))
+        print(render(report) + (f"\n\n{contamination.render(found)}" if found else ""))
     return DONE
 
 

@@ -183,6 +183,8 @@ class Task:
     scheme: str = "IOB"  # tags: IO, IOB or IOBES
     negative: tuple[str, ...] = ()  # labels that micro-F1 leaves out
     unit: str = "example"  # what statistics resample, in words
+    # what they are, "abstracts" (biomedical), "notes" (clinical) or "other"; empty: not known
+    texts: str = ""
     citation: str = ""
     licence: str = ""
     source: str = ""

@@ -5,7 +5,6 @@ Weights are read from safetensors only, nothing is unpickled and no remote code 
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -27,19 +25,13 @@ from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head, draw_head, seeded
 from kdbench.models.merged import as_stored, put_rows, stored_rows
 from kdbench.models.rows import WITHOUT, Match, match
+from kdbench.models.sizes import architecture, name_special_tokens
 from kdbench.models.sources import Source, check_config, on_disk, place
 from kdbench.models.tokenizer import load_tokenizer, train_tokenizer
 from kdbench.models.zoo import MODELS
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-
-# DistilBERT's own words for the sizes of an encoder
-DISTILBERT = {
-    "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim", "initializer_range": "initializer_range",
-}
-
 
 class Role(enum.StrEnum):
     """What a model is in a cell: whose cost its training is, and which row it stands in.
@@ -149,6 +141,7 @@ def from_recipe(
     assert tokenizer is not None
     config = AutoConfig.for_model(**architecture(sizes), vocab_size=len(tokenizer),
                                   pad_token_id=tokenizer.pad_token_id, **head.config)
+    name_special_tokens(config, tokenizer)
     with seeded(seed):
         return head.auto.from_config(config), tokenizer
 
@@ -167,19 +160,6 @@ def unattended_ids(folder: Path) -> tuple[int, ...]:
     if not isinstance(found, list) or not all(type(each) is int and each >= 0 for each in found):
         raise BadInput(f"model {folder}: {WRONG_LABELS}")
     return tuple(found)
-
-
-def architecture(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's configuration as keyword arguments of `AutoConfig.for_model`, in the words of its
-    model type.
-    """
-    sizes = {name: value for name, value in config.items() if name != "type"}
-    model_type = {"deberta": "deberta-v2"}.get(config["type"], config["type"])
-    if model_type == "distilbert":
-        sizes = {DISTILBERT[name]: value for name, value in sizes.items()}
-    if model_type == "albert":
-        sizes["embedding_size"] = sizes["hidden_size"]
-    return {"model_type": model_type, **sizes}
 
 
 def load(source: Source, head: Head, seed: int, judge: Judge | None = None) -> Loaded:
@@ -336,34 +316,3 @@ def check_vocabulary(source: Source, module: PreTrainedModel,
 def tell(line: str) -> None:
     """Print `line`, once."""
     say(line)
-
-
-def layers_of(module: PreTrainedModel) -> tuple[nn.Module, str, nn.ModuleList] | None:
-    """The encoder's stack of layers with its owner and attribute name; None where layers are shared
-    (ALBERT).
-    """
-    depth = module.config.num_hidden_layers
-    for owner in module.base_model.modules():
-        for name in ("layer", "layers"):
-            child = getattr(owner, name, None)
-            if isinstance(child, nn.ModuleList) and len(child) == depth:
-                return owner, name, child
-    return None
-
-
-def cut(model: Model, layers: int) -> Model:
-    """The same model with `layers` of its layers, evenly spaced and ending with the last."""
-    depth = model.module.config.num_hidden_layers
-    if layers > depth:
-        raise BadInput(f"model cut:{layers}: {model.name} has only {depth} layers")
-    module = copy.deepcopy(model.module)
-    stack = layers_of(module)
-    if stack:
-        owner, name, children = stack
-        kept = [round((i + 1) * depth / layers) - 1 for i in range(layers)]
-        setattr(owner, name, nn.ModuleList(children[i] for i in kept))
-    module.config.num_hidden_layers = layers
-    if getattr(module.config, "layer_types", None):
-        module.config.layer_types = module.config.layer_types[:layers]
-    return Model(module, model.tokenizer, f"{model.name} cut to {layers} layers",
-                 digest({"cut": layers, "of": model.key}), model.lr)

@@ -10,16 +10,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, trainers
 from tokenizers import models as pieces
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from kdbench.data.readers import read, shown
 from kdbench.models.common_words import Rule, train_on_common
+from kdbench.models.zoo import BEHIND_PADDING
 
 PUBLIC = Rule()
 
@@ -136,43 +139,96 @@ def pieces_of(token: str, vocabulary: dict[str, int], prefix: str = "##") -> lis
     return ids
 
 
+@dataclass
+class Rows:
+    """The rows of a matrix over a vocabulary, from those over another one.
+
+    size    number of new rows
+    here, there  ids of the entries that both have, in the new and in the old vocabulary
+    pieces  by id of another entry the ids of its old pieces, whose mean it gets; the others are
+            drawn
+    spread  of the draws
+    """
+
+    size: int
+    here: Tensor
+    there: Tensor
+    pieces: dict[int, list[int]]
+    spread: float
+    generator: torch.Generator
+
+    def of(self, before: Tensor) -> Tensor:
+        """(size, D) of (old size, D)."""
+        rows = torch.randn(self.size, before.shape[1], generator=self.generator)
+        rows = rows.mul_(self.spread).to(before.dtype)
+        rows[self.here] = before[self.there]
+        for entry, ids in self.pieces.items():
+            rows[entry] = before[ids].mean(dim=0)
+        return rows
+
+
 def change_vocabulary(module: PreTrainedModel, old: PreTrainedTokenizerFast,
                       new: PreTrainedTokenizerFast, init: str,
                       generator: torch.Generator) -> None:
-    """Give `module` the vocabulary of `new` in place of `old`'s: input rows, tied output rows and
-    output bias.
+    """Give `module` the vocabulary of `new` in place of `old`'s: input rows, output rows and output
+    bias.
 
     An entry that both have keeps its row. Another one gets, by `init`, the mean of the rows of its
     old pieces ("mean"; at random where it has none) or a normal draw of the model's initialiser
     range ("random").
     """
+    rows = rows_for(module, old, new, init, generator)
+    embedding: Any = module.get_input_embeddings()
+    output: Any = module.get_output_embeddings()
+    before = embedding.weight.detach().clone()
+    loose = None if output is None or output.weight is embedding.weight else output.weight.detach()
+    bias = None if output is None or output.bias is None else output.bias.detach().clone()
+    beside = over_vocabulary(module, before.shape[0])
+    of_input = rows.of(before)
+    # the base class's, as MobileBERT's own takes no word on how new rows are drawn
+    PreTrainedModel.resize_token_embeddings(module, rows.size, mean_resizing=False)
+    with torch.no_grad():
+        embedding = module.get_input_embeddings()
+        embedding.weight.copy_(of_input)
+        # the row that is not trained; MPNet's and RoBERTa's positions hang on their padding id
+        if embedding.padding_idx is not None and module.config.model_type not in BEHIND_PADDING:
+            module.config.pad_token_id = embedding.padding_idx = new.pad_token_id
+        output = module.get_output_embeddings()
+        if loose is not None:  # EuroBERT's are not tied
+            output.weight.copy_(rows.of(loose))
+        if bias is not None:
+            output.bias.zero_()
+            output.bias[rows.here] = bias[rows.there]
+        for matrix in beside:
+            columns = rows.of(matrix.weight.detach().T).T.contiguous()
+            matrix.weight, matrix.in_features = nn.Parameter(columns), rows.size
+
+
+def rows_for(module: PreTrainedModel, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast,
+             init: str, generator: torch.Generator) -> Rows:
+    """Where the rows of `new`'s entries come from; as of `change_vocabulary`."""
     entries = new.get_vocab()
-    size = max(entries.values()) + 1
     vocabulary = old.get_vocab() | same_roles(old, new)
     prefix = old.backend_tokenizer.model.continuing_subword_prefix if is_wordpiece(old) else None
-    embedding: Any = module.get_input_embeddings()
-    before = embedding.weight.detach().clone()
-    output: Any = module.get_output_embeddings()
-    bias = None if output is None or output.bias is None else output.bias.detach().clone()
-
     spread = getattr(module.config, "initializer_range", 0.02)
-    rows = torch.randn(size, before.shape[1], generator=generator).mul_(spread).to(before.dtype)
     kept = sorted((i, vocabulary[token]) for token, i in entries.items() if token in vocabulary)
     here = torch.tensor([i for i, _ in kept], dtype=torch.long)
     there = torch.tensor([i for _, i in kept], dtype=torch.long)
-    rows[here] = before[there]
+    found = {}
     if init == "mean" and prefix is not None:
         for token, i in entries.items():
             if token not in vocabulary and (ids := pieces_of(token, vocabulary, prefix)):
-                rows[i] = before[ids].mean(dim=0)
-    module.resize_token_embeddings(size, mean_resizing=False)
-    with torch.no_grad():
-        embedding = module.get_input_embeddings()
-        embedding.weight.copy_(rows)
-        if bias is not None:
-            output = module.get_output_embeddings()
-            output.bias.zero_()
-            output.bias[here] = bias[there]
+                found[i] = ids
+    return Rows(max(entries.values()) + 1, here, there, found, spread, generator)
+
+
+def over_vocabulary(module: PreTrainedModel, size: int) -> list[nn.Linear]:
+    """Further matrices with a column for each piece: MobileBERT's masked-LM head has one beside the
+    embeddings, which are too narrow for it.
+    """
+    base = set(module.base_model.modules())
+    return [part for part in module.modules()
+            if isinstance(part, nn.Linear) and part.in_features == size and part not in base]
 
 
 def same_roles(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> dict[str, int]:

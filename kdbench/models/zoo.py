@@ -15,6 +15,7 @@ from typing import Any
 
 from kdbench.base import reading
 from kdbench.base.registry import Entry, Registry
+from kdbench.models.encoders import ENCODERS, Encoder
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ class Recipe:
         return bool(self.config) and "vocab_size" not in self.config
 
 
-def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
-         steps: int = 0) -> Recipe:
+def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2, steps: int = 0,
+         **more: Any) -> Recipe:
     """A model small enough for tests: its own vocabulary of at most 4,000 pieces, random weights.
+
+    more  entries of the configuration that only some model types have
 
     Narrow layers need larger initial weights than the 0.02 that suits a width of 768: with 0.08
     they learn in a third of the steps.
@@ -54,47 +57,57 @@ def tiny(model_type: str, layers: int = 2, width: int = 64, heads: int = 2,
         "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
         "intermediate_size": 4 * width, "initializer_range": 0.08, "vocab_size": 4000
     }
-    return Recipe(config={"type": model_type, **size}, steps=steps, lr=1e-3)
+    return Recipe(config={"type": model_type, **size, **more}, steps=steps, lr=1e-3)
 
 
 # what a request says that names no teacher, and what that is on look-alike data
 BEST, TOY = "best", "tiny-teacher"
 
-TINY_TYPES = ("bert", "roberta", "albert", "deberta", "distilbert")
+# the architectures of the encoders that have a name, and what their configurations need besides
+# the sizes: narrow bottlenecks, a window shorter than most sentences
+TINY: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": {},
+    "albert": {},
+    "deberta": {},
+    "deberta-v3": {},
+    "distilbert": {},
+    "electra": {"embedding_size": 32},
+    "mobilebert": {"embedding_size": 32, "intra_bottleneck_size": 32},
+    "mpnet": {},
+    "xlm-roberta": {"type_vocab_size": 1},
+    "modernbert": {"local_attention": 16},
+    "eurobert": {},
+}
+TINY_TYPES = tuple(TINY)
 
-RECIPES: dict[str, tuple[Recipe, str]] = {
+MINILM_PUBMED = ("MiniLM after masked-LM training on biomedical abstracts; `bench.py pretrain "
+                 "FOLDER --student minilm --corpus FILE --set new_tokens=0` makes it, and "
+                 "KDBENCH_MODELS names the folder it lies in")
+
+
+def named(name: str, encoder: Encoder) -> Entry:
+    """The entry of an encoder in the list of models."""
+    origin = "" if encoder.hub else MINILM_PUBMED
+    recipe = Recipe(encoder.hub, lr=encoder.lr, origin=origin)
+    return Entry(name, recipe, (), encoder.about, encoder.aliases)
+
+
+BUILT: dict[str, tuple[Recipe, str]] = {
     "tiny-teacher": (
         tiny("bert", layers=2, width=96, heads=4, steps=700),
         "BERT 2x96, pre-trained on the task's unlabelled text (default teacher)"),
     "tiny-student": (tiny("bert", layers=2, width=64, heads=2),
                      "BERT 2x64, random weights (default student)"),
-    **{f"tiny:{name}": (tiny(name), f"{name} 2x64, random weights, own tokenizer")
-       for name in TINY_TYPES},
-    "bert": (Recipe("bert-base-uncased", lr=3e-5), "BERT base, uncased"),
-    "mbert": (Recipe("bert-base-multilingual-uncased", lr=3e-5), "multilingual BERT base, uncased"),
-    "cbert": (Recipe("emilyalsentzer/Bio_ClinicalBERT", lr=3e-5), "ClinicalBERT"),
-    "roberta": (Recipe("roberta-base", lr=2e-5), "RoBERTa base"),
-    "roberta-large": (Recipe("roberta-large", lr=1e-5), "RoBERTa large"),
-    "bio_roberta": (Recipe("allenai/biomed_roberta_base", lr=2e-5), "BioMed-RoBERTa base"),
-    "bio_mbert": (Recipe("StivenLancheros/mBERT-base-Biomedical-NER", lr=3e-5),
-                  "multilingual BERT, biomedical NER"),
-    "biobert": (Recipe("dmis-lab/biobert-base-cased-v1.1", lr=2e-5), "BioBERT base v1.1, cased"),
-    "albert-xlarge-v2": (Recipe("albert-xlarge-v2", lr=1e-5), "ALBERT xlarge v2"),
-    "minilm": (Recipe("sentence-transformers/all-MiniLM-L6-v2", lr=1e-4),
-               "MiniLM 6x384, a general encoder that trains on a CPU"),
-    "minilm-pubmed": (
-        Recipe(lr=1e-4, origin="MiniLM after masked-LM training on biomedical abstracts; "
-               "`bench.py pretrain FOLDER --student minilm --corpus FILE --set new_tokens=0` makes "
-               "it, and KDBENCH_MODELS names the folder it lies in"),
-        "MiniLM as a domain teacher, made by `pretrain` (local folder)"),
-    "deberta-v3-xsmall": (Recipe("microsoft/deberta-v3-xsmall", lr=5e-5), "DeBERTa v3 xsmall"),
-    "kobert": (Recipe("kykim/bert-kor-base", lr=1e-5), "Korean BERT base"),
+    **{f"tiny:{kind}": (tiny(kind, **more), f"{kind} 2x64, random weights, own tokenizer")
+       for kind, more in TINY.items()},
     "bilstm": (Recipe(config={"type": "kdbench_bilstm"}, lr=1e-3),
                "BiLSTM 2x300 over the teacher's word pieces, random weights"),
 }
 
 # those that a paper names are in the index of the methods
-ENTRIES = [Entry(name, recipe, (), about) for name, (recipe, about) in RECIPES.items()]
+ENTRIES = [Entry(name, recipe, (), about) for name, (recipe, about) in BUILT.items()]
+ENTRIES += [named(name, encoder) for name, encoder in ENCODERS.items()]
 MODELS = Registry("model", ENTRIES, index="kdbench.methods.index:MODELS")
 
 
@@ -107,9 +120,18 @@ def own_limit(folder: str | Path) -> int | None:
     return position_limit(config)
 
 
+# whose positions start behind the padding index
+BEHIND_PADDING = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta",
+                  "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+
+
 def position_limit(config: Mapping[str, Any]) -> int:
     """How many tokens a model of this configuration can read at all."""
     positions = config.get("max_position_embeddings") or 1_000_000
-    # RoBERTa's positions start behind its padding index
-    behind_padding = config.get("model_type") in ("roberta", "xlm-roberta", "longformer")
-    return positions - 2 if behind_padding else positions
+    if config.get("model_type") not in BEHIND_PADDING:
+        return positions
+    padding = config.get("pad_token_id")
+    # MPNet's is 1, whatever its configuration says
+    if padding is None or config.get("model_type") == "mpnet":
+        padding = 1
+    return positions - padding - 1

@@ -9,8 +9,9 @@ from kdbench.base import render as show
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.base.render import Value
+from kdbench.report import reading
 from kdbench.report.groups import Group
-from kdbench.report.rows import Row, nested
+from kdbench.report.rows import Line, Row, nested
 from kdbench.score.metrics import METRICS
 
 Figure = Callable[[Row, int], float | None]  # of a row and one of its seeds
@@ -23,6 +24,7 @@ class Column:
     show    writes its figure
     figure  the figure of a row for one seed; None where it is computed from several rows
     share   (split, metric) of which it shows the share that a row keeps of its teacher's
+    text    words of a line, in place of a figure
     """
 
     name: str
@@ -31,6 +33,7 @@ class Column:
     show: Callable[[Value | None], str]
     figure: Figure | None = None
     share: tuple[str, str] | None = None
+    text: Callable[[Line], str] | None = None
 
 
 def figure_at(*path: str) -> Figure:
@@ -107,7 +110,7 @@ SCORES = (
     Column("tie", "tie",
            "letter of the tie group: rows that do not differ significantly from the best row of "
            "their group; a is the best group (bold); only rows of at least 5 seeds",
-           lambda value: ""),
+           lambda value: "", text=lambda line: line.tie),
     Column("retained", "kept", "share of the teacher's test score", show.percent),
     Column("recovered", "gap",
            "(test - plain) / (teacher - plain): how much of the teacher's lead over the "
@@ -134,11 +137,15 @@ COSTS = (
            show.number, training_seconds),
 )
 
-COLUMNS = {column.name: column for column in (*SCORES, *COSTS, *RATIOS)}
+READ = Column("teacher_read", "teacher has read", reading.ABOUT, lambda value: "",
+              text=lambda line: reading.teacher_read(line.row))
+
+COLUMNS = {column.name: column for column in (*SCORES, *COSTS, *RATIOS, READ)}
 LATENCY = ("p50_ms", "p95_ms")
 TESTED = ("gain", "best_gain", "tie", "recovered")  # they need the counts behind the scores
 # shown only where somebody names them
-OPTIONAL = ("best_gain", "steps", "training_seconds", *(column.name for column in RATIOS))
+OPTIONAL = ("best_gain", "steps", "training_seconds", READ.name,
+            *(column.name for column in RATIOS))
 DEFAULT = tuple(name for name in COLUMNS if name not in OPTIONAL)
 BESIDE = "†"  # follows a latency that was only measured beside other work
 BESIDE_WORK = ", beside "  # what the machine did meanwhile follows it in a record's protocol

@@ -85,8 +85,8 @@ def figure_fields(line: Line | None, columns: Sequence[Column]) -> Record:
     """Means with their SD, differences with their interval and Holm-adjusted p."""
     fields: Record = {}
     for column in columns:
-        if column.name == "tie":
-            fields["tie"] = (line.tie if line else "") or None
+        if column.text is not None:
+            fields[column.name] = (column.text(line) if line else "") or None
             continue
         value = line.values.get(column.name) if line else None
         fields[column.name] = value.mean if value else None

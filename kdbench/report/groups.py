@@ -15,6 +15,7 @@ from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS
 from kdbench.data.lengths import limit_in_words
 from kdbench.data.word_rules import ABOUT
+from kdbench.report import reading
 from kdbench.report.rows import (
     Line,
     Record,
@@ -55,6 +56,11 @@ class Group:
         return [row for row in self.rows if row.is_student]
 
     @property
+    def read_before(self) -> list[str]:
+        """In words, which teachers have read texts as those of the test split, or may have."""
+        return reading.caption(self.rows)
+
+    @property
     def step_limit(self) -> list[str]:
         """In words, the limit that all rows have on the length of a training; where some have it,
         their names say so.
@@ -63,6 +69,12 @@ class Group:
         if len(limits) != 1 or not (steps := limits.pop()):
             return []
         return [f"at most {steps} steps a training"]
+
+    @property
+    def said(self) -> list[str]:
+        """In words, what of labels, steps, texts and teachers a reader has to know."""
+        return [*self.few_labels, *self.step_limit, *self.beyond_limit, *self.raw_texts,
+                *self.cut_texts, *self.read_before]
 
     @property
     def few_labels(self) -> list[str]:
@@ -345,8 +357,7 @@ class Section:
         if data.get("unit"):
             said.append(f"resampled by {data['unit']}")
         said += naive_scores(self.group)
-        said += self.group.few_labels + self.group.step_limit + self.group.beyond_limit
-        said += self.group.raw_texts + self.group.cut_texts
+        said += self.group.said
         notes = (str(note) for note in data.get("notes") or ())
         return "; ".join(filter(None, [*said, self.files, *notes]))
 

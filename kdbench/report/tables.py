@@ -299,8 +299,8 @@ def matrix(section: Section, columns: tuple[Column, ...]) -> tuple[list[str], li
 
 def shown(line: Line, column: Column) -> str:
     """The text of one cell."""
-    if column.name == "tie":
-        return line.tie
+    if column.text is not None:
+        return column.text(line)
     value = line.values.get(column.name)
     text = column.show(value) + (value.mark if value else "")
     return f"{STRONG}{text}" if column.name == "test" and line.tie == "a" else text
@@ -391,8 +391,7 @@ def run_title(group: Group) -> list[str]:
         title.append(f"student {', '.join(students)}")
     if seeds:
         title.append(f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}")
-    return (title + group.few_labels + group.step_limit + group.beyond_limit + group.raw_texts
-            + group.cut_texts)
+    return title + group.said
 
 
 def run_lines(group: Group) -> tuple[list[list[str]], list[str]]:

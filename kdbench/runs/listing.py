@@ -13,12 +13,14 @@ from kdbench.base.errors import BadInput
 from kdbench.base.places import shipped
 from kdbench.base.registry import METHODS, TASKS, Entry, unknown
 from kdbench.data.task import Task
+from kdbench.models.encoders import KINDS, UNKNOWN, encoder_of, in_words
 from kdbench.models.zoo import MODELS
 
 SUITES = shipped("benchmarks")
 WIDTH = 100  # columns
 
-Listed = dict[str, Any]  # name, about; kinds and aliases where there are any
+# name, about; kinds and aliases where there are any; of models also what is known of them
+Listed = dict[str, Any]
 
 
 def suites() -> list[dict[str, str]]:
@@ -36,6 +38,8 @@ def everything() -> dict[str, list[Listed]]:
     found: dict[str, list[Listed]] = {}
     for noun, registry in (("methods", METHODS), ("tasks", TASKS), ("models", MODELS)):
         found[noun] = [listed(entry) for entry in registry.entries()]
+    for model in found["models"]:
+        model |= facts_of_model(model["name"])
     found["suites"] = [dict(suite) for suite in suites()]
     return found
 
@@ -58,6 +62,8 @@ def render(nouns: dict[str, list[Listed]]) -> str:
         width = max((len(entry["name"]) for entry in entries), default=0)
         for entry in entries:
             line = f"  {entry['name']:<{width}}  {entry['about']}"
+            if entry.get("hub"):
+                line += f" ({entry['size']})"
             if entry.get("aliases"):
                 line += f" (also: {', '.join(entry['aliases'])})"
             lines += textwrap.wrap(line, WIDTH, subsequent_indent=" " * (width + 4))
@@ -82,12 +88,32 @@ def show(name: str) -> str:
 
 
 def show_model(name: str) -> str:
-    """Where the weights of a model come from, its configuration and its learning rate."""
+    """Where the weights of a model come from, what is known of them, its configuration and its
+    learning rate.
+    """
     recipe = MODELS.get(name)
     lines = [f"model {name}: {MODELS.entry(name).about}",
              f"  weights: {recipe.hub or recipe.origin or 'random'}"]
     lines += [f"  {key}: {number}" for key, number in recipe.config.items()]
+    facts = facts_of_model(MODELS.entry(name).name)
+    if facts:
+        lines += [f"  size and licence: {facts['size']}", f"  has read: {facts['read']}",
+                  f"  has read biomedical abstracts: {facts['abstracts']}",
+                  f"  has read clinical notes: {facts['notes']}"]
     return "\n".join([*lines, f"  learning rate: {recipe.lr:g}"])
+
+
+def facts_of_model(name: str) -> Listed:
+    """What is known of an encoder, `size` with its licence in words; empty of a model that is
+    built.
+    """
+    encoder = encoder_of(name)
+    if encoder is None:
+        return {}
+    licence = encoder.licence if encoder.licence != UNKNOWN else None
+    return {"hub": encoder.hub, "millions": encoder.millions or None, "licence": licence,
+            "size": in_words(encoder), "read": encoder.read, "abstracts": encoder.abstracts,
+            "notes": encoder.notes}
 
 
 # --- methods --------------------------------------------------------------------------------------
@@ -223,6 +249,7 @@ def facts_of(task: Task) -> dict[str, str]:
         "also measured": ", ".join(name for name in task.metrics if name != task.metric),
         "labels": ", ".join(task.labels),
         "left out by micro-F1": ", ".join(task.negative),
+        "texts": KINDS.get(task.texts, ""),
         "resampled by statistics": task.unit,
         "citation": task.citation,
         "licence": task.licence,

@@ -15,6 +15,7 @@ from kdbench.base.folders import new_folder
 from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS, PRETRAIN
 from kdbench.data.task import Data, LoadOptions, Task
+from kdbench.models.has_read import note_pretraining
 from kdbench.models.load import Model
 from kdbench.models.sources import Source, resolve
 from kdbench.runs.planning import teacher_of
@@ -92,13 +93,17 @@ def pretrain(method: str | None, student: str, teacher: str | None, given: Mappi
     procedure.check(lab)
     # while it is held, `clean` leaves the stages that no record tells of yet
     with lab.cache.held(f"pretrain-{digest(str(out.absolute()), 16)}", f"pre-training {student}"):
-        copy_model(lab, procedure.pretrain(lab), out)
+        copy_model(lab, procedure.pretrain(lab), out, Path(corpus))
     return lab.stages[-1]
 
 
-def copy_model(lab: Lab, model: Model, out: Path) -> None:
-    """The folder of a trained model at `out`, without the files of the stage."""
+def copy_model(lab: Lab, model: Model, out: Path, corpus: Path) -> None:
+    """The folder of a trained model at `out`, without the files of the stage, and with a note on
+    the corpus.
+    """
+    text = TextFile(corpus)
     with new_folder(out) as partial:
         for path in lab.cache.stage(model.key).iterdir():
             if path.name not in OF_THE_STAGE:
                 shutil.copy2(path, partial / path.name)
+        note_pretraining(partial, lab.student_source, text.sha256, len(text))

@@ -25,10 +25,11 @@ from kdbench.base.progress import Phases, say, say_once
 from kdbench.models.load import Model, Role
 from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
-from kdbench.runs.cell import Cell, as_json, identity
+from kdbench.runs.cell import Cell, as_json
 from kdbench.runs.own_text import vocabulary_facts, with_hidden_units
 from kdbench.runs.packing import finite, packed
 from kdbench.runs.quotes import kept, notes_kept, reason_kept
+from kdbench.runs.reading import models_of
 from kdbench.runs.store import Record
 from kdbench.runs.stored import damage_of_predictions, read_or_why
 from kdbench.runs.threads import AUTO, kept_at, threads_of
@@ -249,10 +250,7 @@ class Runner:
                 "licence": task.licence, "notes": notes_kept(data),
                 **({"reading": as_json(data.reading)} if data.reading else {}),
             },
-            "models": {
-                "student": identity(cell.student),
-                "teacher": identity(cell.teacher) if cell.teacher else None,
-            },
+            "models": models_of(cell),
             "notes": [],
             "provenance": where,
         }

@@ -28,7 +28,8 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.common_words import texts_to_learn
 from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head
-from kdbench.models.load import Model, Role, build, cut
+from kdbench.models.layers import cut
+from kdbench.models.load import Model, Role, build
 from kdbench.models.sources import Source
 from kdbench.train.agreement import ordered
 from kdbench.train.batching import Corpus
@@ -250,10 +251,9 @@ class Lab(Teaching):
         facts = read_stage(folder, trained.module, objective)
         refuse_non_finite(trained, objective, what, training)
         trained.module.eval()
-        asked = training.accumulate
         more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
-        if facts["accumulate"] != asked:
-            more["accumulate_asked"] = asked
+        if facts["accumulate"] != training.accumulate:
+            more["accumulate_asked"] = training.accumulate
         self.stages.append({"name": stage, "role": role, "seconds": facts["seconds"],
                             "steps": facts["steps"], "accumulate": facts["accumulate"], **more,
                             "cached": cached, "key": key})

@@ -23,17 +23,27 @@ def padding_mask(arguments: dict[str, Any]) -> Tensor | None:
     return mask.bool()[:, None, None, :]
 
 
+def unskipped(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a mask that is more than padding, such as a sliding window: not left out,
+    whatever it hides, unless on a CPU.
+    """
+    mask = arguments.get("attention_mask")
+    if mask is None or mask.device.type == "cpu":
+        return arguments
+    return {**arguments, "allow_is_bidirectional_skip": False}
+
+
 def sdpa_padding_mask(**arguments: Any) -> Tensor | None:
     """As transformers' `sdpa_mask`: True where a key is read."""
     mask = padding_mask(arguments)
-    return sdpa_mask(**arguments) if mask is None else mask
+    return sdpa_mask(**unskipped(arguments)) if mask is None else mask
 
 
 def eager_padding_mask(**arguments: Any) -> Tensor | None:
     """As transformers' `eager_mask`: what is added to the scores."""
     mask = padding_mask(arguments)
     if mask is None:
-        return eager_mask(**arguments)
+        return eager_mask(**unskipped(arguments))
     zero = torch.zeros((), device=mask.device, dtype=arguments["dtype"])
     return torch.where(mask, zero, torch.finfo(arguments["dtype"]).min)
 

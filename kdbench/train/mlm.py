@@ -75,14 +75,22 @@ class MaskedLM(Objective):
         return {"masked_lm": Term(total, "masked")}
 
 
+# a masked-LM head by the names of its parts, in their order; the first that a model has is its own
+HEADS = (
+    ("cls",), ("lm_head",), ("predictions",),
+    ("generator_predictions", "generator_lm_head"),  # ELECTRA
+    ("head", "decoder"),  # ModernBERT
+    ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),  # DistilBERT
+)
+
+
 def lm_logits(module: Any, hidden: Tensor) -> Tensor:
     """Vocabulary logits (N, V) of hidden states (N, H), by whatever the model's masked-LM head is
     called.
     """
-    for name in ("cls", "lm_head", "predictions"):
-        if hasattr(module, name):
-            return getattr(module, name)(hidden)
-    if hasattr(module, "vocab_projector"):  # DistilBERT
-        transformed = module.activation(module.vocab_transform(hidden))
-        return module.vocab_projector(module.vocab_layer_norm(transformed))
+    for names in HEADS:
+        if all(hasattr(module, name) for name in names):
+            for name in names:
+                hidden = getattr(module, name)(hidden)
+            return hidden
     raise TypeError(f"{type(module).__name__} has no masked-LM head that is known here")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import cast
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -33,15 +32,21 @@ def cpu_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-class CPUWeights:
-    """A module's weights in the CPU's memory: what `safetensors.torch.save_model` reads of one."""
+def without_doubles(state: dict[str, Tensor],
+                    encoder: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A state dict with one name of tied weights, and by each other name the one that is there.
 
-    def __init__(self, module: nn.Module):
-        self.copies = cpu_state(module)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The copies."""
-        return self.copies
+    encoder  what the names of an encoder's weights begin with. They are kept, as a model with
+             another head has them too
+    """
+    names: dict[object, str] = {}
+    doubles = {}
+    for name in sorted(state, key=lambda name: (not name.startswith(encoder), name)):
+        key = memory_of(state[name]) if state[name].numel() else name
+        if key in names:
+            doubles[name] = names[key]
+        names.setdefault(key, name)
+    return {name: state[name] for name in state if name not in doubles}, doubles
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -50,7 +55,9 @@ def save_weights(module: nn.Module, path: Path) -> None:
     safetensors lists the names of tied weights in the order of a hash map, and a model that is
     trained further is known by its files. So the header is written again, sorted.
     """
-    save_model(cast(nn.Module, CPUWeights(module)), str(path))
+    encoder = f"{getattr(module, 'base_model_prefix', '')}."
+    tensors, doubles = without_doubles(cpu_state(module), encoder)
+    save_file(tensors, str(path), metadata=doubles or None)
     with path.open("r+b") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))

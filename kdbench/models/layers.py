@@ -1,0 +1,72 @@
+"""The layers of an encoder: where they are, and a model with fewer of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from kdbench.base.errors import BadInput
+from kdbench.base.identity import digest
+from kdbench.models.heads import seeded
+from kdbench.models.load import Model
+
+Stack = tuple[nn.Module, str, nn.ModuleList]  # its owner, its name there, the layers
+
+
+def layers_of(module: PreTrainedModel) -> Stack | None:
+    """The encoder's stack of layers with its owner and attribute name; None where layers are shared
+    (ALBERT).
+    """
+    depth = module.config.num_hidden_layers
+    for owner in module.base_model.modules():
+        for name in ("layer", "layers"):
+            child = getattr(owner, name, None)
+            if isinstance(child, nn.ModuleList) and len(child) == depth:
+                return owner, name, child
+    return None
+
+
+def cut(model: Model, layers: int) -> Model:
+    """The same model with `layers` of its layers, evenly spaced and ending with the last."""
+    depth = model.module.config.num_hidden_layers
+    if layers > depth:
+        raise BadInput(f"model cut:{layers}: {model.name} has only {depth} layers")
+    module = copy.deepcopy(model.module)
+    stack = layers_of(module)
+    kept = [round((i + 1) * depth / layers) - 1 for i in range(layers)]
+    shorten(module.config, kept)
+    if stack:
+        owner, name, children = stack
+        setattr(owner, name, renumbered(module, [children[i] for i in kept]))
+    elif not getattr(module.config, "num_hidden_groups", None):
+        raise BadInput(f"model cut:{layers}: the layers of {model.name} "
+                       f"({module.config.model_type}) are not found; take another student")
+    return Model(module, model.tokenizer, f"{model.name} cut to {layers} layers",
+                 digest({"cut": layers, "of": model.key}), model.lr)
+
+
+def shorten(config: PreTrainedConfig, kept: Sequence[int]) -> None:
+    """Make a configuration that of a model with the layers `kept`."""
+    types = getattr(config, "layer_types", None)
+    config.num_hidden_layers = len(kept)
+    if types:
+        config.layer_types = [types[i] for i in kept]
+
+
+def renumbered(module: PreTrainedModel, children: Sequence[nn.Module]) -> nn.ModuleList:
+    """Layers as the configuration of `module` has them, with the weights of `children`.
+
+    What a layer is can depend on its place: ModernBERT's first one has no norm before its
+    attention, and each knows whether it sees the whole text. As a model that is loaded again is
+    built by its configuration, so are these.
+    """
+    with seeded(0):
+        stack = layers_of(type(module)(module.config))
+    assert stack is not None
+    for layer, child in zip(stack[2], children, strict=True):
+        missing, _ = layer.load_state_dict(child.state_dict(), strict=False)
+        assert not missing, missing
+    return stack[2]
