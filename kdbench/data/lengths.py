@@ -60,6 +60,8 @@ def limit_in_words(limits: Mapping[str, Any]) -> str:
         if limits["max_length"] == limits["most"]:
             rule = " (the most that it can)"
     said = f"reads up to {limits['max_length']:,} tokens{rule}: {cut_in_words(limits['texts'])}"
+    if windows := limits.get("windows"):
+        said += f"; {windows_in_words(windows)}"
     if not anything_cut(limits["texts"]):
         return said
     if limits.get("entities"):
@@ -70,6 +72,14 @@ def limit_in_words(limits: Mapping[str, Any]) -> str:
 def cut_in_words(texts: Counts) -> str:
     """How many texts of each split are cut."""
     return f"of texts {shares(texts)} are cut" if anything_cut(texts) else "0 texts are cut"
+
+
+def windows_in_words(windows: Mapping[str, Any]) -> str:
+    """How many texts of each split are read in windows, and in which."""
+    found = [f"{counts['windows']:,} of {counts['of']:,} {split}"
+             for split, counts in windows["texts"].items()]
+    return (f"longer ones are read in windows that share {windows['stride']:,} tokens: "
+            f"{', '.join(found)}")
 
 
 def shares(counts: Counts) -> str:
