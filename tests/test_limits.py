@@ -50,8 +50,8 @@ def test_a_task_that_states_its_limit_keeps_it():
 
 @pytest.mark.parametrize("now, longest, most, said", [
     (128, 300, 512, "--max-length 304 reads all of them whole"), (128, 509, 510, "--max-length 510 reads all"),
-    (128, 600, 512, "--max-length 512 is the most that the model can read, and the longest text has 600"),
-    (512, 600, 512, "the model can read no more: split the texts"),
+    (128, 600, 512, "--max-length 512 is the most that the model can read at once, and the longest text has 600: --long windows"),
+    (512, 600, 512, "the model can read no more at once: --long windows reads all of it"),
 ])
 def test_a_cut_comes_with_what_to_do(now, longest, most, said):
     texts = {"train": {"cut": 1, "of": 2}}

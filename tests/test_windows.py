@@ -1,12 +1,18 @@
 """Texts that are longer than the model, in windows: found, learnt, scored and served whole."""
 
+import contextlib
 import random
 
 import numpy as np
 import pytest
+import torch
+from students import TEXTS, student
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from kdbench.base.errors import Skip
+from kdbench.data.task import Example
 from kdbench.data.windows import (
+    Windows,
     central,
     default_stride,
     in_windows,
@@ -16,6 +22,10 @@ from kdbench.data.windows import (
     whole,
     whole_word_ids,
 )
+from kdbench.train.batching import Corpus
+from kdbench.train.live_texts import LiveTexts, by_text
+from kdbench.train.signals import Teacher, compute
+from kdbench.train.windows import WindowedCorpus, check_signals
 
 # ---- windows of tokens -----------------------------------------------------------------------------------------------
 
@@ -132,3 +142,115 @@ def test_the_first_text_of_a_pair_stands_in_every_window():
     tokenizer.enable_truncation(11)
     assert [row.ids for row in tight] == [tokenizer.encode(*inputs[1]).ids] and is_cut(tight)
     assert len(fits) == 1 and not is_cut(fits) and len(alone) == 3
+
+
+# ---- rows of a training, and signals ---------------------------------------------------------------------------------
+
+NOTE = " ".join(TEXTS[:4]).split()
+TAGGED = [Example("long", words=tuple(NOTE), label=tuple(i % 3 for i in range(len(NOTE)))),
+          Example("short", words=("aspirin", "kinase"), label=(0, 1))]
+PLAIN = [Example(example.id, text=" ".join(example.words), label=i) for i, example in enumerate(TAGGED)]
+
+
+def corpora(task_type, limit, windows, examples=None):
+    examples = examples or (TAGGED if task_type == "tags" else PLAIN)
+    model = student("tiny:bert", task_type)
+    return (model, Corpus(model, examples, limit, task_type, 3),
+            WindowedCorpus(model, examples, limit, task_type, 3, windows))
+
+
+@pytest.mark.parametrize("task_type", ["single", "tags"])
+def test_of_texts_that_fit_the_rows_are_those_that_are_cut_nowhere(task_type):
+    _, plain, windowed = corpora(task_type, 512, Windows(100))
+    for name in ("tokens", "types", "word_ids", "lengths", "examples"):
+        assert getattr(plain, name) == getattr(windowed, name), name
+    one, other = plain.batch([0, 1]), windowed.batch([0, 1])
+    assert one.counts == other.counts and torch.equal(one.labels, other.labels)
+    assert all(torch.equal(one.inputs[name], other.inputs[name]) for name in one.inputs)
+    rows = [np.arange(3), np.arange(4)]
+    assert windowed.whole(rows)[0] is rows[0] and windowed.whole_word_ids == plain.whole_word_ids and not windowed.divided
+
+
+def test_in_training_each_word_has_its_label_in_one_window():
+    _, plain, windowed = corpora("tags", 20, Windows(9))
+    batch = windowed.batch(range(len(windowed)))
+    assert len(windowed) > 5 and max(windowed.lengths) == 20 and windowed.divided
+    assert batch.counts["words"] == len(NOTE) + 2 == batch.counts["aligned"] > plain.batch([0, 1]).counts["words"]
+    labelled = (batch.labels[:-1] >= 0)
+    assert labelled.sum(0)[:len(NOTE)].tolist() == [1] * len(NOTE)
+    gold = batch.labels[:-1].max(0).values[:len(NOTE)]
+    assert gold.tolist() == list(TAGGED[0].label) and batch.examples[0] is TAGGED[0]
+    tokens = batch.inputs["input_ids"]
+    ids = [windowed.tokens[row][place] for row in range(len(windowed) - 1) for place in sorted(set(batch.words[row].tolist()) - {-1})]
+    assert ids == [int(tokens[row, place]) for row in range(len(windowed) - 1)
+                   for place in sorted(set(batch.words[row].tolist()) - {-1})]
+
+
+def test_in_training_each_window_of_a_text_has_its_label():
+    _, _, windowed = corpora("single", 20, Windows(5))
+    batch = windowed.batch(range(len(windowed)))
+    assert batch.labels.tolist() == [0] * (len(windowed) - 1) + [1] and batch.counts["labelled"] == len(windowed)
+
+
+def by_hand(model, corpus, read):
+    """What `read(outputs)` gives of each row, computed one by one."""
+    found = []
+    for i in range(len(corpus)):
+        with torch.inference_mode():
+            found.append(read(model.module.eval()(**corpus.batch([i]).inputs, output_hidden_states=True))[0].numpy())
+    return found
+
+
+def teacher_of(model, names, task_type, windows, limit=20):
+    return Teacher(model, names, task_type, limit, windows, device=torch.device("cpu"), autocast=contextlib.nullcontext)
+
+
+@pytest.mark.parametrize("budget", [1e9, 0], ids=["stored", "live"])
+def test_a_teachers_words_are_those_of_its_windows(budget):
+    model, _, corpus = corpora("tags", 20, Windows(9))
+    rows = by_hand(model, corpus, lambda outputs: outputs.logits)
+    expected = np.zeros((len(NOTE), 3), np.float32)
+    for row, ids in zip(rows, corpus.word_ids[:-1], strict=False):
+        for place in reversed(range(len(ids))):
+            if ids[place] >= 0:
+                expected[ids[place]] = row[place]
+    signals = by_text(compute(teacher_of(model, ("logits",), "tags", Windows(9)), TAGGED, "k", budget))
+    assert isinstance(signals, LiveTexts) == (not budget)
+    # the student reads other windows than the teacher
+    mine = WindowedCorpus(model, TAGGED, 30, "tags", 3, Windows(11))
+    seen = np.zeros(len(NOTE))
+    for i in range(len(mine) - 1):
+        batch = mine.batch([i, len(mine) - 1])
+        signals.add(batch)
+        assert np.allclose(batch.signals["logits"][0, :len(NOTE)], expected, atol=1e-5)
+        assert batch.signals["logits_known"][0].all() and batch.signals["logits_known"][1].sum() == 2
+        seen += (batch.words[0] >= 0).numpy()
+        assert batch.counts["aligned"] == (batch.words >= 0).sum()
+    assert seen.tolist() == [1] * len(NOTE)
+
+
+@pytest.mark.parametrize("budget", [1e9, 0], ids=["stored", "live"])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_teachers_answer_and_vector_of_a_text_are_those_of_its_windows(budget, pooling):
+    windows = Windows(5, pooling)
+    model, _, corpus = corpora("single", 20, windows)
+    logits = by_hand(model, corpus, lambda outputs: outputs.logits)
+    vectors = by_hand(model, corpus, lambda outputs: outputs.hidden_states[-1][:, 0])
+    signals = by_text(compute(teacher_of(model, ("logits", "cls"), "single", windows), PLAIN, "k", budget))
+    batch = corpus.batch([0, 2, len(corpus) - 1])
+    signals.add(batch)
+    long = pooled(logits[:-1], "single", pooling)
+    assert np.allclose(batch.signals["logits"], [long, long, logits[-1]], atol=1e-5)
+    vector = np.mean(vectors[:-1], axis=0)
+    assert np.allclose(batch.signals["cls"], [vector, vector, vectors[-1]], atol=1e-5)
+    assert signals.names == ("logits", "cls")
+
+
+def test_what_is_compared_token_by_token_says_why_it_is_left_out():
+    model = student("tiny:bert", "tags")
+    with pytest.raises(Skip, match="attentions are compared token by token.*--long cut"):
+        compute(teacher_of(model, ("attentions",), "tags", Windows(9)), TAGGED, "k", 1e9)
+    assert compute(teacher_of(model, ("attentions",), "tags", Windows(9)), TAGGED[1:], "k", 1e9).names == ("attentions",)
+    # also where the teacher reads the whole text and the student does not
+    with pytest.raises(Skip, match="hidden_states"):
+        check_signals(WindowedCorpus(model, TAGGED, 20, "tags", 3, Windows(9)), teacher_of(model, ("hidden_states",), "tags", None, 512))

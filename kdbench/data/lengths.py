@@ -98,8 +98,9 @@ def remedy(limits: Mapping[str, Any]) -> str:
     """What to do about texts that are cut."""
     longest, most = limits["longest"], limits["most"]
     if limits["max_length"] >= most:
-        return "the model can read no more: split the texts, or take a model with a longer limit"
+        return ("the model can read no more at once: --long windows reads all of it, or take a "
+                "model with a longer limit")
     if longest <= most:
         return f"--max-length {min(rounded_up(longest), most)} reads all of them whole"
-    return (f"--max-length {most} is the most that the model can read, and the longest text has "
-            f"{longest:,}")
+    return (f"--max-length {most} is the most that the model can read at once, and the longest text "
+            f"has {longest:,}: --long windows reads all of it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,13 @@ class EncodedTexts:
     def cut(self) -> int:
         """How many texts the length limit cuts."""
         return sum(self.cuts)
+
+    @property
+    def divided(self) -> int:
+        """How many texts are read in several windows; of an ensemble, by any member."""
+        parts = self.members or (self,)
+        counts = [Counter(own.of or ()) for own in parts]
+        return sum(any(count[text] > 1 for count in counts) for text in range(len(self.examples)))
 
     def whole(self, rows: list[np.ndarray]) -> list[np.ndarray]:
         """The logits of rows as those of texts."""

@@ -72,8 +72,8 @@ def cut_note(answers: Sequence[Answer], max_length: int) -> str:
     if not cut:
         return ""
     return (f"{cut:,} of {len(answers):,} texts are longer than the {max_length:,} tokens that "
-            f"this student reads, and are cut: split them, or train it with a larger --max-length "
-            f"or with --long windows")
+            f"this student reads, and are cut: train it with --long windows, or with a "
+            f"larger --max-length")
 
 
 def load_predictor(folder: str | Path, backend: str | None = None, threads: int | None = None,

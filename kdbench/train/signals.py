@@ -237,6 +237,11 @@ class LiveSignals:
         self.rows = {example: row for row, example in enumerate(dict.fromkeys(examples))}
         self.corpus = teacher.corpus(list(self.rows))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the signals."""
+        return self.teacher.names
+
     def read(self, batch: Batch) -> None:
         """What the CPU knows: the examples in the teacher's tokens, for `complete`."""
         read = self.corpus.batch([self.rows[example] for example in batch.examples])
