@@ -42,7 +42,7 @@ def write_notes(path, notes):
 def files(tmp_path_factory):
     """Training texts of up to three times the limit; of the test texts one has 900 words."""
     folder = tmp_path_factory.mktemp("notes")
-    splits = {"train": [note(18 + 5 * (i % 10), 2 + i % 10 // 2, i) for i in range(96)],
+    splits = {"train": [note(18 + 5 * (i % 10), 2 + i % 10 // 2, i) for i in range(80)],
               "dev": [note(30, 3, f"dev {i}") for i in range(8)],
               "test": [*(note(40, 4, f"test {i}") for i in range(6)), note(900, 60, "long")]}
     return {split: write_notes(folder / f"{split}.jsonl", notes) for split, notes in splits.items()}
@@ -141,11 +141,11 @@ def test_labels_json_and_the_record_say_how_a_note_is_read(tagger):
     assert (labels.max_length, labels.stride, labels.pooling) == (LIMIT, 11, "mean")  # 22 tokens and two special ones
     assert {counts["cut"] for counts in (*limits["texts"].values(), *limits["entities"].values())} == {0}
     assert limits["windows"] == {"stride": 11, "pooling": "mean", "texts": {
-        "train": {"windows": 86, "of": 96}, "dev": {"windows": 8, "of": 8}, "test": {"windows": 7, "of": 7}}}
+        "train": {"windows": 72, "of": 80}, "dev": {"windows": 8, "of": 8}, "test": {"windows": 7, "of": 7}}}
     assert record["score"]["beyond_limit"]["test"]["words"] == 0 and record["score"]["test"] == 1
     assert record["cell"]["settings"]["long"] == "windows" and "stride" not in record["cell"]["settings"]
     caption = " ".join(render(build([record])).split())
-    assert "0 texts are cut; longer ones are read in windows that share 11 tokens: 86 of 96 train" in caption
+    assert "0 texts are cut; longer ones are read in windows that share 11 tokens: 72 of 80 train" in caption
 
 
 def test_what_is_served_is_what_was_scored(tagger, exports, files, capsys):
@@ -176,3 +176,55 @@ def test_without_windows_the_note_is_cut_and_its_caption_says_so(files, tmp_path
     caption = " ".join(capsys.readouterr().out.split())
     assert "7 of 7 test are cut, and of entities" in caption and f"{lost['entities']} of 84 test" in caption
     assert "stride" not in (folder_of(tmp_path, record) / "labels.json").read_text()
+
+
+# ---- labels of texts -------------------------------------------------------------------------------------------------
+
+
+def texts_of(split, count):
+    """Texts of 20 to 60 words, of which one word, anywhere, is the class."""
+    dice = random.Random(split)
+    for i in range(count):
+        words = [dice.choice(FILLER) for _ in range(dice.randint(20, 60))]
+        words[dice.randrange(len(words))] = ("worse", "improved")[i % 2]
+        yield " ".join(words), i % 2
+
+
+def rows_of(kind, split, count):
+    for text, label in texts_of(split, count):
+        value = {"single": {"label": ("bad", "good")[label]}, "multi": {"labels": [["bad", "ill"], ["good"]][label]},
+                 "regression": {"score": label + 0.25 * (label == 0)}}[kind]
+        yield {"sentence1": "how is she", "sentence2": text, **value} if split.startswith("pair") else {"text": text, **value}
+
+
+@pytest.mark.parametrize(("kind", "more", "prefix"), [
+    ("single", ["--pooling", "max"], ""), ("single", [], "pair "),
+    pytest.param("multi", ["--stride", "3"], "", marks=pytest.mark.slow),
+    pytest.param("regression", [], "", marks=pytest.mark.slow)])
+def test_a_class_that_any_window_decides_is_served_as_it_was_scored(kind, more, prefix, tmp_path, capsys):
+    files = {}
+    for split, count in (("train", 64), ("dev", 8), ("test", 12)):
+        files[split] = tmp_path / f"{split}.jsonl"
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in rows_of(kind, prefix + split, count)))
+    record = trained(tmp_path / "r", files, "--long", "windows", *more, "--epochs", "2")
+    folder = folder_of(tmp_path / "r", record)
+    labels, windows = Labels.read(folder), record["limits"]["student"]["windows"]
+    assert (labels.stride, labels.pooling) == ((3 if "3" in more else 5), "max" if "max" in more else "mean")
+    assert windows["texts"]["test"]["windows"] > 9 and record["limits"]["student"]["texts"]["test"]["cut"] == 0
+    stored = np.load(next(Path(tmp_path / "r").rglob("*.npz")))["test_predictions"]
+    texts = [json.loads(line) for line in files["test"].read_text().splitlines()]
+    texts = [(row["sentence1"], row["sentence2"]) if prefix else row["text"] for row in texts]
+    artefact = load_predictor(folder).artefact
+    served = np.stack(artefact.answers(artefact.read(texts)))
+    assert np.allclose(served[:, 0] if kind == "regression" else served, stored, atol=1e-5)
+    # and none of them is that of the text's beginning alone
+    cut = np.stack(artefact.logits(*zip(*((row.ids, row.type_ids) for row in artefact.encode(texts)), strict=True)))
+    assert (np.abs(cut - served).max(1) > 1e-4).sum() >= windows["texts"]["test"]["windows"] - 1
+    command(capsys, "export", record["id"], tmp_path / "out", "--results-dir", tmp_path / "r", "--kinds", "onnx", "--latency", "quick")
+    exported, = next(iter(store.records(tmp_path / "r")))["artefacts"]
+    assert exported["score"]["test"] == pytest.approx(record["score"]["test"], abs=1e-6)
+    expected = load_predictor(tmp_path / "out" / "onnx").predict(texts)
+    found = answers_of_card(tmp_path / "out" / "onnx", [list(text) if prefix else [text] for text in texts])
+    name = {"single": "probability", "multi": "predicted", "regression": "value"}[kind]
+    for own, answer in zip(found, expected, strict=True):
+        assert own[name] == (answer[name] if kind == "multi" else pytest.approx(answer[name], abs=1e-4))

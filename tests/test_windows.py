@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from kdbench.data.windows import (
     whole_word_ids,
 )
 from kdbench.train.batching import Corpus
-from kdbench.train.live_texts import LiveTexts, by_text
+from kdbench.train.live_texts import LiveTexts, of_texts
 from kdbench.train.signals import Teacher, compute
 from kdbench.train.windows import WindowedCorpus, check_signals
 
@@ -214,7 +215,8 @@ def test_a_teachers_words_are_those_of_its_windows(budget):
         for place in reversed(range(len(ids))):
             if ids[place] >= 0:
                 expected[ids[place]] = row[place]
-    signals = by_text(compute(teacher_of(model, ("logits",), "tags", Windows(9)), TAGGED, "k", budget))
+    twice = [*TAGGED, replace(TAGGED[0], id="again", label=None)]
+    signals = of_texts(compute(teacher_of(model, ("logits",), "tags", Windows(9)), twice, "k", budget))
     assert isinstance(signals, LiveTexts) == (not budget)
     # the student reads other windows than the teacher
     mine = WindowedCorpus(model, TAGGED, 30, "tags", 3, Windows(11))
@@ -236,7 +238,7 @@ def test_a_teachers_answer_and_vector_of_a_text_are_those_of_its_windows(budget,
     model, _, corpus = corpora("single", 20, windows)
     logits = by_hand(model, corpus, lambda outputs: outputs.logits)
     vectors = by_hand(model, corpus, lambda outputs: outputs.hidden_states[-1][:, 0])
-    signals = by_text(compute(teacher_of(model, ("logits", "cls"), "single", windows), PLAIN, "k", budget))
+    signals = of_texts(compute(teacher_of(model, ("logits", "cls"), "single", windows), PLAIN, "k", budget))
     batch = corpus.batch([0, 2, len(corpus) - 1])
     signals.add(batch)
     long = pooled(logits[:-1], "single", pooling)

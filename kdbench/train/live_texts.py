@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdbench.data.windows import by_text
 from kdbench.train.objective import Batch
 from kdbench.train.signals import BATCH, LiveSignals, Signals, StoredSignals
 from kdbench.train.windows import WindowedCorpus, texts_read
@@ -18,8 +19,8 @@ class LiveTexts:
     def __init__(self, signals: LiveSignals, corpus: WindowedCorpus):
         self.key, self.teacher, self.corpus = signals.key, signals.teacher, corpus
         self.rows: dict[str, list[int]] = {}
-        for row, example in enumerate(corpus.examples):
-            self.rows.setdefault(example.key, []).append(row)
+        for own in by_text(corpus.of):  # a text can be several examples
+            self.rows.setdefault(corpus.examples[own[0]].key, own)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,7 +36,7 @@ class LiveTexts:
         StoredSignals(self.key, values, self.teacher.task_type).add(batch)
 
 
-def by_text(signals: StoredSignals | LiveSignals) -> Signals:
+def of_texts(signals: StoredSignals | LiveSignals) -> Signals:
     """The same signals; of texts in windows, live ones are those of whole texts."""
     if isinstance(signals, LiveSignals):
         corpus = signals.corpus

@@ -20,7 +20,7 @@ from kdbench.train.content import content_of, model_content
 from kdbench.train.scoring import Scoring
 from kdbench.train.signals import Pool, Signals, StoredSignals, Teacher
 from kdbench.train.stage_cache import StageCache
-from kdbench.train.live_texts import by_text
+from kdbench.train.live_texts import of_texts
 from kdbench.train.windows import text_batches, texts_of, texts_read
 
 
@@ -101,7 +101,7 @@ class Teaching(Scoring):
         budget = 0 if few else s.signal_memory * 1e9
         computed = signals.compute(teacher, examples, key, budget, live, progress.at)
         progress.end()
-        return by_text(computed)
+        return of_texts(computed)
 
     def signals_key(self, teacher: Teacher, examples: Sequence[Example]) -> str:
         """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool,
