@@ -7,14 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.numpy import load_file
+from students import LABELS, TEXTS, write
 from test_onnx_example import answers_of_card
 
+from kdbench.base.errors import BadInput
 from kdbench.cli.verbs import main
+from kdbench.models.sources import resolve
 from kdbench.report.tables import build, render
 from kdbench.runs import store
+from kdbench.runs.planning import load_data
 from kdbench.serve import measure
 from kdbench.serve.labels import Labels
 from kdbench.serve.predict import load_predictor
+from kdbench.serve.serving import averaged
+from kdbench.train.fit import Trainer
+from kdbench.train.lab import Lab
+from kdbench.train.losses import Supervised
+from kdbench.train.spec import Settings
+from kdbench.train.stage_cache import StageCache
 
 FILLER = ("the", "patient", "was", "seen", "on", "ward", "and", "given", "fluids", "by", "mouth", "twice")
 DRUGS = ("dexorin", "pralin", "movex")
@@ -36,6 +49,14 @@ def note(words, entities, seed):
 def write_notes(path, notes):
     path.write_text("".join(json.dumps({"tokens": words, "ner_tags": tags}) + "\n" for words, tags in notes))
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief():
+    """Latency is measured, and nothing is asserted of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(measure.PROTOCOLS, "quick", measure.Protocol("quick", 1, 2, 0.0, 0.1, 1))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +115,7 @@ def exports(tagger, tmp_path_factory):
     """The folder of the exports, and their rows of the record."""
     results, record = tagger
     out = tmp_path_factory.mktemp("exports") / "out"
-    brief = measure.Protocol("quick", warm_up=1, least=2, seconds=0.0, most_seconds=0.1, processes=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(measure.PROTOCOLS, "quick", brief)
-        assert main(["export", record["id"], str(out), "--results-dir", str(results), "--latency", "quick"]) == 0
+    assert main(["export", record["id"], str(out), "--results-dir", str(results), "--latency", "quick"]) == 0
     record, = store.records(results)
     return out, record["artefacts"]
 
@@ -206,7 +224,7 @@ def test_a_class_that_any_window_decides_is_served_as_it_was_scored(kind, more, 
     for split, count in (("train", 64), ("dev", 8), ("test", 12)):
         files[split] = tmp_path / f"{split}.jsonl"
         files[split].write_text("".join(json.dumps(row) + "\n" for row in rows_of(kind, prefix + split, count)))
-    record = trained(tmp_path / "r", files, "--long", "windows", *more, "--epochs", "2")
+    record = trained(tmp_path / "r", files, "--long", "windows", *more, "--max-steps", "6")
     folder = folder_of(tmp_path / "r", record)
     labels, windows = Labels.read(folder), record["limits"]["student"]["windows"]
     assert (labels.stride, labels.pooling) == ((3 if "3" in more else 5), "max" if "max" in more else "mean")
@@ -228,3 +246,99 @@ def test_a_class_that_any_window_decides_is_served_as_it_was_scored(kind, more, 
     name = {"single": "probability", "multi": "predicted", "regression": "value"}[kind]
     for own, answer in zip(found, expected, strict=True):
         assert own[name] == (answer[name] if kind == "multi" else pytest.approx(answer[name], abs=1e-4))
+
+
+# ---- beside what was there before ------------------------------------------------------------------------------------
+
+
+def test_of_texts_that_fit_windows_change_no_bit(tmp_path):
+    files = {split: write_notes(tmp_path / f"{split}.jsonl", [note(9, 2, f"{split} {i}") for i in range(6)])
+             for split in ("train", "dev", "test")}
+    found = []
+    for long in ("cut", "windows"):
+        record = trained(tmp_path / long, files, "--long", long, "--max-steps", "3", "--max-length", "80")
+        folder = folder_of(tmp_path / long, record)
+        assert ("stride" in (folder / "labels.json").read_text()) == (long == "windows")
+        predictions = np.load(next((tmp_path / long).rglob("*.npz")))
+        assert "windows" not in render(build([record])).partition("naive predictor")[2]
+        found.append((load_file(folder / "model.safetensors"), {name: predictions[name] for name in predictions if "units" not in name}))
+    (weights, stored), (other_weights, other_stored) = found
+    for one, other in ((weights, other_weights), (stored, other_stored)):
+        assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def lab_of(files, folder, **given):
+    task, data, _ = load_data("files", None, tuple(sorted(files.items())), ())
+    protocol = Settings(**{"epochs": 2, "batch_size": 16, "max_length": LIMIT, "long": "windows", "checkpoint_seconds": 0.0,
+                           "lr": 2e-3, "precision": "fp32", "max_steps": 8, **given})
+    return Lab(task, data, 0, "corrected", protocol, resolve("tiny:bert"), resolve("tiny:roberta"), StageCache(folder),
+               Accelerator(cpu=True))
+
+
+class Kill(Exception):
+    """Stands in for the signal inside one process."""
+
+
+def test_a_killed_training_ends_with_the_same_weights(files, tmp_path, monkeypatch):
+    undisturbed = lab_of(files, tmp_path / "whole").finetune(lab_of(files, tmp_path / "whole").student())
+    step = Trainer.one_step
+
+    def one_step(trainer, indices, total):
+        if trainer.step == 5:
+            raise Kill
+        step(trainer, indices, total)
+
+    monkeypatch.setattr(Trainer, "one_step", one_step)
+    with pytest.raises(Kill):
+        lab_of(files, tmp_path / "killed").finetune(lab_of(files, tmp_path / "killed").student())
+    monkeypatch.undo()
+    lab = lab_of(files, tmp_path / "killed")
+    again = lab.finetune(lab.student())
+    assert lab.stages[-1]["steps"] == 8 and lab.stages[-1]["key"] == undisturbed.key
+    for one, other in zip(undisturbed.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_stages_and_signals_know_how_long_texts_are_read(files, tmp_path):
+    keys = []
+    for given in ({"long": "cut"}, {}, {"stride": 3}, {"pooling": "max"}):
+        lab = lab_of(files, tmp_path, **given)
+        model = lab.student()
+        training = lab.training_for(model)
+        stage = lab.stage_key(model, Supervised("tags"), training, lab.data.train, None, "s", 0)
+        keys.append((stage, lab.signals_key(lab._frozen(model, ("logits",)), lab.data.train)))
+        assert ("windows" in training.content()) == ("long" not in given)
+    assert len({stage for stage, _ in keys}) == len({signals for _, signals in keys}) == 4
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["--stride", "3"], "give --long windows"), (["--pooling", "max"], "give --long windows"),
+    (["--long", "whole"], "long"), (["--long", "windows", "--stride", "22"], "tiny:bert reads 22 tokens of a text at once"),
+    (["--long", "windows", "--stride", "-1"], "--stride")])
+def test_what_is_wrong_is_said_in_one_line(given, said, files, tmp_path, capsys):
+    words = [word for split, path in files.items() for word in (f"--{split}", str(path))]
+    assert main(["run", "--method", "finetune", "--task", "files", *words, "--student", "tiny:bert", "--no-controls",
+                 "--max-length", str(LIMIT), "--latency", "off", "--device", "cpu", "--results-dir", str(tmp_path), *given]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(store.records(tmp_path))
+
+
+def test_a_folder_whose_stride_is_no_overlap_is_refused(tmp_path):
+    write(tmp_path / "student", "tiny:bert", "tags", max_length=40, stride=38)
+    with pytest.raises(BadInput, match="stride is 38, and a window has 38 tokens"):
+        load_predictor(tmp_path / "student")
+    write(tmp_path / "other", "tiny:bert", "tags", max_length=40, stride=-2)
+    with pytest.raises(BadInput, match="stride is -2, not a whole number"):
+        load_predictor(tmp_path / "other")
+
+
+def test_models_that_answer_together_read_in_windows_of_their_own(tmp_path):
+    for part, length in (("student", 20), ("teacher", 30)):
+        write(tmp_path / part, "tiny:bert", "single", max_length=length, stride=4)
+    Labels("single", LABELS["single"], max_length=20, members=("student", "teacher"), stride=4).write(tmp_path)
+    both, texts = load_predictor(tmp_path).artefact, [" ".join(TEXTS[:3]), "cells"]
+    read = both.read(texts)
+    each = [member.answers(member.read(texts)) for member in both.members]
+    assert np.allclose(both.answers(read), averaged([np.stack(rows) for rows in each]), atol=1e-6)
+    assert read.divided == 1 and len(both.work(read, [0], 32)) == 2
+    assert not np.allclose(each[0][0], each[1][0], atol=1e-4)

@@ -165,8 +165,8 @@ def whole_word_ids(of: Sequence[int], word_ids: Sequence[Sequence[int]]) -> list
     """The word of each value of `whole`."""
     found = []
     for own in by_text(of):
-        ids = [np.array(word_ids[i]) for i in own]
-        found.append(joined(ids, ids).tolist())
+        ids = [word_ids[i] for i in own]
+        found.append(joined([np.array(row) for row in ids], ids).tolist())
     return found
 
 

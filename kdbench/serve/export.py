@@ -160,8 +160,9 @@ def predictions(artefact: Artefact, corpus: Corpus | EncodedTexts,
     if word_ids is None:
         stacked = np.stack(logits)
         return stacked[:, 0] if artefact.labels.task_type == "regression" else stacked
+    examples: Sequence[Any] = corpus.examples
     return word_tags([row.argmax(-1) for row in logits], word_ids,
-                     [len(e.words) for e in corpus.examples], outside)
+                     [len(e.words) for e in examples], outside)
 
 
 def disk_megabytes(folder: str | Path) -> float:

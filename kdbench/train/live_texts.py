@@ -1,4 +1,4 @@
-"""Signals of texts in windows, computed as they are needed: a text's, whatever window is trained."""
+"""Signals of texts in windows, computed as they come: a window gets those of its whole text."""
 
 from __future__ import annotations
 

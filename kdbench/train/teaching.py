@@ -17,10 +17,10 @@ from kdbench.data.task import Example
 from kdbench.models.load import Model
 from kdbench.train import signals
 from kdbench.train.content import content_of, model_content
+from kdbench.train.live_texts import of_texts
 from kdbench.train.scoring import Scoring
 from kdbench.train.signals import Pool, Signals, StoredSignals, Teacher
 from kdbench.train.stage_cache import StageCache
-from kdbench.train.live_texts import of_texts
 from kdbench.train.windows import text_batches, texts_of, texts_read
 
 

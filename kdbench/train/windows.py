@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from kdbench.base.errors import BadInput, Skip
-from kdbench.data.task import Data, Example
+from kdbench.data.task import Example
 from kdbench.data.windows import (
     Windows,
     by_text,
@@ -215,6 +215,6 @@ def check_signals(corpus: Corpus, signals: object) -> None:
     """
     others = sorted(set(getattr(signals, "names", ())) - set(OF_A_TEXT))
     if others and isinstance(corpus, WindowedCorpus) and corpus.divided:
-        raise Skip(f"the teacher's {' and '.join(others)} are compared token by token, and a text "
-                   "that is read in windows has no such row; take --long cut, or a --max-length "
+        raise Skip(f"the teacher's {' and '.join(others)} are those of one row of tokens, and a "
+                   "text that is read in windows has several; take --long cut, or a --max-length "
                    "that reads the texts whole")
