@@ -290,4 +290,4 @@ def pretrained(lab: Lab, o: ExpansionOptions, kd: VeKDOptions | None = None) -> 
     length = min(o.pretrain_length or lab.limit(student),
                  position_limit(base.module.config.to_dict()))
     return lab.train(student, objective, stage="domain text", examples=examples,
-                     **{**pretraining(o), "max_length": length})
+                     **{**pretraining(o), "max_length": length, "windows": None})

@@ -75,6 +75,7 @@ def geometry(*names: str) -> tuple[str, ...]:
 CONTROL = protocol("test_the_control_minimises_hintons_equation")
 AS_PUBLISHED = tests_of(
     "test_reported", "test_another_variant_teacher_or_option_is_not_the_published_one")
+CENTRAL = tests_of("test_windows", "test_every_word_is_answered_once_where_it_stands_most_central")
 KEPT = protocol("test_the_best_epochs_weights_are_kept_and_of_equals_the_firsts")
 RATE = protocol("test_the_rate_rises_to_its_peak_and_falls_to_zero")
 ORDER = protocol("test_the_order_of_the_data_depends_on_seed_and_epoch_alone")
@@ -503,6 +504,33 @@ METHODS = (
     Mutation("answers-silent-on-cut-texts", "kdbench/cli/students.py",
              "if note := cut_note(found, predictor.artefact.reads):", "if note := \"\":",
              tests_of("test_limits", "test_answers_to_texts_that_are_cut_are_said_on_standard_error")),
+    Mutation("window-by-room-alone", "kdbench/data/windows.py", "rank = inside * (most + 2) + room", "rank = room", CENTRAL),
+    Mutation("window-by-tokens-alone", "kdbench/data/windows.py", "rank = inside * (most + 2) + room", "rank = inside",
+             CENTRAL),
+    Mutation("window-without-the-beginning-of-a-word", "kdbench/data/windows.py",
+             "rank[(first < starts[:, None]) | (inside <= 0)] = -1", "pass", CENTRAL),
+    Mutation("a-texts-own-end-as-a-cut", "kdbench/data/windows.py", "left[0] = right[-1] = most", "pass", CENTRAL),
+    Mutation("maximum-of-logits-without-a-zero", "kdbench/data/windows.py", 'if task_type == "single":',
+             'if task_type == "none":',
+             tests_of("test_windows", "test_several_windows_make_one_answer_and_one_stays_as_it_is")),
+    Mutation("pairs-divided-in-both-texts", "kdbench/data/windows.py",
+             'encode(divided, "only_second", stride)', 'encode(divided, "longest_first", stride)',
+             tests_of("test_windows", "test_the_first_text_of_a_pair_stands_in_every_window")),
+    Mutation("a-teachers-first-window-alone", "kdbench/train/windows.py", "return known(values)", "return values[0]",
+             tests_of("test_windows", "test_a_teachers_words_are_those_of_its_windows")),
+    Mutation("a-teachers-first-vector-alone", "kdbench/train/windows.py", "return np.mean(values, axis=0)", "return values[0]",
+             tests_of("test_windows", "test_a_teachers_answer_and_vector_of_a_text_are_those_of_its_windows")),
+    Mutation("rows-of-tokens-for-several-windows", "kdbench/train/windows.py",
+             "if others and isinstance(corpus, WindowedCorpus) and corpus.divided:", "if False:",
+             tests_of("test_windows", "test_what_is_compared_token_by_token_says_why_it_is_left_out")),
+    Mutation("signals-whose-key-knows-no-windows", "kdbench/train/teaching.py",
+             '**({"windows": asdict(teacher.windows)} if teacher.windows else {}),', "",
+             tests_of("test_whole_notes", "test_stages_and_signals_know_how_long_texts_are_read")),
+    Mutation("stages-of-cut-texts-with-another-key", "kdbench/train/training.py",
+             'for name in ("batch_tokens", "windows"):', 'for name in ("batch_tokens",):',
+             tests_of("test_whole_notes", "test_stages_and_signals_know_how_long_texts_are_read")),
+    Mutation("windows-that-are-not-served", "kdbench/serve/serving.py", "        if labels.stride is None:\n", "        if True:\n",
+             tests_of("test_whole_notes", "test_models_that_answer_together_read_in_windows_of_their_own")),
     Mutation("options-before-given-settings", "kdbench/base/options.py",
              "found[name] = settings[setting]", "pass",
              tests_of("test_variants", "test_a_given_setting_is_what_a_method_trains_with")),

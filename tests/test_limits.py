@@ -48,10 +48,21 @@ def test_a_task_that_states_its_limit_keeps_it():
     assert settings({}, stated, lookalike=True).identity()["max_length"] == 256
 
 
+def test_windows_are_told_of_where_texts_need_them():
+    limits = {"max_length": 24, "rule": "stated", "most": 512, "longest": 600, "texts": {"train": {"cut": 0, "of": 9}},
+              "windows": {"stride": 11, "pooling": "mean", "texts": {"train": {"windows": 4, "of": 9}}}}
+    said = "reads up to 24 tokens: 0 texts are cut; longer ones are read in windows that share 11 tokens: 4 of 9 train"
+    assert limit_in_words(limits) == said
+    limits["windows"]["texts"]["train"]["windows"] = 0
+    assert limit_in_words(limits) == "reads up to 24 tokens: 0 texts are cut"
+    limits["texts"]["train"]["cut"] = 2
+    assert limit_in_words(limits).endswith("they are pairs whose first text leaves the second no room: exchange the two, or raise --max-length")
+
+
 @pytest.mark.parametrize("now, longest, most, said", [
     (128, 300, 512, "--max-length 304 reads all of them whole"), (128, 509, 510, "--max-length 510 reads all"),
-    (128, 600, 512, "--max-length 512 is the most that the model can read, and the longest text has 600"),
-    (512, 600, 512, "the model can read no more: split the texts"),
+    (128, 600, 512, "--max-length 512 is the most that the model can read at once, and the longest text has 600: --long windows"),
+    (512, 600, 512, "the model can read no more at once: --long windows reads all of it"),
 ])
 def test_a_cut_comes_with_what_to_do(now, longest, most, said):
     texts = {"train": {"cut": 1, "of": 2}}

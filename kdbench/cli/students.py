@@ -53,6 +53,8 @@ def evaluate(args: Namespace) -> int:
         print(f"  {name} {times_100(score)}")
     print(f"  cut at {report['max_length']:,} tokens: {report['cut']:,} of {report['rows']:,} "
           "texts")
+    if "windows" in report:
+        print(f"  longer ones are read in windows: {report['windows']:,} texts")
     if "threshold" in report:
         print(f"  the last class is predicted from a probability of {report['threshold']:.4f}, "
               "which the training fixed")

@@ -60,6 +60,7 @@ def limit_in_words(limits: Mapping[str, Any]) -> str:
         if limits["max_length"] == limits["most"]:
             rule = " (the most that it can)"
     said = f"reads up to {limits['max_length']:,} tokens{rule}: {cut_in_words(limits['texts'])}"
+    said += windows_in_words(limits.get("windows"))
     if not anything_cut(limits["texts"]):
         return said
     if limits.get("entities"):
@@ -70,6 +71,16 @@ def limit_in_words(limits: Mapping[str, Any]) -> str:
 def cut_in_words(texts: Counts) -> str:
     """How many texts of each split are cut."""
     return f"of texts {shares(texts)} are cut" if anything_cut(texts) else "0 texts are cut"
+
+
+def windows_in_words(windows: Mapping[str, Any] | None) -> str:
+    """How many texts of each split are read in windows, and in which; empty where none is."""
+    if windows is None or not any(each["windows"] for each in windows["texts"].values()):
+        return ""
+    found = [f"{each['windows']:,} of {each['of']:,} {split}"
+             for split, each in windows["texts"].items()]
+    return (f"; longer ones are read in windows that share {windows['stride']:,} tokens: "
+            f"{', '.join(found)}")
 
 
 def shares(counts: Counts) -> str:
@@ -87,9 +98,13 @@ def anything_cut(texts: Counts) -> bool:
 def remedy(limits: Mapping[str, Any]) -> str:
     """What to do about texts that are cut."""
     longest, most = limits["longest"], limits["most"]
+    if "windows" in limits:
+        return ("they are pairs whose first text leaves the second no room: exchange the two, or "
+                "raise --max-length")
     if limits["max_length"] >= most:
-        return "the model can read no more: split the texts, or take a model with a longer limit"
+        return ("the model can read no more at once: --long windows reads all of it, or take a "
+                "model with a longer limit")
     if longest <= most:
         return f"--max-length {min(rounded_up(longest), most)} reads all of them whole"
-    return (f"--max-length {most} is the most that the model can read, and the longest text has "
-            f"{longest:,}")
+    return (f"--max-length {most} is the most that the model can read at once, and the longest "
+            f"text has {longest:,}: --long windows reads all of it")

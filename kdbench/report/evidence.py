@@ -263,7 +263,7 @@ class Case:
         from kdbench.models.load import build
         from kdbench.models.sources import resolve
         from kdbench.serve.serving import Labels
-        from kdbench.train.batching import Corpus
+        from kdbench.train.windows import corpus_of
 
         found = self.same_data
         labels, own = found.data.labels, Labels.read(folder)
@@ -275,8 +275,9 @@ class Case:
         head, members = Head(found.task.task_type, labels), []
         for member in own.members or (".",):
             model = build(resolve(str(folder / member)), head, seed=0, texts=list, quiet=True)
-            limit = stated or Labels.read(folder / member).max_length
-            corpus = Corpus(model, found.data.test, limit, found.task.task_type, len(labels))
+            read = Labels.read(folder / member)
+            corpus = corpus_of(read.windows)(model, found.data.test, stated or read.max_length,
+                                             found.task.task_type, len(labels))
             members.append((model.module.eval(), corpus))
         return members
 

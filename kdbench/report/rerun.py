@@ -89,6 +89,7 @@ def answers(module: Module, corpus: Corpus, bf16: bool, label: str) -> list[ndar
     import torch
 
     from kdbench.train.batching import by_length
+    from kdbench.train.windows import text_logits
 
     found: dict[int, ndarray] = {}
     progress = Progress(f"{label}: its student", len(corpus), "texts")
@@ -103,7 +104,7 @@ def answers(module: Module, corpus: Corpus, bf16: bool, label: str) -> list[ndar
                     first = batch.words[row, : len(corpus.examples[i].words)].numpy()
                     found[i] = np.where(first[:, None] >= 0, values[row][first], np.nan)
     progress.end()
-    return [found[i] for i in range(len(corpus))]
+    return text_logits(corpus, [found[i] for i in range(len(corpus))])
 
 
 def compare_tags(

@@ -13,7 +13,7 @@ from kdbench.train.lab import Lab
 
 def answer_labels(lab: Lab, student: Model) -> Labels:
     """What turns the student's logits into answers, as labels.json keeps it."""
-    own = labels_of(student, lab.limit)
+    own = labels_of(student, lab.reading)
     if lab.task.tagging:
         rule = lab.data.word_rule
         own = replace(own, word_rule=rule.name, word_pattern=rule.pattern)

@@ -260,6 +260,8 @@ def evaluate_run(results_dir: Path, run: str, path: Path | None, timed: bool,
         "all": scores.all, "notes": list(rows.notes), "cut": read.cut,
         "max_length": artefact.reads,
     }
+    if artefact.labels.stride is not None:
+        report["windows"] = read.divided
     if artefact.labels.threshold is not None:
         report["threshold"] = artefact.labels.threshold
     if task.tagging:

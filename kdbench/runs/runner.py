@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -323,7 +323,7 @@ class Runner:
         threshold or length limit would take the place of this one's.
         """
         if student.key not in {stage["key"] for stage in lab.stages}:
-            own = [student.key, asdict(answer_labels(lab, student))]
+            own = [student.key, answer_labels(lab, student).identity()]
             student = replace(student, key=digest({"answers": own}, 24))
         folder = lab.cache.stage(student.key)
         if self.accelerator.is_main_process:
@@ -365,7 +365,7 @@ class Runner:
         if lab.settings.latency == "off" or not self.accelerator.is_main_process:
             return None
         return measure.latency(model, lab.data.test, protocol=lab.settings.latency,
-                               max_length=lab.limit, device=self.accelerator.device)
+                               max_length=lab.reading, device=self.accelerator.device)
 
     def cost(self, lab: Lab, seconds: float) -> dict[str, Any]:
         """Training seconds, teacher apart from student, as spent when each stage was trained."""
@@ -389,7 +389,7 @@ def keep(student: Model, lab: Lab, folder: Path) -> None:
         shutil.rmtree(folder)
     if not folder.is_dir():
         with new_folder(folder) as partial:
-            measure.write_model(student, lab.limit, partial)
+            measure.write_model(student, lab.reading, partial)
             write_facts(partial, {"key": student.key})
 
 

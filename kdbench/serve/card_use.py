@@ -64,7 +64,7 @@ def with_onnx(labels: Labels, folder: str) -> str:
         "`token_type_ids`: int64 (batch, length). It gives `logits`: float32 "
         f"(batch, {'length, ' if labels.task_type == 'tags' else ''}{len(labels.labels) or 1}). "
         "One text at a time: activations of an int8 model are scaled over the batch.",
-        f"{answers(labels)}. The student reads at most {labels.max_length} tokens.",
+        f"{answers(labels)}. The student reads at most {labels.max_length} tokens{more(labels)}.",
     ]
     if labels.members:
         facts.append(f"Two models answer together, {' and '.join(labels.members)}: their class "
@@ -72,6 +72,16 @@ def with_onnx(labels: Labels, folder: str) -> str:
     return "\n\n".join([
         "With onnxruntime, tokenizers and numpy alone:",
         f"```python\n{onnx_example(labels, folder)}```", *facts])
+
+
+def more(labels: Labels) -> str:
+    """How it reads longer texts, in words; empty where they are cut."""
+    if labels.stride is None:
+        return ""
+    said = f" at once, and a longer text in windows that share {labels.stride}"
+    if labels.task_type == "tags":
+        return f"{said}: a word has its tag from the window in which it stands most central"
+    return f"{said}: its logits are the {labels.pooling} over them"
 
 
 def answers(labels: Labels) -> str:

@@ -25,10 +25,10 @@ from kdbench.base.registry import unknown
 from kdbench.models.zoo import position_limit
 from kdbench.score.counts import positive_probability, reaches
 from kdbench.score.metrics import word_tags
+from kdbench.serve.encoded import EncodedTexts
 from kdbench.serve.labels import Labels, read_json
 from kdbench.serve.serving import (
     Artefact,
-    EncodedExamples,
     TorchArtefact,
     open_artefact,
     open_torch,
@@ -122,10 +122,7 @@ def state_limit(place: Path, labels: Labels) -> None:
 
 def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> dict[str, float]:
     """Largest difference of logits, and share of equal predictions, on `texts`."""
-    encoded = original.encode(texts)
-    tokens, types = [row.ids for row in encoded], [row.type_ids for row in encoded]
-    expected = np.vstack(predict_logits(original, tokens, types))
-    logits = np.vstack(predict_logits(exported, tokens, types))
+    expected, logits = np.vstack(answers(original, texts)), np.vstack(answers(exported, texts))
     threshold = original.labels.threshold
     one_of_two = original.labels.task_type == "single" and expected.shape[-1] == 2
     if threshold is not None and one_of_two:
@@ -141,7 +138,12 @@ def compare(original: Artefact, exported: Artefact, texts: Sequence[Text]) -> di
     }
 
 
-def predictions(artefact: Artefact, corpus: Corpus | EncodedExamples,
+def answers(artefact: Artefact, texts: Sequence[Text]) -> list[np.ndarray]:
+    """The logits of texts."""
+    return artefact.answers(artefact.read(texts))
+
+
+def predictions(artefact: Artefact, corpus: Corpus | EncodedTexts,
                 outside: int = 0) -> Any:
     """Predictions of a student as the metrics take them.
 
@@ -150,12 +152,17 @@ def predictions(artefact: Artefact, corpus: Corpus | EncodedExamples,
 
     Returns logits (N, C); regression: values (N,); tags: `metrics.WordTags`.
     """
-    logits = predict_logits(artefact, corpus.tokens, corpus.types)
-    if corpus.word_ids is None:
+    if isinstance(corpus, EncodedTexts):
+        logits = artefact.answers(corpus)
+    else:
+        logits = corpus.whole(predict_logits(artefact, corpus.tokens, corpus.types))
+    word_ids = corpus.whole_word_ids
+    if word_ids is None:
         stacked = np.stack(logits)
         return stacked[:, 0] if artefact.labels.task_type == "regression" else stacked
-    return word_tags([row.argmax(-1) for row in logits], corpus.word_ids,
-                     [len(e.words) for e in corpus.examples], outside)
+    examples: Sequence[Any] = corpus.examples
+    return word_tags([row.argmax(-1) for row in logits], word_ids,
+                     [len(e.words) for e in examples], outside)
 
 
 def disk_megabytes(folder: str | Path) -> float:

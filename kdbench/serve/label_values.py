@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from kdbench.data.task import TASK_TYPES
+from kdbench.data.windows import POOLING
 from kdbench.data.word_rules import is_known
 
 LONGEST = 1_000_000  # tokens
@@ -25,6 +26,16 @@ def is_names(value: object) -> bool:
 def is_length(value: object) -> bool:
     """A number of tokens."""
     return type(value) is int and 1 <= value <= LONGEST
+
+
+def is_stride(value: object) -> bool:
+    """A number of tokens, from 0; it may be missing."""
+    return value is None or (type(value) is int and 0 <= value <= LONGEST)  # type: ignore[operator]
+
+
+def is_pooling(value: object) -> bool:
+    """How the windows of a text make one answer."""
+    return isinstance(value, str) and value in POOLING
 
 
 def is_share(value: object) -> bool:
@@ -56,6 +67,8 @@ RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "kind": (lambda value: isinstance(value, str) and value in TASK_TYPES, "a type of task"),
     "labels": (is_texts, "a list of texts, each once"), "names": (is_names, "a table of texts"),
     "max_length": (is_length, f"a whole number from 1 to {LONGEST:,}"),
+    "stride": (is_stride, f"a whole number from 0 to {LONGEST:,}"),
+    "pooling": (is_pooling, f"one of {', '.join(POOLING)}"),
     "threshold": (is_share, "a number from 0 to 1"),
     "positive_rate": (is_share, "a number from 0 to 1"),
     "hidden_ids": (is_ids, "a list of token ids"), "members": (is_texts, "a list of names"),

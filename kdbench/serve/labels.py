@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base import checksums, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
+from kdbench.data.windows import POOLING, Reading, Windows
 from kdbench.data.word_rules import FORMER
 from kdbench.data.words import word_prefix
 from kdbench.serve.label_values import mistake
@@ -18,13 +19,15 @@ from kdbench.serve.label_values import mistake
 if TYPE_CHECKING:
     from kdbench.models.load import Model
 
-    Limit = int | Callable[[Model], int]  # tokens that a model reads, or what gives them
+    # tokens that a model reads at once, and in which windows longer texts; or what gives that
+    Limit = int | Reading | Callable[[Model], int | Reading]
 
 FILE = "labels.json"
 # the names of fields in that file that are not the field's own
 NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
 # fields that are newer than some folders, and what is not written
-LATER = {"word_rule": "", "word_pattern": FORMER, "word_prefix": ""}
+LATER = {"word_rule": "", "word_pattern": FORMER, "word_prefix": "", "stride": None,
+         "pooling": POOLING[0]}
 TUPLES = ("labels", "unattended_ids", "members")
 TASK_TYPE_OF = {
     "single_label_classification": "single",
@@ -50,6 +53,8 @@ class Labels:
     word_rule   tags: how a text is cut into words, a key of `kdbench.data.word_rules.RULES`
     word_pattern  the same as a regular expression, whose matches are the words
     word_prefix   stands before every word but the first when the tokenizer gets a list of words
+    stride      longer texts are read in windows that share so many tokens; None: they are cut
+    pooling     of a text's label: the mean or the maximum over its windows (`kdbench.data.windows`)
     """
 
     task_type: str
@@ -63,6 +68,20 @@ class Labels:
     word_rule: str = ""
     word_pattern: str = FORMER
     word_prefix: str = ""
+    stride: int | None = None
+    pooling: str = POOLING[0]
+
+    def identity(self) -> dict[str, Any]:
+        """The fields by name; those of windows where texts are read so."""
+        found = asdict(self)
+        if self.stride is None:
+            del found["stride"], found["pooling"]
+        return found
+
+    @property
+    def windows(self) -> Windows | None:
+        """How texts of more than `max_length` tokens are read; None: they are cut."""
+        return None if self.stride is None else Windows(self.stride, self.pooling)
 
     def write(self, folder: Path) -> None:
         """Write labels.json into `folder`."""
@@ -131,12 +150,15 @@ def is_tagger(architecture: str) -> bool:
 
 
 def labels_of(model: Model, max_length: Limit) -> Labels:
-    """The labels of a model in memory, which is to read up to `max_length` tokens."""
-    length = max_length if isinstance(max_length, int) else max_length(model)
+    """The labels of a model in memory, which is to read up to `max_length` tokens at once."""
+    found = max_length(model) if callable(max_length) else max_length
+    reading = Reading(found) if isinstance(found, int) else found
     config = {**model.module.config.to_dict(), "architectures": [type(model.module).__name__]}
     members = MEMBERS if model.partner is not None else ()
-    labels = replace(Labels.of(config), max_length=length,
+    labels = replace(Labels.of(config), max_length=reading.max_length,
                      unattended_ids=model.unattended_ids, members=members)
+    if reading.windows is not None:
+        labels = replace(labels, **asdict(reading.windows))
     if labels.task_type != "tags":
         return labels
     return replace(labels, word_prefix=word_prefix(model.tokenizer.backend_tokenizer))

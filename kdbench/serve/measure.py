@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from kdbench.models.load import Model
+    from kdbench.serve.encoded import EncodedTexts
     from kdbench.serve.labels import Limit
+    from kdbench.serve.serving import Work
 
 FIXED = 128  # tokens of the second latency, comparable across tasks
 BATCH = 32  # texts at once, for throughput
@@ -63,13 +65,6 @@ class Protocol:
     seconds: float
     most_seconds: float
     processes: int
-
-
-class Row(NamedTuple):
-    """One encoded text: token ids and token types."""
-
-    ids: Any
-    types: Any
 
 
 PROTOCOLS = {
@@ -116,13 +111,14 @@ def latency(source: str | Path | Model, texts: Sequence[Text], protocol: str = "
               In the quick protocol a model in memory keeps those of its process
 
     Returns
-        p50_ms, p95_ms    one text at its own length
+        p50_ms, p95_ms    one text at its own length, all its windows where it has several
         p50_128_ms        at 128 tokens; None for a model that reads fewer
         throughput_per_s  texts a second at batch 32
         tokenise_ms       median of one text; no other figure includes it
         p50_ms_each       the p50_ms of each process
         protocol          its name, and whether the machine did other work meanwhile
-        tokens            median length of the timed texts, max_length: where they were cut
+        tokens            median length of the timed texts (of all their windows), max_length:
+                          where they were cut or divided
         processes, timed (calls in a process), threads, device, processor, backend, lengths
 
     On a GPU a call ends with its logits on the host and is timed by CUDA events. Raises `BadInput`
@@ -174,44 +170,57 @@ def summary(each: list[dict[str, Any]], plan: Protocol) -> dict[str, Any]:
 
 def measure(artefact: Artefact, texts: Sequence[Text], plan: Protocol) -> dict[str, Any]:
     """The figures of this process."""
-    tokenise = timed(lambda text: artefact.encode([text]), texts, replace(plan, seconds=0.0),
+    reader = artefact.encode if artefact.labels.stride is None else artefact.read
+    tokenise = timed(lambda text: reader([text]), texts, replace(plan, seconds=0.0),
                      wall_ms)
-    rows = [Row(encoded.ids, encoded.type_ids) for encoded in artefact.encode(texts)]
+    read = artefact.read(texts)
     clock = stopwatch(artefact)
     on_cpu = artefact.device == "cpu"
     if not on_cpu:  # a GPU chooses its kernels when it first sees a shape
-        plan = replace(plan, warm_up=max(plan.warm_up, len(rows)))
-    singles = [artefact.batch([row.ids], [row.types]) for row in rows]
-    single = timed(artefact.forward, singles, plan, clock)
+        plan = replace(plan, warm_up=max(plan.warm_up, len(texts)))
+    singles = [artefact.work(read, [i], artefact.together) for i in range(len(texts))]
+    single = timed(computed, singles, plan, clock)
     p50, p95 = np.percentile(single, (50, 95)).tolist()
     at_128 = None
     if artefact.limit >= FIXED:
-        fixed = artefact.stretched([row.ids for row in rows], FIXED)
+        fixed = artefact.stretched([row.ids for row in artefact.encode(texts)], FIXED)
         at_128 = float(np.median(timed(artefact.forward, [fixed], plan, clock)))
     # a batch takes up to 32 times as long as a text, so fewer calls are as exact
-    few = replace(plan, warm_up=2 if on_cpu else len(rows), least=min(plan.least, 10))
-    spent = timed(artefact.forward, batches_of(artefact, rows), few, clock)
+    few = replace(plan, warm_up=2 if on_cpu else len(texts), least=min(plan.least, 10))
+    spent = timed(computed, batches_of(artefact, read), few, clock)
     return {
         "p50_ms": p50, "p95_ms": p95, "p50_128_ms": at_128,
         "throughput_per_s": 1000 * BATCH * len(spent) / sum(spent),
         "tokenise_ms": float(np.median(tokenise)), "timed": len(single),
-        "tokens": int(np.median([artefact.length(row.ids) for row in rows])),
+        "tokens": int(np.median([length(artefact, read, i) for i in range(len(texts))])),
         "max_length": artefact.reads,
         "threads": artefact.threads, "device": artefact.device, "backend": artefact.backend,
     }
 
 
-def batches_of(artefact: Artefact, rows: list[Row]) -> list[Any]:
-    """Full batches of like lengths, as a service that collects requests makes them.
+def computed(work: Work) -> None:
+    """Run what a text, or 32 of them, take."""
+    for artefact, batch in work:
+        artefact.forward(batch)
+
+
+def length(artefact: Artefact, read: EncodedTexts, text: int) -> int:
+    """Tokens of a text; of one in windows, of all of them."""
+    if read.members:
+        return sum(length(artefact, own, text) for own in read.members)
+    return sum(artefact.length(read.tokens[row]) for row in read.rows(text))
+
+
+def batches_of(artefact: Artefact, read: EncodedTexts) -> list[Work]:
+    """Full batches of texts of like lengths, as a service that collects requests makes them.
 
     Where there are fewer than 32 texts they are repeated.
     """
-    rows = sorted(rows * (BATCH // len(rows) + 1), key=lambda row: artefact.length(row.ids))
-    batches = []
-    for i in range(0, len(rows) - BATCH + 1, BATCH):
-        ids, types = zip(*rows[i:i + BATCH], strict=True)
-        batches.append(artefact.batch(ids, types))
-    return batches
+    count = len(read.examples)
+    texts = sorted(list(range(count)) * (BATCH // count + 1),
+                   key=lambda text: length(artefact, read, text))
+    return [artefact.work(read, texts[i:i + BATCH], BATCH)
+            for i in range(0, len(texts) - BATCH + 1, BATCH)]
 
 
 def timed(call: Call, items: Sequence[Any], plan: Protocol, clock: Clock) -> list[float]:

@@ -7,7 +7,9 @@ second model) stands in its code only where it has it.
 
 from __future__ import annotations
 
+from kdbench.serve import onnx_windows
 from kdbench.serve.labels import Labels
+from kdbench.serve.onnx_windows import logits_of_text
 
 LOADING = '''\
 import json{imports}
@@ -24,7 +26,7 @@ about = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
 MODEL = '''\
 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 tokenizer.no_padding()
-tokenizer.enable_truncation(about["max_length"])  # the length limit: {limit} tokens
+tokenizer.enable_truncation(about["max_length"]{stride})  # the length limit: {limit} tokens
 session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
 
 
@@ -45,8 +47,8 @@ models = []
 for name in about["members"]:
     tokenizer = Tokenizer.from_file(str(folder / name / "tokenizer.json"))
     tokenizer.no_padding()
-    limit = json.loads((folder / name / "labels.json").read_text(encoding="utf-8"))["max_length"]
-    tokenizer.enable_truncation(limit)
+    own = json.loads((folder / name / "labels.json").read_text(encoding="utf-8"))
+    tokenizer.enable_truncation(own["max_length"], stride=own.get("stride", 0))
     models.append((tokenizer, onnxruntime.InferenceSession(str(folder / name / "model.onnx"))))
 
 
@@ -77,16 +79,16 @@ def answer(text, pair=None):
 MULTI = '''
 
 def answer(text, pair=None):
-    chances = 1 / (1 + np.exp(-logits_of(tokenizer.encode(text, pair))))  # the sigmoid
+    chances = 1 / (1 + np.exp(-{logits}))  # the sigmoid
     limit = 0.5 if about["threshold"] is None else about["threshold"]
     pairs = zip(about["labels"], chances)
-    return {"predicted": [label for label, chance in pairs if chance >= limit]}
+    return {{"predicted": [label for label, chance in pairs if chance >= limit]}}
 '''
 
 REGRESSION = '''
 
 def answer(text, pair=None):
-    return {"value": float(logits_of(tokenizer.encode(text, pair))[0])}
+    return {{"value": float({logits}[0])}}
 '''
 
 TAGS = '''
@@ -118,12 +120,21 @@ print(answer("Aspirin inhibits the enzyme."))
 
 def onnx_example(labels: Labels, folder: str) -> str:
     """The code for the ONNX export in `folder` of a student with these labels."""
-    answer = {"single": single, "multi": lambda labels: MULTI, "tags": tags,
-              "regression": lambda labels: REGRESSION}[labels.task_type](labels)
+    logits = logits_of_one(labels)
+    answer = {"single": single, "multi": lambda _: MULTI.format(logits=logits), "tags": tags,
+              "regression": lambda _: REGRESSION.format(logits=logits)}[labels.task_type](labels)
     loading = LOADING.format(imports="\nimport re" if labels.task_type == "tags" else "",
                              folder=folder)
     powers = SOFTMAX if labels.task_type in ("single", "tags") else ""
-    return loading + (MEMBERS if labels.members else model(labels)) + powers + answer + ASKED
+    models = (MEMBERS if labels.members else model(labels)) + powers
+    return loading + models + logits_of_text(labels) + answer + ASKED
+
+
+def logits_of_one(labels: Labels) -> str:
+    """The expression of a text's logits by one model."""
+    if labels.stride is None:
+        return "logits_of(tokenizer.encode(text, pair))"
+    return "logits_of_text(text, pair)"
 
 
 def model(labels: Labels) -> str:
@@ -131,14 +142,18 @@ def model(labels: Labels) -> str:
     mask = "encoded.attention_mask"
     if labels.unattended_ids:
         mask = f"[int(token not in {labels.unattended_ids}) for token in encoded.ids]"
-    return MODEL.format(limit=labels.max_length, mask=mask)
+    stride = "" if labels.stride is None else ', stride=about["stride"]'
+    return MODEL.format(limit=labels.max_length, stride=stride, mask=mask)
 
 
 def single(labels: Labels) -> str:
     """The code of the most probable label; of two, by the threshold where there is one."""
-    chances = "softmax(logits_of(tokenizer.encode(text, pair)))"
+    chances = f"softmax({logits_of_one(labels)})"
     if labels.members:
-        chances = ("np.mean([softmax(logits_of(session, tokenizer.encode(text, pair)))\n"
+        one = "logits_of(session, tokenizer.encode(text, pair))"
+        if labels.stride is not None:
+            one = "logits_of_text(tokenizer, session, text, pair)"
+        chances = (f"np.mean([softmax({one})\n"
                    "                       for tokenizer, session in models], axis=0)")
     threshold = ""
     if labels.threshold is not None and len(labels.labels) == 2:
@@ -158,4 +173,5 @@ def tags(labels: Labels) -> str:
 
         pattern = 'about["word_pattern"]'
         about = ABOUT.get(labels.word_rule, "")
-    return TAGS.format(pattern=pattern, about=about or "the word rule", words=words)
+    code = TAGS if labels.stride is None else onnx_windows.TAGS
+    return code.format(pattern=pattern, about=about or "the word rule", words=words)

@@ -10,24 +10,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.data.tags import lenient_spans
-from kdbench.data.words import first_tokens, word_indices
+from kdbench.data.words import first_tokens
 from kdbench.score.counts import reaches
 from kdbench.serve.labels import Labels
 from kdbench.serve.serving import Artefact, open_artefact, softmax
 from kdbench.serve.texts import PlainText, Text, plain_text, read_words
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding
-
 FORMATS = ("table", "json")
 Answer = dict[str, Any]
+WordIds = Sequence[int]  # the word of each token, -1 for special ones
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,16 @@ class Predictor:
         if not texts:
             return []
         plain = [plain_text(text) for text in texts]
-        encoded: Sequence[Any] = self.artefact.encode(plain)
-        logits = self.artefact.logits([row.ids for row in encoded],
-                                      [row.type_ids for row in encoded])
+        read = self.artefact.read(plain)
+        logits = self.artefact.answers(read)
+        word_ids = read.whole_word_ids or [[] for _ in texts]
         answer_of = ANSWERS[self.artefact.labels.task_type]
         # an example of a tagger has its original text as well
         asked: Sequence[Any] = texts if self.artefact.labels.task_type == "tags" else plain
         answers = []
-        for text, row, values in zip(asked, encoded, logits, strict=True):
-            answer = answer_of(self.artefact.labels, text, row, values.astype(np.float64))
-            if row.overflowing:
+        for text, ids, values, cut in zip(asked, word_ids, logits, read.cuts, strict=True):
+            answer = answer_of(self.artefact.labels, text, ids, values.astype(np.float64))
+            if cut:
                 answer["truncated"] = True
             answers.append(answer)
         return answers
@@ -74,7 +72,8 @@ def cut_note(answers: Sequence[Answer], max_length: int) -> str:
     if not cut:
         return ""
     return (f"{cut:,} of {len(answers):,} texts are longer than the {max_length:,} tokens that "
-            f"this student reads, and are cut: split them, or train it with a larger --max-length")
+            f"this student reads, and are cut: train it with --long windows, or with a "
+            f"larger --max-length")
 
 
 def load_predictor(folder: str | Path, backend: str | None = None, threads: int | None = None,
@@ -85,10 +84,10 @@ def load_predictor(folder: str | Path, backend: str | None = None, threads: int 
     return Predictor(open_artefact(folder, backend, threads, device))
 
 
-# ---- answers: each from (labels, text, encoding, logits (C,) or (T, C)) --------------------------
+# ---- answers: each from (labels, text, word ids (T,) of tags, logits (C,) or (T, C)) -------------
 
 
-def answer_single(labels: Labels, text: PlainText, _row: Encoding, logits: np.ndarray) -> Answer:
+def answer_single(labels: Labels, text: PlainText, _: WordIds, logits: np.ndarray) -> Answer:
     """The most probable label; of two classes the last one from the threshold on."""
     probabilities = softmax(logits)
     best = int(probabilities.argmax())
@@ -101,7 +100,7 @@ def answer_single(labels: Labels, text: PlainText, _row: Encoding, logits: np.nd
     }
 
 
-def answer_multi(labels: Labels, text: PlainText, _row: Encoding, logits: np.ndarray) -> Answer:
+def answer_multi(labels: Labels, text: PlainText, _: WordIds, logits: np.ndarray) -> Answer:
     """The labels whose probability reaches the threshold, or 0.5 where none is set."""
     probabilities = 1 / (1 + np.exp(-logits))
     limit = 0.5 if labels.threshold is None else labels.threshold
@@ -114,18 +113,17 @@ def answer_multi(labels: Labels, text: PlainText, _row: Encoding, logits: np.nda
     }
 
 
-def answer_regression(_labels: Labels, text: PlainText, _row: Encoding,
-                      logits: np.ndarray) -> Answer:
+def answer_regression(_labels: Labels, text: PlainText, _: WordIds, logits: np.ndarray) -> Answer:
     """The predicted number."""
     return {**text_fields(text), "value": rounded(logits[0])}
 
 
-def answer_tags(labels: Labels, text: Text, row: Encoding, logits: np.ndarray) -> Answer:
+def answer_tags(labels: Labels, text: Text, word_ids: WordIds, logits: np.ndarray) -> Answer:
     """The entities; a word has the tag of its first token, and O where the text was cut off."""
     plain, words, spans = read_words(text, labels.word_pattern)
     probabilities = softmax(logits)
     tags, certainty = ["O"] * len(words), np.ones(len(words))
-    for word, position in enumerate(first_tokens(word_indices(row.word_ids), len(words))):
+    for word, position in enumerate(first_tokens(word_ids, len(words))):
         if position >= 0:
             best = int(probabilities[position].argmax())
             tags[word], certainty[word] = labels.labels[best], probabilities[position, best]

@@ -19,9 +19,10 @@ from kdbench.base.checksums import check_stage
 from kdbench.base.errors import BadInput
 from kdbench.base.registry import unknown
 from kdbench.base.tokenizer_files import tokenizer_of
-from kdbench.data.task import Example
-from kdbench.data.words import spaced, word_indices
+from kdbench.data.windows import in_windows
+from kdbench.data.words import spaced
 from kdbench.models.zoo import position_limit
+from kdbench.serve.encoded import EncodedTexts, one_row_each, windows_each
 from kdbench.serve.fitting import check_fit
 from kdbench.serve.labels import Labels, labels_of, read_json
 from kdbench.serve.texts import Text, plain_text, words_of
@@ -34,19 +35,9 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Sequence[int]]  # token ids, or token types, of several texts, unpadded
 Arrays = dict[str, np.ndarray]  # the inputs of one batch by name, int64 (B, T)
+Work = list[tuple["Artefact", Any]]  # batches, each with the model that computes it
 
 BACKENDS = ("torch", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class EncodedExamples:
-    """Examples as a student reads them, with the names of `kdbench.train.batching.Corpus`."""
-
-    examples: Sequence[Example]
-    tokens: list[list[int]]
-    types: list[list[int]]
-    word_ids: list[list[int]] | None  # tags: the word of each token, -1 for special ones
-    cut: int = 0  # how many of them the length limit cuts
 
 
 class Artefact:
@@ -68,6 +59,10 @@ class Artefact:
         self.tokenizer = tokenizer
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.reads)
+        room = self.reads - tokenizer.num_special_tokens_to_add(False)
+        if labels.stride is not None and labels.stride >= room:
+            raise BadInput(f"labels.json: stride is {labels.stride}, and a window has {room} "
+                           "tokens; get the folder again")
 
     @property
     def reads(self) -> int:
@@ -80,24 +75,42 @@ class Artefact:
 
     def encode(self, texts: Sequence[Text]) -> Sequence[Encoding | MemberEncodings]:
         """Token ids and types of each text, cut at the length limit; for tags of its words."""
-        plain = [plain_text(text) for text in texts]
-        if self.labels.task_type == "tags":
-            labels = self.labels
-            sentences = [spaced(words_of(text, labels.word_pattern)[0], labels.word_prefix)
-                         for text in plain]
-            return self.tokenizer.encode_batch(sentences, is_pretokenized=True)
-        inputs = [text if isinstance(text, str) else tuple(text) for text in plain]
-        return self.tokenizer.encode_batch(inputs)
+        if self.labels.stride is not None:  # which leaves another truncation
+            self.tokenizer.enable_truncation(self.reads)
+        return self.tokenizer.encode_batch(self.inputs_of(texts),
+                                           is_pretokenized=self.labels.task_type == "tags")
 
-    def read(self, examples: Sequence[Example]) -> EncodedExamples:
-        """A whole data set as the student reads it."""
-        encoded: Sequence[Any] = self.encode(examples)
-        words = None
-        if self.labels.task_type == "tags":
-            words = [word_indices(row.word_ids) for row in encoded]
-        return EncodedExamples(examples, [row.ids for row in encoded],
-                               [row.type_ids for row in encoded], words,
-                               sum(bool(row.overflowing) for row in encoded))
+    def inputs_of(self, texts: Sequence[Text]) -> list[Any]:
+        """What the tokenizer reads of texts: strings, pairs, or the words of sentences."""
+        plain, labels = [plain_text(text) for text in texts], self.labels
+        if labels.task_type == "tags":
+            return [spaced(words_of(text, labels.word_pattern)[0], labels.word_prefix)
+                    for text in plain]
+        return [text if isinstance(text, str) else tuple(text) for text in plain]
+
+    def read(self, texts: Sequence[Text]) -> EncodedTexts:
+        """Texts as the student reads them: cut at the length limit, or in windows."""
+        labels = self.labels
+        if labels.stride is None:
+            return one_row_each(texts, labels, self.encode(texts))
+        windows = in_windows(self.tokenizer, self.inputs_of(texts), self.reads, labels.stride,
+                             labels.task_type == "tags")
+        return windows_each(texts, labels, windows)
+
+    def answers(self, read: EncodedTexts) -> list[np.ndarray]:
+        """Logits of each text: (C,); of tags (T, C) by `read.whole_word_ids`."""
+        return read.whole(self.logits(read.tokens, read.types, read.of))
+
+    def work(self, read: EncodedTexts, texts: Sequence[int], together: int) -> Work:
+        """What these texts take: each batch, of `together` rows at most, and who computes it."""
+        rows = [row for text in texts for row in read.rows(text)]
+        rows.sort(key=lambda row: self.length(read.tokens[row]))
+        found: Work = []
+        for start in range(0, len(rows), together):
+            chosen = rows[start:start + together]
+            types = [read.types[row] for row in chosen]
+            found.append((self, self.batch([read.tokens[row] for row in chosen], types)))
+        return found
 
     def length(self, row: Any) -> int:
         """Tokens of an encoded text."""
@@ -120,10 +133,11 @@ class Artefact:
                   "token_type_ids": np.zeros_like(ids) if types is None else padded(types)}
         return {name: arrays[name] for name in self.inputs}
 
-    def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
+    def logits(self, tokens: Any, types: Any = None,
+               of: Sequence[int] | None = None) -> list[np.ndarray]:
         """Logits of each row of token ids: (C,), or (T, C) for tags.
 
-        They are computed in batches of like lengths.
+        They are computed in batches of like lengths. `of` is the text of each row, for messages.
         """
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         rows: dict[int, np.ndarray] = {}
@@ -134,7 +148,8 @@ class Artefact:
             for i, row in zip(chosen, self.forward(batch), strict=True):
                 rows[i] = row[:len(tokens[i])] if self.labels.task_type == "tags" else row
                 if not np.isfinite(rows[i]).all():
-                    raise BadInput(f"text {i + 1}: the student's logits are no numbers (NaN or "
+                    number = 1 + (i if of is None else of[i])
+                    raise BadInput(f"text {number}: the student's logits are no numbers (NaN or "
                                    "infinite), so there is no answer; train it again, or get its "
                                    "folder again")
         return [rows[i] for i in range(len(tokens))]
@@ -238,6 +253,30 @@ class Ensemble(Artefact):
         self.backend, self.threads, self.device = first.backend, first.threads, first.device
         self.inputs = first.inputs
 
+    def read(self, texts: Sequence[Text]) -> EncodedTexts:
+        """As `Artefact.read`; in windows, each member has its own."""
+        if self.labels.stride is None:
+            return super().read(texts)
+        members = tuple(member.read(texts) for member in self.members)
+        cuts = [any(cut) for cut in zip(*(own.cuts for own in members), strict=True)]
+        return EncodedTexts(texts, self.labels, [], [], None, cuts, members=members)
+
+    def answers(self, read: EncodedTexts) -> list[np.ndarray]:
+        """The averaged logits of each text, (C,)."""
+        if not read.members:
+            return super().answers(read)
+        pairs = zip(self.members, read.members, strict=True)
+        return list(averaged([np.stack(member.answers(own)) for member, own in pairs]))
+
+    def work(self, read: EncodedTexts, texts: Sequence[int], together: int) -> Work:
+        """As `Artefact.work`, of all members."""
+        if not read.members:
+            return super().work(read, texts, together)
+        found: Work = []
+        for member, own in zip(self.members, read.members, strict=True):
+            found += member.work(own, texts, together)
+        return found
+
     def encode(self, texts: Sequence[Text]) -> list[MemberEncodings]:
         """Token ids and types of each text for each member."""
         each: list[Sequence[Any]] = [member.encode(texts) for member in self.members]
@@ -272,7 +311,8 @@ class Ensemble(Artefact):
         pairs = zip(self.members, inputs, strict=True)
         return averaged([member.forward(batch) for member, batch in pairs])
 
-    def logits(self, tokens: Any, types: Any = None) -> list[np.ndarray]:
+    def logits(self, tokens: Any, types: Any = None,
+               of: Sequence[int] | None = None) -> list[np.ndarray]:
         """The averaged logits of each row, (C,)."""
         each = []
         for i, member in enumerate(self.members):

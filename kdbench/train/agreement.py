@@ -22,6 +22,7 @@ from kdbench.models.merged import ZERO, Rows
 from kdbench.models.rows import Match, hint, listed
 from kdbench.train.prediction import logits_of
 from kdbench.train.scoring import Scoring
+from kdbench.train.windows import windows_content
 
 MOST = 256  # texts that are read
 LEAST = 0.2  # agreement above chance, as a share of what there is above chance
@@ -71,7 +72,7 @@ def ordered(lab: Scoring, identity: object, model: Model, found: Match) -> Match
     model     with the head as it came
     """
     key = digest([identity, lab.data.digests["train"], lab.data.labels, lab.settings.max_length,
-                  lab.task.task_type])
+                  lab.task.task_type, windows_content(lab.settings)])
     if key not in _FOUND:
         examples = sample(lab.data.train, lab.task.task_type)
         _FOUND[key] = judged(lab.data.labels, found, agreement(lab, model, examples))
@@ -96,12 +97,12 @@ def sample(examples: Sequence[Example], task_type: str) -> list[Example]:
 
 def agreement(lab: Scoring, model: Model, examples: Sequence[Example]) -> Agreement:
     """How the rows of `model` agree with the labels of `examples`."""
-    corpus = lab.corpus(model, examples, lab.limit(model))
+    corpus = lab.corpus(model, examples, lab.limit(model), lab.windows(model))
     rows = logits_of(model, corpus, lab.accelerator, lab.autocast(model),
                      f"{lab.label}{model.name}, order of its labels")
     labels = len(lab.data.labels)
     if lab.task.task_type == "tags":
-        return of_answers(*tags_of_words(corpus.word_ids or [], rows, examples), labels)
+        return of_answers(*tags_of_words(corpus.whole_word_ids or [], rows, examples), labels)
     logits, gold = np.stack(rows), np.array([example.label for example in examples])
     if lab.task.task_type == "multi":
         return of_several(gold, logits)

@@ -121,6 +121,15 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def whole(self, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What a model says of rows as what it says of texts: here a row is a text."""
+        return list(rows)
+
+    @property
+    def whole_word_ids(self) -> list[list[int]] | None:
+        """The word of each value of `whole`."""
+        return self.word_ids
+
     def batch(self, indices: Sequence[int], width: int | None = None) -> Batch:
         """The collated batch of these examples, padded to `width` or to its longest."""
         width = max(width or 0, max(self.lengths[i] for i in indices))

@@ -33,6 +33,7 @@ from kdbench.train.content_values import (
     is_simple,
     tensor_bytes,
 )
+from kdbench.train.live_texts import LiveTexts
 from kdbench.train.objective import Objective
 from kdbench.train.signals import LiveSignals, Signals, StoredSignals
 
@@ -171,6 +172,8 @@ def signals_content(signals: Signals) -> Json:
     if type(signals) is LiveSignals and has_only(signals, "key", "teacher", "rows", "corpus"):
         pool = content_of(signals.teacher.pool, "the pool")
         return ["live", signals.key, model_content(signals.teacher.model), pool]
+    if type(signals) is LiveTexts and has_only(signals, "key", "teacher", "rows", "corpus"):
+        return ["live texts", signals.key, model_content(signals.teacher.model)]
     return content_of(signals, "the signals")
 
 

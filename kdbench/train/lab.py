@@ -52,6 +52,7 @@ from kdbench.train.spec import Settings
 from kdbench.train.stage_cache import StageCache, damage_of_stage, read_stage, write_stage
 from kdbench.train.teaching import Teaching
 from kdbench.train.training import Training
+from kdbench.train.windows import check_signals
 
 
 @dataclass
@@ -192,7 +193,8 @@ class Lab(Teaching):
         objective = MaskedLM(tokenizer.mask_token_id, tokenizer.all_special_ids, len(tokenizer),
                              seed_for(seed, "mask"))
         return self.train(model, objective, stage="masked LM", examples=unlabelled(texts),
-                          seed=seed, **{"select": "last", "weight_decay": 0.01, **training})
+                          seed=seed, **{"select": "last", "weight_decay": 0.01, "windows": None,
+                                        **training})
 
     def finetune(self, model: Model, stage: str = "fine-tuning", role: Role | None = None,
                  **training: Any) -> Model:
@@ -214,7 +216,7 @@ class Lab(Teaching):
                         batch_tokens=s.batch_tokens, lr=model.lr if rate is None else rate,
                         weight_decay=s.weight_decay,
                         warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate,
-                        select=s.select, max_length=self.limit(model))
+                        select=s.select, max_length=self.limit(model), windows=self.windows(model))
 
     def train(self, model: Model, objective: Objective, *, stage: str,
               examples: Sequence[Example] | None = None, signals: Signals | None = None,
@@ -316,7 +318,8 @@ class Lab(Teaching):
         usual_attention = model.module.config._attn_implementation
         if objective.attentions:
             model.module.set_attn_implementation("eager")
-        corpus = self.corpus(model, examples, training.max_length)
+        corpus = self.corpus(model, examples, training.max_length, training.windows)
+        check_signals(corpus, signals)
         evaluate = None
         if self.selects(training):
             evaluate = partial(self.dev_measures, model, training.measures, measures)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from transformers import PreTrainedTokenizerFast
 
 from kdbench.data.lengths import anything_cut, count_cut, default_limit, limit_in_words
 from kdbench.data.task import SPLITS, Data, Example, Task
+from kdbench.data.windows import Reading, Windows
 from kdbench.models.load import Model, tell
 from kdbench.models.zoo import position_limit
 from kdbench.score import metrics
 from kdbench.train.batching import CHUNK, Corpus
 from kdbench.train.spec import Settings
+from kdbench.train.windows import count_cut_pairs, windows_of
 
 Limits = dict[str, Any]
 UNCUT = 1_000_000  # tokens, more than any text has
@@ -47,6 +50,14 @@ class Limiting:
         found = self.limits(model)["max_length"]
         return found if self.settings.max_length is None else self.settings.max_length
 
+    def windows(self, model: Model) -> Windows | None:
+        """How this model's texts are read where they are longer; None: they are cut."""
+        return windows_of(model, self.limit(model), self.settings, self.task.tagging)
+
+    def reading(self, model: Model) -> Reading:
+        """How much of a text this model reads."""
+        return Reading(self.limit(model), self.windows(model))
+
     def limits(self, model: Model) -> Limits:
         """The length limit of a model and what it cuts, as a record has it.
 
@@ -55,6 +66,8 @@ class Limiting:
         longest     tokens of the longest text
         texts       by split, how many are `cut`, `of` how many
         entities    likewise, those of which a word is not read; None without tags
+        windows     stride and pooling of longer texts, and by split how many `texts` are so read;
+                    missing where texts are cut
         """
         own = position_limit(model.module.config.to_dict())
         key = id(model.tokenizer), own
@@ -71,13 +84,33 @@ class Limiting:
         tagging = self.task.task_type == "tags"
         entities = {split: self._entities(model, split, lengths[split], limit)
                     for split in SPLITS if lengths[split] and tagging}
-        return {
+        found = {
             "name": model.name, "max_length": limit, "most": own,
             "rule": "p99" if stated is None else "stated",
             "longest": max((max(each) for each in lengths.values() if each), default=0),
             "texts": {split: count_cut(each, limit) for split, each in lengths.items() if each},
             "entities": entities if tagging else None,
         }
+        if windows := windows_of(model, limit, self.settings, tagging):
+            return self._in_windows(found, model, windows, lengths)
+        return found
+
+    def _in_windows(self, limits: Limits, model: Model, windows: Windows,
+                    lengths: Mapping[str, Sequence[int]]) -> Limits:
+        """The limits of a model that reads long texts in windows: cut are pairs alone whose first
+        text leaves no room for windows of the second.
+        """
+        limit = limits["max_length"]
+        counts = {}
+        for split, counted in limits["texts"].items():
+            examples = zip(self.data.split(split), lengths[split], strict=True)
+            long = [example for example, length in examples if length > limit]
+            cut = count_cut_pairs(model, long, limit, windows)
+            counts[split] = {"windows": len(long) - cut, "of": counted["of"]}
+            counted["cut"] = cut
+        for counted in (limits["entities"] or {}).values():
+            counted["cut"] = 0
+        return {**limits, "windows": {**asdict(windows), "texts": counts}}
 
     def _tell(self, limits: Limits) -> None:
         """Tell the user, once, of a limit that nobody stated, or that cuts texts."""

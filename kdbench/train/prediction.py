@@ -25,7 +25,8 @@ Value = TypeVar("Value")
 
 def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
               autocast: AbstractContextManager, label: str) -> list[np.ndarray]:
-    """The model's logits of each example, (C,); for tags the predicted tag of each token, (T,).
+    """The model's logits of each example, (C,); for tags the predicted tag of each token, (T,), by
+    `corpus.whole_word_ids`.
 
     NaN has a largest class too, so logits that are no numbers are refused here (`not_finite`).
     Each process computes its share of the batches; all of them get all results.
@@ -58,7 +59,7 @@ def logits_of(model: Model, corpus: Corpus, accelerator: Accelerator,
         rows = dict(gather_object(list(rows.items())))
     progress.end()
     module.train(was_training)
-    return [rows[i] for i in range(len(corpus))]
+    return corpus.whole([rows[i] for i in range(len(corpus))])
 
 
 def not_finite(model: Model, label: str) -> BadInput | Broken:

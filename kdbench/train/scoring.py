@@ -15,6 +15,7 @@ from kdbench.base import code
 from kdbench.base.errors import Broken
 from kdbench.base.progress import say_once
 from kdbench.data.task import Data, Example, Task
+from kdbench.data.windows import Windows
 from kdbench.models.load import Model
 from kdbench.score import metrics
 from kdbench.train.batching import Corpus
@@ -23,6 +24,7 @@ from kdbench.train.limits import Limiting
 from kdbench.train.prediction import average, logits_of
 from kdbench.train.spec import Settings
 from kdbench.train.training import Training
+from kdbench.train.windows import corpus_of, windows_content
 
 # Further measures of dev by name: `measure(logits (N, C), labels (N,))`.
 Measures = Mapping[str, Callable[[Tensor, Tensor], float]]
@@ -61,13 +63,15 @@ class Scoring(Limiting):
         """
         rows: Sequence[np.ndarray] = []
         for member in model.members:
-            corpus = self.corpus(member, examples, max_length or self.limit(member))
+            corpus = self.corpus(member, examples, max_length or self.limit(member),
+                                 self.windows(member))
             own = logits_of(member, corpus, self.accelerator, self.autocast(member),
                             f"{self.label}{member.name}, prediction")
             rows = average(rows, own, self.task.task_type) if rows else own
         if self.task.task_type == "tags":
             tags = [row.astype(np.int64) for row in rows]
-            return metrics.word_tags(tags, corpus.word_ids or (), [len(e.words) for e in examples],
+            return metrics.word_tags(tags, corpus.whole_word_ids or (),
+                                     [len(e.words) for e in examples],
                                      self.data.labels.index("O"))
         return np.stack(rows)[:, 0] if self.task.task_type == "regression" else np.stack(rows)
 
@@ -111,6 +115,7 @@ class Scoring(Limiting):
             "negative": self.task.negative,
             "labels": self.data.labels,
             "max_length": self.settings.max_length,
+            **windows_content(self.settings),
             "measures": content_of(measures, "the measures"),
             "code": [code.core("scoring"), watched],
         }
@@ -153,12 +158,13 @@ class Scoring(Limiting):
         return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16,
                               enabled=self.bf16(model))
 
-    def corpus(self, model: Model, examples: Sequence[Example], max_length: int) -> Corpus:
+    def corpus(self, model: Model, examples: Sequence[Example], max_length: int,
+               windows: Windows | None = None) -> Corpus:
         """The examples in this model's tokens, made once."""
         key = (id(model.tokenizer), type(model.module).__name__, model.module.config.model_type,
-               model.unattended_ids, id(examples), max_length)
+               model.unattended_ids, id(examples), max_length, windows)
         if key not in self._corpora:
-            corpus_class = getattr(examples, "corpus_class", Corpus)
+            corpus_class = getattr(examples, "corpus_class", corpus_of(windows))
             corpus = corpus_class(model, examples, max_length, self.task.task_type,
                                   len(self.data.labels))
             # these stay alive, as their identities are the key

@@ -25,12 +25,12 @@ from torch import Tensor
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import new_path
 from kdbench.data.task import Example
+from kdbench.data.windows import Windows
 from kdbench.models.finite import finite_logits
 from kdbench.models.load import Model
 from kdbench.train.batching import (
     Corpus,
     add_known,
-    by_length,
     known_words,
     pad_stack,
     padded_rows,
@@ -41,6 +41,7 @@ from kdbench.train.losses import at_words
 from kdbench.train.memory import in_halves
 from kdbench.train.objective import Batch
 from kdbench.train.prediction import check_values, not_finite
+from kdbench.train.windows import check_signals, corpus_of, text_batches, texts_of, texts_read
 
 # `pool(outputs, batch)` turns a teacher's forward pass into signals: for each name a list, one
 # tensor an example
@@ -126,16 +127,18 @@ class Teacher:
     """A frozen model that computes signals: eval mode, no gradient, its own tokenizer.
 
     names          of the signals: built-in ones (see `built_in_pool`), others from `pool`
+    windows        how texts of more than `max_length` tokens are read; None: they are cut
     pool           the method's own; it also sees the labels
     autocast       gives the context of a forward pass
     hidden_states, attentions  what `pool` reads of the outputs
     """
 
-    def __init__(self, model: Model, names: Sequence[str], task_type: str, max_length: int, *,
-                 device: torch.device, autocast: Callable[[], AbstractContextManager],
-                 pool: Pool | None = None, hidden_states: bool = False, attentions: bool = False):
+    def __init__(self, model: Model, names: Sequence[str], task_type: str, max_length: int,
+                 windows: Windows | None = None, *, device: torch.device,
+                 autocast: Callable[[], AbstractContextManager], pool: Pool | None = None,
+                 hidden_states: bool = False, attentions: bool = False):
         self.model, self.names = model, tuple(names)
-        self.task_type, self.max_length = task_type, max_length
+        self.task_type, self.max_length, self.windows = task_type, max_length, windows
         self.device, self.autocast = device, autocast
         self.built_in = built_in_pool([name for name in self.names if name in BUILT_IN],
                                       task_type == "tags")
@@ -200,8 +203,10 @@ class Teacher:
         return values
 
     def corpus(self, examples: Sequence[Example]) -> Corpus:
-        """The examples in the teacher's tokens."""
-        return Corpus(self.model, examples, self.max_length, self.task_type, 0)
+        """The examples in the teacher's tokens; `Skip` as `check_signals`."""
+        corpus = corpus_of(self.windows)(self.model, examples, self.max_length, self.task_type, 0)
+        check_signals(corpus, self)
+        return corpus
 
 
 def as_arrays(rows: Sequence[Tensor]) -> list[np.ndarray]:
@@ -232,6 +237,11 @@ class LiveSignals:
         self.rows = {example: row for row, example in enumerate(dict.fromkeys(examples))}
         self.corpus = teacher.corpus(list(self.rows))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the signals."""
+        return self.teacher.names
+
     def read(self, batch: Batch) -> None:
         """What the CPU knows: the examples in the teacher's tokens, for `complete`."""
         read = self.corpus.batch([self.rows[example] for example in batch.examples])
@@ -261,6 +271,11 @@ class StoredSignals:
 
     def __init__(self, key: str, rows: Rows, task_type: str, seconds: float = 0.0):
         self.key, self.rows, self.task_type, self.seconds = key, rows, task_type, seconds
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the signals."""
+        return tuple(self.rows)
 
     def found(self, batch: Batch) -> dict[str, list[np.ndarray]]:
         """The values for the examples of `batch`, by name."""
@@ -304,18 +319,18 @@ def compute(teacher: Teacher, examples: Sequence[Example], key: str, budget: flo
     corpus = teacher.corpus(distinct)
     rows: Rows = {}
     done = 0
-    for indices in by_length(corpus.lengths, BATCH):
-        keys = [distinct[i].key for i in indices]
-        for name, values in teacher(corpus, indices).items():
+    for indices in text_batches(corpus, BATCH):
+        keys = [distinct[i].key for i in texts_of(corpus, indices)]
+        for name, values in texts_read(teacher, corpus, indices, BATCH).items():
             dtype = np.float32 if name in ("logits", "cls") else np.float16
             kept = [value.astype(dtype) for value in values]
             if name != "logits":  # which were looked at, and are NaN for words that were cut off
                 check_values(f"teacher {teacher.model.name}: signal {name!r}", kept)
             rows.setdefault(name, {}).update(zip(keys, kept, strict=True))
         # the longest texts come first, so that the first batch gives an upper bound
-        if not done and size(rows) / len(indices) * len(distinct) > budget:
+        if not done and size(rows) / len(keys) * len(distinct) > budget:
             return LiveSignals(teacher, key, examples)
-        done += len(indices)
+        done += len(keys)
         progress(done)
     return StoredSignals(key, rows, teacher.task_type)
 

@@ -12,6 +12,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.options import WORDS, check, option
 from kdbench.base.registry import METHODS, unknown
 from kdbench.data.task import LEAST_TEXTS, Task
+from kdbench.data.windows import LONG, POOLING
 
 # These take no part in a cell's identity, each for a reason.
 OUTSIDE = {
@@ -23,7 +24,8 @@ OUTSIDE = {
 }
 # Settings that are newer than some records. At their defaults they are not part of the identity, so
 # that those records stay valid.
-LATER = ("batch_tokens", "labels", "max_steps", "signal_memory", "warmup_rule")
+LATER = ("batch_tokens", "labels", "long", "max_steps", "pooling", "signal_memory", "stride",
+         "warmup_rule")
 
 # Epochs on look-alike data. A tagged sentence has a label a word, and a BiLSTM takes its time.
 TOY_EPOCHS, TOY_EPOCHS_TAGS = 12, 4
@@ -55,6 +57,21 @@ class Settings:
         None,
         "tokens a text is cut at (default: what the task states; else the 99th percentile of the "
         "training texts, by each model's own tokenizer, up to that model's limit)", minimum=4)
+    long: str = option(
+        "cut",
+        "texts of more tokens than a model reads: cut, or read in windows, which overlap, in "
+        "training and for every answer",
+        choices=LONG)
+    stride: int | None = option(
+        None,
+        "--long windows: tokens that a window shares with the one before it (default: half of a "
+        "window for tags, a quarter for labels of texts)",
+        minimum=0)
+    pooling: str = option(
+        "mean",
+        "--long windows: a text's label by the mean of the logits of its windows, or by their "
+        "maximum",
+        choices=POOLING)
     accumulate: int = option(1, "parts that a batch is computed in", minimum=1)
     select: str = option(
         "best", "the epoch that is kept: best on dev, or last", choices=("best", "last"))
@@ -132,7 +149,11 @@ def settings(given: Mapping[str, Any], task: Task, *, lookalike: bool, recipe: s
     if recipe == "paper":
         values.update(published_settings(method or METHODS.baseline().name, task, options))
     values.update({name: value for name, value in given.items() if value is not None})
-    return Settings(**checked(values))
+    found = Settings(**checked(values))
+    if found.long == "cut" and (found.stride is not None or found.pooling != POOLING[0]):
+        raise BadInput("--stride and --pooling say how windows are read; give --long windows, or "
+                       "leave them out")
+    return found
 
 
 def published_settings(method: str, task: Task,

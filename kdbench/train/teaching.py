@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from kdbench.base.progress import Progress, say
 from kdbench.data.task import Example
 from kdbench.models.load import Model
 from kdbench.train import signals
-from kdbench.train.batching import by_length
 from kdbench.train.content import content_of, model_content
+from kdbench.train.live_texts import of_texts
 from kdbench.train.scoring import Scoring
 from kdbench.train.signals import Pool, Signals, StoredSignals, Teacher
 from kdbench.train.stage_cache import StageCache
+from kdbench.train.windows import text_batches, texts_of, texts_read
 
 
 class Teaching(Scoring):
@@ -69,7 +71,7 @@ class Teaching(Scoring):
     def _frozen(self, model: Model, names: Sequence[str], pool: Pool | None = None,
                 hidden_states: bool = False, attentions: bool = False) -> Teacher:
         model.module.to(self.accelerator.device)
-        return Teacher(model, names, self.task.task_type, self.limit(model),
+        return Teacher(model, names, self.task.task_type, self.limit(model), self.windows(model),
                        device=self.accelerator.device, autocast=lambda: self.autocast(model),
                        pool=pool, hidden_states=hidden_states, attentions=attentions)
 
@@ -99,7 +101,7 @@ class Teaching(Scoring):
         budget = 0 if few else s.signal_memory * 1e9
         computed = signals.compute(teacher, examples, key, budget, live, progress.at)
         progress.end()
-        return computed
+        return of_texts(computed)
 
     def signals_key(self, teacher: Teacher, examples: Sequence[Example]) -> str:
         """Hash of all that decides signals: the teacher, the texts and how they are cut, the pool,
@@ -116,6 +118,7 @@ class Teaching(Scoring):
                 "examples": digest(read),
                 "task_type": self.task.task_type,
                 "max_length": teacher.max_length,
+                **({"windows": asdict(teacher.windows)} if teacher.windows else {}),
                 "pool": content_of(teacher.pool, "the pool"),
                 "attentions": teacher.attentions,
                 "bf16": self.bf16(teacher.model),
@@ -126,14 +129,16 @@ class Teaching(Scoring):
     def vectors(self, model: Model, examples: Sequence[Example]) -> np.ndarray:
         """(N, H) the last layer's first position of each text, before any pooler.
 
-        The same as the signal `cls`, but not kept, and no stage with a cost.
+        The same as the signal `cls` (of several windows their mean), but not kept, and no stage
+        with a cost.
         """
         frozen = self._frozen(model, ("cls",))
         corpus = frozen.corpus(examples)
         rows: dict[int, np.ndarray] = {}
-        for indices in by_length(corpus.lengths, signals.BATCH):
-            rows.update(zip(indices, frozen(corpus, indices)["cls"], strict=True))
-        return np.stack([rows[i] for i in range(len(corpus))])
+        for indices in text_batches(corpus, signals.BATCH):
+            values = texts_read(frozen, corpus, indices, signals.BATCH)["cls"]
+            rows.update(zip(texts_of(corpus, indices), values, strict=True))
+        return np.stack([rows[i] for i in range(len(examples))])
 
 
 def signal_stage(key: str, seconds: float, *, cached: bool) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from kdbench.data.windows import Windows
+
 
 @dataclass(frozen=True)
 class Training:
@@ -36,6 +38,8 @@ class Training:
     stays_stalled  a watched measure that has stalled once counts as stalled, whatever it does
                    afterwards
     decay_all      weight decay on biases and norms as well
+    max_length     tokens of a text that are read at once
+    windows        how longer texts are read; None: they are cut
     """
 
     epochs: int = 5
@@ -61,14 +65,16 @@ class Training:
     stays_stalled: bool = False
     max_length: int = 128
     batch_tokens: int | None = None
+    windows: Windows | None = None
 
     def content(self) -> dict[str, Any]:
-        """All fields by name; without `batch_tokens` where a step has a number of examples, as in
-        trainings from before there was the choice.
+        """All fields by name; without `batch_tokens` where a step has a number of examples, and
+        without `windows` where texts are cut, as in trainings from before there was the choice.
         """
         fields = asdict(self)
-        if self.batch_tokens is None:
-            del fields["batch_tokens"]
+        for name in ("batch_tokens", "windows"):
+            if fields[name] is None:
+                del fields[name]
         return fields
 
     @property
