@@ -47,11 +47,14 @@ CORE = {
         "train.cpu", "train.masks", "train.limits", "train.agreement", "base.identity",
         "data.words", "data.lengths", "models.sources", "models.heads", "models.rows",
         "models.tag_rows", "models.merged", "models.tokenizer", "models.load", "models.bilstm",
-        "models.vocabulary", "models.zoo",
+        "models.vocabulary", "models.zoo", "models.teachers", "train.answering",
+        "data.answer_options", "data.answers", "data.teacher_answers", "data.teacher_lines",
+        "data.word_answers",
     ),
     "scoring": (
         "score.metrics", "score.scoring", "score.counts", "score.tagging", "data.tags",
-        "runs.cell", "runs.planning", "runs.runner",
+        "runs.cell", "runs.planning", "runs.runner", "runs.packing", "runs.teacher_plans",
+        "runs.teacher_rows",
     ),
 }
 CORE_FILES = frozenset(CORE["training"] + CORE["scoring"])
