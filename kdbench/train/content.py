@@ -167,7 +167,9 @@ def signals_content(signals: Signals) -> Json:
     """What a training reads of a teacher: the values themselves where they are stored, else what
     computes them.
     """
-    if type(signals) in (StoredSignals, PartialSignals) and has_only(signals, "key", "rows", "task_type", "seconds"):
+    known = type(signals) in (StoredSignals, PartialSignals)
+    if isinstance(signals, StoredSignals) and known and has_only(
+            signals, "key", "rows", "task_type", "seconds"):
         return ["stored", stored_content(signals.key, signals.rows)]
     if type(signals) is LiveSignals and has_only(signals, "key", "teacher", "rows", "corpus"):
         pool = content_of(signals.teacher.pool, "the pool")
