@@ -60,8 +60,9 @@ class Answers:
     notes: list[str] = field(default_factory=list)
 
     def of(self, example: Example) -> Answer | None:
-        """The answer for an example; None where the file has none."""
-        return self.by_key.get(example.key)
+        """The answer for an example; None where the file has none that teaches."""
+        found = self.by_key.get(example.key)
+        return None if found is None or np.isnan(found.logits).all() else found
 
     def missing(self, examples: Iterable[Example]) -> list[Example]:
         """The examples, each text once, for which there is no answer."""
@@ -198,16 +199,16 @@ def check_spans(found: Answers, reader: TagReader) -> None:
     """`BadInput` where more of the spans than the option admits could not be used; else notes."""
     overlapped = reader.counts.pop(OVERLAPPED, 0)
     if overlapped:
-        found.notes.append(f"{OVERLAPPED}, and so left out: {overlapped:,}")
+        found.notes.append(f"{overlapped:,} of {reader.spans:,} spans {OVERLAPPED} are left out")
     if not reader.counts:
         return
-    counts = ", ".join(f"{why}: {count:,}" for why, count in reader.counts.items())
+    counts = ", ".join(f"{count:,} {why}" for why, count in reader.counts.items())
+    what = f"{reader.counts.total():,} of {reader.spans:,} spans are of no use"
     if reader.counts.total() > found.options.unusable * reader.spans:
-        raise BadInput(f"teacher {found.name}: of {reader.spans:,} spans {counts} (first: "
-                       f"{', '.join(reader.first)}); correct them, name labels with "
-                       "--teacher-labels FILE=TASK,..., or admit more with --teacher-set "
-                       "unusable=SHARE")
-    found.notes.append(f"of {reader.spans:,} spans {counts}; their words teach nothing")
+        raise BadInput(f"teacher {found.name}: {what}: {counts} (first: {', '.join(reader.first)})"
+                       "; correct them, name labels with --teacher-labels FILE=TASK,..., or admit "
+                       "more with --teacher-set unusable=SHARE")
+    found.notes.append(f"{what}, and their words teach nothing: {counts}")
 
 
 # ---- from what lines say to an answer ------------------------------------------------------------

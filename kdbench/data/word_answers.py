@@ -29,8 +29,8 @@ from kdbench.data.word_rules import Border, aligned, raw_text
 NAMES = ("label", "entity_group", "type", "entity")  # what programs call the label of a span
 TAGS = ("tags", "ner_tags")
 PREFIXES = frozenset("OBIES")
-UNALIGNED, OVERLAPPED = "spans that end inside of a word", "spans that another one overlaps"
-UNKNOWN = "spans of a label that the task does not have"
+UNALIGNED, OVERLAPPED = "that begin or end inside of a word", "that another one overlaps"
+UNKNOWN = "of a label that the task does not have"
 FIRST = 3  # so many places a message names
 
 
