@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets
-from kdbench.train.method import Method, option
+from kdbench.train.method import LOGITS, Method, option
 
 
 class LogitKD(Method):
@@ -24,7 +24,9 @@ class LogitKD(Method):
     L   = alpha * CE(z_S, y) + (1 - alpha) * T^2 * KL(p_T || p_S)
     tags: means over the words that both have read; several labels: two-class distributions a label,
     mean over labels; regression: squared difference to the teacher's value"""
-    needs = "any teacher with the task's head; its own tokenizer is used"
+    needs = ("any teacher with the task's head; its own tokenizer is used. A file of answers, or "
+             "several teachers")
+    reads = LOGITS
     task_types = ("single", "multi", "regression", "tags")
 
     @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class LogitKD(Method):
     def fit(self, lab: Lab) -> Model:
         """Fine-tune the teacher, read its logits, train the student on them."""
         o = self.options
-        teacher = lab.finetune(lab.teacher())
+        teacher = lab.trained_teacher()
         examples = (*lab.data.train, *lab.unlabelled)
         logits = lab.signals(teacher, ("logits",), examples=examples)
         return lab.train(lab.student(), SoftTargets(lab.task.task_type, o.temperature, o.alpha),

@@ -24,8 +24,10 @@ from kdbench.methods.ner_students import Setting, is_bilstm, lower_cased, same_t
 from kdbench.methods.tinybert import Distillation
 from kdbench.models.load import Model, Role
 from kdbench.models.sources import resolve
+from kdbench.models.teachers import is_model
+from kdbench.train.answering import Answering
 from kdbench.train.lab import Lab
-from kdbench.train.method import Method, option
+from kdbench.train.method import LOGITS, MODEL, Method, option
 
 
 class NerKD(Method):
@@ -139,7 +141,7 @@ class NerKD(Method):
         layer_losses: str = option(
             "auto",
             "TinyBERT's losses on embedding, hidden states, attention; auto: where the student is "
-            "no BiLSTM",
+            "no BiLSTM, and the teacher is a model",
             choices=("auto", "no"), source="auto: code; no: logits alone", why="ours")
         attention: str = option(
             "scores",
@@ -208,44 +210,58 @@ class NerKD(Method):
         """Teacher, copies, student."""
         o = self.options
         teacher, student = self.models(lab)
-        same = same_tokens(teacher.tokenizer, student.tokenizer)
+        same = teacher is not None and same_tokens(teacher.tokenizer, student.tokenizer)
         self.check_models(teacher, student, same)
 
         # 1. the teacher, where something that it learns is read
-        if o.distillation or o.embedding == "bert":
-            teacher = lab.finetune(teacher)
+        answering: Model | Answering | None = teacher
+        if teacher is None and o.distillation:
+            answering = lab.trained_teacher()
+        elif teacher is not None and (o.distillation or o.embedding == "bert"):
+            answering = teacher = lab.finetune(teacher)
         student = self.built(student, teacher, lab)
 
         # 2. the copies
         examples = tuple(augmented(lab.data.train, lab.data.labels, o, lab.seed_for("augment")))
 
         # 3. the student
-        if not o.distillation:
+        if answering is None or not o.distillation:
             return lab.train(student, Distillation(o, ("hard",)), stage="augmented",
                              examples=examples, **self.training(epochs=self.epochs(lab)))
         examples = (*examples, *lab.unlabelled)
-        layers = self.layer_terms(student, same)
+        layers = self.layer_terms(student, same) if isinstance(answering, Model) else ()
         if layers and o.stages == "two":
             epochs = o.intermediate_epochs or math.ceil(self.epochs(lab) / 3)
-            student = self.distil(lab, teacher, student, layers, examples, stage="layers",
+            student = self.distil(lab, answering, student, layers, examples, stage="layers",
                                   same=same, epochs=epochs, select="last")
             layers = ()
         hard = ("hard",) if o.alpha else ()
-        return self.distil(lab, teacher, student, (*hard, "logits", *layers), examples,
+        return self.distil(lab, answering, student, (*hard, "logits", *layers), examples,
                            stage="distillation", same=same, epochs=self.epochs(lab))
 
-    def models(self, lab: Lab) -> tuple[Model, Model]:
-        """(teacher, student) as they come, both lower-casing where the options say so."""
-        teacher = lab.teacher()
+    @property
+    def reads(self) -> str:
+        """The teacher's logits of words; with these options its tokens or embedding too. Its layers
+        are read where it is a model.
+        """
+        o = self.options
+        return MODEL if o.level == "tokens" or o.embedding == "bert" else LOGITS
+
+    def models(self, lab: Lab) -> tuple[Model | None, Model]:
+        """(teacher, student) as they come, both lower-casing where the options say so; None for a
+        teacher that only answers.
+        """
+        answers = lab.teacher_source is not None and not is_model(lab.teacher_source)
+        teacher = None if answers else lab.teacher()
         if self.options.student == "as_given":
             student = lab.student()
         else:
             student = lab.model(resolve(self.options.student))
         if self.options.lower_case:
-            return lower_cased(teacher), lower_cased(student)
+            return lower_cased(teacher) if teacher else None, lower_cased(student)
         return teacher, student
 
-    def check_models(self, teacher: Model, student: Model, same: bool) -> None:
+    def check_models(self, teacher: Model | None, student: Model, same: bool) -> None:
         """Raise `Skip` where the options do not fit the models, before anything is trained.
 
         same  do both read the same tokens?
@@ -254,6 +270,8 @@ class NerKD(Method):
         if o.level == "tokens" and not same:
             raise Skip("level=tokens compares token by token, but these models have two "
                        "tokenizers; use level=words")
+        if teacher is None:
+            return
         scores = o.attention == "scores" and o.distillation
         if scores and "attention" in self.layer_terms(student, same):
             for model in (teacher, student):
@@ -265,7 +283,7 @@ class NerKD(Method):
             raise Skip("embedding=bert copies a BERT's embedding layer, and the teacher is "
                        f"{model_type}; use embedding=trained")
 
-    def built(self, student: Model, teacher: Model, lab: Lab) -> Model:
+    def built(self, student: Model, teacher: Model | None, lab: Lab) -> Model:
         """The student as the options shape it; one that is not --student as it comes gets a row of
         its own without a teacher.
         """
@@ -284,13 +302,18 @@ class NerKD(Method):
                 "embedding_size": o.embedding_size, "hidden_size": o.hidden,
                 "classifier_size": o.head, "dropout": o.dropout, "packed": o.packed}
 
-    def distil(self, lab: Lab, teacher: Model, student: Model, terms: Sequence[str],
+    def distil(self, lab: Lab, teacher: Model | Answering, student: Model, terms: Sequence[str],
                examples: Sequence[Example], *, stage: str, same: bool, **training: Any) -> Model:
         """`student` after one training on the teacher's signals, under these terms of the loss.
 
         same      do both read the same tokens?
         training  fields of `Training`
         """
+        if not isinstance(teacher, Model):
+            objective = Distillation(self.options_for(student), terms)
+            signals = lab.signals(teacher, objective.signal_names, examples=examples)
+            return lab.train(student, objective, stage=stage, examples=examples, signals=signals,
+                             **self.training(**training))
         models = (teacher.module.config, student.module.config)
         objective = Distillation(
             self.options_for(student), terms,

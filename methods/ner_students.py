@@ -51,12 +51,14 @@ def same_tokens(first: PreTrainedTokenizerFast, second: PreTrainedTokenizerFast)
     return specs[0] == specs[1]
 
 
-def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model, seed: int) -> Model:
+def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model | None,
+           seed: int) -> Model:
     """`bilstm` with another configuration: with its weights where they still fit, else drawn from
     `seed`.
 
     settings  fields of `BiLSTMConfig`; None leaves one as it is. With embedding "bert" the
               embedding has the teacher's shape and its weights
+    teacher   None where it is no model, and has no embedding
     """
     changes = changed_settings(bilstm, settings, teacher)
     if not changes:
@@ -66,20 +68,20 @@ def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model, seed:
         module = BiLSTMTagger(config)
     if shapes(bilstm.module) == shapes(module):
         module.load_state_dict(bilstm.module.state_dict())
-    copied = changes.get("embedding") == "bert"
-    if copied:
+    copied = teacher is not None and changes.get("embedding") == "bert"
+    if teacher is not None and copied:
         embeddings = teacher.module.base_model.get_submodule("embeddings")
         module.encoder.embeddings.load_state_dict(embeddings.state_dict())
     key = digest(
-        {"of": bilstm.key, "changes": changes, "embeddings": teacher.key if copied else None})
+        {"of": bilstm.key, "changes": changes, "embeddings": teacher.key if teacher and copied else None})
     return replace(bilstm, module=module, key=key)
 
 
 def changed_settings(bilstm: Model, settings: Mapping[str, Setting],
-                     teacher: Model) -> dict[str, Setting]:
+                     teacher: Model | None) -> dict[str, Setting]:
     """Those of the `settings` that the BiLSTM does not have yet."""
     wanted = dict(settings)
-    if wanted.get("embedding") == "bert":
+    if teacher is not None and wanted.get("embedding") == "bert":
         source = teacher.module.config
         wanted |= {"vocab_size": source.vocab_size, "embedding_size": source.hidden_size,
                    "max_position_embeddings": source.max_position_embeddings,

@@ -15,6 +15,7 @@ from kdbench.cli.shared_arguments import (
     add_settings,
     add_training,
 )
+from kdbench.cli.teacher_arguments import add_teacher
 
 
 def add_run(verb: Parser) -> None:
@@ -24,15 +25,9 @@ def add_run(verb: Parser) -> None:
     verb.add_argument("--method", metavar="M", help="a method (see `list methods`)")
     verb.add_argument("--task", metavar="T", help="a task, or `files` for your own")
     add_data(verb)
-    verb.add_argument("--teacher", default=None, metavar="MODEL",
-                      help="a model's name, folder (NAME=FOLDER to name it) or hub id (default: "
-                      "on real data the best encoder of KDBENCH_MODELS, else minilm; on look-alike "
-                      "data tiny-teacher)")
-    verb.add_argument("--teacher-labels", default="", metavar="A=B,...",
-                      help="which labels of a fine-tuned teacher are which of the task's, where "
-                      "the names differ; or a label for every row of its head, in their order")
+    add_teacher(verb)
     verb.add_argument("--student", default=None, metavar="MODEL",
-                      help="likewise; cut:N takes N of the teacher's layers")
+                      help="a model, likewise; cut:N takes N of the teacher's layers")
     add_training(verb, auto_threads=True)
     verb.add_argument("--seeds", type=parse_seeds, default=None, metavar="LIST",
                       help="seeds: 0-4, or 0,3,7 (default: 0, or the suite's)")

@@ -55,8 +55,11 @@ def add_label(verb: Parser) -> None:
     add_run_id(verb)
     verb.add_argument("--file", type=data_path, metavar="FILE",
                       help="texts: one a line, or rows with a column of texts (CSV, JSON, ...)")
+    verb.add_argument("--task", metavar="T",
+                      help="or the splits of a task, with their ids")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE",
-                      help="the labelled rows: JSON lines that `run --task files` reads")
-    add_task_options(verb)
+                      help="the labelled rows: JSON lines that `run --task files` reads, and that "
+                      "`run --teacher predictions:FILE` learns from")
+    add_place(verb)
     verb.add_argument("--backend", choices=("torch", "onnxruntime"), metavar="backend",
                       help="torch or onnxruntime")

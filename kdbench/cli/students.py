@@ -89,8 +89,11 @@ def label(args: Namespace) -> int:
     from kdbench.base.progress import say
     from kdbench.serve.label_file import labelled_file
 
-    if not args.file or not args.out:
-        raise BadInput("give --file FILE of texts, and -o FILE for the labelled rows")
+    if bool(args.file) == bool(args.task) or not args.out:
+        raise BadInput("give --file FILE of texts, or --task TASK for its splits, and -o FILE for "
+                       "the labelled rows")
+    if args.task:
+        return label_splits(args)
     refuse_source(args.out, args.file)
     about, predictor = opened(args)
     text, missing, cut = labelled_file(predictor, rows_to_answer(args, about, predictor))
@@ -100,7 +103,28 @@ def label(args: Namespace) -> int:
         say(cut)
     write_text(args.out, text)
     print(f"{args.out}: {text.count(chr(10)):,} labelled rows; `bench.py run --task files --train "
-          f"{args.out}` reads them")
+          f"{args.out}` reads them, and `--teacher predictions:{args.out}` learns from them")
+    return DONE
+
+
+def label_splits(args: Namespace) -> int:
+    """Write the splits of a task with the student's labels."""
+    from kdbench.base.folders import write_text
+    from kdbench.base.progress import say
+    from kdbench.runs.planning import hashable, load_data
+    from kdbench.serve.label_file import check_labels, labelled_splits
+
+    _, predictor = opened(args)
+    files = {split: path for split in SPLITS if (path := getattr(args, split)) is not None}
+    _, data, _ = load_data(args.task, variable_folder(args), tuple(sorted(files.items())),
+                           hashable(args.task_set))
+    check_labels(predictor, data)
+    text, cut = labelled_splits(predictor, data)
+    if cut:
+        say(cut)
+    write_text(args.out, text)
+    print(f"{args.out}: {text.count(chr(10)):,} rows of all splits; `bench.py run --task "
+          f"{args.task} --teacher predictions:{args.out}` learns from them")
     return DONE
 
 

@@ -130,7 +130,8 @@ def single_suite(args: Namespace) -> Suite:
         args.method, args.task, args.teacher or TEACHER, args.student or STUDENT, args.variant,
         args.set, args.settings, args.task_set, args.recipe, data_folder(args), files_of(args),
         args.unlabelled, args.seeds or (0,), not args.no_controls,
-        teacher_labels=args.teacher_labels))
+        teacher_labels=args.teacher_labels, teacher_options=args.teacher_set,
+        teacher_weights=args.teacher_weights))
 
 
 def named_suite(args: Namespace) -> Suite:
@@ -145,7 +146,8 @@ def named_suite(args: Namespace) -> Suite:
             raise BadInput(f"--{name} goes with a single run; for a part of a suite use --only "
                            f"'{name}=...'")
     own = {"set": args.set, "task-set": args.task_set, "unlabelled": args.unlabelled,
-           "teacher-labels": args.teacher_labels, **args.settings}
+           "teacher-labels": args.teacher_labels, "teacher-set": args.teacher_set,
+           "teacher-weights": args.teacher_weights, **args.settings}
     for name, value in own.items():
         if value:
             raise BadInput(f"--{name.replace('_', '-')} goes with a single run; a suite says it in "

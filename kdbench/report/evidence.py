@@ -256,6 +256,8 @@ class Case:
 
         `BadInput` where it is there but cannot be loaded, or has other labels.
         """
+        if not self.record["artefact"]:
+            raise Unchecked("a teacher that only answers has no weights")
         folder = self.root / "models" / self.record["artefact"]
         if not inside(folder, self.root) or not (folder / "labels.json").is_file():
             raise Unchecked("its weights are not kept here")

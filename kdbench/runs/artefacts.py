@@ -61,6 +61,10 @@ def find_run(results_dir: Path, run: str) -> tuple[Record, Path]:
     record = find_record(results_dir, run)
     if record["status"] != "done":
         raise BadInput(f"run {run}: its status is {record['status']}, so there is no student")
+    if not record["artefact"]:
+        raise BadInput(f"run {run}: is the row of a teacher that only answers "
+                       f"({record['cell']['student']}); it has no model to export, serve or time: "
+                       "give the run of a student")
     folder = results_dir / "models" / record["artefact"]
     if not folder.resolve().is_relative_to((results_dir / "models").resolve()):
         raise BadInput(

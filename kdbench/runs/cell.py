@@ -14,6 +14,7 @@ from kdbench.base.identity import digest, record_id
 from kdbench.base.options import recorded
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.sources import Source, on_disk
+from kdbench.models.teachers import settings_of
 from kdbench.runs import store
 from kdbench.runs.request import REST, Request
 from kdbench.runs.store import Record
@@ -68,6 +69,7 @@ class Cell:
             settings["min_texts"] = self.settings.min_texts
         if labels := self.student.labels or (self.teacher.labels if self.teacher else ""):
             settings["teacher_labels"] = labels
+        settings |= settings_of(self.teacher) | settings_of(self.student)
         return {
             "method": self.method_name, "task": self.task.name, "variant": self.variant,
             "teacher": self.teacher.name if self.teacher else None, "student": self.student.name,

@@ -105,20 +105,21 @@ def missing_models(request: Request, reads_teacher: bool = True) -> list[str]:
     """Models that are not on this machine, each with the way to get it."""
     from huggingface_hub import try_to_load_from_cache
 
-    from kdbench.models.sources import resolve
+    from kdbench.models.teachers import parts_of, resolve_teacher
 
     lacking = []
     teachers = [teacher_name(request)[0]] if reads_teacher else []
     for name in (*teachers, request.student):
         try:
-            source = resolve(name)
+            sources = list(parts_of(resolve_teacher(name)))
         except BadInput as error:
             lacking.append(one_line(error))
             continue
-        hub = source.hub or (source.base.hub if source.base else "")
-        if hub and not isinstance(try_to_load_from_cache(hub, "config.json"), str):
-            lacking.append(f"model {name}: `hf download {hub}`, or its folder in the folder that "
-                           f"KDBENCH_MODELS names")
+        for source in sources:
+            hub = source.hub or (source.base.hub if source.base else "")
+            if hub and not isinstance(try_to_load_from_cache(hub, "config.json"), str):
+                lacking.append(f"model {source.name}: `hf download {hub}`, or its folder in the "
+                               f"folder that KDBENCH_MODELS names")
     return lacking
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdbench.score import metrics
+
+if TYPE_CHECKING:
+    from kdbench.train.lab import Lab
 
 
 def packed(predictions: Any) -> dict[str, np.ndarray]:
@@ -20,6 +24,31 @@ def packed(predictions: Any) -> dict[str, np.ndarray]:
                 "test_pieces": np.concatenate(words).astype(np.int16),
                 "test_piece_lengths": np.array([len(piece) for piece in words], dtype=np.int16)}
     return {"test_predictions": predictions.astype(np.float32)}
+
+
+def arrays_of(test: metrics.Scores, predictions: Any) -> dict[str, np.ndarray]:
+    """What is stored beside a record: the predictions of test, and its counts by unit where the
+    metric has them.
+    """
+    arrays = packed(predictions)
+    if test.counts is not None:
+        arrays.update(test_counts=test.counts, test_units=np.array(test.units))
+    return arrays
+
+
+def score_of_record(lab: Lab, scores: Mapping[str, metrics.Scores]) -> dict[str, Any]:
+    """The scores of dev (where there are any) and test as a record has them, with those of the
+    naive predictor.
+    """
+    naive = {}
+    for split in ("dev", "test"):
+        if lab.data.split(split):
+            naive[split] = metrics.naive(lab.task, lab.data, split).main
+    dev, test = scores.get("dev"), scores["test"]
+    return finite({
+        "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
+        "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all},
+    })
 
 
 def finite(value: Any) -> Any:

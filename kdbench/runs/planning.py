@@ -28,10 +28,18 @@ from kdbench.models.heads import Head
 from kdbench.models.load import config_of, declared_names, tell
 from kdbench.models.rows import match
 from kdbench.models.sources import Source, fetch, on_disk, resolve
+from kdbench.models.teachers import is_model, parts_of, resolve_teacher
 from kdbench.models.zoo import BEST, MODELS, TOY
 from kdbench.runs.cell import Cell, LeftOut
 from kdbench.runs.request import REST, Request
 from kdbench.runs.suite import Suite
+from kdbench.runs.teacher_plans import (
+    answered_texts,
+    check_reads,
+    refuse_file,
+    rows_of,
+    student_of,
+)
 from kdbench.train import spec
 from kdbench.train.method import Method
 from kdbench.train.mlm import unlabelled
@@ -85,8 +93,12 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     entry, published = METHODS.entry(request.method), published_for(request)
     method = method_of(request, entry, published)
     named, told = teacher_name(request)
-    teacher, student = teacher_of(named, request.teacher_labels), resolve(request.student)
+    teacher = teacher_of(named, request.teacher_labels, request.teacher_options,
+                         request.teacher_weights)
+    refuse_file(request.student)
+    student = student_of(request.student, resolve(request.student), teacher)
     check_task_type(request.method, method, TASKS.get(request.task))
+    check_reads(request.method, method, teacher)
     task, whole, task_options = load_data(
         request.task, request.data_dir, tuple(sorted(request.files.items())),
         hashable(request.task_options))
@@ -102,9 +114,11 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
         fetch(student)
         if takes_teacher or request.controls:
             fetch_teacher(teacher, told)
-    if request.teacher_labels:
+    if request.teacher_labels and is_model(teacher):
         check_teacher_labels(teacher, Head(task.task_type, data.labels))
     extra = unlabelled_examples(request, whole, data, task) if request.unlabelled else ()
+    if not is_model(teacher) and (method.uses_teacher or request.controls):
+        extra = answered_texts(teacher, task, data, extra, str(request.unlabelled) != REST)
     cell = Cell(
         request=request, role="method", method_name=entry.name, method=method,
         variant=request.variant if has_variants(method) else "corrected", task=task,
@@ -135,7 +149,7 @@ def controls_of(cell: Cell, teacher: Source, extra: tuple[Example, ...]) -> list
     A control that is not for tasks of this type is left out.
     """
     baseline = METHODS.baseline()
-    beside = [control_cell(cell, baseline, teacher, extra, "teacher", teacher)]
+    beside = [control_cell(cell, baseline, one, extra, "teacher", one) for one in rows_of(teacher)]
     for entry in METHODS.controls():
         if entry.name != cell.method_name and applies(entry, cell.task):
             beside.append(control_cell(cell, entry, teacher, extra, "control", cell.student))
@@ -251,7 +265,8 @@ def teacher_name(request: Request) -> tuple[str, str]:
 def fetch_teacher(teacher: Source, told: str) -> None:
     """As `fetch`; `told` says which teacher was taken because nobody named one."""
     try:
-        fetch(teacher)
+        for part in parts_of(teacher):
+            fetch(part)
     except BadInput as error:
         raise without_any(error) if told else error from error
     if told:
@@ -267,17 +282,17 @@ def check_teacher_labels(teacher: Source, head: Head) -> None:
         match(config_of(teacher), head, teacher.labels, declared_names(where))
 
 
-def teacher_of(name: str, labels: str = "") -> Source:
-    """The model called `name`; `BadInput` where it has to take something from a teacher itself.
-
-    labels  as --teacher-labels names the rows of its head
+def teacher_of(name: str, labels: str = "", given: Mapping[str, Any] | None = None,
+               weights: str = "") -> Source:
+    """The teacher called `name`, as `resolve_teacher`; `BadInput` where it has to take something
+    from a teacher itself.
     """
-    found = replace(resolve(name), labels=labels)
-    if derived(found):
-        raise BadInput(
-            f"teacher {name}: takes its {'layers' if found.cut else 'word pieces'} from a teacher, "
-            f"so it can be a student only; "
-            "name another with --teacher")
+    found = resolve_teacher(name, labels, given, weights)
+    for part in parts_of(found):
+        if derived(part):
+            raise BadInput(
+                f"teacher {part.name}: takes its {'layers' if part.cut else 'word pieces'} from a "
+                "teacher, so it can be a student only; name another with --teacher")
     return found
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.base.places import PACKAGE
 from kdbench.data.task import LEAST_TEXTS, Data, Example
+from kdbench.models.teachers import FileSource, parts_of
 from kdbench.runs.request import REST
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def without_paths(message: str, cell: Cell, folder: Path) -> str:
     """
     request = cell.request
     named = [folder, *request.files.values(), request.data_dir, request.unlabelled]
-    named += [source.folder for source in (cell.student, cell.teacher) if source is not None]
+    for source in (*parts_of(cell.student), *parts_of(cell.teacher)):
+        named += [source.folder, source.path if isinstance(source, FileSource) else None]
     named += map(Path, [*files_of(cell.method.options), *files_of(cell.task_options)])
     places = {str(PACKAGE.parent), str(Path.home()), sys.prefix, tempfile.gettempdir()}
     for place in named:

@@ -30,7 +30,10 @@ class Request:
     unlabelled  a file of texts that the teacher labels, or `REST`
     seeds       each is a cell, beside those of the controls
     controls    run the controls too
-    teacher_labels  which rows of the teacher's head are which labels: `a=b,...`
+    teacher     a model's or file's name; of several, their names with " + " between
+    teacher_labels  which rows of the teacher's head, or labels of its file, are which: `a=b,...`
+    teacher_options of a teacher that is a file (`kdbench.data.answer_options`)
+    teacher_weights of several teachers: numbers with commas, or `dev`
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over
     """
@@ -52,6 +55,8 @@ class Request:
     resources: dict[str, float] = field(default_factory=dict)
     published: tuple[dict[str, Any], ...] = ()
     teacher_labels: str = ""
+    teacher_options: dict[str, Any] = field(default_factory=dict)
+    teacher_weights: str = ""
 
     def label(self, seed: int) -> str:
         """One cell of it, in words."""
@@ -63,14 +68,14 @@ class Request:
         """
         plain = {f.name: f.default for f in fields(self)}
         chosen = {}
-        for name in ("teacher", "teacher_labels", "variant", "unlabelled"):
+        for name in ("teacher", "teacher_labels", "teacher_weights", "variant", "unlabelled"):
             if getattr(self, name) != plain[name]:
                 chosen[name] = getattr(self, name)
-        return {**chosen, **self.task_options, **self.options}
+        return {**chosen, **self.teacher_options, **self.task_options, **self.options}
 
     def values(self) -> dict[str, str]:
         """Settings, options and fields by name, as the command line takes them."""
-        found = {**self.settings, **self.task_options, **self.options}
+        found = {**self.settings, **self.teacher_options, **self.task_options, **self.options}
         for name in ("method", "task", "teacher", "student", "variant", "recipe"):
             found[name] = getattr(self, name)
         if self.unlabelled is not None:

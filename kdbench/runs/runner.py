@@ -23,15 +23,17 @@ from kdbench.base.folders import new_folder, sweep_results
 from kdbench.base.identity import digest
 from kdbench.base.progress import Phases, say, say_once
 from kdbench.models.load import Model, Role
+from kdbench.models.teachers import is_model
 from kdbench.runs import provenance, raw_text, store, trackers, whereabouts
 from kdbench.runs.answers import answer_labels, decision_threshold, limits_of
 from kdbench.runs.cell import Cell, as_json
 from kdbench.runs.own_text import vocabulary_facts, with_hidden_units
-from kdbench.runs.packing import finite, packed
+from kdbench.runs.packing import arrays_of, finite, score_of_record
 from kdbench.runs.quotes import kept, notes_kept, reason_kept
 from kdbench.runs.reading import models_of
 from kdbench.runs.store import Record
 from kdbench.runs.stored import damage_of_predictions, read_or_why
+from kdbench.runs.teacher_rows import teacher_row
 from kdbench.runs.threads import AUTO, kept_at, threads_of
 from kdbench.score import metrics
 from kdbench.serve import measure
@@ -211,11 +213,8 @@ class Runner:
                   cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
                   cell.own_unlabelled)
         try:
-            student = self.train(cell, lab)
-            record["score"], arrays = self.scores(lab, student)
+            arrays = self.row(cell, lab, record)
             arrays = with_hidden_units(self.folder, record, cell.data, arrays)
-            self.complete(record, lab, student)
-            self.label(lab, student)
             kept_at(cell, self.folder).unlink(missing_ok=True)
         except (BadInput, KeyboardInterrupt):
             raise
@@ -255,6 +254,16 @@ class Runner:
             "provenance": where,
         }
 
+    def row(self, cell: Cell, lab: Lab, record: Record) -> Arrays:
+        """Train, score and measure; of a teacher that only answers, score its answers."""
+        if not is_model(cell.student):
+            return teacher_row(lab, cell.student, record)
+        student = self.train(cell, lab)
+        record["score"], arrays = self.scores(lab, student)
+        self.complete(record, lab, student)
+        self.label(lab, student)
+        return arrays
+
     def train(self, cell: Cell, lab: Lab) -> Model:
         """The student that the method trains."""
         cell.method.check(lab)
@@ -285,28 +294,19 @@ class Runner:
         """Dev and test scores, with what statistics need. The test split is scored here and nowhere
         else.
         """
-        dev, dev_predictions = lab.score(student, "dev") if lab.data.dev else (None, None)
-        test, predictions = lab.score(student, "test")
-        naive = {}
+        scores, found = {}, {}
         for split in ("dev", "test"):
-            if lab.data.split(split):
-                naive[split] = metrics.naive(lab.task, lab.data, split).main
-        score: dict[str, Any] = {
-            "metric": lab.task.metric, "dev": dev.main if dev else None, "test": test.main,
-            "naive": naive, "all": {"dev": dev.all if dev else {}, "test": test.all},
-        }
+            if split == "test" or lab.data.dev:
+                scores[split], found[split] = lab.score(student, split)
+        score = score_of_record(lab, scores)
         if (threshold := decision_threshold(lab)) is not None:
             score["threshold"] = threshold
         if lab.task.task_type == "tags":
-            found = {"dev": dev_predictions, "test": predictions}
             score["beyond_limit"] = {
                 split: metrics.beyond_limit(lab.data.labels, lab.data.split(split), tags)
-                for split, tags in found.items() if tags is not None}
-            score |= raw_text.score(lab, student, predictions)
-        arrays = packed(predictions)
-        if test.counts is not None:
-            arrays.update(test_counts=test.counts, test_units=np.array(test.units))
-        return finite(score), arrays
+                for split, tags in found.items()}
+            score |= raw_text.score(lab, student, found["test"])
+        return finite(score), arrays_of(scores["test"], found["test"])
 
     def diagnostics(self, lab: Lab, student: Model) -> dict[str, dict[str, float]]:
         """By name and split, the further figures that the method takes of its student."""

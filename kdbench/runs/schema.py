@@ -17,6 +17,7 @@ from typing import Any
 
 from kdbench.base.options import VARIANTS
 from kdbench.base.registry import METHODS, TASKS, Registry
+from kdbench.data.answer_options import AnswerOptions
 from kdbench.runs.suite import DATA, FIELDS, FIGURE, RESOURCES
 from kdbench.train.spec import Settings
 
@@ -58,7 +59,8 @@ def fields() -> dict[str, Schema]:
         "teacher": or_list(TEXT), "student": or_list(TEXT),
         "variant": or_list({"enum": list(VARIANTS)}),
         "recipe": or_list({"enum": ["default", "paper"]}), "unlabelled": or_list(TEXT),
-        "teacher_labels": or_list(TEXT),
+        "teacher_labels": or_list(TEXT), "teacher_weights": or_list(TEXT),
+        "teacher_options": options_schema(AnswerOptions),
         "options": table(options), "task_options": table(task_options),
         "seeds": SEEDS, "controls": {"type": "boolean"},
         "resources": table(dict.fromkeys(sorted(RESOURCES), NUMBER)),

@@ -11,6 +11,7 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import by_content, written
 from kdbench.base.registry import METHODS
+from kdbench.models.teachers import AND, name_of_file, names_file
 from kdbench.models.zoo import BEST, MODELS, TOY
 from kdbench.runs.request import Request
 from kdbench.runs.store import Record
@@ -96,14 +97,20 @@ def is_control(cell: Mapping[str, Any], request: Request, teacher: str | None) -
     """
     method, student = cell["method"], model_name(request.student)
     if method == METHODS.baseline().name:
-        return cell["student"] in (teacher, student)
+        return cell["student"] in (teacher, student, *(teacher or "").split(AND))
     return method in METHODS and METHODS.entry(method).control != "" and cell["student"] == student
 
 
 def model_name(model: str) -> str:
-    """A model as records call it: without the folder that holds it, and by no alias."""
+    """A model as records call it: without the folder that holds it, and by no alias; a file of
+    answers by its name, and several teachers by theirs.
+    """
     if model in MODELS:
         return MODELS.entry(model).name
+    if AND in model:
+        return AND.join(map(model_name, model.split(AND)))
+    if names_file(model):
+        return name_of_file(model)
     label, _, path = model.rpartition("=")
     return label or (Path(path).name if path.startswith((".", "~", "/")) else path)
 

@@ -45,8 +45,8 @@ Table = dict[str, Any]  # of TOML
 
 SETTINGS = {f.name for f in dataclasses.fields(Settings)}
 FIELDS = {
-    "method", "task", "teacher", "teacher_labels", "student", "variant", "recipe", "options",
-    "task_options", "unlabelled"
+    "method", "task", "teacher", "teacher_labels", "teacher_options", "teacher_weights", "student",
+    "variant", "recipe", "options", "task_options", "unlabelled"
 }
 BESIDE = {"seeds", "published", "resources", "controls"}  # of an entry, and no axis
 KEYS = FIELDS | SETTINGS | BESIDE

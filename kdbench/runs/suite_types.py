@@ -71,10 +71,11 @@ TOP: dict[str, tuple[Check, str]] = {
     "controls": FLAG,
 }
 ENTRY: dict[str, tuple[Check, str]] = {
-    **dict.fromkeys(("method", "task", "teacher", "student", "teacher_labels", "variant", "recipe",
-                     "unlabelled"), TEXTS),
+    **dict.fromkeys(("method", "task", "teacher", "student", "teacher_labels", "teacher_weights",
+                     "variant", "recipe", "unlabelled"), TEXTS),
     "options": (is_table(is_table(is_axis(is_scalar))), "a table of options for each method"),
-    "task_options": (is_axis(is_table(is_scalar)), "a table of options"),
+    **dict.fromkeys(("task_options", "teacher_options"),
+                    (is_axis(is_table(is_scalar)), "a table of options")),
     "resources": (is_table(is_number), "a table of numbers"),
     "published": (is_figures, "a list of tables"),
     "seeds": SEEDS, "controls": FLAG,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.base import reading
 from kdbench.models.sources import Source, on_disk
+from kdbench.models.teachers import is_model, parts_of
 from kdbench.train.scoring import WIDE
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def widest(cell: Cell) -> int:
 
 def hidden_units(source: Source) -> int:
     """Hidden units of a model, by its configuration alone; 0 where that does not say."""
+    if not is_model(source):
+        return max((hidden_units(part) for part in parts_of(source) if is_model(part)), default=0)
     if source.cut:
         return hidden_units(source.base) if source.base else 0  # else the teacher's
     config = dict(source.recipe.config) if source.recipe else {}

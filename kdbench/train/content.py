@@ -24,6 +24,7 @@ from kdbench.base.identity import digest
 from kdbench.data.task import Example
 from kdbench.models.load import Model
 from kdbench.train import cpu
+from kdbench.train.answering import PartialSignals
 from kdbench.train.content_code import is_library_code, is_own_code
 from kdbench.train.content_values import (
     Json,
@@ -167,7 +168,9 @@ def signals_content(signals: Signals) -> Json:
     """What a training reads of a teacher: the values themselves where they are stored, else what
     computes them.
     """
-    if type(signals) is StoredSignals and has_only(signals, "key", "rows", "task_type", "seconds"):
+    known = type(signals) in (StoredSignals, PartialSignals)
+    if isinstance(signals, StoredSignals) and known and has_only(
+            signals, "key", "rows", "task_type", "seconds"):
         return ["stored", stored_content(signals.key, signals.rows)]
     if type(signals) is LiveSignals and has_only(signals, "key", "teacher", "rows", "corpus"):
         pool = content_of(signals.teacher.pool, "the pool")

@@ -21,17 +21,18 @@ from accelerate import Accelerator
 
 from kdbench.base import code, machine
 from kdbench.base.activity import doing
-from kdbench.base.errors import Broken, Skip
+from kdbench.base.errors import Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.common_words import texts_to_learn
-from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head
 from kdbench.models.layers import cut
 from kdbench.models.load import Model, Role, build
 from kdbench.models.sources import Source
+from kdbench.models.teachers import require_model
 from kdbench.train.agreement import ordered
+from kdbench.train.answering import Answering, trained_teacher
 from kdbench.train.batching import Corpus
 from kdbench.train.content import (
     examples_content,
@@ -51,7 +52,7 @@ from kdbench.train.signals import Signals, Teacher
 from kdbench.train.spec import Settings
 from kdbench.train.stage_cache import StageCache, damage_of_stage, read_stage, write_stage
 from kdbench.train.teaching import Teaching
-from kdbench.train.training import Training
+from kdbench.train.training import Training, refuse_non_finite
 from kdbench.train.windows import check_signals
 
 
@@ -64,6 +65,7 @@ class Lab(Teaching):
     stages    what was trained, with its cost
     curves    what was seen while training, one entry an epoch
     teachers  by name the teachers that were asked for signals; None where all of them were there
+    answer_notes  what of the answers of a teacher that is a file was left out
     """
 
     task: Task
@@ -82,6 +84,7 @@ class Lab(Teaching):
     curves: list[dict[str, Any]] = field(default_factory=list)
     extra_rows: list[tuple[str, Model]] = field(default_factory=list)
     teachers: dict[str, Teacher | None] = field(default_factory=dict)
+    answer_notes: set[str] = field(default_factory=set)
     diagnostics: dict[str, Callable[[Model, Sequence[Example]],
                                     float]] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
@@ -92,13 +95,12 @@ class Lab(Teaching):
     @property
     def forwards(self) -> dict[str, int]:
         """How many texts each teacher has read for this cell; 0 where its signals were there."""
-        return {name: teacher.forwards if teacher else 0
-                for name, teacher in self.teachers.items()}
+        return {name: each.forwards if each else 0 for name, each in self.teachers.items()}
 
     @property
     def notes(self) -> list[str]:
         """What became of heads that came trained; trainings that took more parts than asked for."""
-        notes: set[str] = set()
+        notes = set(self.answer_notes)
         for model in self._built.values():
             notes.update(f"{model.name}: {note}" for note in model.notes)
         for stage in self.stages:
@@ -123,7 +125,12 @@ class Lab(Teaching):
         """The teacher as it comes, with a fresh head for the task (or `head`)."""
         if self.teacher_source is None:
             raise Skip("this method needs a teacher; name one with --teacher")
+        require_model(self.teacher_source)
         return self.model(self.teacher_source, head, Role.TEACHER)
+
+    def trained_teacher(self) -> Model | Answering:
+        """The teacher, ready to answer: a model is fine-tuned, a file of answers is as it is."""
+        return trained_teacher(self)
 
     def teacher_limits(self) -> Limits | None:
         """`limits` of the teacher; None where nothing took one."""
@@ -251,7 +258,7 @@ class Lab(Teaching):
                               measures or {}, folder)
         wait_for_all(self.accelerator)
         facts = read_stage(folder, trained.module, objective)
-        refuse_non_finite(trained, objective, what, training)
+        refuse_non_finite(trained.module, objective, what, training)
         trained.module.eval()
         more: dict[str, Any] = {name: facts[name] for name in ("compile", "notes") if name in facts}
         if facts["accumulate"] != training.accumulate:
@@ -331,7 +338,7 @@ class Lab(Teaching):
             label=f"{self.label}{model.name}, {stage}", phases=self.phases,
             steps_before=sum(s["steps"] for s in self.stages), max_steps=self.settings.max_steps)
         trainer, history = self._run(make_trainer, model, objective, training, stage)
-        refuse_non_finite(model, objective, trainer.label, training)
+        refuse_non_finite(model.module, objective, trainer.label, training)
         # the next stage must not depend on whether this one was cached
         if objective.attentions:
             model.module.set_attn_implementation(usual_attention)
@@ -394,10 +401,3 @@ class Lab(Teaching):
         It is taken after the scores and decides nothing; it must train nothing and draw nothing.
         """
         self.diagnostics[name] = figure
-
-
-def refuse_non_finite(model: Model, objective: Objective, what: str, training: Training) -> None:
-    """`Broken` where a training has left weights that are NaN or infinite."""
-    if name := non_finite(model.module) or non_finite(objective):
-        raise Broken(f"{what}: its weights are not finite after training ({name}); lower the "
-                     f"learning rate ({training.lr:g}) or use --precision fp32")

@@ -105,7 +105,9 @@ class Supervised(Objective):
 class SoftTargets(Objective):
     """α · supervised + (1 - α) · soft targets, from stored teacher logits.
 
-    Signals read: `logits`. An unlabelled example takes part in the soft term alone.
+    Signals read: `logits`, and `logits_weight` where a teacher does not know all texts. An
+    unlabelled example takes part in the soft term alone, one that the teacher does not know in the
+    other.
     """
 
     def __init__(self, task_type: str, temperature: float, alpha: float):
@@ -116,10 +118,11 @@ class SoftTargets(Objective):
         """The terms "soft_targets" and, where alpha is not 0, "hard_labels"."""
         logits = task_logits(self.outputs(student, batch), batch)
         each = soft_targets(logits, batch.signals["logits"], self.temperature, self.task_type)
+        per = "examples"
         if self.task_type == "tags":
             each, per = each * aligned(batch), "aligned"
-        else:
-            per = "examples"
+        elif "logits_weight" in batch.signals:  # of a teacher that does not know all texts
+            each, per = each * batch.signals["logits_weight"][:, 0], "answered"
         terms = {"soft_targets": Term(each.sum(), per, 1 - self.alpha)}
         if self.alpha:
             hard = supervised(logits, batch, self.task_type)
@@ -128,6 +131,9 @@ class SoftTargets(Objective):
 
 
 def aligned(batch: Batch) -> Tensor:
-    """(B, W) 1 where both the student and the teacher have read the word, else 0."""
+    """(B, W) what the teacher's answer for a word counts, 1 unless it says less; 0 where one of the
+    two has not read the word.
+    """
     assert batch.words is not None
-    return (batch.words >= 0) & batch.signals["logits_known"].bool()
+    read = (batch.words >= 0) & batch.signals["logits_known"].bool()
+    return read * batch.signals["logits_weight"] if "logits_weight" in batch.signals else read

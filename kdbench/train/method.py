@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from kdbench.models.load import Model
     from kdbench.train.lab import Lab
 
-__all__ = ["Batch", "Method", "Objective", "Term", "early", "loss_of", "option"]
+__all__ = ["LOGITS", "MODEL", "Batch", "Method", "Objective", "Term", "early", "loss_of", "option"]
+
+
+MODEL, LOGITS = "model", "logits"  # what a method reads of its teacher
 
 
 class Method:
@@ -37,6 +40,14 @@ class Method:
 
     def __init__(self, options: Any):
         self.options = options
+
+    @property
+    def reads(self) -> str:
+        """What it reads of its teacher: `MODEL`, the weights, tokens, vectors or whatever else a
+        model has; or `LOGITS`, its answers alone, which a file of them and several teachers have
+        too (`Lab.trained_teacher`).
+        """
+        return MODEL
 
     def check(self, lab: Lab) -> None:
         """Raise `Skip` with a reason where this teacher, student or task cannot apply."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,11 +12,13 @@ import numpy as np
 
 from kdbench.base import code
 from kdbench.base.activity import doing
+from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
 from kdbench.base.progress import Progress, say
 from kdbench.data.task import Example
 from kdbench.models.load import Model
 from kdbench.train import signals
+from kdbench.train.answering import Answering, signals_of
 from kdbench.train.content import content_of, model_content
 from kdbench.train.live_texts import of_texts
 from kdbench.train.scoring import Scoring
@@ -31,9 +34,9 @@ class Teaching(Scoring):
     stages: list[dict[str, Any]]
     teachers: dict[str, Teacher | None]
 
-    def signals(self, teacher: Model, names: Sequence[str] = ("logits",), *,
+    def signals(self, teacher: Model | Answering, names: Sequence[str] = ("logits",), *,
                 examples: Sequence[Example] | None = None, pool: Pool | None = None,
-                live: bool = False, hidden_states: bool = False,
+                live: bool = False, whole: bool = False, hidden_states: bool = False,
                 attentions: bool = False) -> Signals:
         """The teacher's signals for `examples` (default: the training examples), stored by content.
 
@@ -43,9 +46,12 @@ class Teaching(Scoring):
                capture what it needs and no more
         live   compute them for every batch as it comes: for what depends on the batch or is too
                large to keep
+        whole  keep all of them, whatever memory they take
         hidden_states, attentions  what the pool reads of the teacher's outputs
         """
         examples = self.data.train if examples is None else examples
+        if not isinstance(teacher, Model):
+            return self.answered(teacher, names, examples)
         frozen = self._frozen(teacher, names, pool, hidden_states, attentions)
         label = f"{teacher.name}: {'+'.join(names)}"
         key = self.signals_key(frozen, examples)
@@ -59,7 +65,7 @@ class Teaching(Scoring):
                     self.stages.append(signal_stage(key, stored.seconds, cached=True))
                 return stored
             begun = time.monotonic()
-            computed = self._computed_signals(frozen, examples, key, live)
+            computed = self._computed_signals(frozen, examples, key, live, whole)
             seconds = time.monotonic() - begun
             if isinstance(computed, StoredSignals):
                 computed.seconds = seconds
@@ -67,6 +73,20 @@ class Teaching(Scoring):
         self.stages.append(signal_stage(key, seconds, cached=False))
         self.teachers[label] = frozen
         return computed
+
+    def answered(self, teacher: Answering, names: Sequence[str],
+                 examples: Sequence[Example]) -> Signals:
+        """The logits of a teacher that only answers; `Skip` where anything else is asked for."""
+        if tuple(names) != ("logits",):
+            raise Skip(f"teacher {teacher.name} only answers: it has logits, and no "
+                       f"{', '.join(names)}")
+        return signals_of(self, teacher, examples)
+
+    def stored_logits(self, model: Model, examples: Sequence[Example]) -> dict[str, np.ndarray]:
+        """The logits of a model by `Example.key`: (C,), of tags (W, C), NaN of a word cut off."""
+        signals = self.signals(model, examples=examples, whole=True)
+        assert isinstance(signals, StoredSignals)
+        return signals.rows["logits"]
 
     def _frozen(self, model: Model, names: Sequence[str], pool: Pool | None = None,
                 hidden_states: bool = False, attentions: bool = False) -> Teacher:
@@ -89,7 +109,7 @@ class Teaching(Scoring):
         return stored
 
     def _computed_signals(self, teacher: Teacher, examples: Sequence[Example], key: str,
-                          live: bool) -> Signals:
+                          live: bool, whole: bool = False) -> Signals:
         """The signals themselves, or what computes them for each batch."""
         s = self.settings
         texts = len({e.key for e in examples})
@@ -99,6 +119,7 @@ class Teaching(Scoring):
         known = s.max_steps is not None and s.batch_tokens is None
         few = known and (s.max_steps or 0) * s.batch_size < len(examples)
         budget = 0 if few else s.signal_memory * 1e9
+        budget = math.inf if whole else budget
         computed = signals.compute(teacher, examples, key, budget, live, progress.at)
         progress.end()
         return of_texts(computed)

@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from kdbench.base.errors import Broken
 from kdbench.data.windows import Windows
+from kdbench.models.finite import non_finite
 
 
 @dataclass(frozen=True)
@@ -180,3 +182,11 @@ def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
     within = norm.device.type == "cpu" and bool(norm <= most)  # False for NaN
     if not within:
         nn.utils.clip_grads_with_norm_(trained, most, norm, foreach=True)
+
+
+def refuse_non_finite(module: nn.Module, objective: nn.Module, what: str,
+                      training: Training) -> None:
+    """`Broken` where a training has left weights that are NaN or infinite."""
+    if name := non_finite(module) or non_finite(objective):
+        raise Broken(f"{what}: its weights are not finite after training ({name}); lower the "
+                     f"learning rate ({training.lr:g}) or use --precision fp32")
