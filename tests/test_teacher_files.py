@@ -334,8 +334,9 @@ def logits_of_signals(results):
     """All stored logits of the folder, by the content of the text."""
     found = {}
     for path in (results / "signals").glob("*-logits.safetensors"):
-        from kdbench.train.signals import values_by_key
         from safetensors.numpy import load_file as arrays
+
+        from kdbench.train.signals import values_by_key
 
         found.update(values_by_key(arrays(path)))
     return found
