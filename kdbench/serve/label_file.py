@@ -16,7 +16,7 @@ bit for bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,17 +24,15 @@ from kdbench.base.errors import BadInput
 from kdbench.data.rows import Rows
 from kdbench.data.tags import encode, scheme_of
 from kdbench.data.task import SPLITS, Data, Example
-from kdbench.data.words import first_tokens, word_indices
+from kdbench.data.words import first_tokens
+from kdbench.serve.encoded import EncodedTexts
 from kdbench.serve.labels import Labels
-from kdbench.serve.predict import ANSWERS, Answer, Predictor, cut_note, json_line
-from kdbench.serve.serving import softmax
+from kdbench.serve.predict import ANSWERS, Answer, Predictor, WordIds, cut_note, json_line
+from kdbench.serve.serving import Artefact, softmax
 from kdbench.serve.texts import plain_text, read_words
 
-if TYPE_CHECKING:
-    from tokenizers import Encoding
-
 Labelled = dict[str, Any]
-Found = tuple[Answer, "Encoding", np.ndarray]  # the answer, the text in tokens, the logits
+Found = tuple[Answer, WordIds, np.ndarray]  # the answer, the word of each token, the logits
 
 
 def labelled_file(predictor: Predictor, rows: Rows) -> tuple[str, int, str]:
@@ -93,24 +91,36 @@ def answers(predictor: Predictor, examples: Sequence[Example]) -> list[Found]:
     """
     artefact, labels = predictor.artefact, predictor.artefact.labels
     distinct = list({example.key: example for example in examples}.values())
-    encoded: Sequence[Any] = artefact.encode(distinct) if distinct else []
-    order = sorted(range(len(distinct)), key=lambda i: -artefact.length(encoded[i].ids))
-    logits: dict[str, tuple[Any, np.ndarray]] = {}
+    if not distinct:
+        return []
+    read = artefact.read(distinct)
+    word_ids = read.whole_word_ids or [[] for _ in distinct]
+    rows = zip(word_ids, in_batches_of_signals(artefact, read), read.cuts, strict=True)
+    known = {example.key: row for example, row in zip(distinct, rows, strict=True)}
+    found: list[Found] = []
+    for example in examples:
+        ids, logits, cut = known[example.key]
+        asked: Any = example if labels.task_type == "tags" else plain_text(example)
+        answer = ANSWERS[labels.task_type](labels, asked, ids, logits)
+        if cut:
+            answer["truncated"] = True
+        found.append((answer, ids, logits))
+    return found
+
+
+def in_batches_of_signals(artefact: Artefact, read: EncodedTexts) -> list[np.ndarray]:
+    """Logits of each text in float64, from batches of the longest texts first; those of windows
+    come as they do elsewhere.
+    """
+    if read.of is not None or read.members:
+        return [row.astype(np.float64) for row in artefact.answers(read)]
+    order = sorted(range(len(read.tokens)), key=lambda i: -artefact.length(read.tokens[i]))
+    rows: dict[int, np.ndarray] = {}
     for start in range(0, len(order), artefact.together):
         batch = order[start:start + artefact.together]
-        values = artefact.logits([encoded[i].ids for i in batch],
-                                 [encoded[i].type_ids for i in batch])
-        for i, row in zip(batch, values, strict=True):
-            logits[distinct[i].key] = encoded[i], row.astype(np.float64)
-    answer_of, found = ANSWERS[labels.task_type], []
-    for example in examples:
-        row, values = logits[example.key]
-        asked: Any = example if labels.task_type == "tags" else plain_text(example)
-        answer = answer_of(labels, asked, row, values)
-        if row.overflowing:
-            answer["truncated"] = True
-        found.append((answer, row, values))
-    return found
+        values = artefact.logits([read.tokens[i] for i in batch], [read.types[i] for i in batch])
+        rows.update(zip(batch, values, strict=True))
+    return [rows[i].astype(np.float64) for i in range(len(order))]
 
 
 # ---- one line ------------------------------------------------------------------------------------
@@ -118,13 +128,13 @@ def answers(predictor: Predictor, examples: Sequence[Example]) -> list[Found]:
 
 def labelled(predictor: Predictor, example: Example, found: Found) -> Labelled:
     """One row: its texts and what the student says of them."""
-    labels, (answer, encoding, logits) = predictor.artefact.labels, found
+    labels, (answer, word_ids, logits) = predictor.artefact.labels, found
     if labels.task_type == "tags":
         text, words, borders = read_words(example, labels.word_pattern)
         return {"text": text, "tokens": words,
                 "ner_tags": tags_of(borders, answer["entities"], scheme_of(labels.labels)),
                 "spans": [span_of(entity) for entity in answer["entities"]],
-                **by_word(labels, encoding, logits, len(words))}
+                **by_word(labels, word_ids, logits, len(words))}
     texts = {"text": example.text}
     if example.pair is not None:
         texts = {"sentence1": example.text, "sentence2": example.pair}
@@ -139,9 +149,9 @@ def labelled(predictor: Predictor, example: Example, found: Found) -> Labelled:
             "offset": float(log_sum(logits))}
 
 
-def by_word(labels: Labels, encoding: Encoding, logits: np.ndarray, words: int) -> Labelled:
+def by_word(labels: Labels, word_ids: WordIds, logits: np.ndarray, words: int) -> Labelled:
     """The probabilities of each tag, and the offsets, one a word."""
-    first = first_tokens(word_indices(encoding.word_ids), words)
+    first = first_tokens(word_ids, words)
     read = first >= 0
     rows = logits[np.where(read, first, 0)]
     probabilities = {tag: with_nulls(column, read)
