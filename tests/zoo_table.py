@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ from kdbench.models.load import Model, build
 from kdbench.models.sources import resolve
 from kdbench.models.vocabulary import is_wordpiece
 from kdbench.models.zoo import TINY, position_limit
-from kdbench.runs.grid import run
+from kdbench.runs.grid import Engine, run_suite
+from kdbench.runs.planning import plan_suite
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.runs.suite import Suite
 from kdbench.serve.export import export
 from kdbench.train.mlm import lm_logits
 from kdbench.train.stage_cache import StageCache
@@ -84,7 +89,10 @@ def record_of(kind: str, method: str, folder: Path, steps: int = STEPS, **change
     """The record of a short run of `method`, the teacher's and student's architecture being `kind`."""
     request = {"teacher": f"tiny:{kind}", "student": f"tiny:{kind}", "options": OPTIONS.get(method, {}),
                **SMALL, "max_steps": steps, **changes}
-    return run(method, task_of(method), results_dir=folder, device="cpu", controls=False, **request)
+    settings = {name: request.pop(name) for name in list(request) if name not in Request.__dataclass_fields__}
+    suite = Suite.of(Request(method, task_of(method), settings=settings, controls=False, **request))
+    records = run_suite(suite, plan_suite(suite, device="cpu"), Runner(folder, device="cpu"), Engine())
+    return records[0]
 
 
 def tried(kind: str, method: str, folder: Path, steps: int = STEPS) -> Outcome:
@@ -135,6 +143,7 @@ def exported(kind: str, folder: Path, steps: int = LEARNED) -> dict[str, Outcome
     return found
 
 
+@cache
 def texts() -> list[str]:
     """Test texts of the look-alike that exports are compared on."""
     from kdbench.tasks.lookalikes import LOOKALIKES
