@@ -22,7 +22,10 @@ RAGGED = [[2, 7, 3], [2, *range(5, 60), 3], [2, 3], [2, 9, 9, 11, 3]]  # lengths
 
 @pytest.mark.parametrize("name, task_type", [("tiny:bert", "tags"), ("tiny:albert", "single"), ("tiny:deberta", "multi"),
                                         ("tiny:distilbert", "regression"), ("tiny:roberta", "single"),
-                                        ("bilstm", "tags"), ("bilstm", "single")])
+                                        ("bilstm", "tags"), ("bilstm", "single"),
+                                        ("tiny:deberta-v3", "tags"), ("tiny:electra", "single"), ("tiny:eurobert", "single"),
+                                        ("tiny:mobilebert", "tags"), ("tiny:modernbert", "tags"), ("tiny:mpnet", "single"),
+                                        ("tiny:xlm-roberta", "single")])
 def test_onnx_gives_pytorchs_logits_at_any_length_and_batch(tmp_path, name, task_type):
     write(tmp_path / "run", name, task_type)
     row, = export(tmp_path / "run", tmp_path / "out", ("onnx",), sample_texts=TEXTS[:5])

@@ -71,6 +71,7 @@ def test_the_encoders_that_people_have_are_there_with_their_facts():
         assert re.fullmatch(r"([\w.-]+/)?[\w.-]+", encoder.hub) or not encoder.hub
         assert {encoder.abstracts, encoder.notes} <= {YES, NO, UNKNOWN} and encoder.licence and encoder.read, name
         assert 1e-5 <= encoder.lr <= 3e-4 and (encoder.millions == 0 or 10 < encoder.millions < 500)
+    assert {encoder.kind for encoder in ENCODERS.values()} <= set(TINY)
     assert len({encoder.hub for encoder in ENCODERS.values()}) == len(ENCODERS)
 
 

@@ -41,8 +41,8 @@ def test_the_second_table_is_what_the_architectures_have():
     assert {row[0].strip("`").removeprefix("tiny:"): row[1:] for row in has[1:]} == {kind: zoo_table.anatomy(kind).cells() for kind in TINY}
 
 
-# a method each, so that all are tried on a kind that is new, and one that reads most
-SAMPLE = {"electra": "ve_kd", "mobilebert": "doktra", "mpnet": "adapt", "xlm-roberta": "dsg_kd", "modernbert": "ner_kd", "eurobert": "logit_kd"}
+# every kind that is new with a quick method, and methods that read more; the others with the whole page
+SAMPLE = {"electra": "logit_kd", "mobilebert": "doktra", "mpnet": "adapt", "xlm-roberta": "logit_kd", "modernbert": "logit_kd", "eurobert": "logit_kd"}
 
 
 @pytest.mark.parametrize("kind, method", SAMPLE.items())
@@ -54,10 +54,8 @@ def test_a_sample_of_the_page_holds(kind, method, tmp_path):
     assert found.works == said.startswith("yes") and (found.given in said)
 
 
-def test_a_cut_student_and_both_exports(tmp_path):
+def test_a_student_that_is_a_layer_of_its_teacher(tmp_path):
     assert zoo_table.cut("modernbert", tmp_path, steps=1).works
-    onnx, int8 = zoo_table.exported("mobilebert", tmp_path, steps=20).values()
-    assert onnx.works and float(int8.given.strip("%")) >= 90
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ class Encoder(NamedTuple):
     abstracts  are biomedical abstracts among that? `YES`, `NO` or `UNKNOWN`
     notes      are clinical notes?
     aliases    further names of it
+    kind       its architecture, by the name that `tiny:KIND` has for it
     """
 
     hub: str
@@ -36,6 +37,7 @@ class Encoder(NamedTuple):
     abstracts: str
     notes: str = NO
     aliases: tuple[str, ...] = ()
+    kind: str = "bert"
 
 
 WIKIPEDIA = "Wikipedia and books"
@@ -49,36 +51,42 @@ GENERAL: dict[str, Encoder] = {
     "bert": Encoder("bert-base-uncased", "BERT base, uncased", 3e-5, 110, APACHE, WIKIPEDIA, NO),
     "mbert": Encoder("bert-base-multilingual-uncased", "multilingual BERT base, uncased", 3e-5,
                      167, APACHE, "Wikipedia in 102 languages", NO),
-    "roberta": Encoder("roberta-base", "RoBERTa base", 2e-5, 125, MIT, WEB, UNKNOWN, UNKNOWN),
+    "roberta": Encoder("roberta-base", "RoBERTa base", 2e-5, 125, MIT, WEB, UNKNOWN, UNKNOWN,
+                       kind="roberta"),
     "roberta-large": Encoder("roberta-large", "RoBERTa large", 1e-5, 355, MIT, WEB, UNKNOWN,
-                             UNKNOWN),
+                             UNKNOWN, kind="roberta"),
     "albert-xlarge-v2": Encoder("albert-xlarge-v2", "ALBERT xlarge v2", 1e-5, 58, APACHE,
-                                WIKIPEDIA, NO),
+                                WIKIPEDIA, NO, kind="albert"),
     "deberta-v3-xsmall": Encoder("microsoft/deberta-v3-xsmall", "DeBERTa v3 xsmall", 5e-5, 71, MIT,
-                                 WEB, UNKNOWN, UNKNOWN),
+                                 WEB, UNKNOWN, UNKNOWN, kind="deberta-v3"),
     "modernbert": Encoder("answerdotai/ModernBERT-base", "ModernBERT base", 5e-5, 149, APACHE,
-                          "web pages, code and scientific papers", UNKNOWN, UNKNOWN),
+                          "web pages, code and scientific papers", UNKNOWN, UNKNOWN,
+                          kind="modernbert"),
     "ettin-17m": Encoder("jhu-clsp/ettin-encoder-17m", "Ettin encoder, 7x256", 1e-4, 17, MIT,
-                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN),
+                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN,
+                         kind="modernbert"),
     "ettin-32m": Encoder("jhu-clsp/ettin-encoder-32m", "Ettin encoder, 10x384", 1e-4, 32, MIT,
-                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN),
+                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN,
+                         kind="modernbert"),
     "ettin-68m": Encoder("jhu-clsp/ettin-encoder-68m", "Ettin encoder, 19x512", 1e-4, 68, MIT,
-                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN),
+                         "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN,
+                         kind="modernbert"),
     "ettin-150m": Encoder("jhu-clsp/ettin-encoder-150m", "Ettin encoder, 22x768", 5e-5, 150, MIT,
-                          "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN),
+                          "web pages, code, forums and scientific papers", UNKNOWN, UNKNOWN,
+                          kind="modernbert"),
     "mpnet": Encoder("microsoft/mpnet-base", "MPNet base", 2e-5, 109, UNKNOWN, WEB, UNKNOWN,
-                     UNKNOWN),
+                     UNKNOWN, kind="mpnet"),
     "minilm": Encoder("sentence-transformers/all-MiniLM-L6-v2",
                       "MiniLM 6x384, a general encoder that trains on a CPU", 1e-4, 22.7, APACHE,
                       S2ORC, YES, UNKNOWN),
     "minilm-l12": Encoder("microsoft/MiniLM-L12-H384-uncased", "MiniLM 12x384", 5e-5, 33, MIT,
                           UNKNOWN, UNKNOWN, UNKNOWN),
     "electra-small": Encoder("google/electra-small-discriminator", "ELECTRA small, 12x256", 3e-4,
-                             14, APACHE, WIKIPEDIA, NO),
+                             14, APACHE, WIKIPEDIA, NO, kind="electra"),
     "electra-base": Encoder("google/electra-base-discriminator", "ELECTRA base", 1e-4, 109, APACHE,
-                            WIKIPEDIA, NO),
+                            WIKIPEDIA, NO, kind="electra"),
     "mobilebert": Encoder("google/mobilebert-uncased", "MobileBERT, 24 bottleneck layers", 5e-5,
-                          25, APACHE, WIKIPEDIA, NO),
+                          25, APACHE, WIKIPEDIA, NO, kind="mobilebert"),
     "kobert": Encoder("kykim/bert-kor-base", "Korean BERT base", 1e-5, 118, UNKNOWN,
                       "Korean text", UNKNOWN, UNKNOWN),
     "multilingual-e5-small": Encoder("intfloat/multilingual-e5-small",
@@ -90,14 +98,14 @@ GENERAL: dict[str, Encoder] = {
         "multilingual MiniLM, 12x384", 5e-5, 118, APACHE, UNKNOWN, UNKNOWN, UNKNOWN),
     "eurobert": Encoder("EuroBERT/EuroBERT-210m", "EuroBERT of 15 languages, 12x768", 2e-5, 210,
                         APACHE, "web pages of 15 languages, code and mathematics", UNKNOWN,
-                        UNKNOWN),
+                        UNKNOWN, kind="eurobert"),
 }
 
 BIOMEDICAL: dict[str, Encoder] = {
     "biobert": Encoder("dmis-lab/biobert-base-cased-v1.1", "BioBERT base v1.1, cased", 2e-5, 108,
                        UNKNOWN, PUBMED, YES),
     "bio_roberta": Encoder("allenai/biomed_roberta_base", "BioMed-RoBERTa base", 2e-5, 125,
-                           UNKNOWN, "scientific papers of S2ORC", YES, UNKNOWN),
+                           UNKNOWN, "scientific papers of S2ORC", YES, UNKNOWN, kind="roberta"),
     "bio_mbert": Encoder("StivenLancheros/mBERT-base-Biomedical-NER",
                          "multilingual BERT, biomedical NER", 3e-5, 0, UNKNOWN, UNKNOWN, UNKNOWN,
                          UNKNOWN),
@@ -121,11 +129,11 @@ BIOMEDICAL: dict[str, Encoder] = {
     "distilbiobert": Encoder("nlpie/distil-biobert", "DistilBioBERT, 6x768", 5e-5, 65, MIT, PUBMED,
                              YES),
     "biodistilbert": Encoder("nlpie/bio-distilbert-cased", "BioDistilBERT, 6x768, cased", 5e-5, 65,
-                             MIT, f"{WIKIPEDIA}, then {PUBMED}", YES),
+                             MIT, f"{WIKIPEDIA}, then {PUBMED}", YES, kind="distilbert"),
     "compactbiobert": Encoder("nlpie/compact-biobert", "CompactBioBERT, 6x768", 5e-5, 65, MIT,
                               PUBMED, YES),
     "biomobilebert": Encoder("nlpie/bio-mobilebert", "BioMobileBERT, 24 bottleneck layers", 5e-5,
-                             25, MIT, f"{WIKIPEDIA}, then {PUBMED}", YES),
+                             25, MIT, f"{WIKIPEDIA}, then {PUBMED}", YES, kind="mobilebert"),
     "tinybiobert": Encoder("nlpie/tiny-biobert", "TinyBioBERT, 4x312", 1e-4, 15, MIT, PUBMED, YES),
 }
 
@@ -136,9 +144,10 @@ CLINICAL: dict[str, Encoder] = {
                         "BlueBERT base, uncased", 3e-5, 109, CC0, MIMIC, YES, YES),
     "bioclinical-modernbert": Encoder(
         "thomas-sounack/BioClinical-ModernBERT-base", "BioClinical ModernBERT base", 5e-5, 150,
-        MIT, "biomedical literature, then clinical notes of 20 data sets", YES, YES),
+        MIT, "biomedical literature, then clinical notes of 20 data sets", YES, YES,
+        kind="modernbert"),
     "clinicaldistilbert": Encoder("nlpie/clinical-distilbert", "ClinicalDistilBERT, 6x768", 5e-5,
-                                  65, MIT, MIMIC, YES, YES),
+                                  65, MIT, MIMIC, YES, YES, kind="distilbert"),
 }
 
 # made here, of one of those above: no download
