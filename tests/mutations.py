@@ -68,6 +68,10 @@ def upkeep(*names: str) -> tuple[str, ...]:
     return tests_of("test_upkeep", *names)
 
 
+def answered(*names: str) -> tuple[str, ...]:
+    return tests_of("test_teacher_files", *names)
+
+
 def geometry(*names: str) -> tuple[str, ...]:
     return tests_of("test_geometry", *names)
 
@@ -226,11 +230,11 @@ SCORES = (
              'latency = record.get("latency") or {}',
              tests_of("test_card", "test_every_latency_stands_beside_its_own_protocol")),
     Mutation("test-score-from-dev", "kdbench/runs/runner.py",
-             'test, predictions = lab.score(student, "test")',
-             'test, predictions = lab.score(student, "dev")', SCORED),
+             'scores["test"], found["test"] = lab.score(student, "test")',
+             'scores["test"], found["test"] = lab.score(student, "dev")', SCORED),
     Mutation("test-scored-twice", "kdbench/runs/runner.py",
-             'test, predictions = lab.score(student, "test")',
-             'test, predictions = [lab.score(student, "test") for _ in "ab"][0]', SCORED),
+             'scores["test"], found["test"] = lab.score(student, "test")',
+             'scores["test"], found["test"] = [lab.score(student, "test") for _ in "ab"][0]', SCORED),
     Mutation("test-split-is-dev", "kdbench/data/task.py",
              '"test": self.test}[name]',
              '"test": self.dev}[name]', protocol("test_splits_are_what_their_names_say")),
@@ -1104,9 +1108,52 @@ ZOO = (
              read("test_a_pretrained_model_is_known_by_the_counts_of_its_corpus")),
 )
 
+ANSWERS = (
+    Mutation("unanswered-texts-teach", "kdbench/train/losses.py",
+             'each * batch.signals["logits_weight"][:, 0], "answered"',
+             'each, "answered"',
+             answered("test_texts_without_an_answer_take_part_with_their_labels_alone")),
+    Mutation("answers-over-all-texts", "kdbench/train/losses.py",
+             'each * batch.signals["logits_weight"][:, 0], "answered"',
+             'each * batch.signals["logits_weight"][:, 0], "examples"',
+             answered("test_texts_without_an_answer_take_part_with_their_labels_alone")),
+    Mutation("several-lines-the-first-counts", "kdbench/data/teacher_answers.py",
+             "values = mean_of([one.values for one in said])",
+             "values = said[0].values.copy()",
+             answered("test_several_lines_about_one_text_are_votes_in_any_order")),
+    Mutation("confidence-ignored", "kdbench/data/answers.py",
+             "values[chosen] = confidence",
+             "values[chosen] = 1.0",
+             answered("test_answers_to_one_label_are_probabilities_by_text_and_by_id")),
+    Mutation("percent-taken-for-probabilities", "kdbench/data/answers.py",
+             "if values.max() > 1 + EXACT or abs(total - 1) > ROUNDED:",
+             "if total <= 0:",
+             answered("test_a_damaged_file_is_refused_in_one_line")),
+    Mutation("half-words-tagged", "kdbench/data/word_answers.py",
+             "if not touched or (borders[first][0], borders[last][1]) != place:",
+             "if not touched:",
+             answered("test_words_that_an_unusable_span_touches_teach_nothing")),
+    Mutation("offset-left-out", "kdbench/data/teacher_answers.py",
+             'if offset is not None and task_type != "multi":',
+             "if False:",
+             answered("test_a_file_from_a_model_gives_the_models_student_bit_for_bit")),
+    Mutation("weights-of-teachers-ignored", "kdbench/train/answering.py",
+             "share = np.array([share for share, _ in known])",
+             "share = np.array([1.0 for share, _ in known])",
+             answered("test_the_mean_of_several_teachers_is_that_of_their_probabilities")),
+    Mutation("a-file-by-its-name", "kdbench/models/teachers.py",
+             '{"predictions": self.content}',
+             '{"predictions": self.name}',
+             answered("test_what_decides_of_the_options_is_part_of_the_identity")),
+    Mutation("half-a-split-scored", "kdbench/train/answering.py",
+             "if len(rows) < len(examples) or (not lab.task.tagging and any(unknown)):",
+             "if not rows:",
+             answered("test_a_file_that_does_not_answer_test_teaches_and_has_no_score_of_its_own")),
+)
+
 
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *PRIVACY,
-             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS, *ZOO)
+             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS, *ZOO, *ANSWERS)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

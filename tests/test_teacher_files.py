@@ -430,9 +430,10 @@ def test_a_file_that_does_not_answer_test_teaches_and_has_no_score_of_its_own(sm
     extra.write_text("aspirin inhibits nothing\naspirin binds the beta kinase of cell 75\n")
     with path.open("a") as stream:
         stream.write(json.dumps({"text": "aspirin inhibits nothing", "votes": {"inhibits": 2, "binds": 1}}) + "\n")
+        stream.write(json.dumps({"id": "note-80", "label": "binds"}) + "\n")  # of test
     records = records_in(folder / "results", *words, "--teacher", f"G=predictions:{path}", "--unlabelled", str(extra))
     own = records["teacher", "G (file)", None]
-    assert (own["status"], own["reason"]) == ("skipped", "teacher G (file) has answers for 0 of 15 test texts, so it has no score of its own")
+    assert (own["status"], own["reason"]) == ("skipped", "teacher G (file) has answers for 1 of 15 test texts, so it has no score of its own")
     student = records["method", "tiny-student", "G (file)"]
     assert student["status"] == "done" and student["cell"]["settings"]["unlabelled"] == 1
     assert "1 of 2 texts without labels have no answer, and are left out" in capsys.readouterr().err

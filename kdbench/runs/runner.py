@@ -295,9 +295,9 @@ class Runner:
         else.
         """
         scores, found = {}, {}
-        for split in ("dev", "test"):
-            if split == "test" or lab.data.dev:
-                scores[split], found[split] = lab.score(student, split)
+        if lab.data.dev:
+            scores["dev"], found["dev"] = lab.score(student, "dev")
+        scores["test"], found["test"] = lab.score(student, "test")
         score = score_of_record(lab, scores)
         if (threshold := decision_threshold(lab)) is not None:
             score["threshold"] = threshold
