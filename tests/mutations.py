@@ -503,7 +503,7 @@ METHODS = (
              "sum(length > limit for length in lengths)", "sum(length >= limit for length in lengths)",
              tests_of("test_limits", "test_check_counts_what_is_cut_with_a_model_and_about_without")),
     Mutation("caption-silent-on-cut-texts", "kdbench/report/groups.py",
-             "said += self.group.cut_texts", "pass",
+             "*self.cut_texts, *self.read_before]", "*self.read_before]",
              tests_of("test_limits", "test_a_class_that_the_last_sentence_decides_is_learnt_by_default")),
     Mutation("answers-silent-on-cut-texts", "kdbench/cli/students.py",
              "if note := cut_note(found, predictor.artefact.reads):", "if note := \"\":",
