@@ -752,7 +752,7 @@ FIGURES = (
              "if False:",
              tests_of("test_tables", "test_a_training_that_ran_out_of_memory_is_said")),
     Mutation("retry-not-in-the-record", "kdbench/train/lab.py",
-             'more["accumulate_asked"] = asked',
+             'more["accumulate_asked"] = training.accumulate',
              "pass",
              tests_of("test_grid", "test_out_of_memory_halves_the_batch_and_changes_nothing_else")),
     Mutation("disagreement-without-the-connector", "methods/doktra.py",
