@@ -36,10 +36,18 @@ import kdbench.runs.dry_run as plans
 from kdbench.cli.verbs import main
 from kdbench.runs.cell import Cell
 from kdbench.base.identity import digest
+from kdbench.models.teachers import FileSource
+from kdbench.train.answering import file_answers
 usual = plans.dry_run
+def taught(cell):
+    if not isinstance(cell.teacher, FileSource):
+        return None
+    answers = file_answers(cell.teacher, cell.task, cell.data, cell.unlabelled, cell.own_unlabelled)
+    return sorted((key, str(one.logits.tolist()), str(one.weight.tolist())) for key, one in answers.by_key.items())
 def with_ids(suite, planned, *more):
     cells = [cell for cell in planned if isinstance(cell, Cell)]
-    read = [[cell.id, digest([cell.data.labels, cell.data.train, cell.data.dev, cell.data.test, cell.unlabelled])] for cell in cells]
+    read = [[cell.id, digest([cell.data.labels, cell.data.train, cell.data.dev, cell.data.test, cell.unlabelled, taught(cell)])]
+            for cell in cells]
     Path("ids.json").write_text(json.dumps(read))
     return usual(suite, planned, *more)
 plans.dry_run = with_ids

@@ -175,6 +175,50 @@ def unlabelled(base, folder):
     return Prepared([path], words, True)
 
 
+SAID = {
+    "probabilities": lambda text, label: {"probabilities": {label: 0.75, "urgent" if label == "routine" else "routine": 0.25}},
+    "votes": lambda text, label: {"votes": {label: 2, "urgent" if label == "routine" else "routine": 1}},
+    "labels": lambda text, label: {"label": label, "confidence": 0.8},
+}
+
+
+def teacher(how, base, folder):
+    """A file of answers that teaches."""
+    path = folder / "answers.jsonl"
+    lines = [json.dumps({"id": str(i), "text": text, **SAID[how](text, label)}) for i, (text, label) in enumerate(texts(29))]
+    path.write_text("\n".join(lines) + "\n")
+    words = ["run", "--method", "logit_kd", "--task", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", *RUN,
+             "--dry-run"]
+    words[words.index("--teacher") + 1] = f"predictions:{path}"
+    return Prepared([path], tuple(words), True)
+
+
+def tag_teacher(base, folder):
+    """A file of answers with spans, and with a tag a word."""
+    path, lines = folder / "answers.jsonl", []
+    for split, rows in (("train", layout_files.TRAIN), ("test", layout_files.TEST)):
+        layout_files.TAGGED["json lines"](folder / f"{split}.jsonl", rows)
+    for number, line in enumerate((folder / "train.jsonl").read_text().splitlines()):
+        made = json.loads(line)
+        tags = next(value for name, value in made.items() if "tags" in name)
+        words = made["tokens"]
+        spans = [{"start": i, "end": i + 1, "label": tag[2:], "score": 0.9} for i, tag in enumerate(tags) if tag != "O"]
+        said = {"spans": spans} if number % 2 else {"tags": tags}
+        lines.append(json.dumps({"tokens": words, **said}) + "\n")
+    path.write_text("".join(lines))
+    words = ["run", "--method", "logit_kd", "--task", "files", "--train", folder / "train.jsonl", "--test", folder / "test.jsonl", *RUN,
+             "--teacher-set", "missing=1", "--dry-run"]
+    words[words.index("--teacher") + 1] = f"predictions:{path}"
+    return Prepared([path], tuple(words), True)
+
+
+def against(base, folder):
+    """A text that a task's test split is compared with."""
+    (folder / "corpus.txt").write_text("".join(f"{text}\n" for text, _ in texts(40)))
+    words = ("check", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", "--against-corpus", folder / "corpus.txt")
+    return Prepared([folder / "corpus.txt"], words)
+
+
 def augment(base, folder):
     layout_files.TAGGED["bio"](folder / "in.tsv", layout_files.TRAIN)
     return Prepared([folder / "in.tsv"], ("augment", folder / "in.tsv", folder / "out.tsv"))
@@ -361,7 +405,8 @@ def kinds():
             found[f"{group}: {name}"] = partial(data, writers, rows, name)
             found[f"asked: {group}: {name}"] = partial(asked, writers, rows, name)
     found |= {f"corpus: {task}": partial(corpus, task) for task in test_bad_files.LAYOUTS}
-    plain = (convert_data, label_file, words_file, unlabelled, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
+    found |= {f"teacher: {how}": partial(teacher, how) for how in SAID}
+    plain = (tag_teacher, against, convert_data, label_file, words_file, unlabelled, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
              models_folder)
     found |= {made.__name__: made for made in plain}
     found |= {f"model: {verb}": partial(model, verb) for verb in ("predict", "check", "run", "plan")}

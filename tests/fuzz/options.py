@@ -5,15 +5,17 @@ from tests.fuzz.material import RUN
 
 VALUES = ("inf", "-inf", "nan", "1e999", "-1", "0", "9" * 30, "1e-320", "0-2000000000", "5-3", "0,0", "abc", "", " ", "-", "None", "\u0663", "\u00b2", "1_000", "0x10",
           "a=b", "=", "a=b=c", "../..", "/dev/zero", "/dev/null", "/", "~", "x" * 5000, "cut:9", "cut:0", "cut:1:cut:1", "tiny:bert", "files", "*", "[", "owner/kernel",
-          "method=[", "\u00df,\u0130", "utf-16", "rot13", "hex", "idna", "2147483648", "99999999999", "1e9")
+          "method=[", "\u00df,\u0130", "predictions:/dev/zero", "predictions:.", "x=predictions:a", "utf-16", "rot13", "hex", "idna", "2147483648", "99999999999", "1e9")
 FLAGS = ("--lr", "--epochs", "--batch-size", "--seeds", "--threads", "--workers", "--warmup", "--weight-decay", "--max-length", "--accumulate", "--max-steps",
          "--max-train-examples", "--batch-tokens", "--precision", "--checkpoint-seconds", "--signal-memory", "--latency", "--compile", "--teacher", "--student",
          "--teacher-labels", "--variant", "--set", "--task-set", "--encoding", "--recipe", "--unlabelled", "--train", "--dev", "--test", "--data-dir",
-         "--results-dir", "--only", "--engine", "--tracker", "--device", "--method", "--task", "--plugin", "--select", "--teacher-lr", "--warmup-rule")
+         "--results-dir", "--only", "--engine", "--tracker", "--device", "--method", "--task", "--plugin", "--select", "--teacher-lr", "--warmup-rule", "--labels",
+         "--long", "--stride", "--pooling", "--teacher-set", "--min-confidence", "--teacher-weights")
 OTHER = (("list",), ("show",), ("check",), ("prepare",), ("convert",), ("convert-data",), ("augment",), ("export",), ("evaluate",), ("predict",), ("runs",),
          ("compare",), ("clean",), ("label",), ("verify",), ("study",), ("table",), ("report",), ("pretrain",))
 MORE = ("--json", "--format", "--columns", "--limit", "--older-than", "--texts", "--no-intervals", "--against", "--model", "--file", "--backend", "--formats",
-        "--latency", "--seed", "--corpus", "-o", "--words", "--encoding", "--task-set", "--threads", "--method", "--student", "--all", "--from")
+        "--latency", "--seed", "--corpus", "-o", "--words", "--encoding", "--task-set", "--threads", "--method", "--student", "--all", "--from", "--task",
+        "--against-corpus")
 VARIABLES = ("KDBENCH_PLUGINS", "KDBENCH_MODELS", "KDBENCH_DATA", "OMP_NUM_THREADS", "COLUMNS", "TMPDIR", "LANG", "RANK", "WORLD_SIZE", "NO_COLOR", "HF_HOME")
 
 
