@@ -72,8 +72,8 @@ def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model | None
     if teacher is not None and copied:
         embeddings = teacher.module.base_model.get_submodule("embeddings")
         module.encoder.embeddings.load_state_dict(embeddings.state_dict())
-    key = digest(
-        {"of": bilstm.key, "changes": changes, "embeddings": teacher.key if teacher and copied else None})
+    embeddings_of = teacher.key if teacher is not None and copied else None
+    key = digest({"of": bilstm.key, "changes": changes, "embeddings": embeddings_of})
     return replace(bilstm, module=module, key=key)
 
 

@@ -98,10 +98,10 @@ def answers(predictor: Predictor, examples: Sequence[Example]) -> list[Found]:
     logits: dict[str, tuple[Any, np.ndarray]] = {}
     for start in range(0, len(order), artefact.together):
         batch = order[start:start + artefact.together]
-        values = artefact.logits([encoded[i].ids for i in batch],
-                                 [encoded[i].type_ids for i in batch])
-        for i, row in zip(batch, values, strict=True):
-            logits[distinct[i].key] = encoded[i], row.astype(np.float64)
+        rows = artefact.logits([encoded[i].ids for i in batch],
+                               [encoded[i].type_ids for i in batch])
+        for i, own in zip(batch, rows, strict=True):
+            logits[distinct[i].key] = encoded[i], own.astype(np.float64)
     answer_of, found = ANSWERS[labels.task_type], []
     for example in examples:
         row, values = logits[example.key]
