@@ -34,9 +34,10 @@ def check_reads(name: str, method: Method, teacher: Source) -> None:
         return
     others = [entry.name for entry in METHODS.entries() if takes_answers(entry.load())]
     what = "is a file of answers" if isinstance(teacher, FileSource) else "are several teachers"
-    raise Skip(f"method {name} reads its teacher's weights, tokens or hidden states, and "
-               f"{teacher.name} {what}, with logits alone; these methods learn from them: "
-               f"{', '.join(others)}")
+    options = ", with these options," if method.name in others else ""
+    raise Skip(f"method {name}{options} reads its teacher's weights, tokens or hidden states, and "
+               f"{teacher.name} {what}, with logits alone; by default these methods learn from "
+               f"them: {', '.join(others)}")
 
 
 def takes_answers(cls: type[Method]) -> bool:
