@@ -175,6 +175,17 @@ def unlabelled(base, folder):
     return Prepared([path], words, True)
 
 
+def teacher_file(base, folder):
+    rows = [json.loads(line) for line in (base / "train.jsonl").read_text().splitlines()]
+    names = sorted({row["label"] for row in rows})
+    answers = [{"label": names[0], "confidence": 0.7}, {"votes": {names[0]: 2, names[1]: 1}}, {"probabilities": {names[0]: 0.25, names[1]: 0.75}}]
+    path = folder / "answers.jsonl"
+    path.write_text("".join(json.dumps({"text": row["text"], **answers[i % 3]}) + "\n" for i, row in enumerate(rows)))
+    words = ("run", "--method", "logit_kd", "--task", "files", "--train", base / "train.jsonl", "--test", base / "test.jsonl", *RUN)
+    at = words.index("--teacher")
+    return Prepared([path], (*words[:at + 1], f"predictions:{path}", *words[at + 2:], "--dry-run"), True)
+
+
 def augment(base, folder):
     layout_files.TAGGED["bio"](folder / "in.tsv", layout_files.TRAIN)
     return Prepared([folder / "in.tsv"], ("augment", folder / "in.tsv", folder / "out.tsv"))
@@ -361,7 +372,7 @@ def kinds():
             found[f"{group}: {name}"] = partial(data, writers, rows, name)
             found[f"asked: {group}: {name}"] = partial(asked, writers, rows, name)
     found |= {f"corpus: {task}": partial(corpus, task) for task in test_bad_files.LAYOUTS}
-    plain = (convert_data, label_file, words_file, unlabelled, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
+    plain = (convert_data, label_file, words_file, unlabelled, teacher_file, augment, pretrain, predict_file, suite, labels, intervals, reported, old_weights, tensorflow, plugin,
              models_folder)
     found |= {made.__name__: made for made in plain}
     found |= {f"model: {verb}": partial(model, verb) for verb in ("predict", "check", "run", "plan")}
