@@ -241,11 +241,12 @@ class NerKD(Method):
 
     @property
     def reads(self) -> str:
-        """The teacher's logits of words; with these options its tokens or embedding too. Its layers
-        are read where it is a model.
+        """The teacher's logits of words; with some options its tokens, embedding or vocabulary too.
+        Its layers are read where it is a model.
         """
         o = self.options
-        return MODEL if o.level == "tokens" or o.embedding == "bert" else LOGITS
+        of_model = o.level == "tokens" or o.embedding == "bert" or o.student != "as_given"
+        return MODEL if of_model else LOGITS
 
     def models(self, lab: Lab) -> tuple[Model | None, Model]:
         """(teacher, student) as they come, both lower-casing where the options say so; None for a

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file as arrays_of
 from safetensors.torch import load_file
 
 from kdbench.base.errors import BadInput, Skip
@@ -23,6 +24,7 @@ from kdbench.runs.request import Request
 from kdbench.train.answering import PartialSignals, mean_answer
 from kdbench.train.losses import SoftTargets, soft_targets
 from kdbench.train.objective import Batch
+from kdbench.train.signals import values_by_key
 
 NAMES = {"single": ("no", "yes", "maybe"), "multi": ("growth", "death"), "regression": (), "tags": ("O", "B-GENE", "I-GENE", "B-DRUG", "I-DRUG")}
 WORDS = ("The", "IL", "-", "2", "gene", "binds", "aspirin", ".")
@@ -218,11 +220,11 @@ def test_a_share_of_unusable_and_missing_answers_is_admitted_and_noted(tmp_path)
     with pytest.raises(BadInput, match="1 of 5 answers are of no use"):
         read(tmp_path, "single", *rows, options={"unusable": 0.19})
     data, found = data_of("single"), read(tmp_path, "single", *rows, options={"unusable": 1, "missing": 0.34})
-    found.check_share(data.train)
+    found.check_share(data.train, found.missing(data.train))
     assert found.notes[1:] == ["1 of 3 training texts have no answer, and take part with their labels alone"]
     found = read(tmp_path, "single", *rows, options={"unusable": 1, "missing": 0.3})
     with pytest.raises(BadInput, match=r"teacher gpt \(file\): 1 of 3 training texts have no answer \(ids '2'\), more than the share 0.3"):
-        found.check_share(data.train)
+        found.check_share(data.train, found.missing(data.train))
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -334,11 +336,7 @@ def logits_of_signals(results):
     """All stored logits of the folder, by the content of the text."""
     found = {}
     for path in (results / "signals").glob("*-logits.safetensors"):
-        from safetensors.numpy import load_file as arrays
-
-        from kdbench.train.signals import values_by_key
-
-        found.update(values_by_key(arrays(path)))
+        found.update(values_by_key(arrays_of(path)))
     return found
 
 
@@ -505,7 +503,7 @@ def test_methods_say_what_they_read_of_a_teacher(small, method):
     cls = METHODS.get(method)
     if method in ("finetune", "logit_kd", "ner_kd"):
         return check_reads(method, cls(cls.Options()), teacher)
-    with pytest.raises(Skip, match=f"method {method} reads .*; these methods learn from them: logit_kd, ner_kd$"):
+    with pytest.raises(Skip, match=f"method {method} reads .*; by default these methods learn from them: logit_kd, ner_kd$"):
         check_reads(method, cls(cls.Options()), teacher)
 
 

@@ -69,11 +69,10 @@ class Answers:
         distinct = {example.key: example for example in examples}
         return [example for key, example in distinct.items() if key not in self.by_key]
 
-    def check_share(self, examples: Sequence[Example]) -> None:
-        """`BadInput` where too many of the training examples have no answer; a note where some
-        have none.
+    def check_share(self, examples: Sequence[Example], lacking: Sequence[Example]) -> None:
+        """`BadInput` where too many of the training examples lack an answer; a note where some do.
         """
-        lacking, texts = self.missing(examples), len({example.key for example in examples})
+        texts = len({example.key for example in examples})
         if not lacking:
             return
         what = f"{len(lacking):,} of {texts:,} training texts have no answer"

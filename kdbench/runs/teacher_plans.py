@@ -12,6 +12,7 @@ from kdbench.data.answer_options import AnswerOptions
 from kdbench.data.answers import Labels, Unusable
 from kdbench.data.tags import parts
 from kdbench.data.task import Data, Example, Task
+from kdbench.data.teacher_answers import Answers
 from kdbench.models.sources import Source
 from kdbench.models.teachers import (
     FileSource,
@@ -33,9 +34,10 @@ def check_reads(name: str, method: Method, teacher: Source) -> None:
         return
     others = [entry.name for entry in METHODS.entries() if takes_answers(entry.load())]
     what = "is a file of answers" if isinstance(teacher, FileSource) else "are several teachers"
-    raise Skip(f"method {name} reads its teacher's weights, tokens or hidden states, and "
-               f"{teacher.name} {what}, with logits alone; these methods learn from them: "
-               f"{', '.join(others)}")
+    options = ", with these options," if method.name in others else ""
+    raise Skip(f"method {name}{options} reads its teacher's weights, tokens or hidden states, and "
+               f"{teacher.name} {what}, with logits alone; by default these methods learn from "
+               f"them: {', '.join(others)}")
 
 
 def takes_answers(cls: type[Method]) -> bool:
@@ -90,29 +92,36 @@ def answered_texts(teacher: Source, task: Task, data: Data, extra: tuple[Example
 
     own_texts  are the further examples a file of the user's?
     """
-    files = [part for part in parts_of(teacher) if isinstance(part, FileSource)]
-    known: set[str] = set()
-    for source in files:
-        if source.labels:
-            check_file_labels(source, task, data.labels)
-        answers = file_answers(source, task, data, extra, own_texts)
-        if len(files) == 1 and is_alone(teacher):
-            answers.check_share((*data.train, *extra))
+    texts, found = (*data.train, *extra), []
+    for source in parts_of(teacher):
+        if isinstance(source, FileSource):
+            if source.labels:
+                check_file_labels(source, task, data.labels)
+            found.append(file_answers(source, task, data, extra, own_texts))
+    if len(found) == len(list(parts_of(teacher))):  # else a model answers all
+        lacking = {example.key: example for example in found[0].missing(texts)}
+        for answers in found[1:]:
+            unknown = {example.key for example in answers.missing(texts)}
+            lacking = {key: example for key, example in lacking.items() if key in unknown}
+        found[0].check_share(texts, list(lacking.values()))
+        extra = those_answered(teacher, found, extra)
+    for answers in found:
         for note in answers.notes:
-            say_once(f"{source.name}: {note}")
-        known |= {example.key for example in extra if answers.of(example) is not None}
-    if len(files) < len(list(parts_of(teacher))):
-        return extra  # a model answers all of them
-    kept = tuple(example for example in extra if example.key in known)
+            say_once(f"{answers.name}: {note}")
+    return extra
+
+
+def those_answered(teacher: Source, found: Sequence[Answers],
+                   extra: tuple[Example, ...]) -> tuple[Example, ...]:
+    """The examples without labels for which a file has an answer; how many are left out is said."""
+    kept = []
+    for example in extra:
+        if any(answers.of(example) is not None for answers in found):
+            kept.append(example)
     if len(kept) < len(extra):
         say(f"{teacher.name}: {len(extra) - len(kept):,} of {len(extra):,} texts without labels "
             "have no answer, and are left out")
-    return kept
-
-
-def is_alone(teacher: Source) -> bool:
-    """Does one file teach alone?"""
-    return isinstance(teacher, FileSource)
+    return tuple(kept)
 
 
 def rows_of(teacher: Source) -> list[Source]:
