@@ -52,6 +52,8 @@ class Limiting:
 
     def windows(self, model: Model) -> Windows | None:
         """How this model's texts are read where they are longer; None: they are cut."""
+        if self.settings.long == "cut":
+            return None
         return windows_of(model, self.limit(model), self.settings, self.task.tagging)
 
     def reading(self, model: Model) -> Reading:
