@@ -50,6 +50,12 @@ def test_a_run_of_forty_nine_is_none(tmp_path):
     assert against(examples("x" * 60 + run[:-1] + "!" + "y" * 60, "x" * 60 + run[1:] + "y" * 60), corpus).shared == 0
 
 
+def test_a_run_is_found_wherever_it_begins(tmp_path):
+    run = "abcdefghijklmnopqrstuvwxyz0123456789qwertzuiopasdf"
+    for before in range(30):
+        assert against(examples("x" * 60 + run + "y" * 60), corpus_of(tmp_path, "z" * before + run + "z" * 30)).shared == 1, before
+
+
 def test_tagged_words_pairs_and_repeated_texts(tmp_path):
     corpus = corpus_of(tmp_path, ABSTRACT)
     words = tuple(ABSTRACT.replace(",", " ,").replace(".", " .").split())
