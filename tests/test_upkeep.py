@@ -527,6 +527,15 @@ def test_runs_without_stored_predictions(two, capsys):
     assert "no interval" in said(capsys, "compare", first, second, "--results-dir", results)
 
 
+def test_a_link_in_the_place_of_predictions_is_damage(two, capsys):
+    results, (first, *_), (second, *_), _ = two
+    path = store.path_of(results, second, "gad").with_suffix(".npz")
+    path.unlink()
+    path.symlink_to(path.name)
+    assert main(["compare", first, second, "--results-dir", str(results)]) == 2
+    assert f"run {second}: its predictions are damaged" in capsys.readouterr().err
+
+
 def test_committed_records_compare(capsys):
     """Of real corpora that are not here: by row numbers, with intervals."""
     made = list(store.records(ROOT / "results" / "gad"))

@@ -8,6 +8,7 @@ gold label.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -156,7 +157,7 @@ def case_of(results_dir: Path, record: Record, corpora: Corpora) -> Case:
     gone: without them there is less to compare.
     """
     path = store.path_of(results_dir, record["id"], record["cell"]["task"])
-    there = path.with_suffix(".npz").is_file()
+    there = os.path.lexists(path.with_suffix(".npz"))
     if there and (wrong := damage_of_predictions(path, record)):
         raise BadInput(f"run {record['id']}: its predictions are damaged ({wrong}); {REMEDY}")
     return Case(path, results_dir, record["id"], record, corpora)

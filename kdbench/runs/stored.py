@@ -5,6 +5,7 @@ checksums and against the shape that everything else relies on.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -149,7 +150,7 @@ def damage_of_predictions(path: Path, record: Mapping[str, Any]) -> str:
     if files_of(record):
         return damage_of_files(record, path.parent)
     if not beside.is_file():
-        return ""
+        return f"{beside.name} is no regular file" if os.path.lexists(beside) else ""
     try:
         predictions(beside, record)
     except ValueError as error:

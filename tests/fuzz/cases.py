@@ -166,7 +166,7 @@ class Case:
         """What a damaged file did without a word; empty where it did nothing, or was told of."""
         if self.prepared.finds and not self.same:
             return "damaged, and not found"
-        told = re.search("damaged|left out|computed anew|cannot be read|not a record|another file", done.stdout + done.stderr)
+        told = re.search("damaged|left out|computed anew|cannot be read|not a record|another file|no predictions are stored", done.stdout + done.stderr)
         if self.before is None or (told and self.prepared.answer is printed):
             return ""
         return "" if self.prepared.answer(self.folder, done.stdout) == self.before else "another answer, and nothing is said"
