@@ -65,7 +65,7 @@ def test_every_word_is_answered_once_where_it_stands_most_central():
         for word, length in enumerate(lengths):
             first = words.index(word)
             scores = []
-            for number, start in enumerate(starts):
+            for start in starts:
                 end = min(start + size, len(words))
                 if not start <= first < end:
                     scores.append((-1, 0))

@@ -1,8 +1,8 @@
 """Windows: a text of more tokens than a model reads at once, read in overlapping parts.
 
 A word is answered by the window in which it stands most central: the one with the most context on
-the word's nearer side (the `max context` of Devlin et al. 2019's SQuAD code). A text's own answer is
-the mean or the maximum over its windows.
+the word's nearer side (the `max context` of Devlin et al. 2019's SQuAD code). A text's own answer
+is the mean or the maximum over its windows.
 
 A text that a model reads whole is one window, and nothing is done to it.
 """
