@@ -507,7 +507,7 @@ METHODS = (
     Mutation("stages-of-cut-texts-with-another-key", "kdbench/train/training.py",
              'for name in ("batch_tokens", "windows"):', 'for name in ("batch_tokens",):',
              tests_of("test_whole_notes", "test_stages_and_signals_know_how_long_texts_are_read")),
-    Mutation("windows-that-are-not-served", "kdbench/serve/serving.py", "        if labels.stride is None:\n", "        if True:\n",
+    Mutation("windows-that-are-not-served", "kdbench/serve/serving.py", "        if labels.stride is None:", "        if True:",
              tests_of("test_whole_notes", "test_models_that_answer_together_read_in_windows_of_their_own")),
     Mutation("options-before-given-settings", "kdbench/base/options.py",
              "found[name] = settings[setting]", "pass",

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kdbench.data.lengths import POOLING
+
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     Input = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a sentence
 
-LONG = ("cut", "windows")
-POOLING = ("mean", "max")
 NONE = -1  # the word of a special token, or of one that another window answers
 
 
