@@ -513,7 +513,6 @@ METHODS = (
              CENTRAL),
     Mutation("window-without-the-beginning-of-a-word", "kdbench/data/windows.py",
              "rank[(first < starts[:, None]) | (inside <= 0)] = -1", "pass", CENTRAL),
-    Mutation("a-texts-own-end-as-a-cut", "kdbench/data/windows.py", "left[0] = right[-1] = most", "pass", CENTRAL),
     Mutation("maximum-of-logits-without-a-zero", "kdbench/data/windows.py", 'if task_type == "single":',
              'if task_type == "none":',
              tests_of("test_windows", "test_several_windows_make_one_answer_and_one_stays_as_it_is")),

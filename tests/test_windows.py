@@ -65,15 +65,13 @@ def test_every_word_is_answered_once_where_it_stands_most_central():
         for word, length in enumerate(lengths):
             first = words.index(word)
             scores = []
-            for number, start in enumerate(starts):
+            for start in starts:
                 end = min(start + size, len(words))
                 if not start <= first < end:
                     scores.append((-1, 0))
                     continue
                 inside = min(first + length, end) - first
-                left = 10**6 if number == 0 else first - start
-                right = 10**6 if end == len(words) else end - first - length
-                scores.append((inside, max(min(left, right), -1)))
+                scores.append((inside, max(min(first - start, end - first - length), -1)))
             best = scores.index(max(scores))
             assert [word in own for own in kept] == [number == best for number in range(len(windows))]
             assert kept[best].count(word) == scores[best][0] >= 1
@@ -134,8 +132,10 @@ def test_the_first_text_of_a_pair_stands_in_every_window():
     tokenizer = wordlevel()
     tokenizer.post_processor = processors.TemplateProcessing("[C] $A [S]", "[C] $A [S] $B:1 [S]:1", [("[C]", 1), ("[S]", 2)])
     second = " ".join(f"w{i}" for i in range(20))
-    inputs = [("w30 w31", second), ("w30 w31 w32 w33 w34 w35", second), ("w30 w31 w32 w33 w34", "w0"), second]
-    pair, tight, fits, alone = in_windows(tokenizer, inputs, 11, 2)
+    inputs = [("w30 w31", second), ("w30 w31 w32 w33 w34 w35", second), ("w30 w31 w32 w33 w34", "w0"), second,
+              ("w30 w31 w32 w33 w34", second)]
+    pair, tight, fits, alone, longer = in_windows(tokenizer, inputs, 11, 2)
+    assert all(row.ids[:7] == [1, 33, 34, 35, 36, 37, 2] and len(row.ids) == 11 for row in longer) and len(longer) == 18
     assert all(row.ids[:4] == [1, 33, 34, 2] and row.type_ids[4:] == [1] * len(row.ids[4:]) for row in pair)
     seen = {i for row in pair for i in row.ids[4:-1]}
     assert seen == set(range(3, 23)) and len(pair) == 5 and not is_cut(pair)

@@ -19,6 +19,9 @@ PIECES_PER_WORD = 1.6
 SPECIAL = 2  # tokens around a text, in that stand-in
 USUAL_MOST = 512  # tokens that BERT and most models after it can read
 
+LONG = ("cut", "windows")  # what becomes of texts beyond the limit
+POOLING = ("mean", "max")  # how windows make one answer
+
 Counts = Mapping[str, Mapping[str, int]]  # by split: how many are `cut`, `of` how many
 
 

@@ -1,8 +1,8 @@
 """Windows: a text of more tokens than a model reads at once, read in overlapping parts.
 
 A word is answered by the window in which it stands most central: the one with the most context on
-the word's nearer cut side (the `max context` of Devlin et al. 2019's SQuAD code). A side on which
-the text itself ends lacks nothing. A text's own answer is the mean or the maximum over its windows.
+the word's nearer side (the `max context` of Devlin et al. 2019's SQuAD code). A text's own answer
+is the mean or the maximum over its windows.
 
 A text that a model reads whole is one window, and nothing is done to it.
 """
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kdbench.data.lengths import POOLING
+
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     Input = str | tuple[str, str] | list[str]  # a text, a pair, or the words of a sentence
 
-LONG = ("cut", "windows")
-POOLING = ("mean", "max")
 NONE = -1  # the word of a special token, or of one that another window answers
 
 
@@ -136,10 +136,9 @@ def most_central(first: np.ndarray, end: np.ndarray, starts: np.ndarray,
     starts, ends  (K,) those of each window
     """
     most = ends[-1]
-    left, right = first - starts[:, None], ends[:, None] - end
-    left[0] = right[-1] = most  # the text itself ends there
     inside = np.minimum(end, ends[:, None]) - first
-    room = np.clip(np.minimum(left, right), -1, most)
+    # below 0 in a window that ends inside the word
+    room = np.minimum(first - starts[:, None], ends[:, None] - end).clip(-1)
     rank = inside * (most + 2) + room
     rank[(first < starts[:, None]) | (inside <= 0)] = -1
     return rank.argmax(0).tolist()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from kdbench.data.lengths import POOLING
 from kdbench.data.task import TASK_TYPES
-from kdbench.data.windows import POOLING
 from kdbench.data.word_rules import is_known
 
 LONGEST = 1_000_000  # tokens

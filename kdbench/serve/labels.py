@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kdbench.base import checksums, reading
 from kdbench.base.errors import BadInput
 from kdbench.base.folders import MEMBERS, write_text
-from kdbench.data.windows import POOLING, Reading, Windows
+from kdbench.data.lengths import POOLING
+from kdbench.data.windows import Reading, Windows
 from kdbench.data.word_rules import FORMER
 from kdbench.data.words import word_prefix
 from kdbench.serve.label_values import mistake

@@ -40,9 +40,8 @@ TAGS = '''
 
 def tags_of(words):  # a word has the tag of its first piece, in the window with most around it
     encoded = tokenizer.encode(words, is_pretokenized=True)
-    windows = [encoded, *encoded.overflowing]
     begin, first, best = 0, {{}}, {{}}
-    for window in windows:
+    for window in [encoded, *encoded.overflowing]:
         labels = logits_of(window).argmax(-1)
         places = {{}}
         for place, word in enumerate(window.word_ids):
@@ -50,9 +49,7 @@ def tags_of(words):  # a word has the tag of its first piece, in the window with
                 places.setdefault(word, []).append(place)
         inner = [place for own in places.values() for place in own]
         for word, own in places.items():
-            left = own[0] - inner[0] if window is not windows[0] else np.inf
-            right = inner[-1] - own[-1] if window is not windows[-1] else np.inf
-            rank = (len(own), min(left, right))
+            rank = (len(own), min(own[0] - inner[0], inner[-1] - own[-1]))
             start = begin + own[0] - inner[0]
             if first.setdefault(word, start) == start and rank > best.get(word, ((0, 0), ""))[0]:
                 best[word] = rank, about["labels"][labels[own[0]]]

@@ -11,8 +11,8 @@ from typing import Any
 from kdbench.base.errors import BadInput
 from kdbench.base.options import WORDS, check, option
 from kdbench.base.registry import METHODS, unknown
+from kdbench.data.lengths import LONG, POOLING
 from kdbench.data.task import LEAST_TEXTS, Task
-from kdbench.data.windows import LONG, POOLING
 
 # These take no part in a cell's identity, each for a reason.
 OUTSIDE = {
