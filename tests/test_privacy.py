@@ -230,14 +230,14 @@ RARE = [f"Xanthopoulou rang 01765550199345{' .' * i}" for i in range(9)]  # one 
 UNITS = (*map(str, range(6)), *["one"] * 9)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet"])
 def test_a_vocabulary_learns_words_that_several_texts_hold(kind):
     tokenizer = train_tokenizer(kind, OwnTexts([*COMMON, *RARE], Rule(UNITS, 5)), 4000)
     backend = tokenizer.backend_tokenizer
     pieces = learned(backend, 0)
     words = common_words([*COMMON, *RARE], Rule(UNITS, 5), words_by(backend))
     assert pieces and all(any(piece.removeprefix("##") in word for word in words) for piece in pieces)
-    assert "aspirin" in {piece.removeprefix("Ġ") for piece in pieces}
+    assert "aspirin" in {piece.removeprefix("Ġ").removeprefix("▁") for piece in pieces}
     assert not any(part in piece.lower() for piece in pieces for part in ("xa", "nth", "017", "555"))
     assert tokenizer.unk_token_id not in tokenizer("Xanthopoulou rang 0176, aspirin".replace(",", ""))["input_ids"]
     assert own_pieces(tokenizer.init_kwargs) == (0, 5)
@@ -245,7 +245,7 @@ def test_a_vocabulary_learns_words_that_several_texts_hold(kind):
     assert any("xantho" in piece.lower() for piece in learned(each.backend_tokenizer, 0)), "nine texts, where none has a group"
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet"])
 def test_public_text_is_learned_as_it_always_was(kind):
     tokenizer = train_tokenizer(kind, [*COMMON, *RARE], 4000)
     open_rule = train_tokenizer(kind, OwnTexts([*COMMON, *RARE], Rule((), 1)), 4000)
