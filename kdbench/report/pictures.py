@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kdbench.report import label_curves, plots, svg
@@ -102,7 +102,7 @@ def sheets(table: Table) -> dict[str, str]:
     return files
 
 
-def new_name(files: Container[str], name: str) -> str:
+def new_name(files: Collection[str], name: str) -> str:
     """The name of a further file; users give names to their own corpora."""
     found = re.sub(r"[^\w.-]+", "-", name)
     return f"{found}.svg" if f"{found}.svg" not in files else f"{found}-{len(files) + 1}.svg"
