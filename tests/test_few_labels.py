@@ -1,5 +1,6 @@
 """Few labels: who keeps theirs, what becomes of the rest, and what tables and pictures say of it."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -105,6 +106,18 @@ def test_cells_of_few_labels():
     assert by["method", "logit_kd", 0].data.train != by["method", "logit_kd", 1].data.train
     plain = planned()[0].description["settings"]
     assert "labels" not in plain, "ids of other cells stay"
+
+
+def test_of_the_rest_a_file_teaches_what_it_answers(tmp_path):
+    whole = planned(seeds=(0,))[-1].data.train
+    answered = {example.text for example in whole[::2]}
+    lines = [json.dumps({"text": text, "label": "CPR:3"}) + "\n" for text in sorted(answered)]
+    (tmp_path / "answers.jsonl").write_text("".join(lines))
+    request = Request("logit_kd", "chemprot", f"predictions:{tmp_path / 'answers.jsonl'}", "tiny:bert",
+                      settings={"latency": "off", "labels": 40}, teacher_options={"missing": 1})
+    cell = plan(request, device="cpu")[-1]
+    assert cell.role == "method" and cell.unlabelled and {e.text for e in cell.unlabelled} <= answered
+    assert len(cell.unlabelled) == len({e.text for e in cell.data.rest} & answered)
 
 
 def test_a_run_its_record_and_its_table(tmp_path):

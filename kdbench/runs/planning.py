@@ -136,9 +136,19 @@ def at_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
     if count is None:
         return [replace(cell, seed=seed) for cell in cells]
     data = with_few_labels(cells[-1].data, count, seed)
-    return [replace(cell, seed=seed, data=data, unlabelled=(
-                (*data.rest, *cell.unlabelled) if cell.method.uses_teacher else ()))
-            for cell in cells]
+    return [replace(cell, seed=seed, data=data, unlabelled=further(cell, data)) for cell in cells]
+
+
+def further(cell: Cell, data: Data) -> tuple[Example, ...]:
+    """What a cell learns from without labels: the rest of `data` too, as far as its teacher has
+    answers.
+    """
+    if not cell.method.uses_teacher:
+        return ()
+    texts = (*data.rest, *cell.unlabelled)
+    if cell.teacher is None or is_model(cell.teacher):
+        return texts
+    return answered_texts(cell.teacher, cell.task, data, texts, cell.own_unlabelled)
 
 
 def controls_of(cell: Cell, teacher: Source, extra: tuple[Example, ...]) -> list[Cell]:
