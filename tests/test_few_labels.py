@@ -127,7 +127,7 @@ def test_a_run_its_record_and_its_table(tmp_path):
     group, = grouped(records)
     assert {row.method: sorted(row.records) for row in group.students} == {"logit_kd": [0, 1], "finetune": [0, 1]}
     section, = build(records).sections
-    assert "40 training labels, drawn anew for every seed; the rest is unlabelled text" in section.caption
+    assert "40 training labels, drawn anew for every seed; the rest is unlabelled text, dev has all of its labels" in section.caption
     from kdbench.runs.planning import load_data
 
     whole = load_data("chemprot", None, (), ())[1]
@@ -135,6 +135,14 @@ def test_a_run_its_record_and_its_table(tmp_path):
         again = data_of(whole, record["cell"]["settings"], record["cell"]["seed"])
         assert again.digests == record["content"]["data"], "what `verify` and `evaluate` read"
     assert "40" in less_training(group.rows[0])
+
+
+def test_test_texts_among_the_unlabelled_are_told(tmp_path, capsys):
+    test = planned(seeds=(0,))[-1].data.test
+    (tmp_path / "texts.txt").write_text("".join(f"{example.text}\n" for example in test[:3]) + "another\n")
+    request = Request("logit_kd", "chemprot", "tiny:bert", "tiny:bert", settings={"latency": "off"}, unlabelled=tmp_path / "texts.txt")
+    plan(request, device="cpu")
+    assert "3 of 4 texts without labels are texts of test" in capsys.readouterr().err
 
 
 # ---- the picture ----------------------------------------------------------------------------------

@@ -73,6 +73,23 @@ SINGLE = {
 }
 
 
+def test_answers_below_the_confidence_are_counted_and_all_of_them_are_refused(tmp_path):
+    rows = [{"id": "0", "label": "yes", "confidence": 0.9}, {"id": "1", "label": "no", "confidence": 0.5}]
+    found = read(tmp_path, "single", *rows, options={"min_confidence": 0.7})
+    assert found.notes == ["of 2 texts, 1 have an answer below the confidence of 0.7, which teaches nothing"]
+    with pytest.raises(BadInput, match=r"all of its answers \(2 texts\) are below --min-confidence 0.95"):
+        read(tmp_path, "single", *rows, options={"min_confidence": 0.95})
+    tags = {"id": "0", "spans": [{"start": 1, "end": 2, "label": "GENE", "score": 0.6}]}
+    assert "of 9 words, 1 have" in read(tmp_path, "tags", tags, options={"min_confidence": 0.7, "spans": "words"}).notes[0]
+
+
+def test_spans_may_be_called_entities(tmp_path):
+    span = {"start": 4, "end": 8, "label": "GENE", "score": 0.8}
+    found = [read(tmp_path, "tags", {"id": "0", name: [span]}).by_key for name in ("spans", "entities")]
+    assert found[0].keys() == found[1].keys()
+    assert all((found[0][key].logits == found[1][key].logits).all() for key in found[0])
+
+
 @pytest.mark.parametrize("said, expected", SINGLE.values(), ids=SINGLE)
 def test_answers_to_one_label_are_probabilities_by_text_and_by_id(tmp_path, said, expected):
     for place in ({"text": "  text number\n0 "}, {"id": "0"}, {"id": 0, "split": "train"}):
@@ -235,7 +252,7 @@ def test_answers_below_the_confidence_teach_nothing(tmp_path):
     found = read(tmp_path, "single", *rows, options={"min_confidence": 0.7})
     data = data_of("single")
     assert found.of(data.train[0]) and not found.of(data.train[1]) and len(found.missing(data.train)) == 1
-    score = read(tmp_path, "regression", {"id": "0", "score": 1, "confidence": 0.5}, options={"min_confidence": 0.6})
+    score = read(tmp_path, "regression", {"id": "0", "score": 1, "confidence": 0.5}, {"id": "1", "score": 1}, options={"min_confidence": 0.6})
     assert score.of(data_of("regression").train[0]) is None
 
 

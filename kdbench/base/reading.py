@@ -51,6 +51,7 @@ DIGITS = 15
 # a file may become a pipe after it was looked at, and to open one waits for its writer
 NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 ZIP_END = struct.Struct("<4s4H2LH")  # of an archive without a comment: its last record
+LFS = b"version https://git-lfs"  # how a file begins that stands for one elsewhere
 ODD_FILE = "a folder, a pipe or a device"
 # remedies
 UTF8, AGAIN = "save the file as UTF-8 text", "get the file again"
@@ -70,6 +71,15 @@ class Unreadable(BadInput, ValueError):
 
 class Missing(Unreadable):
     """No such file."""
+
+
+def is_pointer(path: Path) -> bool:
+    """Is this a text of Git LFS, which stands for a file that is not here?"""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(LFS)) == LFS
+    except OSError:
+        return False
 
 
 def regular(path: Path) -> int:

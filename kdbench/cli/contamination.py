@@ -36,8 +36,8 @@ def note(folder: Path, found: Counts, data: Data) -> None:
         raise BadInput(f"--model {folder}: no such folder; the counts belong to the model that "
                        "`pretrain` has made")
     if note_overlap(folder, found["sha256"], data.digests["test"], counts):
-        say(f"{folder / FILE}: the counts are noted; tables say whether the teacher has read the "
-            "test texts")
+        say(f"{folder / FILE}: the counts are noted, and runs from now on say whether their "
+            "teacher has read the test texts (those that are there: with --overwrite)")
     else:
         say(f"{folder}: was not pre-trained on this file by `pretrain`, so that nothing is noted "
             "there")
@@ -48,7 +48,8 @@ def render(found: Counts) -> str:
     of = f"of {found['texts']:,} test texts"
     short = ""
     if found["short"]:
-        short = f"; {found['short']:,} more are too short to compare (under {SHORTEST} letters)"
+        short = (f"; {found['short']:,} more have under {SHORTEST} letters, of which "
+                 f"{found['short_exact']:,} are a line there")
     return (f"against a corpus of {found['lines']:,} lines (sha256 {found['sha256'][:12]}): "
-            f"{found['exact']:,} {of} stand there whole, {found['shared']:,} share a run of {RUN} "
-            f"letters and digits or more{short}")
+            f"{found['exact']:,} {of} stand there whole, {found['shared'] - found['exact']:,} more "
+            f"share a run of {RUN} letters and digits or longer{short}")

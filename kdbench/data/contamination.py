@@ -19,7 +19,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.identity import file_digest
 
 if TYPE_CHECKING:
-    from kdbench.data.task import Example
+    from kdbench.data.task import Data, Example
 
 RUN = 50  # characters in a row that are no accident
 SHORTEST = 25  # a shorter text ("see above") recurs by nature
@@ -35,7 +35,8 @@ class Overlap:
 
     sha256     of the file that they were looked for in
     lines      of that file
-    texts      that were compared; short: those of fewer than 25 letters and digits, which were not
+    texts      that were compared
+    short      further ones, of fewer than 25 letters and digits, of which `short_exact` are a line
     exact      that stand there whole; of those below 50 characters, as a line of their own
     shared     that share a run of 50 characters with it, or stand there whole
     """
@@ -44,6 +45,7 @@ class Overlap:
     lines: int = 0
     texts: int = 0
     short: int = 0
+    short_exact: int = 0
     exact: int = 0
     shared: int = 0
 
@@ -122,6 +124,8 @@ def against(examples: Sequence[Example], corpus: Path) -> Overlap:
     """How many of the examples' texts stand in a text file; `BadInput` where it cannot be read."""
     distinct = list(dict.fromkeys(map(text_of, examples)))
     texts = [text for text in distinct if len(text) >= SHORTEST]
+    short = {text for text in distinct if len(text) < SHORTEST}
+    there: set[str] = set()
     search = Search(texts)
     keep = max(map(len, texts), default=0)
     found = Overlap(texts=len(texts), short=len(distinct) - len(texts))
@@ -130,6 +134,8 @@ def against(examples: Sequence[Example], corpus: Path) -> Overlap:
     for line in lines_of(corpus):
         letters = letters_of(line)
         search.line(letters)
+        if letters in short:
+            there.add(letters)
         parts.append(letters)
         found.lines += 1
         size += len(letters)
@@ -139,8 +145,20 @@ def against(examples: Sequence[Example], corpus: Path) -> Overlap:
             waiting, parts, size = piece[-keep:] if keep else "", [], 0
     search.read(waiting + "".join(parts))
     found.exact, found.shared = len(search.exact), len(search.shared)
+    found.short_exact = len(there)
     found.sha256 = file_digest(corpus)
     return found
+
+
+def test_among(data: Data, unlabelled: Sequence[Example]) -> list[str]:
+    """In words, how many of the texts without labels are texts of the test split; nothing where
+    none is.
+    """
+    test = {example.key for example in data.test}
+    count = sum(example.key in test for example in unlabelled)
+    if not count:
+        return []
+    return [f"{count:,} of {len(unlabelled):,} texts without labels are texts of test"]
 
 
 def lines_of(corpus: Path) -> Iterator[str]:

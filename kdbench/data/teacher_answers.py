@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Answers:
     task_type  single, multi, regression or tags
     by_key     the answers by `Example.key`
     notes      what was left out and why, in numbers alone
+    unsure     answers (tags: of words) below the confidence that is asked for, of `all`
     """
 
     name: str
@@ -58,6 +59,26 @@ class Answers:
     options: AnswerOptions
     by_key: dict[str, Answer] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unsure: int = 0
+    all: int = 0
+
+    def count_unsure(self, answer: Answer, said: Sequence[Said]) -> None:
+        """Count what the confidence that is asked for leaves of an answer."""
+        if self.options.min_confidence:
+            every = answer_of(said, self.task_type, replace(self.options, min_confidence=0.0))
+            known = ~np.isnan(every.logits).any(-1)
+            self.all += int(known.sum())
+            self.unsure += int((known & np.isnan(answer.logits).any(-1)).sum())
+
+    def tell_unsure(self) -> None:
+        """Note how many answers are below the confidence; `BadInput` where all are."""
+        least, what = self.options.min_confidence, "words" if self.task_type == "tags" else "texts"
+        if self.unsure and self.unsure == self.all:
+            raise BadInput(f"teacher {self.name}: all of its answers ({self.all:,} {what}) are "
+                           f"below --min-confidence {least:g}; give a lower one")
+        if self.unsure:
+            self.notes.append(f"of {self.all:,} {what}, {self.unsure:,} have an answer below the "
+                              f"confidence of {least:g}, which teaches nothing")
 
     def of(self, example: Example) -> Answer | None:
         """The answer for an example; None where the file has none that teaches."""
@@ -111,10 +132,12 @@ def answers_of(name: str, lines: tuple[Line, ...], task_type: str, labels: Label
                 unusable[str(why)].append(line.record.line)
         if said:
             found.by_key[key] = answer_of(said, task_type, options)
+            found.count_unsure(found.by_key[key], said)
     if not used:
         raise BadInput(f"teacher {name}: none of its {len(lines):,} lines is about a text of the "
                        "task, by text or by id; is this the right file?")
     check_unusable(found, unusable, used)
+    found.tell_unsure()
     if reader:
         check_spans(found, reader)
     return found
@@ -205,8 +228,9 @@ def check_spans(found: Answers, reader: TagReader) -> None:
     what = f"{reader.counts.total():,} of {reader.spans:,} spans are of no use"
     if reader.counts.total() > found.options.unusable * reader.spans:
         raise BadInput(f"teacher {found.name}: {what}: {counts} (first: {', '.join(reader.first)})"
-                       "; correct them, name labels with --teacher-labels FILE=TASK,..., or admit "
-                       "more with --teacher-set unusable=SHARE")
+                       "; correct them, name labels with --teacher-labels FILE=TASK,..., say "
+                       "--teacher-set spans=words where offsets count words, or admit more with "
+                       "--teacher-set unusable=SHARE")
     found.notes.append(f"{what}, and their words teach nothing: {counts}")
 
 

@@ -2,8 +2,9 @@
 
     probabilities  {tag: [p, ...]}, one a word, null for a word of which nothing is said; or a list
                    of {tag: p}, one a word
-    spans          [{start, end, label, score}], by characters of the text or by words; the score,
-                   1 where there is none, is the probability of its tags, and the rest is that of O
+    spans          (or entities) [{start, end, label, score}], by characters of the text or by
+                   words; the score, 1 where there is none, is the probability of its tags, and the
+                   rest is that of O
     tags, ner_tags one tag a word, in any scheme, of the line's own `tokens` or of the example's
 
 Characters are those of the line's text, or else of the example's. A span has to begin and end with
@@ -28,6 +29,7 @@ from kdbench.data.word_rules import Border, aligned, raw_text
 
 NAMES = ("label", "entity_group", "type", "entity")  # what programs call the label of a span
 TAGS = ("tags", "ner_tags")
+SPANS = ("spans", "entities")
 PREFIXES = frozenset("OBIES")
 UNALIGNED, OVERLAPPED = "that begin or end inside of a word", "that another one overlaps"
 UNKNOWN = "of a label that the task does not have"
@@ -71,8 +73,8 @@ class TagReader:
         words = len(example.words)
         if "probabilities" in line.fields:
             return Said(self.of_probabilities(line, words), self.offset(line, words))
-        if "spans" in line.fields:
-            return Said(self.of_spans(line, example))
+        if name := field_of(line.record, SPANS):
+            return Said(self.of_spans(line, name, example))
         if name := field_of(line.record, TAGS):
             return Said(self.of_tags(line, name, example))
         raise nothing_said(line, "spans, tags or probabilities")
@@ -138,11 +140,11 @@ class TagReader:
 
     # --- spans ------------------------------------------------------------------------------------
 
-    def of_spans(self, line: Line, example: Example) -> np.ndarray:
-        """(W, C) of the spans of a line."""
-        spans = line.fields["spans"]
+    def of_spans(self, line: Line, name: str, example: Example) -> np.ndarray:
+        """(W, C) of the spans of a line, which are in the field `name`."""
+        spans = line.fields[name]
         if not isinstance(spans, list) or not all(isinstance(span, dict) for span in spans):
-            raise line.record.mistake(f"spans is {shown(spans)}, not a list of objects",
+            raise line.record.mistake(f"{name} is {shown(spans)}, not a list of objects",
                                       "give [{start, end, label}, ...]")
         text = field_of(line.record, TEXTS)
         words = field_of(line.record, WORDS)
@@ -299,7 +301,7 @@ def label_of_all(lines: Sequence[Line]) -> str | None:
     """The label that all spans and tags of a file have; None where they have several, or none."""
     seen: set[str] = set()
     for line in lines:
-        spans = line.fields.get("spans")
+        spans = line.fields.get(field_of(line.record, SPANS))
         for span in spans if isinstance(spans, list) else ():
             if isinstance(span, dict):
                 seen.update(span[name] for name in NAMES if isinstance(span.get(name), str))

@@ -167,6 +167,8 @@ def torch_state(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # on unusual pickles, which are refused or read in full
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
+        if reading.is_pointer(path):
+            raise BadInput(f"{path}: is a pointer of Git LFS; fetch it (git lfs pull)") from error
         raise BadInput(
             f"{path}: holds something other than plain tensors, or is damaged, and is not "
             "unpickled; save the model's state_dict() instead") from error

@@ -41,6 +41,7 @@ class Encoder(NamedTuple):
 
 
 WIKIPEDIA = "Wikipedia and books"
+CRAWLS = "Wikipedia, books, news and crawls of the open web"
 WEB = "Wikipedia, books, news and web pages"
 PUBMED = "PubMed abstracts"
 PUBMED_PMC = "PubMed abstracts and PMC articles"
@@ -82,9 +83,9 @@ GENERAL: dict[str, Encoder] = {
     "minilm-l12": Encoder("microsoft/MiniLM-L12-H384-uncased", "MiniLM 12x384", 5e-5, 33, MIT,
                           UNKNOWN, UNKNOWN, UNKNOWN),
     "electra-small": Encoder("google/electra-small-discriminator", "ELECTRA small, 12x256", 3e-4,
-                             14, APACHE, WIKIPEDIA, NO, kind="electra"),
+                             14, APACHE, CRAWLS, UNKNOWN, UNKNOWN, kind="electra"),
     "electra-base": Encoder("google/electra-base-discriminator", "ELECTRA base", 1e-4, 109, APACHE,
-                            WIKIPEDIA, NO, kind="electra"),
+                            CRAWLS, UNKNOWN, UNKNOWN, kind="electra"),
     "mobilebert": Encoder("google/mobilebert-uncased", "MobileBERT, 24 bottleneck layers", 5e-5,
                           25, APACHE, WIKIPEDIA, NO, kind="mobilebert"),
     "kobert": Encoder("kykim/bert-kor-base", "Korean BERT base", 1e-5, 118, UNKNOWN,
@@ -138,8 +139,8 @@ BIOMEDICAL: dict[str, Encoder] = {
 }
 
 CLINICAL: dict[str, Encoder] = {
-    "cbert": Encoder("emilyalsentzer/Bio_ClinicalBERT", "ClinicalBERT", 3e-5, 108, MIT, MIMIC, YES,
-                     YES),
+    "cbert": Encoder("emilyalsentzer/Bio_ClinicalBERT", "ClinicalBERT", 3e-5, 108, MIT,
+                     "PubMed abstracts and articles, then MIMIC-III notes", YES, YES),
     "bluebert": Encoder("bionlp/bluebert_pubmed_mimic_uncased_L-12_H-768_A-12",
                         "BlueBERT base, uncased", 3e-5, 109, CC0, MIMIC, YES, YES),
     "bioclinical-modernbert": Encoder(

@@ -139,6 +139,8 @@ def one(name: str, labels: str, given: Mapping[str, Any]) -> Source:
 
 def file_source(name: str, labels: str, options: AnswerOptions) -> FileSource:
     """The file of answers of that name; `BadInput` where it cannot be read."""
+    if not name.partition(FILE)[2]:
+        raise BadInput(f"teacher {name}: names no file; write {FILE}FILE")
     path = Path(name.partition(FILE)[2]).expanduser()
     called = name_of_file(name)
     if not called.isprintable() or set(called) & set("/\\|<>+\"") or len(called) > LONGEST_NAME:

@@ -80,8 +80,8 @@ class Group:
     def few_labels(self) -> list[str]:
         """In words, how few training examples have kept their labels."""
         counts = {row.settings.get("labels") for row in self.rows}
-        return [f"{count:,} training labels, drawn anew for every seed; the rest is unlabelled text"
-                for count in counts if count]
+        return [f"{count:,} training labels, drawn anew for every seed; the rest is unlabelled "
+                "text, dev has all of its labels" for count in counts if count]
 
     @property
     def beyond_limit(self) -> list[str]:

@@ -22,10 +22,12 @@ def teacher_notes(group: Group, lines: Iterable[Line]) -> list[str]:
     for row in group.rows:
         if row.is_teacher and not row.part and not beats_naive(row):
             score = show.points(Value.of(row.scores().values()))
+            answers = not any(record.get("artefact", "older") for record in row.records.values())
+            where = "what it answers" if answers else "how its head was used"
             notes.append(
                 f"{group.task}: the teacher {row.student} scores {score} on test and the naive "
-                f"predictor {floor}, so that no share of the teacher's score is given; look at how "
-                "its head was used")
+                f"predictor {floor}, so that no share of the teacher's score is given; look at "
+                f"{where}")
     metric = METRICS.get(group.metric)
     if metric is not None and not metric.higher_is_better:
         return notes

@@ -17,9 +17,10 @@ import torch
 from kdbench.base import options, reading
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Skip
-from kdbench.base.progress import say
+from kdbench.base.progress import say, say_once
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
+from kdbench.data.contamination import test_among
 from kdbench.data.few_labels import with_few_labels
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
 from kdbench.data.word_rules import cut
@@ -319,7 +320,10 @@ def unlabelled_examples(request: Request, whole: Data, kept: Data,
     if str(request.unlabelled) == REST:
         return rest_of(whole, kept)
     assert request.unlabelled is not None
-    return read_unlabelled(request.unlabelled, task, kept)
+    found = read_unlabelled(request.unlabelled, task, kept)
+    for note in test_among(kept, found):
+        say_once(f"--unlabelled: {note}, on which the student is scored; take them out")
+    return found
 
 
 def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
@@ -328,7 +332,8 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
     found = [replace(e, id=f"unlabelled-{e.id}", label=None)
              for e in whole.train if e.id not in ours]
     if not found:
-        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no training example out")
+        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no training example out; "
+                       "leave it away (what --labels leaves out is unlabelled text already)")
     return tuple(found)
 
 

@@ -24,6 +24,7 @@ from kdbench.base.activity import doing
 from kdbench.base.errors import Skip
 from kdbench.base.identity import digest, seed_for
 from kdbench.base.progress import Phases, say
+from kdbench.data.contamination import test_among
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.common_words import texts_to_learn
 from kdbench.models.heads import Head
@@ -100,7 +101,7 @@ class Lab(Teaching):
     @property
     def notes(self) -> list[str]:
         """What became of heads that came trained; trainings that took more parts than asked for."""
-        notes = set(self.answer_notes)
+        notes = {*self.answer_notes, *test_among(self.data, self.unlabelled)}
         for model in self._built.values():
             notes.update(f"{model.name}: {note}" for note in model.notes)
         for stage in self.stages:
