@@ -10,6 +10,7 @@ import io
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ class Started:
 
 def child(words, cwd, env, said):
     """The process: its folder, environment, streams and arguments, then the program."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run under nohup ignores it
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

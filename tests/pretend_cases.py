@@ -790,8 +790,8 @@ def warm_up() -> None:
     own, stopwatch = artefact.forward, measure.stopwatch
 
     def clock(call: Any, item: Any) -> float:
-        if item["input_ids"].shape not in ran:
-            cold.add(item["input_ids"].shape)
+        batches = [item] if isinstance(item, dict) else [batch for _, batch in item]
+        cold.update({batch["input_ids"].shape for batch in batches} - ran)
         call(item)
         return 1.0
 

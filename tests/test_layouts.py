@@ -899,3 +899,14 @@ def test_a_corpus_of_another_encoding_is_converted_from_the_command_line(tmp_pat
     files = ["--train", source, "--dev", source, "--test", str(tmp_path / "more.csv")]
     assert main(["check", "files", *files, "--encoding", "cp949"]) == 2, "train and dev are one file"
     assert "byte-identical" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("item", ["text", 3, None, [0, 4], []])
+def test_an_entity_that_is_none_is_one_line(tmp_path, item):
+    """Where the layout is known already, by the training file."""
+    row = {"text": "took metformin daily", "entities": [{"start": 5, "end": 14, "label": "Drug"}]}
+    for name, rows in (("train", [row] * 3), ("test", [row, {**row, "entities": [item]}])):
+        put(tmp_path / f"{name}.jsonl", "".join(json.dumps(each) + "\n" for each in rows))
+    train = read(tmp_path / "train.jsonl")
+    with pytest.raises(BadInput, match="test.jsonl:2: an entity is .*; give its start, end and label"):
+        read(tmp_path / "test.jsonl", train, "test")

@@ -31,7 +31,8 @@ from transformers import (
 )
 
 from kdbench.models.heads import Head
-from kdbench.models.load import Model, cut
+from kdbench.models.layers import cut
+from kdbench.models.load import Model
 from kdbench.train import fit, signals
 from kdbench.train.batching import Corpus
 from kdbench.train.lab import Lab

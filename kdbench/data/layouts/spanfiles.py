@@ -144,13 +144,14 @@ def document_of(record: Record, name: str, number: int, tally: Tally) -> Documen
 
 def to_span(record: Record, item: object, text: str, tally: Tally) -> Span:
     """The entity of a list or an object; `BadInput` where it has no whole offsets or no label."""
-    if isinstance(item, list):
+    if isinstance(item, list) and len(item) > 2:
         start, end, label = item[:3]
         own_text = item[3] if len(item) > 3 and isinstance(item[3], str) else ""
-    else:
-        assert isinstance(item, Mapping)
+    elif isinstance(item, Mapping):
         start, end, label = (_first(item, names) for names in (STARTS, ENDS, LABELS))
         own_text = item["text"] if isinstance(item.get("text"), str) else ""
+    else:
+        raise record.mistake(f"an entity is {shown(item)}", "give its start, end and label")
     if isinstance(label, list):
         if len(label) > 1:
             tally.add("entities with several labels, of which the first is kept", place_of(record))
