@@ -158,7 +158,7 @@ def arrays(path, draw):
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
-    except (ValueError, zipfile.BadZipFile):  # it is damaged already
+    except (ValueError, EOFError, zipfile.BadZipFile):  # it is damaged already
         return flip(path, draw)
     name = draw.choice(list(found))
     how = draw.choice(["gone", "short", "type", "text", "nan", "bomb", "shape"])
