@@ -1,6 +1,6 @@
 """What soft votes of noisy annotators are worth to a student, against their majority label.
 
-    python benchmarks/annotators.py --results-dir /tmp/annotators [--task gad --annotators 3 ...]
+    python benchmarks/annotators.py --results-dir annotators [--task gad --annotators 3 ...]
 
 Each text of a look-alike is labelled by simulated annotators: from its true label an annotator goes
 to another one by a known confusion. Three students of one seed read the same votes: as they are
