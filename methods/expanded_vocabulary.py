@@ -138,8 +138,8 @@ def corpus_of(lab: Lab, o: ExpansionOptions) -> Sequence[Example]:
 
 def further(lab: Lab) -> list[Example]:
     """The unlabelled texts that are no part of the task's own text."""
-    known = {example.id for example in lab.data.rest} if not lab.data.domain_text else set()
-    return [example for example in lab.unlabelled if example.id not in known]
+    known = set(lab.data.rest) if not lab.data.domain_text else set()
+    return [example for example in lab.unlabelled if example not in known]
 
 
 def rule_for(lab: Lab, o: ExpansionOptions, examples: Sequence[Example]) -> Rule:

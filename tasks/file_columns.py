@@ -51,6 +51,16 @@ def check_names(first: Record, settings: FilesOptions) -> None:
         first.value(name)
 
 
+def merged(records: Sequence[Record]) -> Record:
+    """The first row with the fields of all, each with its first value that is one."""
+    fields: dict[str, object] = {}
+    for record in records:
+        for name, value in record.fields.items():
+            if fields.get(name) in (None, ""):
+                fields[name] = value
+    return Record(records[0].source, records[0].line, fields)
+
+
 def by_name(record: Record, candidates: Iterable[str]) -> str | None:
     """The column with the first of these names, in any case of letters."""
     lower = {name.lower(): name for name in reversed(list(record.fields))}

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from kdbench.data.layouts import schemes
 from kdbench.data.layouts.schemes import is_invisible
+from kdbench.data.layouts.values import PASS
 from kdbench.data.readers import Record, shown
 from kdbench.tasks.file_columns import BITS, Columns
 
@@ -182,7 +183,7 @@ def class_name(record: Record, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None or isinstance(value, (list, dict)) or not str(value).strip():
-        raise record.mistake(f"{name} is {shown(value)}", "give a label or remove the row")
+        raise record.mistake(f"{name} is {shown(value)}", "give a label or remove the row" + PASS)
     return record.clean(name, str(value).strip())
 
 

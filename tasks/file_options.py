@@ -38,5 +38,9 @@ class FilesOptions:
     label_separator: str = option(
         "auto", "what divides several labels in a cell of a table; auto: read from the content",
         choices=SEPARATORS, later=True)
+    without_label: str = option(
+        "refuse", "rows of train without a label: refuse them, or text: they are unlabelled text, "
+        "as they are by themselves where the teacher is a file", choices=("refuse", "text"),
+        later=True)
     repair: bool = option(
         False, "read tags that break the scheme as seqeval does instead of refusing them")

@@ -32,6 +32,7 @@ from kdbench.tasks.file_columns import (
     describe,
     is_index,
     labelled_columns,
+    merged,
 )
 from kdbench.tasks.file_options import FilesOptions
 from kdbench.tasks.file_plain import headed, is_one_column, is_plain, one_column, plain_rows
@@ -106,7 +107,7 @@ def train_of(reading: Mapping[str, Any]) -> Part | None:
 
 def find_columns(part: Part, settings: FilesOptions, wanted: Wanted) -> Columns:
     """The columns: by option, as in training, by name, else the only one that is left."""
-    first = with_all_fields(part.records)
+    first = merged(part.records)
     trained = Columns(**(wanted.reading.get("columns") or {"text": ""}))
     known = as_trained(first, settings, trained)
     text = known.text or text_column(first, wanted)
@@ -121,16 +122,6 @@ def find_columns(part: Part, settings: FilesOptions, wanted: Wanted) -> Columns:
     pair = known.pair or by_name(first, PAIRS.get(text.lower(), ()))
     found = Columns(text, pair, labels, tags, id, group)
     return completed(part.records, first, found, settings, wanted)
-
-
-def with_all_fields(records: Sequence[Record]) -> Record:
-    """The first row with the fields of all, each with its first value that is one."""
-    fields: dict[str, object] = {}
-    for record in records:
-        for name, value in record.fields.items():
-            if fields.get(name) in (None, ""):
-                fields[name] = value
-    return Record(records[0].source, records[0].line, fields)
 
 
 def as_trained(first: Record, settings: FilesOptions, trained: Columns) -> Columns:

@@ -24,6 +24,7 @@ from kdbench.tasks.file_columns import Columns, by_name, describe, find_columns
 from kdbench.tasks.file_labels import Labelling, LabelReader, alike, read_labels
 from kdbench.tasks.file_options import FilesOptions
 from kdbench.tasks.file_rows import read_rows
+from kdbench.tasks.file_spare import numbered, open_train, say_what_lacks, unlabelled_rows
 from kdbench.tasks.file_tags import read_tags
 
 LONGEST_NAME = 60
@@ -36,19 +37,30 @@ def load(options: LoadOptions) -> Data:
     """
     settings: FilesOptions = options.settings or FilesOptions()
     check_name(settings.name)
-    parts = open_parts(options.files, settings)
-    train = parts["train"]
-    settings = replace(settings, group_column=settings.group_column or train.group)
-    columns = find_columns(train.records, settings)
+    parts, spare = open_parts(options.files, settings)
+    first = next(iter(parts.values()))  # train; dev, where no row of train has a label
+    settings = replace(settings, group_column=settings.group_column or first.group)
+    columns = find_columns(first.records, settings)
     labelling = labelling_of(parts, columns, settings)
     examples = {split: build(part.records, columns, labelling.read)
                 for split, part in parts.items()}
     notes = layout_notes(parts, columns, labelling.task_type)
     notes += alike(labelling.labels)
     notes += split_off(examples, settings, options.seed)
-    return Data(examples["train"], examples["dev"], examples["test"], labelling.labels,
+    data = Data(examples.get("train", ()), examples["dev"], examples["test"], labelling.labels,
                 notes=tuple(notes), sha256={split: part.sha256 for split, part in parts.items()},
-                reading=reading_of(train, columns, settings))
+                reading=reading_of(first, columns, settings))
+    return data if spare is None else with_spare(data, spare, columns)
+
+
+def with_spare(data: Data, spare: Part, columns: Columns) -> Data:
+    """`data` with the rows of train that have no label as its rest."""
+    count, rows = len(spare.records), len(spare.records) + len(data.train)
+    labels = "" if data.train else ", and labels are those of dev"
+    return replace(data, rest=unlabelled_rows(spare, columns, data),
+                   sha256={**data.sha256, "train": spare.sha256},
+                   notes=(*data.notes, f"train: {count:,} of {rows:,} rows have no label, and are "
+                          f"unlabelled text{labels}"))
 
 
 def check_name(name: str) -> None:
@@ -60,30 +72,50 @@ def check_name(name: str) -> None:
                        "without slashes and | < >")
 
 
-def open_parts(files: Mapping[str, Path], settings: FilesOptions) -> dict[str, Part]:
-    """The given files, and the other splits of a folder or hub id that is given as train."""
+def open_parts(files: Mapping[str, Path],
+               settings: FilesOptions) -> tuple[dict[str, Part], Part | None]:
+    """The given files, and the other splits of a folder or hub id that is given as train.
+
+    Beside them the rows of train that have no label, where the options let them pass; where none
+    has one, train is not among the splits.
+    """
     if "train" not in files:
         raise BadInput("task files: no training file; give --train FILE (and --dev FILE and "
                        "--test FILE)")
-    train = open_layout(files["train"], "train", settings)
-    assert train is not None
-    parts = {"train": train}
+    path = files["train"]
+    divided = None
+    if settings.without_label == "text":
+        divided = open_train(path, open_split(files, "dev", settings), settings)
+    train, spare = divided or (open_layout(path, "train", settings), None)
+    parts = {"train": train} if train is not None else {}
     for split in SPLITS[1:]:
-        given = split in files
-        if given or train.whole:
-            path = files[split] if given else files["train"]
-            part = open_layout(path, split, settings, train, needed=given)
-            if part is not None:
-                parts[split] = part
-    return parts
+        part = open_split(files, split, settings, next(iter(parts.values()), None))
+        if part is not None and divided is not None:
+            part = replace(part, records=numbered(part.records, settings))
+        if part is not None:
+            parts[split] = part
+    if train is None:
+        say_what_lacks(parts, path)
+    return parts, spare
+
+
+def open_split(files: Mapping[str, Path], split: str, settings: FilesOptions,
+               like: Part | None = None) -> Part | None:
+    """Dev or test, read like train; None where there is none."""
+    given = split in files
+    if not given and not (like.whole if like is not None else files["train"].is_dir()):
+        return None
+    return open_layout(files[split] if given else files["train"], split, settings, like,
+                       needed=given)
 
 
 def labelling_of(parts: Mapping[str, Part], columns: Columns, settings: FilesOptions) -> Labelling:
     """Task type and labels, by train and the splits that `labels_from` names."""
-    wanted = SPLITS if "all" in settings.labels_from else ("train", *settings.labels_from)
+    first = next(iter(parts))
+    wanted = SPLITS if "all" in settings.labels_from else (first, *settings.labels_from)
     records = [record for split, part in parts.items() if split in wanted
                for record in part.records]
-    declared = parts["train"].declared.get(columns.tags or columns.labels[0], ())
+    declared = parts[first].declared.get(columns.tags or columns.labels[0], ())
     if columns.tags:
         return read_tags(records, columns, settings.repair, declared)
     return read_labels(records, columns, declared)
@@ -93,7 +125,7 @@ def split_off(examples: dict[str, tuple[Example, ...]], settings: FilesOptions,
               seed: int) -> list[str]:
     """Take the splits that have no file from train; says what was taken."""
     notes = []
-    rows = len(examples["train"])
+    rows = len(examples.get("train", ()))
     for split, share in (("test", settings.split_test), ("dev", settings.split_dev)):
         if split not in examples:
             examples["train"], examples[split] = corpora.split(examples["train"], share, seed,
@@ -114,7 +146,7 @@ def reading_of(train: Part, columns: Columns, settings: FilesOptions) -> dict[st
 
 def layout_notes(parts: Mapping[str, Part], columns: Columns, task_type: str) -> list[str]:
     """How train was read, and where the other splits differ from it."""
-    train = parts["train"]
+    train = next(iter(parts.values()))
     how = train.layout if train.records[0].vertical else describe(train.layout, columns)
     notes = [f"read as {task_type}: {how}"]
     notes += [f"{split}: {part.layout}" for split, part in parts.items()

@@ -56,7 +56,7 @@ def settled(task: Task, data: Data) -> Task:
     """`task` with what it leaves to its data: labels, tag scheme, and where it has no type also
     type and metrics.
     """
-    task_type = task.task_type or task_type_of(data.train)
+    task_type = task.task_type or task_type_of(data.train or data.dev)
     if task_type == "tags":
         task = replace(task, scheme=tags.scheme_of(data.labels))
     if not task.task_type:

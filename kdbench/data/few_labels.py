@@ -44,7 +44,8 @@ def with_few_labels(data: Data, count: int, seed: int) -> Data:
         kept.update(order[:quota])
     rest = tuple(replace(example, id=f"unlabelled-{example.id}", label=None)
                  for example in data.train if example.id not in kept)
-    return replace(data, train=tuple(e for e in data.train if e.id in kept), rest=rest,
+    return replace(data, train=tuple(e for e in data.train if e.id in kept),
+                   rest=(*rest, *data.rest),
                    drawn_from=data.digests["train"])
 
 

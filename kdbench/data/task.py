@@ -85,7 +85,8 @@ class Data:
     published_files: bool | None = None
     domain_text: tuple[str, ...] = ()  # unlabelled sentences; look-alikes bring their own
     notes: tuple[str, ...] = ()
-    # training examples that lost their labels, and the digest of all before (`few_labels`)
+    # training examples without a label; where they lost theirs, the digest of all before
+    # (`few_labels`)
     rest: tuple[Example, ...] = ()
     drawn_from: str = ""
     # how files were read, for further ones (`kdbench.data.rows`); JSON can hold it
@@ -110,22 +111,25 @@ class Data:
     @cached_property
     def digests(self) -> dict[str, str]:
         """Digests of the corpus, whatever files it came from: by split, of all fields of its rows
-        in order; of the labels; of the unlabelled text; where few labels were drawn, of the others
-        and of the whole training split.
+        in order; of the labels; of the unlabelled text; of training examples without a label, if
+        any; where few labels were drawn, of the whole training split.
         """
         digests = {}
         for name in SPLITS:
             digests[name] = digest(list(map(example_content, self.split(name))), 24)
+        if self.rest or self.drawn_from:
+            digests["rest"] = digest(list(map(example_content, self.rest)), 24)
         if self.drawn_from:
-            digests |= {"rest": digest(list(map(example_content, self.rest)), 24),
-                        "drawn_from": self.drawn_from}
+            digests["drawn_from"] = self.drawn_from
         return {**digests, "labels": digest(self.labels, 24),
                 "domain": digest(self.domain_text, 24)}
 
     @cached_property
     def word_rule(self) -> WordRule:
-        """Of tagged words, the rule by which the training texts were cut into them."""
-        return learned(self.train)
+        """Of tagged words, the rule by which the training texts were cut into them (those of dev,
+        where no training text has tags).
+        """
+        return learned(self.train or self.dev)
 
     def limited(self, train: int | None, dev: int | None, seed: int = 0) -> Data:
         """The same data with at most `train` and `dev` examples.

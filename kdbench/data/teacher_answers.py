@@ -164,11 +164,12 @@ def matched(lines: Sequence[Line], data: Data, unlabelled: Sequence[Example],
     examples: dict[str, Example] = {}
     found: dict[str, dict[int, Line]] = defaultdict(dict)
     owners: dict[int, str] = {}
+    rows = set(data.rest)
     for split in (*SPLITS, ""):
-        for example in data.split(split) if split else unlabelled:
+        for example in data.split(split) if split else (*data.rest, *unlabelled):
             own = list(by_text.get(key_of(example), ()))
-            named = () if not split and own_unlabelled else by_id.get(
-                example.id.removeprefix(UNLABELLED), ())
+            nameless = not split and own_unlabelled and example not in rows
+            named = () if nameless else by_id.get(example.id.removeprefix(UNLABELLED), ())
             for line in named:
                 if line.split in ("", split or "train"):
                     refuse_unclear(line, owners, example)

@@ -62,7 +62,8 @@ def contents_of_run(record: Record, folder: Path, data: Data) -> Contents:
     if not is_own_text(record):
         return Contents()
     # a run of a version before these notes is judged by the public models that it began with
-    return contents_of(folder, data.train, None if noted else public_entries(record))
+    texts = (*data.train, *data.rest)
+    return contents_of(folder, texts, None if noted else public_entries(record))
 
 
 def public_entries(record: Record) -> frozenset[str]:

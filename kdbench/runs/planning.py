@@ -29,7 +29,7 @@ from kdbench.models.heads import Head
 from kdbench.models.load import config_of, declared_names, tell
 from kdbench.models.rows import match
 from kdbench.models.sources import Source, fetch, on_disk, resolve
-from kdbench.models.teachers import is_model, parts_of, resolve_teacher
+from kdbench.models.teachers import FileSource, is_model, parts_of, resolve_teacher
 from kdbench.models.zoo import BEST, MODELS, TOY
 from kdbench.runs.cell import Cell, LeftOut
 from kdbench.runs.request import REST, Request
@@ -44,6 +44,8 @@ from kdbench.runs.teacher_plans import (
 from kdbench.train import spec
 from kdbench.train.method import Method
 from kdbench.train.mlm import unlabelled
+
+WITHOUT_LABEL = "without_label"  # the option of a task that lets rows without a label pass
 
 
 def plan_suite(suite: Suite, data_dir: Path | None = None, seeds: Sequence[int] = (), *,
@@ -100,10 +102,9 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     student = student_of(request.student, resolve(request.student), teacher)
     check_task_type(request.method, method, TASKS.get(request.task))
     check_reads(request.method, method, teacher)
-    task, whole, task_options = load_data(
-        request.task, request.data_dir, tuple(sorted(request.files.items())),
-        hashable(request.task_options))
+    task, whole, task_options = data_beside(request, teacher)
     check_task_type(request.method, method, task)
+    check_has_labels(request.method, method, teacher, whole)
     settings = spec.settings(
         request.settings, task, lookalike=whole.origin == "lookalike", recipe=request.recipe,
         method=entry.name, options=request.options, most=toy_steps(student))
@@ -118,6 +119,8 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     if request.teacher_labels and is_model(teacher):
         check_teacher_labels(teacher, Head(task.task_type, data.labels))
     extra = unlabelled_examples(request, whole, data, task) if request.unlabelled else ()
+    if settings.labels is None:
+        extra = (*data.rest, *extra)
     if not is_model(teacher) and (method.uses_teacher or request.controls):
         extra = answered_texts(teacher, task, data, extra, str(request.unlabelled) != REST)
     cell = Cell(
@@ -162,7 +165,7 @@ def controls_of(cell: Cell, teacher: Source, extra: tuple[Example, ...]) -> list
     baseline = METHODS.baseline()
     beside = [control_cell(cell, baseline, one, extra, "teacher", one) for one in rows_of(teacher)]
     for entry in METHODS.controls():
-        if entry.name != cell.method_name and applies(entry, cell.task):
+        if entry.name != cell.method_name and applies(entry, cell.task, cell.data):
             beside.append(control_cell(cell, entry, teacher, extra, "control", cell.student))
     return beside
 
@@ -223,15 +226,50 @@ def check_task_type(name: str, method: Method, task: Task) -> None:
             f"is {task.task_type}")
 
 
-def applies(control: Entry, task: Task) -> bool:
-    """Is a control for tasks of this type? One that names no types is for all."""
-    return not control.task_types or task.task_type in control.task_types
+def applies(control: Entry, task: Task, data: Data) -> bool:
+    """Is a control for tasks of this type (one that names no types is for all), and has it what it
+    learns from?
+    """
+    if control.task_types and task.task_type not in control.task_types:
+        return False
+    return bool(data.train) or control.load().uses_teacher
+
+
+def check_has_labels(name: str, method: Method, teacher: Source, data: Data) -> None:
+    """`BadInput` where no training example has a label, and the method or its teacher needs some;
+    else it is said.
+    """
+    if data.train:
+        return
+    if not method.uses_teacher:
+        raise BadInput(f"no row of train has a label, and {name} learns from labels alone; give "
+                       "labels, or a method that learns from a teacher")
+    if not all(isinstance(part, FileSource) for part in parts_of(teacher)):
+        raise BadInput(f"no row of train has a label to fine-tune {teacher.name} on; give labels, "
+                       "or a teacher that has answers: --teacher predictions:FILE")
+    say_once("no row of train has a label: the controls that learn from labels are left out")
 
 
 def hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Options of a task as `load_data` takes them: in order, lists as tuples."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
     return tuple(sorted(values.items()))
+
+
+def data_beside(request: Request, teacher: Source) -> tuple[Task, Data, Any]:
+    """As `load_data`; rows without a label are unlabelled text by default where the teacher is a
+    file.
+    """
+    files, given = tuple(sorted(request.files.items())), hashable(request.task_options)
+    cls = TASKS.get(request.task).options
+    if cls is not None and WITHOUT_LABEL in {field.name for field in dataclasses.fields(cls)} \
+            and WITHOUT_LABEL not in request.task_options \
+            and any(isinstance(part, FileSource) for part in parts_of(teacher)):
+        found = load_data(request.task, request.data_dir, files,
+                          (*given, (WITHOUT_LABEL, "text")))
+        if found[1].rest:
+            return found
+    return load_data(request.task, request.data_dir, files, given)
 
 
 @lru_cache(maxsize=8)

@@ -160,12 +160,13 @@ def by_unit(
 def naive(task: Task, data: Data, split: str) -> Scores:
     """The score of a predictor that reads no text.
 
-    It knows the labels of train alone: the majority class (with the class shares as probabilities),
-    the labels that more than half of the texts carry, the mean, or O everywhere.
+    It knows the labels of train alone (of dev, where train has none): the majority class (with the
+    class shares as probabilities), the labels that more than half of the texts carry, the mean, or
+    O everywhere.
     """
     examples = data.split(split)
     info = info_for(task, data, split)
-    labels = gold_labels(task.task_type, data.train)
+    labels = gold_labels(task.task_type, data.train or data.dev)
     predicted: Labels
     if task.task_type == "tags":
         predicted = outside_everywhere(examples, data.labels.index("O"))

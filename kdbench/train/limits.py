@@ -45,7 +45,8 @@ class Limiting:
         """Tokens at which this model's texts are cut, special ones included.
 
         It is what the settings state. Without that it is the 99th percentile of the training texts
-        in the tokens of this model, up to the model's own limit.
+        in the tokens of this model (of those without a label, where none has one), up to the
+        model's own limit.
         """
         found = self.limits(model)["max_length"]
         return found if self.settings.max_length is None else self.settings.max_length
@@ -82,7 +83,8 @@ class Limiting:
     def _measured(self, model: Model, own: int) -> Limits:
         lengths = {split: self._lengths(model, self.data.split(split)) for split in SPLITS}
         stated = self.settings.max_length
-        limit = default_limit(lengths["train"], own) if stated is None else min(stated, own)
+        of_train = lengths["train"] or self._lengths(model, self.data.rest)
+        limit = default_limit(of_train, own) if stated is None else min(stated, own)
         tagging = self.task.task_type == "tags"
         entities = {split: self._entities(model, split, lengths[split], limit)
                     for split in SPLITS if lengths[split] and tagging}

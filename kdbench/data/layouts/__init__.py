@@ -5,7 +5,7 @@
 such a file looks like and by which rule it is told apart.
 """
 
-from kdbench.data.layouts.opening import convert, open_layout
+from kdbench.data.layouts.opening import convert, open_layout, raw_rows, settled_rows
 from kdbench.data.layouts.part import Defaults, Part
 
-__all__ = ["Defaults", "Part", "convert", "open_layout"]
+__all__ = ["Defaults", "Part", "convert", "open_layout", "raw_rows", "settled_rows"]

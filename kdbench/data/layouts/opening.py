@@ -151,6 +151,42 @@ def _open_file(path: Path, settings: Settings, like: Part | None) -> Part:
     return tagfiles.read(source, like) or _open_table(source, settings, like)
 
 
+def raw_rows(path: str | Path, split: str, settings: Settings) -> Part | None:
+    """The rows of a split as they stand in a file of JSON, a table or columns, for
+    `settled_rows`; None for layouts without rows of fields, and where a split has several files.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if datasets_folder.is_saved(path):
+            return datasets_folder.read(path, split, True)
+        files = [] if brat.is_folder(path) else split_files(path, split)
+        part = raw_rows(files[0], split, settings) if len(files) == 1 else None
+        return None if part is None else replace(part, whole=True)
+    if not path.exists():
+        return None
+    content = textfile.read_bytes(path)
+    if datasets_folder.looks_columnar(content):
+        return datasets_folder.read_columnar(path, content)
+    if docbin.looks_like(path, content):
+        return None
+    source = textfile.source_of(path, content, settings.encoding)
+    if jsonfile.looks_like(source):
+        records, layout = jsonfile.read(source)
+        return Part(records, layout, source.sha256)
+    looks = bioc_xml.looks_like, pubtator.looks_like, long_table.looks_like
+    if any(look(source) for look in looks) or tagfiles.read(source, None) is not None:
+        return None
+    return tables.read(source, settings, None)
+
+
+def settled_rows(raw: Part, settings: Settings, like: Part | None = None) -> Part:
+    """Rows of `raw_rows` as `open_layout` gives them."""
+    records = label_lists.with_spans(raw.records) if raw.headed is not None else None
+    if raw.headed is None or records is not None:
+        raw = _open_rows(raw if records is None else replace(raw, records=records), like)
+    return values.settled(raw, settings, like)
+
+
 def _open_table(source: Source, settings: Settings, like: Part | None) -> Part:
     """A table, plain or with entities in its cells, as Label Studio exports it."""
     part = tables.read(source, settings, like)

@@ -15,6 +15,7 @@ from kdbench.data.layouts.context import Context, Row, is_texts
 from kdbench.data.layouts.part import Lenient, Part, Settings, place_of
 from kdbench.data.readers import Record, shown
 
+PASS = " (rows of train without a label pass as text by --task-set without_label=text)"
 MISSING = ("nan", "NaN", "<NA>", "#N/A")
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
 GROUP = "group"
@@ -104,7 +105,7 @@ def _refuse_missing(context: Context) -> None:
             raise empty[0].mistake(
                 f"{name} is {shown(empty[0].fields.get(name))}, a missing value, as in "
                 f"{len(empty):,} of {len(context.rows):,} rows",
-                "give a value or remove these rows")
+                "give a value or remove these rows" + PASS * (name.lower() not in tables.TEXTS))
 
 
 def is_missing(value: object) -> bool:

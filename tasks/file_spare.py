@@ -1,0 +1,140 @@
+"""Rows of train without a label: text that a teacher with answers, or a trained one, labels.
+
+A row has none where the field that holds the labels of the others is absent, null, NaN or blank.
+Which field that is, the options say, or dev, or the usual names. An empty list is a label, and says
+that none holds; so is an empty cell of a table where the other cells list several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kdbench.base.errors import BadInput
+from kdbench.data.layouts import Part, raw_rows, settled_rows
+from kdbench.data.layouts.label_lists import BRACKETS, MARKS
+from kdbench.data.layouts.spanfiles import IDS as SPAN_IDS
+from kdbench.data.layouts.spanfiles import TEXTS as SPAN_TEXTS
+from kdbench.data.layouts.spanfiles import span_field
+from kdbench.data.layouts.tables import IDS, LABELS, TEXTS
+from kdbench.data.layouts.values import is_missing
+from kdbench.data.readers import Record, is_texts, shown
+from kdbench.data.task import Data, Example
+from kdbench.data.word_rules import cut
+from kdbench.tasks.file_columns import TAGS, WORDS, Columns, by_name, find_columns, merged
+from kdbench.tasks.file_options import FilesOptions
+
+UNLABELLED = "unlabelled-"  # before the id of an example without a label
+
+
+def open_train(path: Path, dev: Part | None, settings: FilesOptions
+               ) -> tuple[Part | None, Part] | None:
+    """Train as rows with a label (None: no row has one), and the rows without; None where all have
+    one.
+    """
+    raw = raw_rows(path, "train", settings)
+    if raw is None:
+        return None
+    raw = replace(raw, records=numbered(raw.records, settings))
+    fields = label_fields(raw.records, dev, settings)
+    spare = [record for record in raw.records if lacks(record, fields)]
+    part = labelled_part(raw, spare, settings)
+    if part is not None and any(part.decided.get(f"labels of {name}") in (*MARKS, BRACKETS)
+                                for name in fields):
+        spare = [record for record in spare if lacks(record, fields, blank=False)]
+        part = labelled_part(raw, spare, settings)
+    return (part, replace(raw, records=spare)) if spare else None
+
+
+def labelled_part(raw: Part, spare: Sequence[Record], settings: FilesOptions) -> Part | None:
+    """The rows of `raw` that are not `spare`; None where all are."""
+    left_out = {id(record) for record in spare}
+    kept = [record for record in raw.records if id(record) not in left_out]
+    return settled_rows(replace(raw, records=kept), settings) if kept else None
+
+
+def numbered(records: Sequence[Record], settings: FilesOptions) -> list[Record]:
+    """The rows with their numbers as ids where they have none, as later some are apart."""
+    first = merged(records)
+    if settings.id_column or by_name(first, (*IDS, *SPAN_IDS)):
+        return list(records)
+    return [replace(record, fields={**record.fields, "id": str(number)})
+            for number, record in enumerate(records)]
+
+
+def label_fields(records: Sequence[Record], dev: Part | None,
+                 settings: FilesOptions) -> tuple[str, ...]:
+    """The fields that hold the label of a row; empty where nothing tells."""
+    if settings.label_column or settings.tags_column:
+        return settings.label_column or (settings.tags_column,)
+    first, of_dev = merged(records), fields_of(dev, settings)
+    if {*of_dev} & first.fields.keys():
+        return of_dev
+    words, tags = by_name(first, WORDS), by_name(first, TAGS)
+    if words and tags and isinstance(first.fields[words], list):
+        return (tags,)
+    own = span_field(records) or by_name(first, LABELS)
+    return (own,) if own else of_dev
+
+
+def fields_of(dev: Part | None, settings: FilesOptions) -> tuple[str, ...]:
+    """The fields that hold the labels of dev, where it is given."""
+    if dev is None:
+        return ()
+    if "entities" in dev.decided:
+        return (dev.decided["entities"],)
+    columns = find_columns(dev.records, settings)
+    return (columns.tags,) if columns.tags else columns.labels
+
+
+def lacks(record: Record, fields: Sequence[str], blank: bool = True) -> bool:
+    """Has the row a value in none of these fields?
+
+    blank  is a blank text no value
+    """
+    values = [record.fields.get(name) for name in fields]
+    return bool(fields) and all(
+        is_missing(value) or blank and isinstance(value, str) and not value.strip()
+        for value in values)
+
+
+def unlabelled_rows(spare: Part, columns: Columns, data: Data) -> tuple[Example, ...]:
+    """The rows without a label as examples, cut into words as `data` is."""
+    found = []
+    for number, record in enumerate(spare.records):
+        name = columns.id or by_name(record, (*IDS, *SPAN_IDS))
+        own = UNLABELLED + (record.id(name) if name else str(number))
+        group = record.fields.get(columns.group) if columns.group else None
+        if columns.tags:
+            text, words = "", words_of(record, columns, data)
+        else:
+            text, words = record.text(columns.text), ()
+        found.append(Example(own, text, record.text(columns.pair) if columns.pair else None, words,
+                             group=own if group in (None, "") else str(group)))
+    return tuple(found)
+
+
+def words_of(record: Record, columns: Columns, data: Data) -> tuple[str, ...]:
+    """The words of a row: its own, else those of its text."""
+    name = by_name(record, (columns.text, *WORDS))
+    if name and isinstance(record.fields[name], list):
+        value = record.fields[name]
+        if not is_texts(value) or not value:
+            raise record.mistake(f"{name} is {shown(value)}, not a list of texts",
+                                 "give one text a word")
+        return tuple(record.clean(name, word) for word in value)
+    name = by_name(record, (columns.text, *TEXTS, *SPAN_TEXTS))
+    if name is None:
+        there = ", ".join(map(str, record.fields)) or "none"
+        raise record.mistake(f"no field with a text (there: {shown(there, 120)})",
+                             "give `text` or `tokens`")
+    return tuple(cut(record.text(name), data.word_rule.pattern))
+
+
+def say_what_lacks(parts: dict[str, Part], path: Path) -> None:
+    """`BadInput` where no row of train has a label, and dev or test is not given."""
+    for split in ("dev", "test"):
+        if split not in parts:
+            raise BadInput(f"{path}: no row has a label; give --{split} FILE with labels, which "
+                           "cannot be drawn from train then")

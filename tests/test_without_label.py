@@ -1,0 +1,158 @@
+"""Rows of train without a label: found in every layout of rows, taught by a file, never by chance."""
+
+import json
+
+import pytest
+
+from kdbench.base.errors import BadInput
+from kdbench.data import corpora
+from kdbench.data.few_labels import with_few_labels
+from kdbench.data.task import LoadOptions
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
+from kdbench.tasks.file_options import FilesOptions
+from kdbench.tasks.files import FILES
+
+TEXTS = [f"Patient {i} {'falls' if i % 2 else 'rests'} in ward {i % 7}." for i in range(30)]
+LABELS = ["fall" if i % 2 else "none" for i in range(30)]
+WORDS = [text.rstrip(".").split() + ["."] for text in TEXTS]
+TAGS = [["O", "O", "B-FALL" if i % 2 else "O", "O", "O", "O", "O"] for i in range(30)]
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def spans(i):
+    start = TEXTS[i].find("falls")
+    return [] if start < 0 else [[start, start + 5, "FALL"]]
+
+
+# of each layout: a row's fields without its label, the label's field, its value
+LAYOUTS = {
+    "one label": (lambda i: {"text": TEXTS[i]}, "label", lambda i: LABELS[i]),
+    "pairs": (lambda i: {"sentence1": TEXTS[i], "sentence2": "a b"}, "label", lambda i: LABELS[i]),
+    "several labels": (lambda i: {"text": TEXTS[i]}, "labels", lambda i: [LABELS[i], "any"] if i % 3 else []),
+    "scores": (lambda i: {"text": TEXTS[i]}, "score", lambda i: i + 0.5),
+    "tags": (lambda i: {"tokens": WORDS[i]}, "ner_tags", lambda i: TAGS[i]),
+    "spans": (lambda i: {"text": TEXTS[i]}, "label", spans),
+    "prodigy": (lambda i: {"text": TEXTS[i]}, "spans", lambda i: [{"start": a, "end": b, "label": c} for a, b, c in spans(i)]),
+}
+
+
+def written(tmp_path, layout, labelled, lacking):
+    """Train with these rows labelled, and dev and test."""
+    fields, name, label = LAYOUTS[layout]
+
+    def row(i, known=True):
+        return {**fields(i), **({name: label(i)} if known else {} if lacking == "absent" else {name: lacking})}
+
+    return {
+        "train": lines(tmp_path / "train.jsonl", [row(i, i in labelled) for i in range(20)]),
+        "dev": lines(tmp_path / "dev.jsonl", [row(i) for i in range(20, 25)]),
+        "test": lines(tmp_path / "test.jsonl", [row(i) for i in range(25, 30)]),
+    }
+
+
+def loaded(files, **options):
+    return corpora.load(FILES, LoadOptions(None, files, FilesOptions(**{"without_label": "text", **options})))
+
+
+@pytest.mark.parametrize("lacking", ["absent", None, float("nan"), "  "])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_without_a_label_are_the_rest(tmp_path, layout, lacking):
+    kept = {1, 2, 3, 4, 7, 8, 9}
+    data = loaded(written(tmp_path, layout, kept, lacking))
+    whole = loaded(written(tmp_path, layout, set(range(20)), lacking))
+    assert whole.rest == () and data.labels == whole.labels
+    assert data.train == tuple(e for e in whole.train if int(e.id.partition("-")[0]) in kept)
+    assert data.dev == whole.dev and data.test == whole.test
+    lost = [e for e in whole.train if int(e.id.partition("-")[0]) not in kept]
+    assert [(e.key, e.label, e.pair) for e in data.rest] == [(e.key, None, e.pair) for e in lost]
+    assert [e.id for e in data.rest] == [f"unlabelled-{i}" for i in range(20) if i not in kept]
+    assert any("train: 13 of 20 rows have no label" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_row_has_a_label(tmp_path, layout):
+    files = written(tmp_path, layout, set(), "absent")
+    data = loaded(files)
+    whole = loaded(written(tmp_path, layout, set(range(20)), None))
+    assert data.train == () and data.labels == whole.labels and data.dev == whole.dev
+    assert [e.key for e in data.rest] == [e.key for e in whole.train]
+    assert data.digests["rest"] != loaded(written(tmp_path, layout, {0, 1, 2, 3}, None)).digests["rest"]
+    files = written(tmp_path, layout, set(), "absent")
+    with pytest.raises(BadInput, match="no row has a label; give --test FILE"):
+        loaded({name: path for name, path in files.items() if name != "test"})
+    with pytest.raises(BadInput, match="train.jsonl"):
+        loaded({"train": files["train"]})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("lacking", [None, float("nan")])
+def test_by_default_a_missing_label_is_refused(tmp_path, layout, lacking):
+    if layout in ("spans", "prodigy"):
+        pytest.skip("a text without spans is one without entities")
+    with pytest.raises(BadInput, match="train.jsonl:1"):
+        loaded(written(tmp_path, layout, {1, 2, 3, 4, 7, 8, 9}, lacking), without_label="refuse")
+
+
+def test_dev_and_test_need_their_labels(tmp_path):
+    files = written(tmp_path, "one label", {1, 2, 3, 4}, None)
+    lines(files["dev"], [{"text": "no label", "label": None}, {"text": "one", "label": "fall"}])
+    with pytest.raises(BadInput, match="dev.jsonl:1"):
+        loaded(files)
+
+
+def test_an_empty_cell_beside_lists_is_no_missing_label(tmp_path):
+    train = tmp_path / "train.csv"
+    train.write_text("text,labels\n" + "".join(f"text {i},{('a;b', 'a', 'b', '')[i % 4]}\n" for i in range(40)))
+    assert loaded({"train": train}).rest == ()
+    assert loaded({"train": train}) == loaded({"train": train}, without_label="refuse")
+
+
+def test_few_labels_keep_the_rest_of_the_file(tmp_path):
+    data = loaded(written(tmp_path, "one label", set(range(10)), None))
+    drawn = with_few_labels(data, 4, 0)
+    assert len(drawn.train) == 4 and len(drawn.rest) == 16 and drawn.rest[-10:] == data.rest
+
+
+def planned(files, tmp_path, answers, method="logit_kd", teacher="", **options):
+    told = lines(tmp_path / "answers.jsonl", answers)
+    request = Request(method, "files", teacher or f"predictions:{told}", "tiny:bert", files=files,
+                      settings={"latency": "off"}, task_options=options)
+    return plan(request, device="cpu")
+
+
+def test_a_file_teaches_them_by_text_and_by_row_number(tmp_path):
+    files = written(tmp_path, "one label", {1, 2, 3, 4}, None)
+    by_text = planned(files, tmp_path, [{"text": TEXTS[i], "label": LABELS[i]} for i in range(20)])
+    by_row = planned(files, tmp_path, [{"id": i, "label": LABELS[i], "split": "train"} for i in range(20)])
+    for cells in (by_text, by_row):
+        assert [e.text for e in cells[-1].unlabelled] == [TEXTS[i] for i in range(20) if i not in {1, 2, 3, 4}]
+        assert {(c.role, c.method_name): len(c.unlabelled) for c in cells} == {
+            ("teacher", "finetune"): 0, ("control", "finetune"): 0, ("method", "logit_kd"): 16}
+
+
+def test_without_any_label_no_control_needs_one(tmp_path):
+    files = written(tmp_path, "tags", set(), "absent")
+    cells = planned(files, tmp_path, [{"tokens": WORDS[i], "tags": TAGS[i]} for i in range(20)])
+    assert [(c.role, c.method_name) for c in cells] == [("teacher", "finetune"), ("method", "logit_kd")]
+    assert len(cells[-1].unlabelled) == 20
+
+
+def test_what_learns_from_labels_is_refused_without_any(tmp_path):
+    files = written(tmp_path, "one label", set(), "absent")
+    answers = [{"text": TEXTS[i], "label": LABELS[i]} for i in range(20)]
+    with pytest.raises(BadInput, match="finetune learns from labels alone"):
+        planned(files, tmp_path, answers, "finetune")
+    with pytest.raises(BadInput, match="no row of train has a label to fine-tune tiny:bert"):
+        planned(files, tmp_path, answers, teacher="tiny:bert", without_label="text")
+
+
+def test_ids_of_other_cells_stay(tmp_path):
+    files = written(tmp_path, "one label", set(range(20)), None)
+    answers = [{"text": TEXTS[i], "label": LABELS[i]} for i in range(20)]
+    cell = planned(files, tmp_path, answers)[-1]
+    assert "without_label" not in cell.description["task_options"] and "rest" not in cell.data.digests
