@@ -50,8 +50,7 @@ def test_onnx_gives_pytorchs_logits_at_any_length_and_batch(tmp_path, name, task
 def test_int8_is_small_close_and_names_what_it_leaves(tmp_path, name, left):
     write(tmp_path / "run", name, "tags")
     plain, int8 = export(tmp_path / "run", tmp_path / "out", ("onnx", "onnx_int8"), sample_texts=TEXTS)
-    # torch before 2.13 writes equal weights once, so that one layer's name stands for all that have them
-    assert int8["fp32_layers"] == (left if torch.__version__ >= "2.13" else left[:1]) and plain["fp32_layers"] == []
+    assert int8["fp32_layers"] == left and plain["fp32_layers"] == []
     assert int8["megabytes"] < 0.5 * plain["megabytes"]
     assert 0 < int8["largest_difference"] < 0.05 and int8["agreement"] > 0.9
     assert sorted(path.name for path in (tmp_path / "out" / "onnx_int8").iterdir()) == [

@@ -3,14 +3,17 @@
 import contextlib
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from students import TEXTS, student
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from kdbench.base.errors import Skip
+from kdbench.base.errors import BadInput, Skip
+from kdbench.data import windows as data_windows
 from kdbench.data.task import Example
 from kdbench.data.windows import (
     Windows,
@@ -256,3 +259,19 @@ def test_what_is_compared_token_by_token_says_why_it_is_left_out():
     # also where the teacher reads the whole text and the student does not
     with pytest.raises(Skip, match="hidden_states"):
         check_signals(WindowedCorpus(model, TAGGED, 20, "tags", 3, Windows(9)), teacher_of(model, ("hidden_states",), "tags", None, 512))
+
+
+def test_a_library_that_loses_windows_is_refused(monkeypatch):
+    """tokenizers 0.23.1 and 0.23.2 give the first window of a text alone."""
+    def losing(model):
+        """A tokenizer of nothing but first windows."""
+        found = Tokenizer(model)
+        return SimpleNamespace(enable_truncation=lambda *_, **__: None, encode=found.encode)
+
+    data_windows.check_library.cache_clear()
+    data_windows.check_library()
+    data_windows.check_library.cache_clear()
+    tokenizer = wordlevel()
+    monkeypatch.setattr(tokenizers, "Tokenizer", losing)
+    with pytest.raises(BadInput, match="loses all of a text but its first window; pip install"):
+        in_windows(tokenizer, ["w1 w2"], 10, 3)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kdbench.base.errors import BadInput
 from kdbench.data.lengths import POOLING
 
 if TYPE_CHECKING:
@@ -69,7 +71,10 @@ def in_windows(tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, stride
 
     Of a pair, the first text is whole in every window and the second is divided. Where the first
     leaves no room for that, the pair is one window and cut (`is_cut`).
+
+    Raises `BadInput` where the library gives the first window of a text alone.
     """
+    check_library()
     pairs = [i for i, text in enumerate(inputs) if isinstance(text, tuple)]
     tight = tight_pairs(tokenizer, inputs, pairs, limit, stride)
     singles = sorted(set(range(len(inputs))).difference(pairs))
@@ -87,6 +92,22 @@ def in_windows(tokenizer: Tokenizer, inputs: Sequence[Input], limit: int, stride
     for i, row in zip(tight, encode(tight, "longest_first", 0), strict=True):
         found[i] = [row]
     return found
+
+
+@lru_cache(maxsize=1)
+def check_library() -> None:
+    """`BadInput` for a version of tokenizers that gives the first window of a text alone (0.23.1
+    and 0.23.2 do): the rest would be lost without a word.
+    """
+    import tokenizers
+    from tokenizers import models, pre_tokenizers
+
+    probe = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    probe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    probe.enable_truncation(2, stride=1)
+    if len(probe.encode("a a a a").overflowing) != 2:
+        raise BadInput(f"--long windows: tokenizers {tokenizers.__version__} loses all of a text "
+                       "but its first window; pip install 'tokenizers>=0.23.3'")
 
 
 def tight_pairs(tokenizer: Tokenizer, inputs: Sequence[Input], pairs: Sequence[int], limit: int,

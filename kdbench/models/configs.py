@@ -102,10 +102,26 @@ def config_of_path(path: str, **changes: Any) -> PreTrainedConfig:
 
     changes  keyword arguments that take the place of entries
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
+    content = with_numbers_as_text(path)
+    if content.get("model_type") in CONFIG_MAPPING:
+        made = CONFIG_MAPPING[content["model_type"]].from_dict(content, **changes)
+        return with_our_attention(made)
     # where nothing is said of code, transformers asks whether to run a model's own
     return with_our_attention(AutoConfig.from_pretrained(path, trust_remote_code=False, **changes))
+
+
+def with_numbers_as_text(path: str) -> dict[str, Any]:
+    """The content of a folder's config.json with labels as text, where one is a number, which
+    transformers refuses in some versions; else nothing.
+    """
+    file = Path(path) / "config.json"
+    content = reading.json_object(file) if file.is_file() else {}
+    named = content.get("id2label")
+    if not isinstance(named, dict) or all(isinstance(name, str) for name in named.values()):
+        return {}
+    return {**content, "id2label": {row: str(name) for row, name in named.items()}}
 
 
 def with_our_attention(config: PreTrainedConfig) -> PreTrainedConfig:

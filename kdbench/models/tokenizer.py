@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from kdbench.base.errors import BadInput
 from kdbench.base.tokenizer_files import check_tokenizer
 from kdbench.models.common_words import Rule, mark, rule_of, train_on_common
+from kdbench.models.configs import config_of_path, with_numbers_as_text
 from kdbench.models.convert import spelling
 from kdbench.models.sources import on_disk
 
@@ -66,11 +67,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     folder = on_disk(name)
     if folder is not None and (folder / "tokenizer.json").is_file():
         check_tokenizer(folder / "tokenizer.json")
-    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    own = {"config": config_of_path(str(folder))} if folder is not None and \
+        with_numbers_as_text(str(folder)) else {}
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **own)
     # BioBERT and ClinicalBERT are a bare vocab.txt on the hub, which transformers takes for lower
     # case
     if folder is not None and (case := spelling(folder)):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **case)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **case, **own)
     if not tokenizer.is_fast:
         raise BadInput(
             f"model {name}: has no fast tokenizer (tokenizer.json), which word alignment needs")

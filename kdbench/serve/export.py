@@ -218,7 +218,7 @@ def write_int8(folder: Path, place: Path) -> list[str]:
 
     plain, simple, int8 = (place / name for name in ("plain.onnx", "simple.onnx", "model.onnx"))
     to_onnx(open_torch(folder, 1, "cpu"), plain)
-    # else the weights that layers share (all of ALBERT's) stand behind Identity nodes and stay fp32
+    onnx.save(without_identities(onnx.load(plain)), plain)
     quant_pre_process(plain, simple, skip_symbolic_shape=True)
     convolutions = [node.name for node in onnx.load(simple).graph.node if node.op_type == "Conv"]
     quantize_dynamic(simple, int8, per_channel=True, weight_type=QuantType.QUInt8,
@@ -261,6 +261,30 @@ def to_onnx(artefact: TorchArtefact, path: Path) -> None:
         torch.onnx.export(
             Logits(artefact.module).eval(), example, str(path), input_names=list(artefact.inputs),
             output_names=["logits"], dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+
+
+def without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with weights in place of Identity nodes of them, changed where it stands.
+
+    Behind such a node stand the weights that layers share (all of ALBERT's), and the quantiser
+    would leave those in fp32.
+    """
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    outputs = {output.name for output in graph.output}
+    stands_for: dict[str, str] = {}
+    kept = []
+    for node in graph.node:  # in the order of computation
+        source = stands_for.get(node.input[0], node.input[0]) if node.input else ""
+        if node.op_type == "Identity" and source in weights and node.output[0] not in outputs:
+            stands_for[node.output[0]] = source
+            continue
+        for i, name in enumerate(node.input):
+            node.input[i] = stands_for.get(name, name)
+        kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    return model
 
 
 def fp32_layers(model: onnx.ModelProto) -> list[str]:

@@ -16,7 +16,7 @@ import json{imports}
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import onnxruntime{windowed}
 from tokenizers import Tokenizer
 
 folder = Path("{folder}")
@@ -123,8 +123,10 @@ def onnx_example(labels: Labels, folder: str) -> str:
     logits = logits_of_one(labels)
     answer = {"single": single, "multi": lambda _: MULTI.format(logits=logits), "tags": tags,
               "regression": lambda _: REGRESSION.format(logits=logits)}[labels.task_type](labels)
+    windowed = labels.stride is not None
     loading = LOADING.format(imports="\nimport re" if labels.task_type == "tags" else "",
-                             folder=folder)
+                             windowed="\nimport tokenizers" if windowed else "", folder=folder)
+    loading += onnx_windows.CHECK * windowed
     powers = SOFTMAX if labels.task_type in ("single", "tags") else ""
     models = (MEMBERS if labels.members else model(labels)) + powers
     return loading + models + logits_of_text(labels) + answer + ASKED

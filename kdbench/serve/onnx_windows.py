@@ -6,6 +6,13 @@ from __future__ import annotations
 
 from kdbench.serve.labels import Labels
 
+# before the models
+CHECK = '''
+if tokenizers.__version__ in ("0.23.1", "0.23.2"):  # which lose all but a text's first window
+    raise SystemExit("pip install 'tokenizers>=0.23.3'")
+
+'''
+
 # how a text has several encodings
 WINDOWS = '''
 
