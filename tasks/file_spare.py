@@ -2,7 +2,8 @@
 
 A row has none where the field that holds the labels of the others is absent, null, NaN or blank.
 Which field that is, the options say, or dev, or the usual names. An empty list is a label, and says
-that none holds; so is an empty cell of a table where the other cells list several.
+that none holds; so is an empty cell of a table where the other cells list several. Annotation
+tools have documents that nobody has annotated (`Part.spare`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
-from kdbench.data.layouts import Part, raw_rows, settled_rows
+from kdbench.data.layouts import Part, open_layout, raw_rows, settled_rows
 from kdbench.data.layouts.label_lists import BRACKETS, MARKS
+from kdbench.data.layouts.part import Tally
 from kdbench.data.layouts.spanfiles import IDS as SPAN_IDS
 from kdbench.data.layouts.spanfiles import TEXTS as SPAN_TEXTS
-from kdbench.data.layouts.spanfiles import span_field
+from kdbench.data.layouts.spanfiles import document_of, span_field
+from kdbench.data.layouts.spans import tagged
 from kdbench.data.layouts.tables import IDS, LABELS, TEXTS
 from kdbench.data.layouts.values import is_missing
 from kdbench.data.readers import Record, is_texts, shown
 from kdbench.data.task import Data, Example
-from kdbench.data.word_rules import cut
-from kdbench.tasks.file_columns import TAGS, WORDS, Columns, by_name, find_columns, merged
+from kdbench.data.word_rules import aligned, cut
+from kdbench.tasks.file_columns import (
+    GROUPS,
+    PAIRS,
+    TAGS,
+    WORDS,
+    Columns,
+    by_name,
+    find_columns,
+    merged,
+)
 from kdbench.tasks.file_options import FilesOptions
 
 UNLABELLED = "unlabelled-"  # before the id of an example without a label
@@ -32,19 +44,66 @@ def open_train(path: Path, dev: Part | None, settings: FilesOptions
                ) -> tuple[Part | None, Part] | None:
     """Train as rows with a label (None: no row has one), and the rows without; None where all have
     one.
+
+    Raises `BadInput` where no row has a label, and it may stand in a column of an unknown name.
     """
     raw = raw_rows(path, "train", settings)
     if raw is None:
-        return None
+        part = open_layout(path, "train", settings)
+        assert part is not None
+        return (part, as_spare(part, part.spare(), part)) if part.spare else None
     raw = replace(raw, records=numbered(raw.records, settings))
     fields = label_fields(raw.records, dev, settings)
+    if not fields:
+        if not refused(path, settings):
+            return None
+        check_columns(raw, dev, settings)
     spare = [record for record in raw.records if lacks(record, fields)]
+    if dev is not None and all(says_nothing(record, fields) for record in raw.records):
+        spare = list(raw.records)
     part = labelled_part(raw, spare, settings)
     if part is not None and any(part.decided.get(f"labels of {name}") in (*MARKS, BRACKETS)
                                 for name in fields):
         spare = [record for record in spare if lacks(record, fields, blank=False)]
         part = labelled_part(raw, spare, settings)
-    return (part, replace(raw, records=spare)) if spare else None
+    return (part, as_spare(raw, spare, part or dev)) if spare else None
+
+
+def as_spare(part: Part, records: Sequence[Record], like: Part | None) -> Part:
+    """Rows without a label; texts whose entities others mark are cut as theirs are."""
+    if like is None or not like.group:
+        return replace(part, records=records)
+    documents = [document_of(record, "", number, Tally()) for number, record in enumerate(records)]
+    cut_up = tagged(documents, part.layout, part.sha256, Tally(), like)
+    return replace(cut_up, notes=())
+
+
+def refused(path: Path, settings: FilesOptions) -> bool:
+    """Can train not be read as rows that all have a label?"""
+    try:
+        part = open_layout(path, "train", settings)
+        assert part is not None
+        find_columns(part.records, settings)
+    except BadInput:
+        return True
+    return False
+
+
+def check_columns(raw: Part, dev: Part | None, settings: FilesOptions) -> None:
+    """`BadInput` where rows without a label have columns that nobody knows: one may be the
+    label's.
+    """
+    first = merged(raw.records)
+    text = by_name(first, (settings.text_column, *TEXTS, *SPAN_TEXTS)) or ""
+    known = {text, settings.pair_column, settings.id_column, settings.group_column,
+             *filter(None, (by_name(first, names) for names in
+                            (WORDS, IDS, SPAN_IDS, GROUPS, PAIRS.get(text.lower(), ()))))}
+    left = [name for name in first.fields if name not in known]
+    if left and not (settings.label_column or settings.tags_column):
+        name = next(iter(fields_of(dev, settings)), "label")
+        raise raw.records[0].mistake(
+            f"which column has the label? There are {shown(', '.join(first.fields), 200)}",
+            f"say --task-set label_column=NAME; where no row has a label, label_column={name}")
 
 
 def labelled_part(raw: Part, spare: Sequence[Record], settings: FilesOptions) -> Part | None:
@@ -65,17 +124,23 @@ def numbered(records: Sequence[Record], settings: FilesOptions) -> list[Record]:
 
 def label_fields(records: Sequence[Record], dev: Part | None,
                  settings: FilesOptions) -> tuple[str, ...]:
-    """The fields that hold the label of a row; empty where nothing tells."""
+    """The fields of train that hold the label of a row, as far as the options, dev or their names
+    tell.
+    """
+    first = merged(records)
+
+    def there(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in first.fields)
+
     if settings.label_column or settings.tags_column:
-        return settings.label_column or (settings.tags_column,)
-    first, of_dev = merged(records), fields_of(dev, settings)
-    if {*of_dev} & first.fields.keys():
+        return there(settings.label_column or (settings.tags_column,))
+    if of_dev := there(fields_of(dev, settings)):
         return of_dev
     words, tags = by_name(first, WORDS), by_name(first, TAGS)
     if words and tags and isinstance(first.fields[words], list):
         return (tags,)
     own = span_field(records) or by_name(first, LABELS)
-    return (own,) if own else of_dev
+    return (own,) if own else ()
 
 
 def fields_of(dev: Part | None, settings: FilesOptions) -> tuple[str, ...]:
@@ -89,14 +154,25 @@ def fields_of(dev: Part | None, settings: FilesOptions) -> tuple[str, ...]:
 
 
 def lacks(record: Record, fields: Sequence[str], blank: bool = True) -> bool:
-    """Has the row a value in none of these fields?
+    """Has the row a value in none of these fields? No tags for words that are there are none.
 
     blank  is a blank text no value
     """
-    values = [record.fields.get(name) for name in fields]
-    return bool(fields) and all(
-        is_missing(value) or blank and isinstance(value, str) and not value.strip()
-        for value in values)
+    words = by_name(record, WORDS)
+
+    def is_none(name: str) -> bool:
+        value = record.fields.get(name)
+        if value == [] and words and name.lower() in TAGS:
+            return bool(record.fields[words])
+        return is_missing(value) or blank and isinstance(value, str) and not value.strip()
+
+    return all(map(is_none, fields))
+
+
+def says_nothing(record: Record, fields: Sequence[str]) -> bool:
+    """Has the row no label, or an empty list of them?"""
+    return lacks(record, fields) or all(record.fields.get(name) in ([], None, "")
+                                        for name in fields)
 
 
 def unlabelled_rows(spare: Part, columns: Columns, data: Data) -> tuple[Example, ...]:
@@ -107,7 +183,8 @@ def unlabelled_rows(spare: Part, columns: Columns, data: Data) -> tuple[Example,
         own = UNLABELLED + (record.id(name) if name else str(number))
         group = record.fields.get(columns.group) if columns.group else None
         if columns.tags:
-            text, words = "", words_of(record, columns, data)
+            text, words = record.fields.get("text") or "", words_of(record, columns, data)
+            text = text if isinstance(text, str) and aligned(words, text) is not None else ""
         else:
             text, words = record.text(columns.text), ()
         found.append(Example(own, text, record.text(columns.pair) if columns.pair else None, words,

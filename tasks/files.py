@@ -17,6 +17,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.registry import TASKS
 from kdbench.data import corpora, word_rules
 from kdbench.data.layouts import Part, open_layout
+from kdbench.data.layouts.part import UNANNOTATED
 from kdbench.data.layouts.tables import TEXTS
 from kdbench.data.readers import Record, shown, unique_ids
 from kdbench.data.task import SPLITS, Data, Example, LoadOptions, Task
@@ -57,6 +58,8 @@ def with_spare(data: Data, spare: Part, columns: Columns) -> Data:
     """`data` with the rows of train that have no label as its rest."""
     count, rows = len(spare.records), len(spare.records) + len(data.train)
     labels = "" if data.train else ", and labels are those of dev"
+    data = replace(data, notes=tuple(note for note in data.notes
+                                     if not note.startswith(UNANNOTATED)))
     return replace(data, rest=unlabelled_rows(spare, columns, data),
                    sha256={**data.sha256, "train": spare.sha256},
                    notes=(*data.notes, f"train: {count:,} of {rows:,} rows have no label, and are "

@@ -89,6 +89,56 @@ def test_no_row_has_a_label(tmp_path, layout):
         loaded({"train": files["train"]})
 
 
+def test_a_field_of_empty_lists_tells_nothing(tmp_path):
+    files = written(tmp_path, "spans", set(), [])
+    assert loaded(files).train == () and len(loaded(files).rest) == 20
+    assert len(loaded(written(tmp_path, "several labels", {1, 2}, [])).train) == 20, "none of the labels"
+    assert len(loaded(written(tmp_path, "tags", {1, 2}, [])).rest) == 18, "no tags for words that are there"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_labels_of_a_name_of_their_own_are_not_lost(tmp_path, missing):
+    """Where a column that nobody knows may hold the labels, it is asked which one does."""
+    files = written(tmp_path, "one label", set(range(20)), None)
+    rows = [{"text": TEXTS[i], "ward": "b", "finding": LABELS[i]} for i in range(20)]
+    lines(files["train"], rows)
+    with pytest.raises(BadInput, match="which column has the label.*label_column=label"):
+        loaded(files)
+    assert len(loaded(files, label_column=("label",)).rest) == 20
+    for row in rows:
+        row["label"] = row.pop("finding") if not missing else None
+    lines(files["train"], rows)
+    assert len(loaded(files).train) == (0 if missing else 20)
+
+
+def test_documents_that_nobody_annotated(tmp_path):
+    def task(i):
+        start = TEXTS[i].find("falls")
+        found = [{"type": "labels", "value": {"start": start, "end": start + 5, "text": "falls", "labels": ["FALL"]}}] if start >= 0 else []
+        return {"id": i, "data": {"text": TEXTS[i] + "\nAnd so on."}, "annotations": [{"result": found}] if i < 8 or i > 19 else []}
+
+    for name, numbers in (("train", range(20)), ("dev", range(20, 25)), ("test", range(25, 30))):
+        (tmp_path / f"{name}.json").write_text(json.dumps([task(i) for i in numbers]))
+        for i in numbers:
+            place = tmp_path / f"brat-{name}" / f"doc{i}"
+            place.parent.mkdir(exist_ok=True)
+            place.with_suffix(".txt").write_text(TEXTS[i] + "\nAnd so on.")
+            if i < 8 or i > 19:
+                start = TEXTS[i].find("falls")
+                place.with_suffix(".ann").write_text(f"T1\tFALL {start} {start + 5}\tfalls\n" if start >= 0 else "")
+    for pattern in ("{}.json", "brat-{}"):
+        files = {split: tmp_path / pattern.format(split) for split in ("train", "dev", "test")}
+        data = loaded(files)
+        assert len(data.train) == 16 and len(data.rest) == 24, "each document has two lines"
+        assert [e.text for e in data.rest[:2]] == [TEXTS[8], "And so on."]
+        assert [" ".join(e.words) for e in data.rest[:2]] == [TEXTS[8], "And so on."]
+        assert len({e.group for e in data.rest}) == 12
+        assert any("24 of 40 rows have no label" in note for note in data.notes)
+        assert not any("left out" in note for note in data.notes)
+        plain = loaded(files, without_label="refuse")
+        assert plain.train == data.train and plain.rest == () and any("left out: 12" in note for note in plain.notes)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("lacking", [None, float("nan")])
 def test_by_default_a_missing_label_is_refused(tmp_path, layout, lacking):
@@ -133,6 +183,13 @@ def test_a_file_teaches_them_by_text_and_by_row_number(tmp_path):
         assert [e.text for e in cells[-1].unlabelled] == [TEXTS[i] for i in range(20) if i not in {1, 2, 3, 4}]
         assert {(c.role, c.method_name): len(c.unlabelled) for c in cells} == {
             ("teacher", "finetune"): 0, ("control", "finetune"): 0, ("method", "logit_kd"): 16}
+
+
+@pytest.mark.parametrize("kept", [{1, 2, 3, 4}, set()])
+def test_rows_counted_from_one_are_refused(tmp_path, kept):
+    files = written(tmp_path, "one label", kept, "absent")
+    with pytest.raises(BadInput, match="answers.jsonl:20.*counted from 0"):
+        planned(files, tmp_path, [{"id": i + 1, "label": LABELS[i], "split": "train"} for i in range(20)])
 
 
 def test_without_any_label_no_control_needs_one(tmp_path):

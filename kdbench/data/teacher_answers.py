@@ -161,6 +161,7 @@ def matched(lines: Sequence[Line], data: Data, unlabelled: Sequence[Example],
             by_id[line.id].append(line)
     for own in by_id.values():
         refuse_repeated(own)
+    refuse_counted_from_one(by_id, data)
     examples: dict[str, Example] = {}
     found: dict[str, dict[int, Line]] = defaultdict(dict)
     owners: dict[int, str] = {}
@@ -189,6 +190,16 @@ def refuse_repeated(lines: Sequence[Line]) -> None:
                 raise line.record.mistake(f"id {shown(line.id)} is also on line "
                                           f"{first[line.split]}", "give every id one line")
             first[line.split] = line.record.line
+
+
+def refuse_counted_from_one(by_id: Mapping[str, Sequence[Line]], data: Data) -> None:
+    """`BadInput` where the ids of train are numbers from 0, and those of the lines from 1."""
+    ids = [example.id.removeprefix(UNLABELLED) for example in (*data.train, *data.rest)]
+    count = len(ids)
+    if {*ids} == {*map(str, range(count))} and "0" not in by_id and str(count) in by_id:
+        raise by_id[str(count)][0].record.mistake(
+            f"id {count} is that of no row: the {count:,} rows of train have no ids, and are "
+            "counted from 0", "give the first row the id 0, or texts in place of ids")
 
 
 def refuse_unclear(line: Line, owners: dict[int, str], example: Example) -> None:

@@ -370,8 +370,9 @@ def rest_of(whole: Data, kept: Data) -> tuple[Example, ...]:
     found = [replace(e, id=f"unlabelled-{e.id}", label=None)
              for e in whole.train if e.id not in ours]
     if not found:
-        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no training example out; "
-                       "leave it away (what --labels leaves out is unlabelled text already)")
+        raise BadInput(f"--unlabelled {REST}: --max-train-examples leaves no labelled example out; "
+                       "leave it away (what --labels leaves out and rows without a label are "
+                       "unlabelled text already)")
     return tuple(found)
 
 

@@ -18,11 +18,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
 from kdbench.data.layouts import spans, textfile
-from kdbench.data.layouts.part import Part, Tally
+from kdbench.data.layouts.part import UNANNOTATED, Part, Tally
 from kdbench.data.layouts.spans import Document, Span
 from kdbench.data.readers import Record, Source, shown
 
@@ -48,10 +50,11 @@ def read(path: Path, encoding: str = "", like: Part | None = None) -> Part:
     tally = Tally()
     documents = []
     digest = hashlib.sha256()
-    names = {*_names(path, ".ann")}
+    names, spare = {*_names(path, ".ann")}, []
     for name in _names(path, ".txt"):
         if name not in names:
-            tally.add("texts without an .ann file, left out", f"{name}.txt")
+            spare.append(name)
+            tally.add(UNANNOTATED[0], f"{name}.txt")
     for name in sorted(names, key=_by_number):
         tally.add("documents of folders inside", f"{name}.ann", int("/" in name))
     for name in sorted(names, key=_by_number):
@@ -64,7 +67,20 @@ def read(path: Path, encoding: str = "", like: Part | None = None) -> Part:
         documents.append(Document(record, name, text, entities(source, text, tally)))
     if not documents:
         raise BadInput(f"{path}: no document has a text; give a .txt for every .ann")
-    return spans.tagged(documents, "brat folder", digest.hexdigest(), tally, like)
+    part = spans.tagged(documents, "brat folder", digest.hexdigest(), tally, like)
+    return replace(part, spare=partial(_texts, path, spare, encoding)) if spare else part
+
+
+def _texts(path: Path, names: Sequence[str], encoding: str) -> list[Record]:
+    """The texts that nobody has annotated, without those with nothing in them."""
+    found = []
+    for name in sorted(names, key=_by_number):
+        content = textfile.read_bytes(file := path / f"{name}.txt")
+        text = textfile.decoded(file, content, encoding)
+        source = Source(file, (text,), hashlib.sha256(content).hexdigest())
+        if text.strip():
+            found.append(Record(source, 1, {"id": name, "text": text}))
+    return found
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:

@@ -15,9 +15,11 @@ as are predictions, relations and results of other types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from kdbench.data.layouts import spanfiles, spans
-from kdbench.data.layouts.part import Part, Tally, as_list, as_object, place_of
+from kdbench.data.layouts.part import UNANNOTATED, Part, Tally, as_list, as_object, place_of
 from kdbench.data.layouts.spans import Document
 from kdbench.data.readers import Record
 
@@ -50,22 +52,31 @@ def _annotations(record: Record) -> list | None:
 def read_full(records: Sequence[Record], sha256: str, tally: Tally,
               like: Part | None = None) -> Part:
     """The tasks of a JSON export as rows: words with tags, or a text with its choices."""
-    annotated = []
+    annotated, spare = [], []
     for record in records:
         results = chosen(record, tally)
         if results is None:
-            tally.add("tasks without annotation, left out", place_of(record))
+            spare.append(record)
+            tally.add(UNANNOTATED[1], place_of(record))
         else:
             annotated.append((record, results))
     if not annotated:
         raise records[0].mistake("no task of the file is annotated", "export annotated tasks")
     types = {_type(result) for _, results in annotated for result in results}
     if types & {*ENTITIES} or like is not None and like.group:
-        return _entities(annotated, sha256, tally, like)
-    if "choices" not in types:
+        part = _entities(annotated, sha256, tally, like)
+    elif "choices" in types:
+        part = _choices(annotated, sha256, tally)
+    else:
         raise records[0].mistake("no task has labels or choices",
                                  "export a project of one of these")
-    return _choices(annotated, sha256, tally)
+    return replace(part, spare=partial(_texts, spare)) if spare else part
+
+
+def _texts(records: Sequence[Record]) -> list[Record]:
+    """The tasks that nobody has annotated."""
+    return [Record(record.source, record.line,
+                   {"id": record.id("id"), "text": text_of(record, ())}) for record in records]
 
 
 def chosen(record: Record, tally: Tally) -> list[Mapping] | None:

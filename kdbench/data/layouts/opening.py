@@ -172,6 +172,9 @@ def raw_rows(path: str | Path, split: str, settings: Settings) -> Part | None:
     source = textfile.source_of(path, content, settings.encoding)
     if jsonfile.looks_like(source):
         records, layout = jsonfile.read(source)
+        of_tools = bioc.looks_like, labelstudio.is_full, labelstudio.is_min
+        if any(is_one(records) for is_one in of_tools):
+            return None
         return Part(records, layout, source.sha256)
     looks = bioc_xml.looks_like, pubtator.looks_like, long_table.looks_like
     if any(look(source) for look in looks) or tagfiles.read(source, None) is not None:

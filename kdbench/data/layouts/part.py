@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,7 @@ class Part:
     declared  class names by column, in their own order, where the file has them
     whole     does the path hold the other splits too
     decided   decisions by content (tag scheme, word rule, label lists); test is read as train was
+    spare     gives the rows of id and text that nobody has annotated; None: there are none
     """
 
     records: Sequence[Record]
@@ -71,6 +72,11 @@ class Part:
     declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whole: bool = False
     decided: Mapping[str, str] = field(default_factory=dict)
+    spare: Callable[[], list[Record]] | None = None
+
+
+# the notes on what `Part.spare` gives
+UNANNOTATED = ("texts without an .ann file, left out", "tasks without annotation, left out")
 
 
 @dataclass(frozen=True)

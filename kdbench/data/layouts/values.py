@@ -105,7 +105,13 @@ def _refuse_missing(context: Context) -> None:
             raise empty[0].mistake(
                 f"{name} is {shown(empty[0].fields.get(name))}, a missing value, as in "
                 f"{len(empty):,} of {len(context.rows):,} rows",
-                "give a value or remove these rows" + PASS * (name.lower() not in tables.TEXTS))
+                "give a value or remove these rows" + PASS * passes(context, name))
+
+
+def passes(context: Context, name: str) -> bool:
+    """Is there an option by which the rows without this field would pass?"""
+    refusing = getattr(context.settings, "without_label", "") == "refuse"
+    return refusing and name.lower() not in tables.TEXTS
 
 
 def is_missing(value: object) -> bool:
