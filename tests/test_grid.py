@@ -667,5 +667,5 @@ unlabelled = "rest"
     assert not {e.id for e in given.data.train} & {e.id.removeprefix("unlabelled-") for e in given.unlabelled}
     assert given.description["settings"]["unlabelled"] == 1900
     assert "unlabelled" not in cells["control"].description["settings"] and not cells["control"].unlabelled
-    with pytest.raises(BadInput, match="no training example out"):
+    with pytest.raises(BadInput, match="no labelled example out"):
         plan(replace(made.requests[0], settings={}))
