@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import numpy as np
+import pytest
 
 SIZES = {"teacher": 108e6, "student": 14e6}
 UNITS = 80
@@ -70,3 +71,9 @@ def study(tasks=("chemprot",), seeds=range(5), methods=("doktra", "dsg_kd"), **c
     rows += [(method, None, 0.72 + 0.02 * i) for i, method in enumerate(methods)]
     return [record(method, task, seed, mean, role, **changes)
             for task in tasks for method, role, mean in rows for seed in seeds]
+
+
+def slow_beside(names, kept):
+    """The names as parameters: all but `kept` are slow."""
+    assert {*kept} <= {*names}
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]

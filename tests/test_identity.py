@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import factory
 import fresh
 import numpy as np
 import pytest
@@ -524,7 +525,7 @@ POOLS = {
 }
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", factory.slow_beside(POOLS, ("closure", "object")))
 def test_another_strategy_of_a_pool_gives_other_signals(kind, tmp_path):
     """Once: a pool whose key was left out took over the signals of another."""
     lab, seen = make_lab(tmp_path), []
@@ -667,12 +668,12 @@ def versions_in(folder: Path) -> dict:
 
 @pytest.mark.parametrize(("file", "old", "new", "affected"), [
     ("methods/doktra.py", "(student_cls > -margin)", "(student_cls >= -margin)", {"doktra"}),
-    ("methods/code_switching.py", "isalpha()", "isalnum()", {"dsg_kd"}),
+    pytest.param("methods/code_switching.py", "isalpha()", "isalnum()", {"dsg_kd"}, marks=pytest.mark.slow),
     ("methods/ve_kd.py", "total - count * tolerance", "total - tolerance", {"ve_kd", "adapt"}),
     ("methods/augmentation.py", "import re\n", "import re  # a comment\n", set()),
     ("kdbench/train/losses.py", "temperature**2 * each", "temperature * each", {"training"}),
     ("kdbench/score/counts.py", "2 * sums[..., 0]", "3 * sums[..., 0]", {"scoring"}),
-    ("kdbench/base/progress.py", "import sys", "import sys as system", set()),
+    pytest.param("kdbench/base/progress.py", "import sys", "import sys as system", set(), marks=pytest.mark.slow),
 ])
 def test_edited_code_has_its_digest_for_a_version(tmp_path, file, old, new, affected):
     """What nobody raised a version for is not taken for the version: neither its cells nor its stages are found."""
@@ -1043,7 +1044,7 @@ def test_all_that_decides_how_a_folder_reads_is_in_its_identity(name, cell_id, t
 
 @pytest.mark.parametrize(("file", "old", "new", "affected"), [
     ("methods/doktra.py", "import entropy, soft_targets, ", "import entropy, entropy as soft_targets, ", {"doktra"}),
-    ("kdbench/train/fit.py", "import math\n", "import cmath as math\n", {"training"}),
+    pytest.param("kdbench/train/fit.py", "import math\n", "import cmath as math\n", {"training"}, marks=pytest.mark.slow),
     ("kdbench/runs/runner.py", 'lab.score(student, "test")', 'lab.score(student, "dev")', {"scoring"}),
 ])
 def test_a_swapped_import_and_a_swapped_split_are_edits(tmp_path, file, old, new, affected):
@@ -1165,7 +1166,11 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("what", READ)
+# one of each way to hold a value; further ones are slow
+HELD = ("a part's config", "a class with a partial method", "a wrapped function", "a default", "an enumeration", "the order of a dict")
+
+
+@pytest.mark.parametrize("what", factory.slow_beside(READ, HELD))
 def test_what_a_value_holds_in_odd_places_decides(what):
     one, same, other = (content_of(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
     assert one == same != other

@@ -201,7 +201,7 @@ def read(model, example: Example, limit: int) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.parametrize(("given", "alpha", "temperature"), [
-    ({}, 0.1, 2.0), ({"alpha": 0.7, "temperature": 5.0}, 0.7, 5.0), ({"alpha": 0.0}, 0.0, 2.0)])
+    ({}, 0.1, 2.0), ({"alpha": 0.7, "temperature": 5.0}, 0.7, 5.0), pytest.param({"alpha": 0.0}, 0.0, 2.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "swapped"), [*((kind, False) for kind in LABELS), ("tags", True)])
 def test_the_control_minimises_hintons_equation(kind, swapped, given, alpha, temperature, tmp_path,
                                                 monkeypatch):
