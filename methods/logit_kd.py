@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdbench.base.errors import Skip
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets
@@ -39,14 +40,24 @@ class LogitKD(Method):
         alpha: float = option(
             0.1, "weight of the labels", minimum=0.0, maximum=1.0,
             source="paper, section 3: a considerably lower weight on the labels works best")
+        standardise: bool = option(
+            False, "one label a text, and tags: z becomes (z - mean z) / std z before it is "
+            "softened, so that the student need not reach the teacher's range; of two classes it "
+            "leaves nothing but which is larger",
+            source="Sun et al. 2024, arXiv 2403.01427, whose temperature is 2 (with 9 times the "
+                   "weight of the labels)", later=True)
 
     options: Options
 
     def fit(self, lab: Lab) -> Model:
         """Fine-tune the teacher, read its logits, train the student on them."""
         o = self.options
+        if o.standardise and lab.task.task_type not in ("single", "tags"):
+            raise Skip(f"standardise compares the classes of one choice, and task {lab.task.name} "
+                       f"is {lab.task.task_type}")
         teacher = lab.trained_teacher()
         examples = (*lab.data.train, *lab.unlabelled)
         logits = lab.signals(teacher, ("logits",), examples=examples)
-        return lab.train(lab.student(), SoftTargets(lab.task.task_type, o.temperature, o.alpha),
+        return lab.train(lab.student(), SoftTargets(lab.task.task_type, o.temperature, o.alpha,
+                                                    o.standardise),
                          stage="soft targets", examples=examples, signals=logits)

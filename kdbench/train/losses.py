@@ -77,6 +77,26 @@ def soft_targets(logits: Tensor, teacher_logits: Tensor, temperature: float,
     return temperature**2 * each
 
 
+def standardised(logits: Tensor) -> Tensor:
+    """Z(z) = (z - mean z) / std z over the classes of each row (..., C) (Sun et al. 2024, section
+    4.2).
+    """
+    own = logits.float()
+    spread = own.var(-1, unbiased=False, keepdim=True).clamp_min(1e-12).sqrt()
+    return (own - own.mean(-1, keepdim=True)) / spread
+
+
+def over_answers(each: Tensor, batch: Batch) -> tuple[Tensor, str]:
+    """The sum of a loss over the examples (B,), or words (B, W), that the teacher answers, and what
+    it is a sum over.
+    """
+    if batch.words is not None:
+        return (each * aligned(batch)).sum(), "aligned"
+    if "logits_weight" in batch.signals:  # of a teacher that does not know all texts
+        return (each * batch.signals["logits_weight"][:, 0]).sum(), "answered"
+    return each.sum(), "examples"
+
+
 def entropy(logits: Tensor, task_type: str = "single") -> Tensor:
     """H(p) = -Σ p log p of softmax(logits), one value a row; for multi the mean of the labels'
     binary entropies.
@@ -108,22 +128,24 @@ class SoftTargets(Objective):
     Signals read: `logits`, and `logits_weight` where a teacher does not know all texts. An
     unlabelled example takes part in the soft term alone, one that the teacher does not know in the
     other.
+
+    standardise  the logits of both are `standardised` before they are softened
     """
 
-    def __init__(self, task_type: str, temperature: float, alpha: float):
+    def __init__(self, task_type: str, temperature: float, alpha: float,
+                 standardise: bool = False):
         super().__init__()
         self.task_type, self.temperature, self.alpha = task_type, temperature, alpha
+        self.standardise = standardise
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
         """The terms "soft_targets" and, where alpha is not 0, "hard_labels"."""
         logits = task_logits(self.outputs(student, batch), batch)
-        each = soft_targets(logits, batch.signals["logits"], self.temperature, self.task_type)
-        per = "examples"
-        if self.task_type == "tags":
-            each, per = each * aligned(batch), "aligned"
-        elif "logits_weight" in batch.signals:  # of a teacher that does not know all texts
-            each, per = each * batch.signals["logits_weight"][:, 0], "answered"
-        terms = {"soft_targets": Term(each.sum(), per, 1 - self.alpha)}
+        ours, theirs = logits, batch.signals["logits"]
+        if self.standardise:
+            ours, theirs = standardised(ours), standardised(theirs)
+        each = soft_targets(ours, theirs, self.temperature, self.task_type)
+        terms = {"soft_targets": Term(*over_answers(each, batch), 1 - self.alpha)}
         if self.alpha:
             hard = supervised(logits, batch, self.task_type)
             terms["hard_labels"] = Term(hard.total, hard.per, self.alpha)
