@@ -1167,10 +1167,10 @@ READ = {
 
 
 # one of each way to hold a value; further ones are slow
-HELD = ("a part's config", "a class with a partial method", "a wrapped function", "a default", "an enumeration", "the order of a dict")
+ODD = ("a part's config", "a class with a partial method", "a wrapped function", "a default", "an enumeration", "the order of a dict")
 
 
-@pytest.mark.parametrize("what", factory.slow_beside(READ, HELD))
+@pytest.mark.parametrize("what", factory.slow_beside(READ, ODD))
 def test_what_a_value_holds_in_odd_places_decides(what):
     one, same, other = (content_of(READ[what](w), "x") for w in (1.0, 1.0, 3.0))
     assert one == same != other
