@@ -510,6 +510,9 @@ def test_what_cannot_be_is_one_line(small, capsys, words, line):
     assert len(said) == 1 and line in said[0]
 
 
+TAUGHT = ("logit_kd", "ner_kd", "dkd", "annealing_kd")  # by a file
+
+
 @pytest.mark.parametrize("method", METHODS.names())
 def test_methods_say_what_they_read_of_a_teacher(small, method):
     _, path, _ = small
@@ -518,9 +521,9 @@ def test_methods_say_what_they_read_of_a_teacher(small, method):
     from kdbench.runs.teacher_plans import check_reads
 
     cls = METHODS.get(method)
-    if method in ("finetune", "logit_kd", "ner_kd"):
+    if method in ("finetune", *TAUGHT):
         return check_reads(method, cls(cls.Options()), teacher)
-    with pytest.raises(Skip, match=f"method {method} reads .*; by default these methods learn from them: logit_kd, ner_kd$"):
+    with pytest.raises(Skip, match=f"method {method} reads .*; by default these methods learn from them: {', '.join(TAUGHT)}$"):
         check_reads(method, cls(cls.Options()), teacher)
 
 
