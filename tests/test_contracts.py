@@ -31,7 +31,8 @@ from kdbench.train.stage_cache import StageCache
 
 TASK_OF_KIND = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 TASK_OF_METHOD = {"dsg_kd": "emr"}  # it needs code-switched words
-QUICK = {"ve_kd": {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2},
+QUICK = {"takd": {"assistant": "tiny:roberta"},
+         "ve_kd": {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2},
          "adapt": {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2}}
 
 
@@ -123,7 +124,8 @@ def test_losses_are_finite_and_fall(done):
     for run in done[2]:
         assert all(math.isfinite(value) for step in run.losses for value in step.values()), run.stage
         trained, fell = copy.deepcopy(run.trainee.state_dict()), []
-        for run.objective.epoch in (0, run.objective.epochs - 1):  # the first phase, or the last, where there are several
+        for epoch in (0, run.objective.epochs - 1):  # the first phase, or the last, where there are several
+            run.objective.epoch = epoch
             after = loss_on(run, range(len(run.corpus)))
             run.trainee.load_state_dict(run.initial)
             fell.append(after < loss_on(run, range(len(run.corpus))))

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_the_patient_objective_reads_the_paired_layers():
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
-RUN = dict(teacher="tiny:bert", student="tiny-student", epochs=2, max_steps=3, max_train_examples=48, max_dev_examples=16, latency="off", controls=False)
+RUN = dict(teacher="tiny:bert", student="tiny-student", epochs=2, max_train_examples=48, max_dev_examples=16, latency="off", controls=False)
 
 
 @pytest.mark.parametrize("task", ["hoc", "biosses"])
@@ -184,3 +185,41 @@ def test_born_again_is_as_large_as_its_teacher_and_goes_on(tmp_path):
     own, teacher = by["method", "born_again"], by["teacher", "finetune"]
     assert own["size"]["parameters"] == teacher["size"]["parameters"] != by["control", "finetune"]["size"]["parameters"]
     assert [stage["name"] for stage in own["stages"] if "generation" in stage["name"]] == ["generation 1", "generation 2"]
+
+
+@pytest.mark.parametrize(("options", "stages"), [
+    ({}, ["masked LM", "distillation", "fine-tuning"]), ({"pretrain": False}, ["distillation", "fine-tuning"]),
+    ({"finetune": False}, ["masked LM", "distillation"]), ({"distil": False, "pretrain": False}, ["fine-tuning"]),
+])
+def test_each_training_of_pretrained_kd_can_be_left_out(tmp_path, options, stages):
+    kdbench.run("pretrained_kd", "chemprot", options=options, results_dir=tmp_path, **{**RUN, "student": "tiny:distilbert"})
+    record, = store.records(tmp_path)
+    own = [stage for stage in record["stages"] if stage["role"] == "student"]
+    assert record["status"] == "done" and [stage["name"] for stage in own] == stages
+    epochs = Counter(entry["stage"] for entry in record["curves"] if entry["role"] == "student" and entry["stage"] != "masked LM")
+    assert sum(epochs.values()) == 2, "both together cost what one training does"
+
+
+def test_pretrained_kd_says_what_it_cannot(tmp_path):
+    for name, options, reason in (("bilstm", {}, "no masked-LM head; use pretrain=no"),
+                                  ("tiny:bert", {"distil": False, "finetune": False}, "nothing that knows the task")):
+        kdbench.run("pretrained_kd", "chemprot", options=options, results_dir=tmp_path / name[:4], **{**RUN, "student": name})
+        record, = store.records(tmp_path / name[:4])
+        assert record["status"] == "skipped" and reason in record["reason"]
+
+
+def test_an_assistant_stands_between_has_a_row_and_is_found_again(tmp_path):
+    for student in ("cut:1", "tiny:distilbert"):
+        kdbench.run("takd", "chemprot", options={"assistant": "tiny:roberta"}, results_dir=tmp_path, **{**RUN, "student": student})
+    records = list(store.records(tmp_path))
+    cached = []
+    for record in records:
+        assert record["status"] == "done" and [row["name"] for row in record["rows_more"]] == ["assistant tiny:roberta"]
+        cached.append(next(stage["cached"] for stage in record["stages"] if stage["name"] == "assistant"))
+    assert sorted(cached) == [False, True]
+
+
+def test_no_assistant_between_two_models_of_one_depth(tmp_path):
+    kdbench.run("takd", "chemprot", results_dir=tmp_path, **{**RUN, "student": "tiny:bert"})
+    record, = store.records(tmp_path)
+    assert record["status"] == "skipped" and "leave no assistant between" in record["reason"]
