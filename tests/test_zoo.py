@@ -219,6 +219,32 @@ def test_the_kept_layers_keep_how_far_they_see():
     assert torch.equal(layers_of(made.module)[2][-1].mlp.Wi.weight, layers_of(model.module)[2][-1].mlp.Wi.weight)
 
 
+@pytest.mark.parametrize(("name", "kept"), [
+    ("cut:3", [2, 4, 6]), ("cut:3-first", [1, 2, 3]), ("cut:2-last", [5, 6]), ("cut:1,4,6", [1, 4, 6]), ("cut:6", [1, 2, 3, 4, 5, 6]),
+])
+def test_the_layers_that_are_asked_for_stay(name, kept):
+    model, source = model_of("bert", num_hidden_layers=6), resolve(f"{name}:tiny:bert")
+    assert (source.name, source.base.name) == (f"{name}:tiny:bert", "tiny:bert")
+    made = cut(model, source.cut, source.which)
+    own, whole = layers_of(made.module)[2], layers_of(model.module)[2]
+    assert [next(i for i, layer in enumerate(whole, 1) if torch.equal(layer.output.dense.weight, each.output.dense.weight)) for each in own] == kept
+    others = [cut(model, *pair).key for pair in ((3, ""), (3, "first"), (3, "last"), (2, "last"), (3, "1,4,6"), (6, ""))]
+    assert len(set(others)) == 6 and made.key in others
+    assert ("which" in source.identity()) == (name not in ("cut:3", "cut:6")), "the identity of evenly spaced layers stays"
+
+
+@pytest.mark.parametrize("name", ["cut:0", "cut:x", "cut:3-", "cut:3-middle", "cut:-first", "cut:4,1", "cut:1,1", "cut:0,2", "cut:1,", "cut:1,2-first"])
+def test_layers_that_nobody_can_mean_are_one_line(name):
+    with pytest.raises(BadInput, match="write cut:N"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(("layers", "which"), [(7, ""), (7, "last"), (2, "1,7")])
+def test_more_layers_than_there_are(layers, which):
+    with pytest.raises(BadInput, match=f"cut:{which if ',' in which else layers}: .* has only 6 layers"):
+        cut(model_of("bert", num_hidden_layers=6), layers, which)
+
+
 def test_layers_that_are_not_found_are_refused_in_a_line():
     model = model_of("bert")
     model.module.bert.encoder.blocks = model.module.bert.encoder.layer

@@ -29,14 +29,16 @@ def layers_of(module: PreTrainedModel) -> Stack | None:
     return None
 
 
-def cut(model: Model, layers: int) -> Model:
-    """The same model with `layers` of its layers, evenly spaced and ending with the last."""
+def cut(model: Model, layers: int, which: str = "") -> Model:
+    """The same model with `layers` of its layers; `which` as of `Source`."""
     depth = model.module.config.num_hidden_layers
-    if layers > depth:
-        raise BadInput(f"model cut:{layers}: {model.name} has only {depth} layers")
+    kept = kept_layers(depth, layers, which)
+    if max(layers, *kept) > depth:
+        raise BadInput(f"model cut:{which if ',' in which else layers}: {model.name} has only "
+                       f"{depth} layers")
+    kept = [layer - 1 for layer in kept]
     module = copy.deepcopy(model.module)
     stack = layers_of(module)
-    kept = [round((i + 1) * depth / layers) - 1 for i in range(layers)]
     shorten(module.config, kept)
     if stack:
         owner, name, children = stack
@@ -44,8 +46,20 @@ def cut(model: Model, layers: int) -> Model:
     elif not getattr(module.config, "num_hidden_groups", None):
         raise BadInput(f"model cut:{layers}: the layers of {model.name} "
                        f"({module.config.model_type}) are not found; take another student")
+    named = {"which": which} if which else {}
     return Model(module, model.tokenizer, f"{model.name} cut to {layers} layers",
-                 digest({"cut": layers, "of": model.key}), model.lr)
+                 digest({"cut": layers, "of": model.key, **named}), model.lr)
+
+
+def kept_layers(depth: int, layers: int, which: str) -> list[int]:
+    """The numbers, from 1, of the layers that stay."""
+    if which == "first":
+        return list(range(1, layers + 1))
+    if which == "last":
+        return list(range(depth - layers + 1, depth + 1))
+    if which:
+        return [int(layer) for layer in which.split(",")]
+    return [round((i + 1) * depth / layers) for i in range(layers)]
 
 
 def shorten(config: PreTrainedConfig, kept: Sequence[int]) -> None:

@@ -55,6 +55,8 @@ class Source:
     folder  with the weights
     hub     id of a model on the hub; empty for others
     cut     how many layers are kept; 0: all
+    which   those that are: `first`, `last`, or their numbers from 1 (`1,4,7`); empty: evenly spaced
+            and ending with the last
     base    what a cut model is cut from; None: the teacher
     labels  which rows of its own head are which labels, as --teacher-labels says it
     """
@@ -66,13 +68,16 @@ class Source:
     cut: int = 0
     base: Source | None = None
     labels: str = ""
+    which: str = ""
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: content for a folder, the recipe for a built one."""
         if self.labels:
             return {**replace(self, labels="").identity(), "labels": self.labels}
         if self.cut:
-            return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher"}
+            which = {"which": self.which} if self.which else {}
+            return {"cut": self.cut, "base": self.base.identity() if self.base else "teacher",
+                    **which}
         if self.folder:
             return {"folder": folder_identity(self.folder)}
         if self.hub:
@@ -158,14 +163,25 @@ def resolve(name: str) -> Source:
 
 
 def resolve_cut(name: str) -> Source:
-    """The source of `cut:N` or `cut:N:MODEL`."""
-    _, count, *rest = name.split(":", 2)
-    if not reading.whole_number(count):
+    """The source of `cut:N`, `cut:N-first`, `cut:N-last` or `cut:1,4,7`, each with or without
+    `:MODEL`.
+    """
+    _, layers, *rest = name.split(":", 2)
+    count, _, which = layers.partition("-")
+    if "," in layers:
+        numbers = layers.split(",")
+        count, which = str(len(numbers)), layers
+        rising = all(map(reading.whole_number, numbers)) and \
+            sorted({*map(int, numbers)}) == [*map(int, numbers)]
+    else:
+        rising = which in ("", "first", "last") and (bool(which) or "-" not in layers)
+    if not rising or not reading.whole_number(count):
         raise BadInput(
-            f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep")
+            f"model {name!r}: write cut:N or cut:N:MODEL, N being the number of layers to keep "
+            "(N-first and N-last: those at one end; 1,4,7: these)")
     base = resolve(rest[0]) if rest else None
-    label = f"cut:{count}:{base.name}" if base else f"cut:{count}"
-    return Source(label, cut=int(count), base=base)
+    label = f"cut:{layers}:{base.name}" if base else f"cut:{layers}"
+    return Source(label, cut=int(count), base=base, which=which)
 
 
 def local_folder(name: str) -> Path | None:

@@ -160,7 +160,7 @@ class Lab(Teaching):
             base = source.base or self.teacher_source
             if base is None:
                 raise Skip(f"{source.name} is cut from the teacher; name one with --teacher")
-            return cut(self.model(base, head, role), source.cut)
+            return cut(self.model(base, head, role), source.cut, source.which)
         encoder = tokenizer = None
         if source.recipe and source.recipe.steps:
             encoder = self._pretrained(source, role)
