@@ -184,7 +184,7 @@ def test_born_again_is_as_large_as_its_teacher_and_goes_on(tmp_path):
     by = {(record["role"], record["cell"]["method"]): record for record in store.records(tmp_path)}
     own, teacher = by["method", "born_again"], by["teacher", "finetune"]
     assert own["size"]["parameters"] == teacher["size"]["parameters"] != by["control", "finetune"]["size"]["parameters"]
-    assert [stage["name"] for stage in own["stages"] if "generation" in stage["name"]] == ["generation 1", "generation 2"]
+    assert [stage["name"] for stage in own["cost"]["stages"] if "generation" in stage["name"]] == ["generation 1", "generation 2"]
 
 
 @pytest.mark.parametrize(("options", "stages"), [
@@ -194,7 +194,7 @@ def test_born_again_is_as_large_as_its_teacher_and_goes_on(tmp_path):
 def test_each_training_of_pretrained_kd_can_be_left_out(tmp_path, options, stages):
     kdbench.run("pretrained_kd", "chemprot", options=options, results_dir=tmp_path, **{**RUN, "student": "tiny:distilbert"})
     record, = store.records(tmp_path)
-    own = [stage for stage in record["stages"] if stage["role"] == "student"]
+    own = [stage for stage in record["cost"]["stages"] if stage["role"] == "student"]
     assert record["status"] == "done" and [stage["name"] for stage in own] == stages
     epochs = Counter(entry["stage"] for entry in record["curves"] if entry["role"] == "student" and entry["stage"] != "masked LM")
     assert sum(epochs.values()) == 2, "both together cost what one training does"
@@ -215,7 +215,7 @@ def test_an_assistant_stands_between_has_a_row_and_is_found_again(tmp_path):
     cached = []
     for record in records:
         assert record["status"] == "done" and [row["name"] for row in record["rows_more"]] == ["assistant tiny:roberta"]
-        cached.append(next(stage["cached"] for stage in record["stages"] if stage["name"] == "assistant"))
+        cached.append(next(stage["cached"] for stage in record["cost"]["stages"] if stage["name"] == "assistant"))
     assert sorted(cached) == [False, True]
 
 

@@ -45,6 +45,7 @@ LEARNED = 60  # steps of the student that is exported: after three, its labels a
 TASK_OF_TYPE = {"single": "chemprot", "tags": "bc2gm_iobes"}
 TASK_OF_METHOD = {"dsg_kd": "emr"}  # it needs code-switched words
 OPTIONS = {name: {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2} for name in ("ve_kd", "adapt")}
+OPTIONS["takd"] = {"assistant": "cut:1"}  # between two layers and two there is none
 SMALL = {"max_train_examples": 96, "max_dev_examples": 24, "epochs": 1, "select": "last", "latency": "off"}
 EXPORTS = {"onnx": "ONNX", "onnx_int8": "int8"}
 REMEDY = re.compile(r"use (\w+)=(\w+)")
