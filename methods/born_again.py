@@ -6,7 +6,7 @@ arXiv 1805.04770.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdbench.base.errors import Skip
 from kdbench.models.load import Model, Role
@@ -55,7 +55,7 @@ class BornAgain(Method):
         examples = (*lab.data.train, *lab.unlabelled)
         for generation in range(1, o.generations + 1):
             logits = lab.signals(teacher, ("logits",), examples=examples)
-            beginning = lab.model(lab.teacher_source, role=Role.STUDENT)
+            beginning = replace(lab.teacher(), role=Role.STUDENT)
             teacher = lab.train(beginning, SoftTargets(lab.task.task_type, o.temperature, o.alpha),
                                 stage=f"generation {generation}", examples=examples, signals=logits)
         return teacher

@@ -36,10 +36,10 @@ def decoupled(student: Tensor, teacher: Tensor, target: Tensor,
         both.append(F.log_softmax(sides, -1))
         others.append(F.log_softmax(rest, -1))
 
-    def divergence(logs: list[Tensor]) -> Tensor:
-        return temperature**2 * F.kl_div(*logs, reduction="none", log_target=True).sum(-1)
+    def divergence(ours: Tensor, theirs: Tensor) -> Tensor:
+        return temperature**2 * F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1)
 
-    return divergence(both), divergence(others)
+    return divergence(*both), divergence(*others)
 
 
 class Decoupled(Objective):

@@ -110,8 +110,9 @@ def test_a_given_setting_is_what_a_method_trains_with(name, variant, recipe, tmp
 
     monkeypatch.setattr(Lab, "stage_key", noted)
     task = {"dsg_kd": "emr", "ner_kd": "bc2gm_iobes"}.get(name, "gad" if name == "ve_kd" else "chemprot")
+    options = {"assistant": "cut:1"} if name == "takd" else {}
     record = kdbench.run(name, task, variant=variant, recipe=recipe, results_dir=tmp_path, controls=False,
-                         **SMALL, **GIVEN)
+                         options=options, **SMALL, **GIVEN)
     assert record["status"] == "done" and trained
     for stage, role, training in trained:
         # a teacher has --teacher-lr, which published settings may give
