@@ -20,7 +20,7 @@ from kdbench.train import processes
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).parent / "distributed_worker.py"
 TASK = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
-GIVEN = {"takd": ("chemprot", {"assistant": "tiny:roberta"}),
+GIVEN = {"takd": ("chemprot", {"assistant": "cut:1"}),
          "dsg_kd": ("emr", {}), "ner_kd": ("bc2gm_iobes", {"dropout": 0.0}),
          # the tolerance acts on a process's own mean: the documented exception
          "ve_kd": ("gad", {"tolerance": 0.0, "new_tokens": 50, "min_frequency": 2, "pretrain_epochs": 2}),

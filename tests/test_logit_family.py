@@ -215,6 +215,7 @@ def test_an_assistant_stands_between_has_a_row_and_is_found_again(tmp_path):
     cached = []
     for record in records:
         assert record["status"] == "done" and [row["name"] for row in record["rows_more"]] == ["assistant tiny:roberta"]
+        assert any(name.startswith("tiny:roberta") for name in record["cost"]["teacher_forwards"]), "the student learns from the assistant"
         cached.append(next(stage["cached"] for stage in record["cost"]["stages"] if stage["name"] == "assistant"))
     assert sorted(cached) == [False, True]
 
