@@ -8,6 +8,7 @@ tools have documents that nobody has annotated (`Part.spare`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from kdbench.tasks.file_columns import (
 )
 from kdbench.tasks.file_options import FilesOptions
 
+WHOLE = re.compile(r"\s*-?\d+\.0\s*")
 UNLABELLED = "unlabelled-"  # before the id of an example without a label
 
 
@@ -54,6 +56,7 @@ def open_train(path: Path, dev: Part | None, settings: FilesOptions
         return (part, as_spare(part, part.spare(), part)) if part.spare else None
     raw = replace(raw, records=numbered(raw.records, settings))
     fields = label_fields(raw.records, dev, settings)
+    raw = replace(raw, records=as_whole_numbers(raw.records, fields))
     if not fields:
         if not refused(path, settings):
             return None
@@ -67,6 +70,22 @@ def open_train(path: Path, dev: Part | None, settings: FilesOptions
         spare = [record for record in spare if lacks(record, fields, blank=False)]
         part = labelled_part(raw, spare, settings)
     return (part, as_spare(raw, spare, part or dev)) if spare else None
+
+
+def as_whole_numbers(records: Sequence[Record], fields: Sequence[str]) -> Sequence[Record]:
+    """The rows with 1 for 1.0 where all labels in cells are written so, and some are missing: as
+    pandas writes whole numbers then.
+    """
+    cells = [record.fields.get(name) for record in records for name in fields]
+    given = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    if len(given) in (0, len(cells)) or not all(map(WHOLE.fullmatch, given)):
+        return records
+    found = []
+    for record in records:
+        own = {name: cell.strip().removesuffix(".0") for name in fields
+               if isinstance(cell := record.fields.get(name), str)}
+        found.append(replace(record, fields={**record.fields, **own}))
+    return found
 
 
 def as_spare(part: Part, records: Sequence[Record], like: Part | None) -> Part:

@@ -162,6 +162,22 @@ def test_an_empty_cell_beside_lists_is_no_missing_label(tmp_path):
     assert loaded({"train": train}) == loaded({"train": train}, without_label="refuse")
 
 
+def test_whole_numbers_beside_missing_values_as_pandas_writes_them(tmp_path):
+    def table(name, rows, cell):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("id,text,label\n" + "".join(f"{i},text {i},{cell(i)}\n" for i in rows))
+        return path
+
+    files = {"dev": table("dev", range(20, 26), lambda i: i % 3), "test": table("test", range(26, 32), lambda i: i % 3)}
+    data = loaded({"train": table("train", range(20), lambda i: f"{i % 3}.0" if i % 5 else ""), **files})
+    assert data.labels == ("0", "1", "2") and len(data.rest) == 4
+    assert [data.labels[e.label] for e in data.train] == [str(i % 3) for i in range(20) if i % 5]
+    names = {split: table(split, rows, lambda i: f"{i % 3}.0" if i % 2 else "v1") for split, rows in (
+        ("train", range(20)), ("dev", range(20, 26)), ("test", range(26, 32)))}
+    names["train"].write_text(names["train"].read_text() + "99,text 99,\n")
+    assert loaded(names).labels == ("0.0", "1.0", "2.0", "v1"), "names that only look like numbers stay"
+
+
 def test_few_labels_keep_the_rest_of_the_file(tmp_path):
     data = loaded(written(tmp_path, "one label", set(range(10)), None))
     drawn = with_few_labels(data, 4, 0)
