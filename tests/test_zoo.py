@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 from transformers import CONFIG_MAPPING
 from transformers.masking_utils import (
@@ -199,7 +200,11 @@ def test_a_model_of_fewer_layers_answers_as_it_does_when_it_is_loaded_again(kind
     monkeypatch.setitem(MODELS._entries, "tiny:deep", deep)
     whole = build(resolve("tiny:deep"), HEAD, seed=0, texts=lambda: TEXTS)
     for layers in (2,):
-        made = cut(whole, layers)
+        try:
+            made = cut(whole, layers)
+        except BadInput as error:  # transformers 5.10: both are sliding ones
+            assert kind == "modernbert" and transformers.__version__ < "5.11" and "keep others" in str(error)
+            return
         inputs = batch_of(whole, [" ".join(TEXTS[:4])])  # longer than a window of attention
         write_stage(tmp_path / str(layers), made, torch.nn.Module(), {"key": str(layers)})
         again = build(Source("again", folder=tmp_path / str(layers)), HEAD, seed=1, texts=lambda: TEXTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+import transformers
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -40,6 +41,7 @@ def cut(model: Model, layers: int, which: str = "") -> Model:
     module = copy.deepcopy(model.module)
     stack = layers_of(module)
     shorten(module.config, kept)
+    check_readable(module.config, model.name)
     if stack:
         owner, name, children = stack
         setattr(owner, name, renumbered(module, [children[i] for i in kept]))
@@ -68,6 +70,18 @@ def shorten(config: PreTrainedConfig, kept: Sequence[int]) -> None:
     config.num_hidden_layers = len(kept)
     if types:
         config.layer_types = [types[i] for i in kept]
+
+
+def check_readable(config: PreTrainedConfig, name: str) -> None:
+    """`BadInput` where this version of transformers cannot read its own configuration again:
+    before a training, not after it (5.10 cannot where a ModernBERT's layers are of one kind).
+    """
+    try:
+        type(config).from_dict(config.to_dict())
+    except Exception as error:  # transformers checks the values with errors of many classes
+        raise BadInput(f"{name}: of these {config.num_hidden_layers} layers transformers "
+                       f"{transformers.__version__} makes no model that it can read; keep others, "
+                       "or pip install -U transformers") from error
 
 
 def renumbered(module: PreTrainedModel, children: Sequence[nn.Module]) -> nn.ModuleList:
