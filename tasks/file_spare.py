@@ -25,6 +25,7 @@ from kdbench.data.layouts.tables import IDS, LABELS, TEXTS
 from kdbench.data.layouts.values import is_missing
 from kdbench.data.readers import Record, is_texts, shown
 from kdbench.data.task import Data, Example
+from kdbench.data.teacher_answers import UNLABELLED
 from kdbench.data.word_rules import aligned, cut
 from kdbench.tasks.file_columns import (
     GROUPS,
@@ -39,7 +40,6 @@ from kdbench.tasks.file_columns import (
 from kdbench.tasks.file_options import FilesOptions
 
 WHOLE = re.compile(r"\s*-?\d+\.0\s*")
-UNLABELLED = "unlabelled-"  # before the id of an example without a label
 
 
 def open_train(path: Path, dev: Part | None, settings: FilesOptions
