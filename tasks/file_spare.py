@@ -24,8 +24,7 @@ from kdbench.data.layouts.spans import tagged
 from kdbench.data.layouts.tables import IDS, LABELS, TEXTS
 from kdbench.data.layouts.values import is_missing
 from kdbench.data.readers import Record, is_texts, shown
-from kdbench.data.task import Data, Example
-from kdbench.data.teacher_answers import UNLABELLED
+from kdbench.data.task import UNLABELLED, Data, Example
 from kdbench.data.word_rules import aligned, cut
 from kdbench.tasks.file_columns import (
     GROUPS,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kdbench.data.rows import Rows, Wanted
 
 SPLITS = ("train", "dev", "test")
+UNLABELLED = "unlabelled-"  # before the id of an example without a label
 # texts (groups, where there are any) of one's own that must hold a word before it may be kept
 LEAST_TEXTS = 5
 TASK_TYPES = {

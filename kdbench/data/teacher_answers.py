@@ -19,7 +19,7 @@ from kdbench.base.errors import BadInput
 from kdbench.data.answer_options import AnswerOptions
 from kdbench.data.answers import Labels, Said, Unusable, said_by
 from kdbench.data.readers import shown
-from kdbench.data.task import SPLITS, Data, Example
+from kdbench.data.task import SPLITS, UNLABELLED, Data, Example
 from kdbench.data.teacher_lines import Line, key_of
 from kdbench.data.word_answers import OVERLAPPED, TagReader, label_of_all
 
@@ -27,7 +27,6 @@ from kdbench.data.word_answers import OVERLAPPED, TagReader, label_of_all
 # its `offset`: it comes from a model, whose probabilities are never 0
 FLOOR, LEAST = 1e-12, 1e-300
 FIRST = 3  # so many places a message names
-UNLABELLED = "unlabelled-"  # before the id of an example without a label
 DISTRIBUTIONS = ("probabilities", "votes")  # answers of which one example has one
 
 
