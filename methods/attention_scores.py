@@ -1,9 +1,12 @@
-"""Attention before the softmax, from models that give probabilities: what TinyBERT compares."""
+"""What attention is made of, from models that give its probabilities: its scores before the softmax
+(TinyBERT), or queries, keys and values (MiniLM).
+"""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -25,9 +28,22 @@ def attention_with_scores(module: nn.Module, query: Tensor, key: Tensor, value: 
     return (attention @ value).transpose(1, 2).contiguous(), scores
 
 
-SCORES = "eager_with_scores"
-AttentionInterface.register(SCORES, attention_with_scores)
-AttentionMaskInterface.register(SCORES, eager_padding_mask)
+def attention_with_vectors(module: nn.Module, query: Tensor, key: Tensor, value: Tensor,
+                           attention_mask: Tensor | None,
+                           **more: Any) -> tuple[Tensor, Tensor]:
+    """Eager attention that returns queries, keys and values where others return probabilities.
+
+    query, key, value (B, A, T, D) -> the attended values (B, T, A, D) and the three side by side,
+    (B, A, T, 3 D).
+    """
+    attended, _ = attention_with_scores(module, query, key, value, attention_mask, **more)
+    return attended, torch.cat([query, key, value], -1)
+
+
+SCORES, VECTORS = "eager_with_scores", "eager_with_vectors"
+for name, attention in ((SCORES, attention_with_scores), (VECTORS, attention_with_vectors)):
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, eager_padding_mask)
 
 
 def use_scores(module: nn.Module, _: object = None) -> None:
@@ -36,9 +52,19 @@ def use_scores(module: nn.Module, _: object = None) -> None:
     The training loop and the signals set plain eager attention, so this comes after them, before
     each forward pass.
     """
+    use_attention(module, SCORES)
+
+
+def use_vectors(module: nn.Module, _: object = None) -> None:
+    """Make `module` return queries, keys and values from now on; as `use_scores`."""
+    use_attention(module, VECTORS)
+
+
+def use_attention(module: nn.Module, name: str) -> None:
+    """Make the encoder of `module` attend by the function of that name."""
     encoder = cast(PreTrainedModel, module.base_model)
-    if encoder.config._attn_implementation != SCORES:
-        encoder.set_attn_implementation(SCORES)
+    if encoder.config._attn_implementation != name:
+        encoder.set_attn_implementation(name)
 
 
 def can_give_scores(module: PreTrainedModel) -> bool:

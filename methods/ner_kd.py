@@ -5,7 +5,7 @@
     2. generate copies of the sentences (`methods/augmentation.py`)
     3. train the student on originals and copies: on the teacher's logits and, by `alpha`, on the
        labels; a transformer student learns embedding, hidden states and attention as well
-       (`methods/tinybert.py`)
+       (`methods/ner_losses.py`)
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from kdbench.base.errors import Skip
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import can_give_scores, use_scores
 from kdbench.methods.augmentation import AugmentOptions, augmented
+from kdbench.methods.ner_losses import Distillation
 from kdbench.methods.ner_students import Setting, is_bilstm, lower_cased, same_tokens, shaped
-from kdbench.methods.tinybert import Distillation
 from kdbench.models.load import Model, Role
 from kdbench.models.sources import resolve
 from kdbench.models.teachers import is_model

@@ -13,7 +13,7 @@ from kdbench.methods.doktra import DoKTra, Transfer, activation_boundary_sum
 from kdbench.methods.dsg_kd import CodeSwitched, DsgKD
 from kdbench.methods.expanded_vocabulary import Masking
 from kdbench.methods.ner_kd import NerKD
-from kdbench.methods.tinybert import Distillation
+from kdbench.methods.ner_losses import Distillation
 from kdbench.methods.ve_kd import VeKD, VocabularyKD
 from kdbench.methods.word_states import STUDENT, TEACHER
 from kdbench.score.metrics import METRICS, Info, published_names, word_tags

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKER = Path(__file__).parent / "distributed_worker.py"
 TASK = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 GIVEN = {"takd": ("chemprot", {"assistant": "cut:1"}),
+         # what it asks within a class is of a process's own texts: the documented exception
+         "dist": ("chemprot", {"gamma": 0.0}),
          "dsg_kd": ("emr", {}), "ner_kd": ("bc2gm_iobes", {"dropout": 0.0}),
          # the tolerance acts on a process's own mean: the documented exception
          "ve_kd": ("gad", {"tolerance": 0.0, "new_tokens": 50, "min_frequency": 2, "pretrain_epochs": 2}),

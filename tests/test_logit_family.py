@@ -6,11 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch.autograd import gradcheck
 
 import kdbench
 from kdbench.methods.annealing_kd import Annealed, annealing, temperature_of
+from kdbench.methods.dist import DIST, Relational, between_and_within
 from kdbench.methods.dkd import DKD, Decoupled, decoupled
 from kdbench.methods.pkd import PKD, Patient, patient_error, teacher_layers
 from kdbench.runs import store
@@ -170,6 +172,48 @@ def test_the_patient_objective_reads_the_paired_layers():
 
 
 RUN = dict(teacher="tiny:bert", student="tiny-student", epochs=2, max_train_examples=48, max_dev_examples=16, latency="off", controls=False)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_distances_are_pearsons(classes, temperature):
+    rng = np.random.default_rng(classes)
+    student, teacher = 3 * rng.normal(size=(6, classes)), 3 * rng.normal(size=(6, classes))
+    counts = torch.tensor([1.0, 1, 0, 1, 1, 1], dtype=torch.double)
+    found = between_and_within(torch.from_numpy(student), torch.from_numpy(teacher), temperature, counts)
+    ours, theirs = (np.array([softmax(row / temperature) for row in z]) for z in (student, teacher))
+    rows = [1 - scipy.stats.pearsonr(*pair).statistic for pair in zip(ours, theirs, strict=True)]
+    known = [0, 1, 3, 4, 5]
+    columns = [1 - scipy.stats.pearsonr(ours[known, j], theirs[known, j]).statistic for j in range(classes)]
+    assert found[0].tolist() == pytest.approx(temperature**2 * np.array(rows), abs=1e-10)
+    assert found[1].tolist() == pytest.approx(temperature**2 * np.array(columns), abs=1e-10)
+
+
+def test_distances_of_the_teacher_itself_of_one_row_and_of_equal_classes():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 5, dtype=torch.double, requires_grad=True), torch.randn(4, 5, dtype=torch.double)
+    assert gradcheck(lambda z: between_and_within(z, teacher, 2.0), (student,))
+    assert [float(each.abs().max()) for each in between_and_within(2 * teacher.log_softmax(-1), 2 * teacher, 2.0)] \
+        == pytest.approx([0, 0], abs=1e-12)
+    for rows in (torch.randn(1, 5), torch.zeros(3, 5)):
+        own = rows.clone().requires_grad_()
+        between, within = between_and_within(own, torch.randn_like(rows), 1.0)
+        (between.sum() + within.sum()).backward()
+        assert own.grad is not None and own.grad.isfinite().all() and within.isfinite().all()
+
+
+def test_dist_leaves_out_what_the_teacher_does_not_know():
+    torch.manual_seed(2)
+    logits, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    weight = torch.tensor([[1.0], [0], [1], [1]])
+    batch = Batch({}, labels=torch.tensor([0, 2, -100, 1]), signals={"logits": teacher, "logits_weight": weight},
+                  counts={"examples": 4.0, "answered": 3.0, "labelled": 3.0})
+    found = forward(Relational("single", DIST.Options()), logits, batch)
+    known = [0, 2, 3]
+    between, within = between_and_within(logits[known], teacher[known], 4.0)
+    assert {name: (float(term.total), term.per, term.weight) for name, term in found.items() if name != "hard_labels"} == {
+        "between": (pytest.approx(float(between.sum()), rel=1e-5), "answered", 2.0),
+        "within": (pytest.approx(3 * float(within.mean()), rel=1e-5), "answered", 2.0)}
 
 
 @pytest.mark.parametrize("task", ["hoc", "biosses"])

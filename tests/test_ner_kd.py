@@ -18,14 +18,9 @@ from kdbench.base.options import build
 from kdbench.data.task import Data, Example, Task
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.ner_kd import NerKD
+from kdbench.methods.ner_losses import Distillation, pairs_by_rule, smoothed_cross_entropy
 from kdbench.methods.ner_students import lower_cased, same_tokens, shaped
-from kdbench.methods.tinybert import (
-    Distillation,
-    attention_error,
-    pairs_by_rule,
-    smoothed_cross_entropy,
-    squared_error,
-)
+from kdbench.methods.transformer_layers import attention_error, squared_error
 from kdbench.models.bilstm import BiLSTMTagger
 from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS

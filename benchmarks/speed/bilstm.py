@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kdbench.base.options import build
 from kdbench.methods.ner_kd import NerKD
-from kdbench.methods.tinybert import Distillation
+from kdbench.methods.ner_losses import Distillation
 from kdbench.models.heads import Head
 from kdbench.models.load import Model
 from kdbench.train.batching import Corpus

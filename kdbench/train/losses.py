@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -90,11 +91,19 @@ def over_answers(each: Tensor, batch: Batch) -> tuple[Tensor, str]:
     """The sum of a loss over the examples (B,), or words (B, W), that the teacher answers, and what
     it is a sum over.
     """
+    counts, per = answer_counts(each, batch)
+    return (each if per == "examples" else each * counts).sum(), per
+
+
+def answer_counts(each: Tensor, batch: Batch) -> tuple[Tensor, str]:
+    """What each example (B,), or word (B, W), counts among those that the teacher answers, as large
+    as `each`, and the name of their sum.
+    """
     if batch.words is not None:
-        return (each * aligned(batch)).sum(), "aligned"
+        return aligned(batch), "aligned"
     if "logits_weight" in batch.signals:  # of a teacher that does not know all texts
-        return (each * batch.signals["logits_weight"][:, 0]).sum(), "answered"
-    return each.sum(), "examples"
+        return batch.signals["logits_weight"][:, 0], "answered"
+    return torch.ones_like(each), "examples"
 
 
 def entropy(logits: Tensor, task_type: str = "single") -> Tensor:
