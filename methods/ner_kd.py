@@ -104,8 +104,10 @@ class NerKD(Method):
             "trained)",
             choices=("trained", "bert", "cnn"), source="code: train, bert, multichannel")
         embedding_size: int | None = option(
-            None, "BiLSTM: width of a trained embedding (`bilstm`: 300)", minimum=1,
-            source="README: 300")
+            None,
+            "BiLSTM: width of the embedding (`bilstm`: 300); a copied one has the teacher's, or is "
+            "reduced to this by SVD", minimum=1,
+            source="README: 300; reduced: ours")
         hidden: int | None = option(
             None, "BiLSTM: units a direction (`bilstm`: 300)", minimum=1, source="README: 300, 200")
         head: int | None = option(
@@ -283,6 +285,10 @@ class NerKD(Method):
         if is_bilstm(student) and o.embedding == "bert" and model_type != "bert":
             raise Skip("embedding=bert copies a BERT's embedding layer, and the teacher is "
                        f"{model_type}; use embedding=trained")
+        width = teacher.module.config.hidden_size
+        if is_bilstm(student) and o.embedding == "bert" and (o.embedding_size or 0) > width:
+            raise Skip(f"embedding_size={o.embedding_size}: the embedding of {teacher.name} has "
+                       f"{width}, and can only be reduced")
 
     def built(self, student: Model, teacher: Model | None, lab: Lab) -> Model:
         """The student as the options shape it; one that is not --student as it comes gets a row of

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import torch
 from tokenizers import Tokenizer, normalizers
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from kdbench.base.identity import digest
@@ -57,7 +57,7 @@ def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model | None
     `seed`.
 
     settings  fields of `BiLSTMConfig`; None leaves one as it is. With embedding "bert" the
-              embedding has the teacher's shape and its weights
+              embedding has the teacher's weights, and its width where the settings name none
     teacher   None where it is no model, and has no embedding
     """
     changes = changed_settings(bilstm, settings, teacher)
@@ -70,11 +70,29 @@ def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model | None
         module.load_state_dict(bilstm.module.state_dict())
     copied = teacher is not None and changes.get("embedding") == "bert"
     if teacher is not None and copied:
-        embeddings = teacher.module.base_model.get_submodule("embeddings")
-        module.encoder.embeddings.load_state_dict(embeddings.state_dict())
+        tables = teacher.module.base_model.get_submodule("embeddings").state_dict()
+        if module.config.embedding_size < teacher.module.config.hidden_size:
+            tables = reduced(tables, module.config.embedding_size)
+            tables |= {f"LayerNorm.{name}": value for name, value in
+                       module.encoder.embeddings.LayerNorm.state_dict().items()}
+        module.encoder.embeddings.load_state_dict(tables)
     embeddings_of = teacher.key if teacher is not None and copied else None
     key = digest({"of": bilstm.key, "changes": changes, "embeddings": embeddings_of})
     return replace(bilstm, module=module, key=key)
+
+
+def reduced(tables: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
+    """BERT's embedding tables (N, H) in `width` columns: E V, V the first right singular vectors of
+    the words' table. No other map of that rank comes closer to the words (Eckart and Young 1936).
+
+    A singular vector and its negative are both one: here its largest entry is positive.
+    """
+    words = tables["word_embeddings.weight"].double()
+    directions = torch.linalg.eigh(words.T @ words).eigenvectors.flip(-1)[:, :width]
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    directions = directions * largest.sign()
+    return {name: (table.double() @ directions).to(table.dtype) for name, table in tables.items()
+            if name.endswith("_embeddings.weight")}
 
 
 def changed_settings(bilstm: Model, settings: Mapping[str, Setting],
@@ -83,7 +101,8 @@ def changed_settings(bilstm: Model, settings: Mapping[str, Setting],
     wanted = dict(settings)
     if teacher is not None and wanted.get("embedding") == "bert":
         source = teacher.module.config
-        wanted |= {"vocab_size": source.vocab_size, "embedding_size": source.hidden_size,
+        width = wanted.get("embedding_size") or source.hidden_size
+        wanted |= {"vocab_size": source.vocab_size, "embedding_size": width,
                    "max_position_embeddings": source.max_position_embeddings,
                    "type_vocab_size": source.type_vocab_size,
                    "layer_norm_eps": source.layer_norm_eps}

@@ -19,7 +19,7 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.methods.attention_scores import use_scores
 from kdbench.methods.ner_kd import NerKD
 from kdbench.methods.ner_losses import Distillation, pairs_by_rule, smoothed_cross_entropy
-from kdbench.methods.ner_students import lower_cased, same_tokens, shaped
+from kdbench.methods.ner_students import lower_cased, reduced, same_tokens, shaped
 from kdbench.methods.transformer_layers import attention_error, squared_error
 from kdbench.models.bilstm import BiLSTMTagger
 from kdbench.models.sources import resolve
@@ -250,6 +250,7 @@ RUNS = {
     "published bilstm": ("published", {"student": "bilstm"}, {"embedding_size": 8, "hidden": 8, "layers": 1}),
     "multi-channel": ("corrected", {"student": "bilstm"}, {"embedding": "cnn", "hidden": 8}),
     "bert embedding": ("corrected", {"student": "bilstm"}, {"embedding": "bert", "hidden": 8, "alpha": 1}),
+    "reduced bert embedding": ("corrected", {"student": "bilstm"}, {"embedding": "bert", "embedding_size": 16, "hidden": 8, "alpha": 1}),
     "no augmentation": ("corrected", {}, {"augment": "", "layer_losses": "no"}),
 }
 
@@ -294,6 +295,28 @@ def test_a_built_student_reads_the_teachers_pieces_unless_it_has_its_own(lab, st
     assert (found != teacher) == own
     (cell,) = plan(Request("finetune", "bc2gm_iobes", student=student, controls=False))
     assert (cell.teacher is None) == own  # whose pieces it reads is part of what the cell is
+
+
+@pytest.mark.parametrize("width", [1, 5, 15, 16])
+def test_a_reduced_embedding_is_the_best_of_its_width(width):
+    rng = np.random.default_rng(width)
+    words, positions = rng.normal(size=(40, 16)) * np.linspace(3, 0.1, 16), rng.normal(size=(9, 16))
+    tables = {"word_embeddings.weight": torch.from_numpy(words), "position_embeddings.weight": torch.from_numpy(positions),
+              "LayerNorm.weight": torch.ones(16)}
+    found = reduced(tables, width)
+    u, s, vh = np.linalg.svd(words, full_matrices=False)
+    assert set(found) == {"word_embeddings.weight", "position_embeddings.weight"}
+    ours, at = found["word_embeddings.weight"].numpy(), found["position_embeddings.weight"].numpy()
+    assert ours @ ours.T == pytest.approx((u[:, :width] * s[:width] ** 2) @ u[:, :width].T, abs=1e-9), "whatever the signs"
+    assert at @ ours.T == pytest.approx(positions @ vh[:width].T @ vh[:width] @ words.T, abs=1e-9), "all tables by one map"
+    again = reduced({name: -table for name, table in tables.items()}, width)
+    assert again["word_embeddings.weight"].numpy() == pytest.approx(-ours, abs=1e-9), "the same directions each time"
+
+
+def test_a_copied_embedding_is_not_widened(lab):
+    made = lab(student="bilstm")
+    with pytest.raises(Skip, match="embedding_size=65: the embedding of tiny:bert has 64, and can only be reduced"):
+        NerKD(options(embedding="bert", embedding_size=65)).fit(made)
 
 
 def test_tinybert_learns_attention_too(lab):
