@@ -72,9 +72,8 @@ def shaped(bilstm: Model, settings: Mapping[str, Setting], teacher: Model | None
     if teacher is not None and copied:
         tables = teacher.module.base_model.get_submodule("embeddings").state_dict()
         if module.config.embedding_size < teacher.module.config.hidden_size:
-            tables = reduced(tables, module.config.embedding_size)
-            tables |= {f"LayerNorm.{name}": value for name, value in
-                       module.encoder.embeddings.LayerNorm.state_dict().items()}
+            tables = {**module.encoder.embeddings.state_dict(),  # its norm as it is
+                      **reduced(tables, module.config.embedding_size)}
         module.encoder.embeddings.load_state_dict(tables)
     embeddings_of = teacher.key if teacher is not None and copied else None
     key = digest({"of": bilstm.key, "changes": changes, "embeddings": embeddings_of})
