@@ -99,7 +99,8 @@ def test_a_slow_way_runs_twice_and_every_round_goes_through_all_ways(speed, monk
     assert spent == {"ours": [500.0] * 3, "reference": [1000 * (timing.SLOW + 1)] * 2}
 
 
-def test_the_readme_has_the_committed_figures(speed):
-    rows = json.loads((SPEED / "figures.json").read_text())
+@pytest.mark.parametrize("processor", ["amx", "avx512"])
+def test_the_readme_has_the_committed_figures(speed, processor):
+    rows = json.loads((SPEED / f"figures-{processor}.json").read_text())
     assert [row["name"] for row in rows] == [name for name in speed("run").MODULES if name not in ("busy", "grid")]
     assert speed("run").table(rows) in (SPEED / "README.md").read_text()

@@ -109,10 +109,15 @@ def memory(name: str, way: str, bench: timing.Bench) -> dict[str, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as a markdown table: milliseconds a step (augmentation: a sentence) and the most memory of a process."""
     head = ("comparison", "ours ms", "reference ms", "ratio", "min-max", "ratio fp32", "ours MB", "reference MB")
-    body = [(row["name"], f"{row['ours_ms']:.3g}", f"{row['reference_ms']:,.0f}", f"{row['ratio']:.3g}x",
-             f"{row['ratio_min']:.3g}-{row['ratio_max']:.3g}", f"{row['ratio_fp32']:.3g}x", f"{row['ours_mb']:.0f}",
+    body = [(row["name"], short(row["ours_ms"]), f"{row['reference_ms']:,.0f}", f"{short(row['ratio'])}x",
+             f"{short(row['ratio_min'])}-{short(row['ratio_max'])}", f"{short(row['ratio_fp32'])}x", f"{row['ours_mb']:.0f}",
              f"{row['reference_mb']:.0f}") for row in rows]
     return tabulate(body, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 7))
+
+
+def short(figure: float) -> str:
+    """Three digits, or all before the point where there are more."""
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
 
 
 def line(row: dict[str, Any]) -> str:
