@@ -68,7 +68,12 @@ def use_attention(module: nn.Module, name: str) -> None:
 
 
 def can_give_scores(module: PreTrainedModel) -> bool:
-    """Can the attention of this model be exchanged for one that returns scores?"""
+    """Can the attention of this model be exchanged for one that returns scores? One whose heads
+    share keys and values cannot.
+    """
+    heads = getattr(module.config, "num_attention_heads", None)
+    if (getattr(module.config, "num_key_value_heads", None) or heads) != heads:
+        return False
     return cast(PreTrainedModel, module.base_model)._can_set_attn_implementation()
 
 

@@ -55,14 +55,15 @@ class Relational(Objective):
         self.task_type, self.options = task_type, options
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, Term]:
-        """The terms "between", "within" and, where its weight is not 0, "hard_labels"."""
+        """The terms "between" and, where their weights are not 0, "within" and "hard_labels"."""
         o = self.options
         logits, teacher = task_logits(self.outputs(student, batch), batch), batch.signals["logits"]
         counts, per = answer_counts(logits[..., 0], batch)
         each, of_class = between_and_within(logits.flatten(0, -2), teacher.flatten(0, -2),
                                             o.temperature, counts.flatten())
-        terms = {"between": Term((each * counts.flatten()).sum(), per, o.beta),
-                 "within": Term(of_class.mean() * counts.sum(), per, o.gamma)}
+        terms = {"between": Term((each * counts.flatten()).sum(), per, o.beta)}
+        if o.gamma:
+            terms["within"] = Term(of_class.mean() * counts.sum(), per, o.gamma)
         if o.hard:
             labels = supervised(logits, batch, self.task_type)
             terms["hard_labels"] = Term(labels.total, labels.per, o.hard)

@@ -25,14 +25,23 @@ def general_text(lab: Lab, corpus: str | None) -> list[Example]:
     return unlabelled([*own, *(example.text for example in further(lab))])
 
 
-def check_layers(teacher: Model, student: Model, method: str) -> None:
-    """`Skip` where the attention of these two cannot be compared token by token."""
+def check_layers(teacher: Model, student: Model, method: str, remedy: str = "") -> None:
+    """`Skip` where the attention of these two cannot be compared token by token.
+
+    remedy  what a user can do where a model does not hand it out
+    """
     models: Sequence[Model] = (teacher, student)
     for model in models:
         if not getattr(model.module.config, "num_attention_heads", None):
             raise Skip(f"{model.name} has no attention, and {method} compares it")
         if not can_give_scores(model.module):
-            raise Skip(f"{model.name} does not hand out what {method} compares of its attention")
+            raise Skip(f"{model.name} does not hand out what {method} compares of its attention"
+                       + remedy)
+    check_tokens(teacher, student, method)
+
+
+def check_tokens(teacher: Model, student: Model, method: str) -> None:
+    """`Skip` where these two do not read the same tokens."""
     if not same_tokens(teacher.tokenizer, student.tokenizer):
         raise Skip(f"{method} compares token by token, and {student.name} has another tokenizer "
                    f"than {teacher.name}; take a student with the teacher's, cut:N say")

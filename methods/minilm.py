@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -137,8 +138,9 @@ class MiniLM(Method):
         text_epochs: int | None = option(
             None, "epochs on that text (default: --epochs)", minimum=1, source="ours",
             follows="epochs")
-        text_lr: float = option(5e-4, "learning rate on that text", minimum=0.0,
-                                source="paper: 6e-4")
+        text_lr: float | None = option(
+            None, "learning rate on that text (default: the protocol's)", minimum=0.0,
+            source="paper: 6e-4, from random weights")
 
     options: Options
 
@@ -163,9 +165,10 @@ class MiniLM(Method):
         teacher.module.register_forward_pre_hook(use_vectors)
         signals = lab.signals(teacher, ("vectors",), examples=examples, pool=objective.pool(),
                               live=True, attentions=True)
+        rate: dict[str, Any] = {} if o.text_lr is None else {"lr": o.text_lr}
         student = lab.train(student, objective, stage="relations", examples=examples,
                             signals=signals, epochs=o.text_epochs or lab.settings.epochs,
-                            lr=o.text_lr, select="last")
+                            select="last", **rate)
         return lab.finetune(student)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from kdbench.base.errors import Skip
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import use_scores
-from kdbench.methods.general_text import check_layers, general_text
+from kdbench.methods.general_text import check_layers, check_tokens, general_text
 from kdbench.methods.layer_pairs import layer_pairs
 from kdbench.methods.transformer_layers import LayerLosses
 from kdbench.models.load import Model
@@ -86,8 +86,15 @@ class TinyBERT(Method):
         if not (o.hidden or o.attention) and (o.general or o.layers):
             raise Skip("hidden=no and attention=no leave no loss for the layers; use general=no "
                        "and layers=no as well")
-        if o.general or o.layers:
-            check_layers(lab.teacher(), lab.student(), self.name)
+        if not (o.general or o.layers):
+            return
+        models = lab.teacher(), lab.student()
+        if o.attention:
+            check_layers(*models, self.name, remedy="; use attention=no")
+        for model in models:
+            if not getattr(model.module.config, "num_attention_heads", None):
+                raise Skip(f"{model.name} has no layers like a transformer's to compare")
+        check_tokens(*models, self.name)
 
     def fit(self, lab: Lab) -> Model:
         """The trainings in turn; what is learned of W_e and W_h goes from the first to the second.

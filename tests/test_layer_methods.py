@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import kdbench
 from kdbench.base.errors import Skip
-from kdbench.methods.attention_scores import use_scores, use_vectors
+from kdbench.methods.attention_scores import can_give_scores, use_scores, use_vectors
 from kdbench.methods.minilm import Relations, relation_error, relation_heads, relations
 from kdbench.methods.tinybert import TinyBERT
 from kdbench.methods.transformer_layers import LayerLosses
@@ -220,6 +220,22 @@ def test_tinybert_says_what_it_cannot(tmp_path):
 def test_students_that_cannot_learn_layers_are_skipped_with_the_reason(method, student, reason, tmp_path):
     record, _ = trained(tmp_path, method, "bc2gm_iobes", student)
     assert record["status"] == "skipped" and reason in record["reason"]
+
+
+def test_a_model_that_hides_its_scores_teaches_hidden_states(tmp_path):
+    kdbench.run("tinybert", "chemprot", teacher="tiny:mpnet", student="tiny:mpnet", results_dir=tmp_path, epochs=1, max_train_examples=16,
+                max_dev_examples=8, latency="off", controls=False)
+    record, = store.records(tmp_path)
+    assert record["status"] == "skipped" and record["reason"].endswith("use attention=no")
+    record, found = trained(tmp_path / "no", "tinybert", student="bilstm", attention=False)
+    assert record["status"] == "skipped" and "no layers like a transformer's" in record["reason"]
+
+
+def test_heads_that_share_keys_have_no_vectors_of_their_own():
+    model = bert()
+    assert can_give_scores(model)
+    model.config.num_key_value_heads = 2
+    assert not can_give_scores(model)
 
 
 @pytest.mark.parametrize("method", ["tinybert", "minilm"])
