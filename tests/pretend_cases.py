@@ -314,10 +314,19 @@ MODES = [
     run_of("ner_kd, published", "ner_kd", TAGS, variant="published"),
     run_of("ner_kd, bilstm", "ner_kd", TAGS, BILSTM, **SMALL),
     run_of("ner_kd, bilstm on bert's embedding", "ner_kd", TAGS, BILSTM, embedding="bert", **SMALL),
+    run_of("dkd", "dkd"),
+    run_of("dist", "dist"),
+    run_of("dist, tags", "dist", TAGS),
+    run_of("pkd", "pkd", student="tiny:bert"),
+    run_of("annealing_kd", "annealing_kd"),
+    run_of("pretrained_kd", "pretrained_kd"),
+    run_of("tinybert", "tinybert", student="cut:1"),
+    run_of("tinybert, tags", "tinybert", TAGS, "cut:1"),
+    run_of("minilm", "minilm", student="cut:1"),
 ]
 # all modes in fp32, the main ones under autocast as well
 UNDER_AUTOCAST = ("finetune", "finetune, bilstm", "logit_kd", "logit_kd, tags", "adapt", "ve_kd", "doktra",
-                  "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm")
+                  "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm", "dist", "tinybert", "minilm")
 RUNS = [replace(mode, name=f"{mode.name}, {precision}", precision=precision)
         for mode in MODES for precision in ("fp32", "bf16")
         if precision == "fp32" or mode.name in UNDER_AUTOCAST]

@@ -184,9 +184,9 @@ def test_tinyberts_layers_of_the_teacher_itself_are_0_and_projections_learn():
     assert all(float(weight.grad.abs().sum()) > 0 for weight in narrow.parameters()) and len(list(narrow.parameters())) == 4
 
 
-def trained(folder, method, task="chemprot", student="tiny:bert", **options):
+def trained(folder, method, task="chemprot", student="tiny:bert", examples=48, **options):
     """The record of a short run, and the names of the student's trainings."""
-    kdbench.run(method, task, teacher="tiny:bert", student=student, options=options, results_dir=folder, epochs=1, max_train_examples=48,
+    kdbench.run(method, task, teacher="tiny:bert", student=student, options=options, results_dir=folder, epochs=1, max_train_examples=examples,
                 max_dev_examples=16, latency="off", controls=False, batch_size=16)
     record, = store.records(folder)
     stages = record.get("cost", {}).get("stages", ())
@@ -261,6 +261,6 @@ def test_what_is_learned_of_the_projections_goes_from_text_to_task(tmp_path, mon
         return student
 
     monkeypatch.setattr(TinyBERT, "layer_training", watched)
-    trained(tmp_path, "tinybert", student="tinybert")
+    trained(tmp_path, "tinybert", student="tinybert", examples=8)
     (drawn, after), (given, last) = seen
     assert torch.equal(after, given) and not torch.equal(drawn, after) and not torch.equal(given, last)
