@@ -84,7 +84,8 @@ class Patient(Objective):
         logits = task_logits(outputs, batch)
         soft = soft_targets(logits, batch.signals["logits"], o.temperature, self.task_type)
         ours = torch.stack([layer[:, 0] for layer in outputs.hidden_states[1:-1]], 1)
-        theirs = batch.signals["inner_cls"][:, [layer - 1 for layer in self.layers]]
+        inner = batch.signals["inner_cls"].unbind(1)  # an index would be copied to the device
+        theirs = torch.stack([inner[layer - 1] for layer in self.layers], 1)
         apart = patient_error(self.project(ours.float()), theirs)
         terms = {"soft_targets": Term(*over_answers(soft, batch), 1 - o.alpha),
                  "patient": Term(apart.sum(), "examples", o.beta)}
