@@ -82,6 +82,7 @@ class DIST(Method):
     between = mean over rows of d(Y_S[i, :], Y_T[i, :])
     within  = mean over columns of d(Y_S[:, j], Y_T[:, j])
     L = hard * CE(z_S, y) + beta * T^2 * between + gamma * T^2 * within
+    within is of the texts that one device reads at once: a part of a batch under --accumulate
     tags: a row is a word that both have read"""
     needs = ("any teacher with the task's head; its own tokenizer is used. A file of answers, or "
              "several teachers. Of two classes the first distance says who is the likelier one, "

@@ -112,7 +112,8 @@ class MiniLM(Method):
     X in {Q, K, V} of all heads side by side, split into R relation heads of d units
     R_X,a = softmax(X_a X_a^T / sqrt(d)), over the real tokens
     1. L  = sum over X of mean over a, tokens t of KL(R^T_X,a,t || R^S_X,a,t)
-            between the student's last layer and one layer of the teacher
+            between the student's last layer and one layer of the teacher (paper: a mean over the
+            tokens of each text, then over texts; here over all tokens of a batch)
     2. L  = CE(z_S, y)   (several labels: binary CE; regression: squared error)"""
     needs = ("a transformer, as it comes; a student of any depth and width with its tokenizer. R "
              "divides both widths")
@@ -150,7 +151,8 @@ class MiniLM(Method):
         check_layers(teacher, student, self.name)
         depth = teacher.module.config.num_hidden_layers
         if self.options.layer is not None and self.options.layer > depth:
-            raise Skip(f"layer={self.options.layer}: {teacher.name} has {depth}")
+            raise Skip(f"layer={self.options.layer}: {teacher.name} has {depth} layers; use "
+                       f"layer={depth} or a smaller number")
         relation_heads(self.options.heads, width(teacher), width(student))
 
     def fit(self, lab: Lab) -> Model:

@@ -167,9 +167,8 @@ LOSSES = (
              "math.sqrt(rows.shape[-1])", "math.sqrt(each.shape[-1])",
              tests_of("test_layer_methods", "test_relations_are_their_equation_whatever_the_attention_heads_and_widths")),
     Mutation("tinybert-with-projections-drawn-anew", "methods/tinybert.py",
-             "            student = self.layer_training(lab, losses, teacher, student, \"layers\"",
-             "            losses = self.losses(lab, teacher, student)\n"
-             "            student = self.layer_training(lab, losses, teacher, student, \"layers\"",
+             '(lab, losses, teacher, student, "layers"',
+             '(lab, self.losses(lab, teacher, student), teacher, student, "layers"',
              tests_of("test_layer_methods", "test_what_is_learned_of_the_projections_goes_from_text_to_task")),
     Mutation("an-assistant-of-the-labels-alone", "methods/takd.py",
              "signals=lab.signals(assistant", "signals=lab.signals(teacher",
@@ -1148,12 +1147,12 @@ ZOO = (
 
 ANSWERS = (
     Mutation("unanswered-texts-teach", "kdbench/train/losses.py",
-             '(each * batch.signals["logits_weight"][:, 0]).sum(), "answered"',
-             'each.sum(), "answered"',
+             'return batch.signals["logits_weight"][:, 0], "answered"',
+             'return torch.ones_like(each), "answered"',
              answered("test_texts_without_an_answer_take_part_with_their_labels_alone")),
     Mutation("answers-over-all-texts", "kdbench/train/losses.py",
-             '(each * batch.signals["logits_weight"][:, 0]).sum(), "answered"',
-             '(each * batch.signals["logits_weight"][:, 0]).sum(), "examples"',
+             'return batch.signals["logits_weight"][:, 0], "answered"',
+             'return batch.signals["logits_weight"][:, 0] + 0, "examples"',
              answered("test_texts_without_an_answer_take_part_with_their_labels_alone")),
     Mutation("several-lines-the-first-counts", "kdbench/data/teacher_answers.py",
              "values = mean_of([one.values for one in said])",

@@ -185,10 +185,14 @@ def test_tinyberts_layers_of_the_teacher_itself_are_0_and_projections_learn():
 
 
 def trained(folder, method, task="chemprot", student="tiny:bert", examples=48, **options):
-    """The record of a short run, and the names of the student's trainings."""
+    """The record of a short run, whose first text is short too, and the names of the student's trainings."""
+    text = folder / "text.txt"
+    folder.mkdir(exist_ok=True)
+    text.write_text("the kinase binds\nno fever today\n" * 4)
+    options = {"corpus": str(text), **options}
     kdbench.run(method, task, teacher="tiny:bert", student=student, options=options, results_dir=folder, epochs=1, max_train_examples=examples,
                 max_dev_examples=16, latency="off", controls=False, batch_size=16)
-    record, = store.records(folder)
+    record = next(each for each in store.records(folder) if each["cell"]["method"] == method)
     stages = record.get("cost", {}).get("stages", ())
     return record, [stage["name"] for stage in stages if stage["role"] == "student"]
 
@@ -264,3 +268,24 @@ def test_what_is_learned_of_the_projections_goes_from_text_to_task(tmp_path, mon
     trained(tmp_path, "tinybert", student="tinybert", examples=8)
     (drawn, after), (given, last) = seen
     assert torch.equal(after, given) and not torch.equal(drawn, after) and not torch.equal(given, last)
+
+
+def test_a_kill_among_the_layers_changes_nothing(tmp_path, monkeypatch):
+    """What the first training learned of the projections is found again."""
+    whole = trained(tmp_path / "whole", "tinybert", student="tinybert", examples=32)[0]
+    step, steps = torch.optim.AdamW.step, []
+
+    def dying(self, *given, **named):
+        steps.append(self)
+        if len(steps) == 5:  # one of the general distillation, two of the teacher, the second of the layers
+            raise RuntimeError("killed")
+        return step(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", dying)
+        killed = trained(tmp_path / "killed", "tinybert", student="tinybert", examples=32)[0]
+    again = trained(tmp_path / "killed", "tinybert", student="tinybert", examples=32)[0]
+    assert killed["status"] == "failed" and again["id"] == whole["id"]
+    cached = {stage["name"]: stage["cached"] for stage in again["cost"]["stages"] if stage["name"] != "signals"}
+    assert cached == {"general distillation": True, "fine-tuning": True, "layers": False, "prediction": False}
+    assert [entry["terms"] for entry in again["curves"]] == [entry["terms"] for entry in whole["curves"]]
