@@ -94,13 +94,13 @@ class DIST(Method):
     class Options:
         """The weights of the parts."""
 
-        temperature: float = option(4.0, "softens both distributions", minimum=0.01,
-                                    source="paper: 4 on CIFAR-100, 1 on ImageNet")
-        beta: float = option(2.0, "weight of the classes of a text", minimum=0.0,
-                             source="paper: 2 on CIFAR-100 and ImageNet")
-        gamma: float = option(2.0, "weight of the texts of a class", minimum=0.0,
-                              source="paper: 2 on CIFAR-100 and ImageNet")
-        hard: float = option(1.0, "weight of the labels", minimum=0.0, source="paper: 1")
+        temperature: float = option(1.0, "softens both distributions", minimum=0.01,
+                                    source="the authors' code for segmentation has none")
+        beta: float = option(1.0, "weight of the classes of a text", minimum=0.0,
+                             source="the authors' code for segmentation: 1")
+        gamma: float = option(1.0, "weight of the texts of a class", minimum=0.0,
+                              source="the authors' code for segmentation: 1")
+        hard: float = option(1.0, "weight of the labels", minimum=0.0, source="ours")
 
     options: Options
 

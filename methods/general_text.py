@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kdbench.base.errors import Skip
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import can_give_scores
@@ -30,8 +28,7 @@ def check_layers(teacher: Model, student: Model, method: str, remedy: str = "") 
 
     remedy  what a user can do where a model does not hand it out
     """
-    models: Sequence[Model] = (teacher, student)
-    for model in models:
+    for model in (teacher, student):
         if not getattr(model.module.config, "num_attention_heads", None):
             raise Skip(f"{model.name} has no attention, and {method} compares it")
         if not can_give_scores(model.module):

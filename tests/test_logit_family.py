@@ -208,12 +208,12 @@ def test_dist_leaves_out_what_the_teacher_does_not_know():
     weight = torch.tensor([[1.0], [0], [1], [1]])
     batch = Batch({}, labels=torch.tensor([0, 2, -100, 1]), signals={"logits": teacher, "logits_weight": weight},
                   counts={"examples": 4.0, "answered": 3.0, "labelled": 3.0})
-    found = forward(Relational("single", DIST.Options()), logits, batch)
+    found = forward(Relational("single", DIST.Options(temperature=4.0, beta=2.0, gamma=3.0)), logits, batch)
     known = [0, 2, 3]
     between, within = between_and_within(logits[known], teacher[known], 4.0)
     assert {name: (float(term.total), term.per, term.weight) for name, term in found.items() if name != "hard_labels"} == {
         "between": (pytest.approx(float(between.sum()), rel=1e-5), "answered", 2.0),
-        "within": (pytest.approx(3 * float(within.mean()), rel=1e-5), "answered", 2.0)}
+        "within": (pytest.approx(3 * float(within.mean()), rel=1e-5), "answered", 3.0)}
 
 
 @pytest.mark.parametrize("task", ["hoc", "biosses"])
