@@ -105,7 +105,7 @@ SETTINGS = {
     "accumulate": 2, "warmup_rule": "int",
     "select": "last", "max_train_examples": 8, "max_dev_examples": 8, "labels": 4, "max_steps": 3, "precision": "fp32",
     "batch_tokens": 512, "compile": True, "signal_memory": 0.5, "checkpoint_seconds": 1.0, "min_texts": 9, "latency": "off",
-    "long": "windows", "stride": 3, "pooling": "max",
+    "long": "windows", "stride": 3, "pooling": "max", "steps_equal": 12,
 }
 OF_WINDOWS = ("stride", "pooling")  # settings that say nothing of texts that are cut
 REQUESTS = {

@@ -71,10 +71,25 @@ class Group:
         return [f"at most {steps} steps a training"]
 
     @property
+    def student_steps(self) -> list[str]:
+        """In words, the optimiser steps that students took, all trainings of each together.
+
+        Nothing where there is one student, or the records are older than these counts.
+        """
+        counts = [count for row in self.students for view in row.views.values()
+                  if (count := steps_taken(view))]
+        if len(self.students) < 2 or not counts:
+            return []
+        asked = {row.settings.get("steps_equal") for row in self.students}
+        if len(asked) == 1 and None not in asked:
+            return [f"equal training: {span_of(counts)} steps for every student"]
+        return [f"students took {span_of(counts)} steps"]
+
+    @property
     def said(self) -> list[str]:
         """In words, what of labels, steps, texts and teachers a reader has to know."""
-        return [*self.few_labels, *self.step_limit, *self.beyond_limit, *self.raw_texts,
-                *self.cut_texts, *self.read_before]
+        return [*self.few_labels, *self.step_limit, *self.student_steps, *self.beyond_limit,
+                *self.raw_texts, *self.cut_texts, *self.read_before]
 
     @property
     def few_labels(self) -> list[str]:
@@ -309,6 +324,12 @@ def group_of_task(record: Record, groups: list[Group]) -> Group:
             return group
     groups.append(Group(task, "", record.get("data") or {}))
     return groups[-1]
+
+
+def steps_taken(view: Record) -> int:
+    """The optimiser steps of all trainings of a student, what it was cut from included."""
+    stages = nested(view, "cost", "stages") or []
+    return sum(stage.get("steps") or 0 for stage in stages if stage.get("role") == "student")
 
 
 def naive_score(group: Group, split: str) -> float | None:

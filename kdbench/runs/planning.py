@@ -176,9 +176,12 @@ def control_cell(cell: Cell, entry: Entry, teacher: Source, extra: tuple[Example
     cls = entry.load()
     method = cls(cls.Options())
     takes_teacher = method.uses_teacher or derived(student)
+    settings = cell.settings
+    if role == "teacher":  # the very teacher that the method has, whose steps are its own
+        settings = replace(settings, steps_equal=None)
     return replace(
-        cell, role=role, method_name=entry.name, method=method, variant="corrected",
-        student=student, teacher=teacher if takes_teacher else None,
+        cell, role=role, settings=settings, method_name=entry.name, method=method,
+        variant="corrected", student=student, teacher=teacher if takes_teacher else None,
         unlabelled=extra if method.uses_teacher else ())
 
 

@@ -39,8 +39,9 @@ from kdbench.score import metrics
 from kdbench.serve import measure
 from kdbench.serve.about import About
 from kdbench.train import cpu
+from kdbench.train.equal_steps import StepBudget
 from kdbench.train.lab import Lab
-from kdbench.train.processes import agreed, process_group_settings
+from kdbench.train.processes import agreed, process_group_settings, wait_for_all
 from kdbench.train.stage_cache import StageCache, write_facts
 
 if TYPE_CHECKING:
@@ -209,9 +210,7 @@ class Runner:
             torch.set_num_threads(threads_of(cell, self.folder, self.most_threads))
         record = self.header(cell)
         arrays: Arrays = {}
-        lab = Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
-                  cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
-                  cell.own_unlabelled)
+        lab = self.lab(cell, label)
         try:
             arrays = self.row(cell, lab, record)
             arrays = with_hidden_units(self.folder, record, cell.data, arrays)
@@ -233,6 +232,12 @@ class Runner:
         record["curves"] = lab.curves
         record["cost"] = self.cost(lab, time.monotonic() - begun)
         return record, arrays
+
+    def lab(self, cell: Cell, label: str) -> Lab:
+        """The lab of a cell, in which nothing is done yet."""
+        return Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
+                   cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
+                   cell.own_unlabelled)
 
     def header(self, cell: Cell) -> Record:
         """What is known of a record before anything is trained."""
@@ -267,6 +272,8 @@ class Runner:
     def train(self, cell: Cell, lab: Lab) -> Model:
         """The student that the method trains."""
         cell.method.check(lab)
+        if lab.settings.steps_equal:
+            lab.budget = self.rehearsed(cell, lab.label)
         lab.draw_anew()
         lab.phases = Phases(self.synchronize) if self.profile else Phases()
         student = self.kept(lab, cell.method.fit(lab))
@@ -275,6 +282,22 @@ class Runner:
                 "code of the project was replaced while it ran; a method changes what it needs "
                 "in classes of its own")
         return student
+
+    def rehearsed(self, cell: Cell, label: str) -> StepBudget:
+        """The budget of a cell whose student has a given number of steps. What its rehearsal
+        trains is removed; the teacher and its signals stay, and are found again.
+        """
+        lab = self.lab(cell, f"{label}rehearsal: ")
+        assert lab.settings.steps_equal is not None
+        budget = lab.budget = StepBudget(lab.settings.steps_equal, cell.id)
+        lab.draw_anew()
+        cell.method.fit(lab)
+        wait_for_all(self.accelerator)
+        if self.accelerator.is_main_process:
+            for key in budget.trained:
+                shutil.rmtree(lab.cache.stage(key), ignore_errors=True)
+        budget.rehearsed = True
+        return budget
 
     def complete(self, record: Record, lab: Lab, student: Model) -> None:
         """Add to the record what is measured of the student, besides its score."""

@@ -163,9 +163,7 @@ class Trainer(Resumable):
 
     def steps_of(self, epochs: int) -> int:
         """Steps of the first so many epochs, each of them whole."""
-        if self.training.batch_tokens is None:
-            return epochs * len(self.whole_order(0))
-        return sum(len(self.whole_order(epoch)) for epoch in range(epochs))
+        return steps_of(self.corpus, self.training, epochs, self.seed, self.world)
 
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
@@ -212,16 +210,7 @@ class Trainer(Resumable):
         """All batches of an epoch; the seed names no method, so that all methods of one seed read
         the same order.
         """
-        size, tokens = self.training.batch_size, self.training.batch_tokens
-        if self.training.order == "shuffled":
-            return epoch_batches(self.corpus.lengths, size,
-                                 seed_for(self.seed, "order", str(epoch)), self.world, tokens)
-        indices = list(range(len(self.corpus)))
-        if self.training.order == "sampler":
-            # DistributedSampler's seed: 0 unless given, plus the epoch, which nobody sets
-            generator = torch.Generator().manual_seed(0)
-            indices = torch.randperm(len(indices), generator=generator).tolist()
-        return cut(indices, self.corpus.lengths, size, tokens)
+        return whole_order(self.corpus, self.training, epoch, self.seed, self.world)
 
     def one_step(self, indices: list[int], total: int) -> None:
         """One optimiser step on one global batch, in `accumulate` parts.
@@ -339,3 +328,25 @@ class Trainer(Resumable):
             state = self.trainee.state_dict()
             self.best_state = {name: value.detach().to("cpu", copy=True)
                                for name, value in state.items()}
+
+
+def whole_order(corpus: Corpus, training: Training, epoch: int, seed: int,
+                world: int) -> list[list[int]]:
+    """All batches of an epoch, each the indices of its examples, over all processes."""
+    size, tokens = training.batch_size, training.batch_tokens
+    if training.order == "shuffled":
+        drawn = seed_for(seed, "order", str(epoch))
+        return epoch_batches(corpus.lengths, size, drawn, world, tokens)
+    indices = list(range(len(corpus)))
+    if training.order == "sampler":
+        # DistributedSampler's seed: 0 unless given, plus the epoch, which nobody sets
+        generator = torch.Generator().manual_seed(0)
+        indices = torch.randperm(len(indices), generator=generator).tolist()
+    return cut(indices, corpus.lengths, size, tokens)
+
+
+def steps_of(corpus: Corpus, training: Training, epochs: int, seed: int, world: int) -> int:
+    """Optimiser steps of the first so many epochs, each of them whole."""
+    if training.batch_tokens is None:
+        return epochs * len(whole_order(corpus, training, 0, seed, world))
+    return sum(len(whole_order(corpus, training, epoch, seed, world)) for epoch in range(epochs))

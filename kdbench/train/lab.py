@@ -41,7 +41,8 @@ from kdbench.train.content import (
     objective_content,
     signals_content,
 )
-from kdbench.train.fit import Trainer
+from kdbench.train.equal_steps import StepBudget, Steps
+from kdbench.train.fit import Trainer, steps_of
 from kdbench.train.limits import Limits
 from kdbench.train.losses import Supervised
 from kdbench.train.memory import free_cache, out_of_memory
@@ -66,6 +67,7 @@ class Lab(Teaching):
     stages    what was trained, with its cost
     curves    what was seen while training, one entry an epoch
     teachers  by name the teachers that were asked for signals; None where all of them were there
+    budget    of the student's steps, where all methods have the same number
     answer_notes  what of the answers of a teacher that is a file was left out
     """
 
@@ -89,6 +91,7 @@ class Lab(Teaching):
     diagnostics: dict[str, Callable[[Model, Sequence[Example]],
                                     float]] = field(default_factory=dict)
     phases: Phases = field(default_factory=Phases)
+    budget: StepBudget | None = None
     _corpora: dict[Any, tuple[Corpus, Any]] = field(default_factory=dict)
     _limits: dict[Any, Any] = field(default_factory=dict)
     _built: dict[tuple[Source, Head, Role], Model] = field(default_factory=dict)
@@ -188,7 +191,7 @@ class Lab(Teaching):
         # of fewer texts than a batch, an epoch is one step
         epochs = min(max(1, round(steps * batch / len(texts))), steps)
         self.pretrain(blank, texts, epochs=epochs, batch_size=batch, batch_tokens=None, lr=2e-3,
-                      seed=0, role=role)
+                      seed=0, role=role, counted=False)
         return self.cache.stage(self.stages[-1]["key"])
 
     # --- training -------------------------------------------------------------------------------
@@ -229,7 +232,7 @@ class Lab(Teaching):
     def train(self, model: Model, objective: Objective, *, stage: str,
               examples: Sequence[Example] | None = None, signals: Signals | None = None,
               seed: int | None = None, role: Role | None = None, measures: Measures | None = None,
-              **overrides: Any) -> Model:
+              counted: bool = True, **overrides: Any) -> Model:
         """`model` trained under `objective`, from the cache where the very same training was done
         before.
 
@@ -237,6 +240,7 @@ class Lab(Teaching):
         signals    what `Lab.signals` gave; its values stand in `batch.signals`
         role       what the trained model is, and so whose cost this is (default: what `model` is)
         measures   further measures of dev that `watch` or `select_by` names, by name
+        counted    does it belong to the method, and its steps to the student's budget?
         overrides  fields of `Training`
         Learned parts of the objective are trained, saved and restored with the student.
         """
@@ -244,9 +248,16 @@ class Lab(Teaching):
         seed = self.seed if seed is None else seed
         training = replace(self.training_for(model), **overrides)
         role = model.role if role is None else Role(role)
-        key = self.stage_key(model, objective, training, examples, signals, stage, seed, measures)
+        steps = Steps(self.settings.max_steps)
+        if self.budget is not None and counted and role is not Role.TEACHER:
+            training, steps = self._within_budget(self.budget, model, training, examples, seed,
+                                                  role)
+        key = self.stage_key(model, objective, training, examples, signals, stage, seed, measures,
+                             steps)
         trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False,
                           role=role)
+        if self.budget is not None and steps.owner:
+            self.budget.trained.append(key)
         folder = self.cache.stage(key)
         main = self.accelerator.is_main_process
         what = f"{self.label}{model.name}, {stage}"
@@ -256,7 +267,7 @@ class Lab(Teaching):
             if not cached:
                 with machine.training(what=what) if main else nullcontext():
                     self._fit(trained, objective, examples, signals, training, stage, seed,
-                              measures or {}, folder)
+                              measures or {}, folder, steps.most)
         wait_for_all(self.accelerator)
         facts = read_stage(folder, trained.module, objective)
         refuse_non_finite(trained.module, objective, what, training)
@@ -270,6 +281,18 @@ class Lab(Teaching):
         self.curves += [{"stage": stage, "role": role, **entry} for entry in facts["history"]]
         self.draw_anew()
         return trained
+
+    def _within_budget(self, budget: StepBudget, model: Model, training: Training,
+                       examples: Sequence[Example], seed: int,
+                       role: Role) -> tuple[Training, Steps]:
+        """A training and its steps as the budget has them: one step while it rehearses."""
+        if budget.rehearsed:
+            steps = budget.next(role)
+            return replace(training, epochs=steps), Steps(steps)  # an epoch is a step at least
+        corpus = self.corpus(model, examples, training.max_length, training.windows)
+        asked = steps_of(corpus, training, training.epochs, seed, self.accelerator.num_processes)
+        most = self.settings.max_steps or asked
+        return budget.rehearse(training, role, min(asked, most)), Steps(1, budget.owner)
 
     def _is_whole(self, folder: Path, model: Model, objective: Objective, what: str) -> bool:
         """Is the stage there, and fit to be taken? Of one that is damaged it is told."""
@@ -291,10 +314,11 @@ class Lab(Teaching):
 
     def stage_key(self, model: Model, objective: Objective, training: Training,
                   examples: Sequence[Example], signals: Signals | None, stage: str, seed: int,
-                  measures: Measures | None = None) -> str:
+                  measures: Measures | None = None, steps: Steps | None = None) -> str:
         """Hash of all that decides a training: what is trained, on what, how, by which code, and
         what selects the epoch.
         """
+        most, owner = steps or Steps(self.settings.max_steps)
         return digest(
             {
                 "code": code.core("training"),
@@ -306,7 +330,8 @@ class Lab(Teaching):
                 "signals": signals_content(signals) if signals is not None else None,
                 "stage": stage,  # its name draws the dropout
                 "seed": seed,
-                "max_steps": self.settings.max_steps,
+                "max_steps": most,
+                **({"rehearsal": owner} if owner else {}),
                 "compile": bool(self.settings.compiled),
                 "bf16": self.bf16(model),
                 "device": self.accelerator.device.type,
@@ -317,7 +342,7 @@ class Lab(Teaching):
 
     def _fit(self, model: Model, objective: Objective, examples: Sequence[Example],
              signals: Signals | None, training: Training, stage: str, seed: int,
-             measures: Measures, folder: Path) -> None:
+             measures: Measures, folder: Path, max_steps: int | None) -> None:
         """Train `model` in place and write the stage."""
         checkpoints = folder.with_name(f"{folder.name}.partial")
         if self.accelerator.is_main_process and not self.cache.is_current(checkpoints):
@@ -337,7 +362,7 @@ class Lab(Teaching):
             evaluate=evaluate, folder=checkpoints,
             checkpoint_seconds=self.settings.checkpoint_seconds,
             label=f"{self.label}{model.name}, {stage}", phases=self.phases,
-            steps_before=sum(s["steps"] for s in self.stages), max_steps=self.settings.max_steps)
+            steps_before=sum(s["steps"] for s in self.stages), max_steps=max_steps)
         trainer, history = self._run(make_trainer, model, objective, training, stage)
         refuse_non_finite(model.module, objective, trainer.label, training)
         # the next stage must not depend on whether this one was cached

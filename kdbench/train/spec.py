@@ -24,8 +24,8 @@ OUTSIDE = {
 }
 # Settings that are newer than some records. At their defaults they are not part of the identity, so
 # that those records stay valid.
-LATER = ("batch_tokens", "labels", "long", "max_steps", "pooling", "signal_memory", "stride",
-         "warmup_rule")
+LATER = ("batch_tokens", "labels", "long", "max_steps", "pooling", "signal_memory", "steps_equal",
+         "stride", "warmup_rule")
 
 # Epochs on look-alike data. A tagged sentence has a label a word, and a BiLSTM takes its time.
 TOY_EPOCHS, TOY_EPOCHS_TAGS = 12, 4
@@ -86,6 +86,11 @@ class Settings:
         minimum=1)
     max_steps: int | None = option(
         None, "at most so many optimiser steps a training, to see that a configuration runs",
+        minimum=1)
+    steps_equal: int | None = option(
+        None,
+        "optimiser steps of every student, all its trainings together, in place of what its method "
+        "takes: a method of several trainings has as many as one of a single training",
         minimum=1)
     precision: str = option(
         "auto", "bf16 autocast or fp32; auto: bf16 for wide models where the device has it",
@@ -149,6 +154,11 @@ def settings(given: Mapping[str, Any], task: Task, *, lookalike: bool, recipe: s
     if recipe == "paper":
         values.update(published_settings(method or METHODS.baseline().name, task, options))
     values.update({name: value for name, value in given.items() if value is not None})
+    if values.get("steps_equal") is not None:
+        if given.get("max_steps") is not None:
+            raise BadInput("--steps-equal and --max-steps both say how long a student is trained; "
+                           "leave one out")
+        values["max_steps"] = None
     found = Settings(**checked(values))
     if found.long == "cut" and (found.stride is not None or found.pooling != POOLING[0]):
         raise BadInput("--stride and --pooling say how windows are read; give --long windows, or "
