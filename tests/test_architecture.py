@@ -113,7 +113,7 @@ PAPERS = ("DoKTra", "DSG-KD", "VE-KD", "MLKD", "KM-BERT", "BioBERT-distillation"
 # Names that are words of this code as well: the task of the user's own files, which the command line
 # has options for, and two verbs (in quotes, the verbs are the methods); an abbreviation of Python's;
 # and two methods that are called as the models are that they made.
-ORDINARY = {"files", "finetune", "adapt", "dist", "minilm", "tinybert"}
+ORDINARY = {"files", "finetune", "adapt", "dist", "minilm", "tinybert", "recipe"}
 QUOTED = re.compile(r"""["'`](finetune|adapt)["'`]""")
 # Files with names in them that are still to be cleaned.
 

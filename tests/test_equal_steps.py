@@ -145,3 +145,14 @@ def test_a_rehearsal_measures_nothing_on_dev():
     budget = StepBudget(50, "a cell")
     training = budget.rehearse(Training(select="best", eval_steps=3, patience=2), Role.STUDENT, 12)
     assert (training.select, training.eval_steps, training.patience) == ("last", None, None) and budget.asked == [12]
+
+
+def test_a_rehearsal_is_found_by_no_other_cell(tmp_path):
+    keys = []
+    for owner in ("a cell", "another"):
+        lab = budgeted(tmp_path)
+        lab.budget.owner = owner
+        keys.append(lab.train(lab.student(), Supervised("single"), stage="a").key)
+    plain = make_lab(tmp_path, corpus(), max_steps=1)
+    keys.append(plain.train(plain.student(), Supervised("single"), stage="a", select="last").key)
+    assert len(set(keys)) == 3 and lab.budget.trained == [keys[1]]

@@ -510,7 +510,7 @@ def test_what_cannot_be_is_one_line(small, capsys, words, line):
     assert len(said) == 1 and line in said[0]
 
 
-TAUGHT = ("logit_kd", "ner_kd", "dkd", "dist", "annealing_kd", "pretrained_kd")  # by a file
+TAUGHT = ("logit_kd", "ner_kd", "dkd", "dist", "annealing_kd", "pretrained_kd", "recipe")  # by a file
 
 
 @pytest.mark.parametrize("method", METHODS.names())

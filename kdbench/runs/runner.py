@@ -287,8 +287,11 @@ class Runner:
         """The budget of a cell whose student has a given number of steps. What its rehearsal
         trains is removed; the teacher and its signals stay, and are found again.
         """
-        lab = self.lab(cell, f"{label}rehearsal: ")
+        lab = self.lab(cell, label)
         assert lab.settings.steps_equal is not None
+        if self.accelerator.is_main_process:
+            say(f"{label}rehearsal of one step a training, to share {lab.settings.steps_equal:,} "
+                "steps out")
         budget = lab.budget = StepBudget(lab.settings.steps_equal, cell.id)
         lab.draw_anew()
         cell.method.fit(lab)
