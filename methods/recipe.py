@@ -44,7 +44,7 @@ class Recipe(Method):
     4. L = CE(z_S, y)                                                (labels)
     L_layers: of TinyBERT (states: embedding, hidden states, attention scores; hidden: without the
     scores) or of MiniLMv2 (relations)
-    epochs are shared out, so that all together take as long as one training on X"""
+    2. to 4. share the epochs out, so that together they take as long as one training on X"""
     needs = ("any teacher; its layers are read where it is a transformer with the student's "
              "tokenizer. A file of answers, or several teachers, give logits alone")
     task_types = ("single", "multi", "regression", "tags")
@@ -71,10 +71,10 @@ class Recipe(Method):
         logits: bool = option(True, "the teacher's logits", source="ours")
         labels: bool = option(True, "the labels alone at the end", source="ours")
         layer_share: float = option(
-            0.5, "share of the epochs that the layers get", minimum=0.01, maximum=0.99,
+            0.5, "share of the training that the layers get", minimum=0.01, maximum=0.99,
             source="ours")
         label_share: float = option(
-            0.1, "share of the epochs that the labels get", minimum=0.01, maximum=0.99,
+            0.1, "share of the training that the labels get", minimum=0.01, maximum=0.99,
             source="ours")
         layer_lr: float | None = option(
             None, "learning rate on layers (default: the protocol's)", minimum=0.0, source="ours")
@@ -114,15 +114,19 @@ class Recipe(Method):
             assert isinstance(teacher, Model)
             student = self.layer_training(lab, teacher, student, kind, "layers", examples,
                                           part(epochs, o.layer_share))
-        rest = epochs * (1 - (o.layer_share if kind != "no" else 0.0))
-        last = part(epochs, o.label_share) if o.logits else part(rest)
+        left = 1 - (o.layer_share if kind != "no" else 0.0)
+        last = min(o.label_share, left) if o.logits else left
         if o.logits:
             logits = lab.signals(teacher, ("logits",), examples=examples)
             student = lab.train(student,
                                 SoftTargets(lab.task.task_type, o.temperature, o.alpha),
                                 stage="logits", examples=examples, signals=logits,
-                                epochs=part(rest - last if labels else rest))
-        return lab.finetune(student, "labels", epochs=last) if labels else student
+                                epochs=part(epochs, left - last if labels else left))
+        if not labels:
+            return student
+        # an epoch of the labels is shorter than one of all texts
+        several = len(examples) / len(lab.data.train)
+        return lab.finetune(student, "labels", epochs=part(epochs * several, last))
 
     def copies(self, lab: Lab) -> int:
         """Copies an operation makes of a tagged sentence."""

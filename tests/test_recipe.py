@@ -98,6 +98,9 @@ def test_copies_are_made_of_tagged_sentences_where_nothing_else_is_there_to_read
     assert trainings[0][1:3] == (32 * 4, 1), "three operations, and half of the epochs"
     assert trainings[-1][:3] == ("labels", 32, 1)
     trainings.clear()
+    trained(tmp_path / "longer", "bc2gm_iobes", epochs=20)
+    assert [epochs for _, _, epochs, _ in trainings] == [5, 4, 4], "a tenth of ten epochs over four times the sentences"
+    trainings.clear()
     trained(tmp_path / "text", "bc2gm_iobes", epochs=4, unlabelled="rest")
     rest = trainings[0][1] - 32
     assert rest > 32 and trainings[0][2] == 2, "the texts that are left out, and no copies"
