@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transformers import BertConfig, BertForMaskedLM, BertModel, DistilBertConfig, DistilBertForMaskedLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+)
 
 import kdbench
 from kdbench.data.task import Example
 from kdbench.methods import glmd
 from kdbench.methods.expanded_vocabulary import MLM
-from kdbench.methods.glmd import EMBEDDING, GIVEN, GLMD, Words, with_encoder, word_logits
+from kdbench.methods.glmd import EMBEDDING, GIVEN, Words, with_encoder, word_logits
 from kdbench.models.load import Model, build
 from kdbench.models.sources import resolve
 from kdbench.runs import store
