@@ -27,8 +27,7 @@ from kdbench.methods.divergences import Divergences
 from kdbench.methods.expanded_vocabulary import MLM
 from kdbench.methods.general_text import check_tokens, general_text
 from kdbench.models.heads import Head
-from kdbench.models.load import Model, build
-from kdbench.models.sources import Source
+from kdbench.models.load import Model
 from kdbench.models.zoo import position_limit
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets
@@ -181,7 +180,8 @@ class GLMD(Method):
             maximum=1.0, source="BERT's; the authors' teacher was trained on masked spans")
         task_masks: float = option(
             0.0, "share of the tokens that are masked in the second", minimum=0.0, maximum=1.0,
-            source="authors' code: the task's text as the teacher was fine-tuned on it")
+            source="ours: the text as our teacher was fine-tuned on it; the authors' has the answer's "
+            "mask in it")
         share: float = option(
             1.0, "share of these positions that is compared, drawn anew every epoch; less is "
             "faster", minimum=0.001, maximum=1.0, source="authors' code: all")
@@ -246,7 +246,7 @@ class GLMD(Method):
             student = self.word_training(lab, teacher, head, student, "words of the task",
                                          examples, o.word_epochs, o.task_masks)
         if words:
-            student = with_task_head(lab, student)
+            student = with_encoder(lab.student(), student)
         logits = lab.signals(tuned, ("logits",), examples=examples)
         return lab.train(student, SoftTargets(lab.task.task_type, o.temperature, 0.0),
                          stage="prediction", examples=examples, signals=logits)
@@ -277,17 +277,11 @@ def word_model(model: Model, load: Callable[[Head], Model]) -> Model | None:
     return None
 
 
-def with_encoder(words: Model, tuned: Model) -> Model:
-    """The masked-LM head of `words` on the encoder of `tuned`."""
-    encoders = [cast(nn.Module, model.module.base_model) for model in (words, tuned)]
+def with_encoder(model: Model, source: Model) -> Model:
+    """`model` with the encoder's weights of `source`, under its own head (and pooler, which a
+    masked-LM model lacks).
+    """
+    encoders = [cast(nn.Module, each.module.base_model) for each in (model, source)]
     missing, _ = encoders[0].load_state_dict(encoders[1].state_dict(), strict=False)
-    assert not missing, missing  # the other way round there may be a pooler
-    return words
-
-
-def with_task_head(lab: Lab, trained: Model) -> Model:
-    """The encoder of a student that was trained with a masked-LM head, under the task's head."""
-    source = Source(lab.student_source.name, folder=lab.cache.stage(trained.key))
-    student = build(source, lab.head, seed=lab.seed_for("init", source.name), texts=lab.texts,
-                    quiet=True)
-    return replace(student, lr=trained.lr)
+    assert all("pooler" in name for name in missing), missing
+    return model

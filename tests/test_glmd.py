@@ -240,6 +240,33 @@ def test_the_head_stands_on_the_fine_tuned_encoder_and_shares_its_embeddings():
     assert torch.equal(found.cls.predictions.bias, bias)
 
 
+def test_the_students_own_head_and_pooler_stand_on_what_it_learned():
+    torch.manual_seed(3)
+    task, learned = BertForSequenceClassification(bert().config).double(), named(bert(seed=5))
+    own = {name: value.clone() for name, value in task.state_dict().items() if "encoder" not in name and "embeddings" not in name}
+    assert {name.split(".")[-2] for name in own} == {"dense", "classifier"}
+    found = with_encoder(named(task), learned).module.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in own.items())
+    assert all(torch.equal(found[f"bert.{name}"], value) for name, value in learned.module.bert.state_dict().items())
+
+
+def test_the_third_training_goes_on_from_the_words(tmp_path, monkeypatch):
+    students, training = {}, Lab.train
+
+    def watched(self, model, objective, *, stage, **named):
+        before = copy.deepcopy(model.module.base_model.state_dict())
+        trained_model = training(self, model, objective, stage=stage, **named)
+        students[stage] = before, trained_model.module.base_model.state_dict()
+        return trained_model
+
+    monkeypatch.setattr(Lab, "train", watched)
+    trained(tmp_path, examples=16)
+    for earlier, later in (("words", "words of the task"), ("words of the task", "prediction")):
+        first, then = students[earlier][1], students[later][0]
+        assert all(torch.equal(value, then[name]) for name, value in first.items())
+        assert any(not torch.equal(value, students[earlier][0][name]) for name, value in first.items())
+
+
 def trained(folder, task="chemprot", student="cut:1", teacher="tiny:bert", examples=32, **options):
     """The record of a short run, whose first text is short too, and the names of the student's trainings."""
     folder.mkdir(exist_ok=True)
