@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transformers import (
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForMaskedLM
     BertConfig,
     BertForMaskedLM,
     BertModel,
@@ -23,6 +23,7 @@ from kdbench.methods.glmd import EMBEDDING, GIVEN, Words, with_encoder, word_log
 from kdbench.models.load import Model, build
 from kdbench.models.sources import resolve
 from kdbench.runs import store
+from kdbench.train.lab import Lab
 from kdbench.train.method import Batch
 
 VOCABULARY, MASK, SPECIAL = 40, 4, (0, 2, 3, 4)
