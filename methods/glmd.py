@@ -180,8 +180,8 @@ class GLMD(Method):
             maximum=1.0, source="BERT's; the authors' teacher was trained on masked spans")
         task_masks: float = option(
             0.0, "share of the tokens that are masked in the second", minimum=0.0, maximum=1.0,
-            source="ours: the text as the teacher was fine-tuned on it; the authors' has a mask for "
-            "the answer")
+            source="ours: the text as the teacher was fine-tuned on it; the authors' has a mask "
+            "for the answer")
         share: float = option(
             1.0, "share of these positions that is compared, drawn anew every epoch; less is "
             "faster", minimum=0.001, maximum=1.0, source="authors' code: all")

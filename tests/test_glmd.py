@@ -8,12 +8,6 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForMaskedLM
-    BertConfig,
-    BertForMaskedLM,
-    BertModel,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-)
 
 import kdbench
 from kdbench.data.task import Example
