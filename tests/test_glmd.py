@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForMaskedLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+)
 
 import kdbench
 from kdbench.data.task import Example
