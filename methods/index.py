@@ -37,6 +37,8 @@ METHODS = (
           "embedding, hidden states and attention scores, on text and task (Jiao et al. 2020)"),
     Entry("minilm", "kdbench.methods.minilm:MiniLM", ANY,
           "relations of queries, keys, values of one layer, then labels (Wang et al. 2021)"),
+    Entry("glmd", "kdbench.methods.glmd:GLMD", ANY,
+          "words as the teacher predicts them, on text and task, then logits (Tan et al. 2023)"),
     Entry("recipe", "kdbench.methods.recipe:Recipe", ANY,
           "ours: layers, logits, labels, on copies and unlabelled text too"),
     Entry("takd", "kdbench.methods.takd:TAKD", ANY,

@@ -325,11 +325,13 @@ MODES = [
     run_of("minilm", "minilm", student="cut:1"),
     run_of("recipe", "recipe", student="cut:1"),
     run_of("recipe, tags", "recipe", TAGS, "cut:1", text="relations"),
+    run_of("glmd", "glmd", student="cut:1"),
+    run_of("glmd, masked positions", "glmd", TAGS, "cut:1", positions="masked", task_masks=0.15, share=0.5, head="embedding"),
 ]
 # all modes in fp32, the main ones under autocast as well
 UNDER_AUTOCAST = ("finetune", "finetune, bilstm", "logit_kd", "logit_kd, tags", "adapt", "ve_kd", "doktra",
                   "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm", "dist", "tinybert", "minilm",
-                  "recipe")
+                  "recipe", "glmd")
 RUNS = [replace(mode, name=f"{mode.name}, {precision}", precision=precision)
         for mode in MODES for precision in ("fp32", "bf16")
         if precision == "fp32" or mode.name in UNDER_AUTOCAST]
