@@ -27,6 +27,7 @@ from kdbench.train.method import LOGITS, MODEL, Method, option
 LAYERS = ("states", "hidden", "relations")
 # what an operation on tags makes several times as many sentences of: epochs are divided by it
 COPIED = 2
+LAYER_RATE = 3
 
 
 class Recipe(Method):
@@ -77,7 +78,8 @@ class Recipe(Method):
             0.1, "share of the training that the labels get", minimum=0.01, maximum=0.99,
             source="ours")
         layer_lr: float | None = option(
-            None, "learning rate on layers (default: the protocol's)", minimum=0.0, source="ours")
+            None, "learning rate on layers (default: --lr; without it, three times the student's "
+            "own, as layers bear more than answers do)", minimum=0.0, source="ours")
         temperature: float = option(2.0, "softens both distributions", minimum=0.01, source="ours")
         alpha: float = option(0.1, "weight of the labels beside the logits", minimum=0.0,
                               maximum=1.0, source="ours")
@@ -170,10 +172,9 @@ class Recipe(Method):
             teacher.module.register_forward_pre_hook(hook)
         signals = lab.signals(teacher, names, examples=examples, pool=losses.pool(), live=True,
                               hidden_states=losses.hidden_states, attentions=losses.attentions)
-        rate: dict[str, Any] = {} if self.options.layer_lr is None else {
-            "lr": self.options.layer_lr}
+        rate = self.options.layer_lr or lab.settings.lr or LAYER_RATE * student.lr
         return lab.train(student, losses, stage=stage, examples=examples, signals=signals,
-                         epochs=epochs, select="last", **rate)
+                         epochs=epochs, select="last", lr=rate)
 
 
 def part(epochs: float, share: float = 1.0) -> int:

@@ -139,6 +139,23 @@ def test_what_the_models_do_not_have_is_said_before_anything_is_trained(options,
     assert record["status"] == "skipped" and reason in record["reason"] and not record["cost"]["stages"]
 
 
+@pytest.mark.parametrize(("given", "rates"), [
+    ({}, [3, 1, 1]), ({"lr": 4e-4}, [4e-4] * 3), ({"options": {"layer_lr": 5e-4}}, [5e-4, 1, 1]),
+    ({"options": {"layer_lr": 5e-4}, "lr": 4e-4}, [5e-4, 4e-4, 4e-4])])
+def test_layers_are_learned_at_three_times_the_students_own_rate(given, rates, tmp_path, monkeypatch):
+    seen, key = [], Lab.stage_key
+
+    def noted(lab, model, objective, training, *more):
+        if model.role == "student":
+            seen.append((model.lr, training.lr))
+        return key(lab, model, objective, training, *more)
+
+    monkeypatch.setattr(Lab, "stage_key", noted)
+    trained(tmp_path, **given)
+    own = seen[-1][0]
+    assert [lr for _, lr in seen] == pytest.approx([rate if rate < 1 else rate * own for rate in rates])
+
+
 def test_a_file_of_answers_teaches_logits_and_labels(tmp_path):
     from kdbench.runs.planning import load_data
 
