@@ -1,6 +1,6 @@
 """A classifier over the mean of static token vectors, as a `transformers` model.
 
-    embedding -> mean over the tokens of a text -> unit length -> [dropout - linear - ReLU - dropout -]
+    embedding -> mean over a text's tokens -> unit length -> [dropout - linear - ReLU -] dropout -
     linear
 
 To import this module makes the Auto classes find it. `methods/index.py` names it, so that

@@ -323,10 +323,12 @@ MODES = [
     run_of("tinybert", "tinybert", student="cut:1"),
     run_of("tinybert, tags", "tinybert", TAGS, "cut:1"),
     run_of("minilm", "minilm", student="cut:1"),
+    run_of("static", "static"),
+    run_of("static, frozen vectors", "static", learn_vectors=False),
 ]
 # all modes in fp32, the main ones under autocast as well
 UNDER_AUTOCAST = ("finetune", "finetune, bilstm", "logit_kd", "logit_kd, tags", "adapt", "ve_kd", "doktra",
-                  "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm", "dist", "tinybert", "minilm")
+                  "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm", "dist", "tinybert", "minilm", "static")
 RUNS = [replace(mode, name=f"{mode.name}, {precision}", precision=precision)
         for mode in MODES for precision in ("fp32", "bf16")
         if precision == "fp32" or mode.name in UNDER_AUTOCAST]
