@@ -40,7 +40,8 @@ from kdbench.train.signals import StoredSignals
 
 UNUSED = re.compile(r"\[unused\d+\]")  # places in BERT's vocabulary that no text reads
 TOKENS = 8  # of a row: one token and what is put around it
-LR = 1e-2  # of vectors and classifier: no layer lies between, and most tokens are in few batches
+# of vectors and classifier: no layer lies between, and most tokens are in few batches
+LR = 3e-3
 
 # ---- 2. vectors of the vocabulary ----------------------------------------------------------------
 

@@ -1,20 +1,21 @@
 """`static`: vectors of the vocabulary, components and weights against their equations in float64; the classifier; whole runs."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from accelerate import Accelerator
 from torch.autograd import gradcheck
 
-import kdbench
-from kdbench.methods.static import around, by_number, principal, separator_of, special_ids, weights_of
+from kdbench.base import options
+from kdbench.base.registry import TASKS
+from kdbench.methods.static import Static, around, by_number, principal, separator_of, special_ids, weights_of
 from kdbench.methods.static_model import StaticClassifier, StaticConfig, compared, text_vectors
+from kdbench.models.sources import resolve
 from kdbench.models.tokenizer import train_tokenizer
-from kdbench.runs import store
+from kdbench.tasks.lookalikes import LOOKALIKES
+from kdbench.train import spec
+from kdbench.train.lab import Lab
+from kdbench.train.stage_cache import StageCache
 
 TEXTS = ("the kinase binds the receptor", "no fever today", "aspirin reduced mortality in the elderly patients")
 KINDS = ("bert", "roberta", "deberta-v3", "xlm-roberta", "eurobert")
@@ -163,15 +164,56 @@ def test_a_model_that_is_saved_is_read_as_it_was(tmp_path):
 # ---- whole runs ----------------------------------------------------------------------------------
 
 
-def run_of(folder, task="chemprot", teacher="tiny:bert", examples=48, **options):
-    """The record of a short run and the folder of its student."""
-    kdbench.run("static", task, teacher=teacher, options={"size": 16, "hidden": 8, **options}, results_dir=folder, epochs=1,
-                max_train_examples=examples, max_dev_examples=16, latency="off", controls=False, batch_size=16)
-    return next(each for each in store.records(folder) if each["role"] == "method")
+def fitted(folder, task="chemprot", teacher="tiny:bert", **given):
+    """The lab of a short run, and its student."""
+    task, given = TASKS.get(task), {"size": 16, "hidden": 8, **given}
+    protocol = spec.settings({"epochs": 1, "batch_size": 16, "select": "last", "precision": "fp32"}, task, lookalike=True)
+    lab = Lab(task, LOOKALIKES[task.name](train=48, dev=16, test=16), 0, "corrected", protocol, resolve("tiny-student"), resolve(teacher),
+              StageCache(folder), Accelerator(cpu=True))
+    method = Static(options.build(Static.Options, "corrected", given, "static"))
+    return lab, method.fit(lab)
 
 
 @pytest.mark.parametrize("task", ["chemprot", "hoc", "bioasq", "biosses"])
-def test_every_kind_of_task_is_trained(task, tmp_path):
-    record = run_of(tmp_path, task)
-    assert record["status"] == "done"
-    assert [stage["name"] for stage in record["cost"]["stages"]] == ["fine-tuning", "signals", "signals", "fine-tuning", "soft targets"]
+def test_every_kind_of_task_is_trained_and_found_again(task, tmp_path):
+    lab, student = fitted(tmp_path, task)
+    names = [(stage["name"], stage["role"]) for stage in lab.stages]
+    assert names == [("fine-tuning", "teacher"), ("signals", "teacher"), ("signals", "teacher"), ("fine-tuning", "control"),
+                     ("soft targets", "student")]
+    assert (student.module.config.separator is None) == (task in ("chemprot", "hoc"))
+    assert [name for name, _ in lab.extra_rows] == ["random vectors, no teacher"]
+    again, same = fitted(tmp_path, task)
+    assert all(stage["cached"] for stage in again.stages) and same.key == student.key
+
+
+def vectors_by_hand(teacher):
+    """Of each token that is no special one, the mean of the last layer's states, one token a forward pass."""
+    before, behind = around(teacher.tokenizer)
+    ids = [i for i in range(len(teacher.tokenizer)) if i not in special_ids(teacher.tokenizer)]
+    module = teacher.module.eval()
+    with torch.inference_mode():
+        rows = [module(torch.tensor([[*before, i, *behind]]), output_hidden_states=True).hidden_states[-1][0] for i in ids]
+    return ids, np.array([row.double().mean(0).numpy() for row in rows])
+
+
+@pytest.mark.parametrize("teacher", ["tiny:bert", "tiny:roberta"])
+def test_vectors_are_the_teachers_components_times_the_weights_of_the_text(teacher, tmp_path):
+    lab, student = fitted(tmp_path, teacher=teacher, vectors="as_given", learn_vectors=False, size=64)
+    found = student.module.encoder.embeddings.weight.double().detach().numpy()
+    ids, states = vectors_by_hand(lab.teacher())
+    counts = np.bincount(sum((student.tokenizer(e.text)["input_ids"] for e in lab.data.train), []), minlength=len(found))[ids]
+    weights = 1e-3 / (1e-3 + counts / counts.sum())
+    # all components are kept, so that the products of vectors are those before the rotation; states are stored in 16 bits
+    centred = (states - states.mean(0)) * weights[:, None]
+    assert np.abs(found[ids] @ found[ids].T - centred @ centred.T).max() < 5e-3 * np.square(centred).sum(1).max()
+    spread = (found[ids] / weights[:, None]).var(0)
+    assert (spread[:-1] >= spread[1:] - 1e-6).all()
+    others = sorted(special_ids(student.tokenizer))
+    assert list(student.module.config.left_out) == others and np.abs(found[others]).max() == 0
+
+
+def test_vectors_are_trained_and_come_of_the_trained_teacher(tmp_path):
+    tables = [fitted(tmp_path, vectors=vectors, learn_vectors=learn)[1].module.encoder.embeddings.weight.detach()
+              for vectors, learn in (("trained", False), ("as_given", False), ("trained", True))]
+    assert tables[0].shape == tables[1].shape and not torch.allclose(tables[0], tables[1], atol=1e-3)
+    assert not torch.equal(tables[0], tables[2])
