@@ -8,7 +8,15 @@ from torch.autograd import gradcheck
 
 from kdbench.base import options
 from kdbench.base.registry import TASKS
-from kdbench.methods.static import Static, around, by_number, principal, separator_of, special_ids, weights_of
+from kdbench.methods.static import (
+    Static,
+    around,
+    by_number,
+    principal,
+    separator_of,
+    special_ids,
+    weights_of,
+)
 from kdbench.methods.static_model import StaticClassifier, StaticConfig, compared, text_vectors
 from kdbench.models.sources import resolve
 from kdbench.models.tokenizer import train_tokenizer
