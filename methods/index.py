@@ -45,6 +45,8 @@ METHODS = (
           "through an assistant of a size between (Mirzadeh et al. 2020)"),
     Entry("born_again", "kdbench.methods.born_again:BornAgain", ANY,
           "the teacher's own beginning as its student (Furlanello et al. 2018)"),
+    Entry("static", "kdbench.methods.static:Static", ("single", "multi", "regression"),
+          "mean of the teacher's token vectors, as Model2Vec (Tulkens, van Dongen 2024)"),
     Entry("adapt", "kdbench.methods.adapt:Adapt", ANY,
           "control: masked-LM adaptation of the student, then fine-tuning"),
 )
@@ -105,4 +107,4 @@ MODELS = (
 )
 
 # modules that register model types of their own with transformers
-ARCHITECTURES = ("kdbench.methods.gelu_head",)
+ARCHITECTURES = ("kdbench.methods.gelu_head", "kdbench.methods.static_model")

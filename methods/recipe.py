@@ -72,7 +72,7 @@ class Recipe(Method):
         logits: bool = option(True, "the teacher's logits", source="ours")
         labels: bool = option(True, "the labels alone at the end", source="ours")
         layer_share: float = option(
-            0.5, "share of the training that the layers get", minimum=0.01, maximum=0.99,
+            0.7, "share of the training that the layers get", minimum=0.01, maximum=0.99,
             source="ours")
         label_share: float = option(
             0.1, "share of the training that the labels get", minimum=0.01, maximum=0.99,

@@ -327,11 +327,13 @@ MODES = [
     run_of("recipe, tags", "recipe", TAGS, "cut:1", text="relations"),
     run_of("glmd", "glmd", student="cut:1"),
     run_of("glmd, masked positions", "glmd", TAGS, "cut:1", positions="masked", task_masks=0.15, share=0.5, head="embedding"),
+    run_of("static", "static"),
+    run_of("static, frozen vectors", "static", learn_vectors=False),
 ]
 # all modes in fp32, the main ones under autocast as well
 UNDER_AUTOCAST = ("finetune", "finetune, bilstm", "logit_kd", "logit_kd, tags", "adapt", "ve_kd", "doktra",
                   "dsg_kd", "dsg_kd, ensemble", "ner_kd", "ner_kd, bilstm", "dist", "tinybert", "minilm",
-                  "recipe", "glmd")
+                  "recipe", "glmd", "static")
 RUNS = [replace(mode, name=f"{mode.name}, {precision}", precision=precision)
         for mode in MODES for precision in ("fp32", "bf16")
         if precision == "fp32" or mode.name in UNDER_AUTOCAST]

@@ -112,8 +112,8 @@ def test_no_two_files_of_the_core_import_each_other():
 PAPERS = ("DoKTra", "DSG-KD", "VE-KD", "MLKD", "KM-BERT", "BioBERT-distillation", "vekd")
 # Names that are words of this code as well: the task of the user's own files, which the command line
 # has options for, and two verbs (in quotes, the verbs are the methods); an abbreviation of Python's;
-# and two methods that are called as the models are that they made.
-ORDINARY = {"files", "finetune", "adapt", "dist", "minilm", "tinybert", "recipe"}
+# and two methods that are called as the models are that they made; "static" is a word of Python's.
+ORDINARY = {"files", "finetune", "adapt", "dist", "minilm", "tinybert", "recipe", "static"}
 QUOTED = re.compile(r"""["'`](finetune|adapt)["'`]""")
 # Files with names in them that are still to be cleaned.
 

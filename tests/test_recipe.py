@@ -83,13 +83,13 @@ def test_the_layers_are_tinyberts_and_the_relations_minilms(kind, method, stage,
 
 def test_epochs_are_shared_out_so_that_all_take_one_training(tmp_path, trainings):
     trained(tmp_path, epochs=10)
-    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 5), ("logits", 4), ("labels", 1)]
+    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 7), ("logits", 2), ("labels", 1)]
     trainings.clear()
     trained(tmp_path, epochs=10, options={"layers": "no", "label_share": 0.3})
     assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("logits", 7), ("labels", 3)]
     trainings.clear()
     trained(tmp_path, epochs=10, options={"logits": False})
-    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 5), ("labels", 5)]
+    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 7), ("labels", 3)]
     assert part(0.2) == 1 and part(3, 0.5) == 2
 
 
@@ -99,11 +99,11 @@ def test_copies_are_made_of_tagged_sentences_where_nothing_else_is_there_to_read
     assert trainings[-1][:3] == ("labels", 32, 1)
     trainings.clear()
     trained(tmp_path / "longer", "bc2gm_iobes", epochs=20)
-    assert [epochs for _, _, epochs, _ in trainings] == [5, 4, 4], "a tenth of ten epochs over four times the sentences"
+    assert [epochs for _, _, epochs, _ in trainings] == [7, 2, 4], "a tenth of ten epochs over four times the sentences"
     trainings.clear()
     trained(tmp_path / "text", "bc2gm_iobes", epochs=4, unlabelled="rest")
     rest = trainings[0][1] - 32
-    assert rest > 32 and trainings[0][2] == 2, "the texts that are left out, and no copies"
+    assert rest > 32 and trainings[0][2] == 3, "the texts that are left out, and no copies"
     trainings.clear()
     trained(tmp_path / "both", "bc2gm_iobes", epochs=4, unlabelled="rest", options={"copies": 2})
     assert trainings[0][1] == rest + 32 * 7

@@ -42,6 +42,7 @@ GATE = {
     "dsg_kd, its own head": ("dsg_kd", "ktas_ed", {"max_steps": 15}),
     "dsg_kd, two models with two tokenizers": (
         "dsg_kd", "ktas_ed", {"options": {"mode": "ensemble"}, "student": "tiny:roberta", "max_steps": 15}),
+    "static, two texts": ("static", "bioasq", {"options": {"hidden": 16}, "max_steps": 30, "lr": 2e-2}),
     # its scheme has tags that no word of the corpus has
     "ve_kd, another vocabulary": ("ve_kd", "ebmnlp", {"options": VOCABULARY, "max_steps": 40}),
     "ner_kd, a BiLSTM": ("ner_kd", "bc2gm_iobes", {"student": "bilstm", "options": BILSTM, "max_steps": 100, "lr": 2e-2}),

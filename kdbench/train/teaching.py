@@ -16,6 +16,7 @@ from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
 from kdbench.base.progress import Progress, say
 from kdbench.data.task import Example
+from kdbench.data.windows import Reading
 from kdbench.models.load import Model
 from kdbench.train import signals
 from kdbench.train.answering import Answering, signals_of
@@ -36,8 +37,8 @@ class Teaching(Scoring):
 
     def signals(self, teacher: Model | Answering, names: Sequence[str] = ("logits",), *,
                 examples: Sequence[Example] | None = None, pool: Pool | None = None,
-                live: bool = False, whole: bool = False, hidden_states: bool = False,
-                attentions: bool = False) -> Signals:
+                live: bool = False, whole: bool = False, max_length: int | None = None,
+                hidden_states: bool = False, attentions: bool = False) -> Signals:
         """The teacher's signals for `examples` (default: the training examples), stored by content.
 
         names  built in (see `kdbench.train.signals.built_in_pool`), or else what `pool` gives
@@ -47,12 +48,13 @@ class Teaching(Scoring):
         live   compute them for every batch as it comes: for what depends on the batch or is too
                large to keep
         whole  keep all of them, whatever memory they take
+        max_length  tokens at which the texts are cut (default: as the teacher reads the task's)
         hidden_states, attentions  what the pool reads of the teacher's outputs
         """
         examples = self.data.train if examples is None else examples
         if not isinstance(teacher, Model):
             return self.answered(teacher, names, examples)
-        frozen = self._frozen(teacher, names, pool, hidden_states, attentions)
+        frozen = self._frozen(teacher, names, pool, hidden_states, attentions, max_length)
         label = f"{teacher.name}: {'+'.join(names)}"
         key = self.signals_key(frozen, examples)
         what = f"{self.label}{teacher.name}, signals"
@@ -89,9 +91,11 @@ class Teaching(Scoring):
         return signals.rows["logits"]
 
     def _frozen(self, model: Model, names: Sequence[str], pool: Pool | None = None,
-                hidden_states: bool = False, attentions: bool = False) -> Teacher:
+                hidden_states: bool = False, attentions: bool = False,
+                max_length: int | None = None) -> Teacher:
         model.module.to(self.accelerator.device)
-        return Teacher(model, names, self.task.task_type, self.limit(model), self.windows(model),
+        read = self.reading(model) if max_length is None else Reading(max_length)
+        return Teacher(model, names, self.task.task_type, read.max_length, read.windows,
                        device=self.accelerator.device, autocast=lambda: self.autocast(model),
                        pool=pool, hidden_states=hidden_states, attentions=attentions)
 
