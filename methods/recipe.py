@@ -115,7 +115,7 @@ class Recipe(Method):
         if kind != "no":
             assert isinstance(teacher, Model)
             student = self.layer_training(lab, teacher, student, kind, "layers", examples,
-                                          part(epochs, o.layer_share))
+                                          epochs * o.layer_share)
         left = 1 - (o.layer_share if kind != "no" else 0.0)
         last = min(o.label_share, left) if o.logits else left
         if o.logits:
@@ -123,12 +123,12 @@ class Recipe(Method):
             student = lab.train(student,
                                 SoftTargets(lab.task.task_type, o.temperature, o.alpha),
                                 stage="logits", examples=examples, signals=logits,
-                                epochs=part(epochs, left - last if labels else left))
+                                epochs=epochs * (left - last if labels else left))
         if not labels:
             return student
         # an epoch of the labels is shorter than one of all texts
         several = len(examples) / len(lab.data.train)
-        return lab.finetune(student, "labels", epochs=part(epochs * several, last))
+        return lab.finetune(student, "labels", epochs=epochs * several * last)
 
     def copies(self, lab: Lab) -> int:
         """Copies an operation makes of a tagged sentence."""
@@ -162,7 +162,7 @@ class Recipe(Method):
         return "states" if all(can_give_scores(each.module) for each in models) else "hidden"
 
     def layer_training(self, lab: Lab, teacher: Model, student: Model, kind: str, stage: str,
-                       examples: Sequence[Example], epochs: int) -> Model:
+                       examples: Sequence[Example], epochs: float) -> Model:
         """`student` after one training on what `kind` names of the teacher's layers."""
         losses, names = layer_losses(lab, teacher, student, kind)
         # a copy: other signals of this teacher are read by plain attention
@@ -175,11 +175,6 @@ class Recipe(Method):
         rate = self.options.layer_lr or lab.settings.lr or LAYER_RATE * student.lr
         return lab.train(student, losses, stage=stage, examples=examples, signals=signals,
                          epochs=epochs, select="last", lr=rate)
-
-
-def part(epochs: float, share: float = 1.0) -> int:
-    """A share of the epochs, at least one."""
-    return max(1, round(epochs * share))
 
 
 def check_kind(teacher: Model, student: Model, kind: str) -> None:

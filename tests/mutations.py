@@ -180,7 +180,7 @@ LOSSES = (
              '**({"rehearsal": owner} if owner else {}),', "",
              tests_of("test_equal_steps", "test_a_rehearsal_is_found_by_no_other_cell")),
     Mutation("recipe-without-its-share", "methods/recipe.py",
-             "part(epochs, o.layer_share))", "part(epochs))",
+             "epochs * o.layer_share)", "epochs)",
              tests_of("test_recipe", "test_epochs_are_shared_out_so_that_all_take_one_training")),
     Mutation("recipe-copies-beside-text", "methods/recipe.py",
              "return 0 if self.options.unlabelled and lab.unlabelled else 1", "return 1",

@@ -44,7 +44,7 @@ def test_every_sharing_out_is_whole():
 
 
 def test_fewer_steps_than_trainings_are_refused():
-    with pytest.raises(BadInput, match="this method has 3 trainings, and each takes a step"):
+    with pytest.raises(BadInput, match="this method has 3 trainings, and each takes a step; give at least 3"):
         shares(2, [5, 5, 5])
 
 
@@ -125,6 +125,32 @@ def test_what_the_rehearsal_did_not_have_is_refused(tmp_path):
     lab.train(lab.student(), Supervised("single"), stage="a")
     with pytest.raises(Broken, match="training 2 of the student is one more than its rehearsal had"):
         lab.train(lab.student(), Supervised("single"), stage="b")
+
+
+def test_what_the_rehearsal_had_and_does_not_come_is_refused(tmp_path):
+    budget = StepBudget(50, "a cell", [10, 30], rehearsed=True)
+    budget.next(Role.STUDENT)
+    with pytest.raises(Broken, match="1 trainings of the student, and its rehearsal had 2"):
+        budget.check_spent()
+    budget.next(Role.STUDENT)
+    budget.check_spent()
+
+
+@pytest.mark.parametrize("epochs", [1, 1.0, 0.5, 0.01, 2.4, 3])
+@pytest.mark.parametrize("tokens", [None, 16])
+def test_a_fraction_of_an_epoch_is_a_part_of_its_steps(epochs, tokens, tmp_path):
+    lab = make_lab(tmp_path, corpus(), batch_tokens=tokens, batch_size=2)
+    lab.train(lab.student(), Supervised("single"), stage="whole", epochs=1)
+    lab.train(lab.student(), Supervised("single"), stage="a", epochs=epochs)
+    each, steps = (stage["steps"] for stage in lab.stages)
+    assert each > 4 and abs(steps - max(1, epochs * each)) <= (0.5 if tokens is None else 1.5)
+
+
+def test_a_whole_number_of_epochs_is_found_again_however_it_is_written(tmp_path):
+    lab = make_lab(tmp_path, corpus())
+    for epochs in (2, 2.0):
+        lab.train(lab.student(), Supervised("single"), stage="a", epochs=epochs)
+    assert [stage["cached"] for stage in lab.stages] == [False, True]
 
 
 def test_teachers_and_what_stands_for_published_weights_are_not_counted(tmp_path):

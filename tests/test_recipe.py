@@ -5,7 +5,7 @@ import json
 import pytest
 
 import kdbench
-from kdbench.methods.recipe import Recipe, part
+from kdbench.methods.recipe import Recipe
 from kdbench.runs import store
 from kdbench.train.lab import Lab
 
@@ -34,6 +34,11 @@ def trained(folder, task="chemprot", student="cut:1", teacher="tiny:bert", epoch
 
 def steps(record):
     return [stage["name"] for stage in record["cost"]["stages"] if stage["role"] == "student"]
+
+
+def shared(trainings):
+    """The stages and their epochs, rounded."""
+    return [(stage, round(epochs, 6)) for stage, _, epochs, _ in trainings]
 
 
 @pytest.mark.parametrize("task", ["chemprot", "hoc", "bioasq", "biosses", "bc2gm_iobes"])
@@ -83,27 +88,27 @@ def test_the_layers_are_tinyberts_and_the_relations_minilms(kind, method, stage,
 
 def test_epochs_are_shared_out_so_that_all_take_one_training(tmp_path, trainings):
     trained(tmp_path, epochs=10)
-    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 7), ("logits", 2), ("labels", 1)]
+    assert shared(trainings) == [("layers", 7), ("logits", 2), ("labels", 1)]
     trainings.clear()
     trained(tmp_path, epochs=10, options={"layers": "no", "label_share": 0.3})
-    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("logits", 7), ("labels", 3)]
+    assert shared(trainings) == [("logits", 7), ("labels", 3)]
     trainings.clear()
     trained(tmp_path, epochs=10, options={"logits": False})
-    assert [(stage, epochs) for stage, _, epochs, _ in trainings] == [("layers", 7), ("labels", 3)]
-    assert part(0.2) == 1 and part(3, 0.5) == 2
+    assert shared(trainings) == [("layers", 7), ("labels", 3)]
+    trainings.clear()
+    trained(tmp_path, epochs=1)
+    assert shared(trainings) == [("layers", 0.7), ("logits", 0.2), ("labels", 0.1)]
 
 
 def test_copies_are_made_of_tagged_sentences_where_nothing_else_is_there_to_read(tmp_path, trainings):
     trained(tmp_path / "copies", "bc2gm_iobes", epochs=4)
-    assert trainings[0][1:3] == (32 * 4, 1), "three operations, and half of the epochs"
-    assert trainings[-1][:3] == ("labels", 32, 1)
-    trainings.clear()
-    trained(tmp_path / "longer", "bc2gm_iobes", epochs=20)
-    assert [epochs for _, _, epochs, _ in trainings] == [7, 2, 4], "a tenth of ten epochs over four times the sentences"
+    assert trainings[0][1:3] == (32 * 4, 1.4), "three operations, and half of the epochs"
+    assert trainings[-1][:2] == ("labels", 32)
+    assert trainings[-1][2] == pytest.approx(0.8), "a tenth of two epochs over four times the sentences"
     trainings.clear()
     trained(tmp_path / "text", "bc2gm_iobes", epochs=4, unlabelled="rest")
     rest = trainings[0][1] - 32
-    assert rest > 32 and trainings[0][2] == 3, "the texts that are left out, and no copies"
+    assert rest > 32 and trainings[0][2] == pytest.approx(2.8), "the texts that are left out, and no copies"
     trainings.clear()
     trained(tmp_path / "both", "bc2gm_iobes", epochs=4, unlabelled="rest", options={"copies": 2})
     assert trainings[0][1] == rest + 32 * 7
@@ -184,3 +189,11 @@ def test_without_labels_the_teacher_says_all(tmp_path, trainings):
     files = {split: tmp_path / f"{split}.jsonl" for split in ("train", "dev", "test")}
     record = trained(tmp_path / "out", "files", "tiny:bert", f"predictions:{tmp_path / 'answers.jsonl'}", files=files)
     assert record["status"] == "done" and [stage for stage, *_ in trainings] == ["logits"]
+
+
+def test_steps_are_shared_out_as_the_options_say(tmp_path):
+    """Of 32 texts an epoch is a step; the shares are those of 100 steps all the same."""
+    record = trained(tmp_path, epochs=1, max_steps=None, steps_equal=100, options={"layer_share": 0.6, "label_share": 0.2})
+    found = {stage["name"]: stage["steps"] for stage in record["cost"]["stages"] if stage["role"] == "student" and stage["steps"]}
+    assert sum(found.values()) == 100
+    assert found == pytest.approx({"layers": 60, "logits": 20, "labels": 20}, abs=2)

@@ -78,11 +78,11 @@ class Group:
         """
         counts = [count for row in self.students for view in row.views.values()
                   if (count := steps_taken(view))]
+        asked = {row.settings.get("steps_equal") for row in self.students}
+        if counts and len(asked) == 1 and None not in asked:
+            return [f"equal training: {span_of(counts)} steps for every student"]
         if len(self.students) < 2 or not counts:
             return []
-        asked = {row.settings.get("steps_equal") for row in self.students}
-        if len(asked) == 1 and None not in asked:
-            return [f"equal training: {span_of(counts)} steps for every student"]
         return [f"students took {span_of(counts)} steps"]
 
     @property

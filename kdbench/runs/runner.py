@@ -277,6 +277,8 @@ class Runner:
         lab.draw_anew()
         lab.phases = Phases(self.synchronize) if self.profile else Phases()
         student = self.kept(lab, cell.method.fit(lab))
+        if lab.budget is not None:
+            lab.budget.check_spent()
         if not cell.has_its_code():
             raise Broken(
                 "code of the project was replaced while it ran; a method changes what it needs "

@@ -37,12 +37,12 @@ class StepBudget:
 
     total: int
     owner: str
-    asked: list[int] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
     rehearsed: bool = False
     begun: int = 0
     trained: list[str] = field(default_factory=list)
 
-    def rehearse(self, training: Training, role: Role, steps: int) -> Training:
+    def rehearse(self, training: Training, role: Role, steps: float) -> Training:
         """A training of one step in place of `training`, whose `steps` are counted."""
         if role is Role.STUDENT:
             self.asked.append(steps)
@@ -59,12 +59,19 @@ class StepBudget:
         self.begun += 1
         return shares(self.total, self.asked)[self.begun - 1]
 
+    def check_spent(self) -> None:
+        """`Broken` where the rehearsal had trainings that have not come."""
+        if self.begun < len(self.asked):
+            raise Broken(f"{self.begun} trainings of the student, and its rehearsal had "
+                         f"{len(self.asked)}: a method that decides by scores what it trains takes "
+                         "no --steps-equal")
 
-def shares(total: int, asked: list[int]) -> list[int]:
+
+def shares(total: int, asked: list[float]) -> list[int]:
     """`total` steps in the proportion of `asked`, at least one each."""
     rest = total - len(asked)
     if rest < 0:
         raise BadInput(f"--steps-equal {total}: this method has {len(asked)} trainings, and each "
-                       "takes a step; give more")
+                       f"takes a step; give at least {len(asked)}")
     ends = [round(rest * end / sum(asked)) for end in accumulate(asked)]
     return [1 + end - start for start, end in pairwise([0, *ends])]

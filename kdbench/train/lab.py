@@ -7,6 +7,7 @@ Models and training of one cell are here; signals of a teacher in `teaching.py`,
 from __future__ import annotations
 
 import copy
+import math
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -241,23 +242,22 @@ class Lab(Teaching):
         role       what the trained model is, and so whose cost this is (default: what `model` is)
         measures   further measures of dev that `watch` or `select_by` names, by name
         counted    does it belong to the method, and its steps to the student's budget?
-        overrides  fields of `Training`
+        overrides  fields of `Training`; of a fraction of `epochs` the last is a part of one
         Learned parts of the objective are trained, saved and restored with the student.
         """
         examples = self.data.train if examples is None else examples
         seed = self.seed if seed is None else seed
-        training = replace(self.training_for(model), **overrides)
+        epochs: float = overrides.pop("epochs", self.settings.epochs)
+        training = replace(self.training_for(model), epochs=math.ceil(epochs), **overrides)
         role = model.role if role is None else Role(role)
-        steps = Steps(self.settings.max_steps)
-        if self.budget is not None and counted and role is not Role.TEACHER:
-            training, steps = self._within_budget(self.budget, model, training, examples, seed,
-                                                  role)
+        budget = self.budget if counted and role is not Role.TEACHER else None
+        training, steps = self._length(budget, role, epochs, model, training, examples, seed)
         key = self.stage_key(model, objective, training, examples, signals, stage, seed, measures,
                              steps)
         trained = replace(model, module=copy.deepcopy(model.module), key=key, ready=False,
                           role=role)
-        if self.budget is not None and steps.owner:
-            self.budget.trained.append(key)
+        if budget is not None and steps.owner:
+            budget.trained.append(key)
         folder = self.cache.stage(key)
         main = self.accelerator.is_main_process
         what = f"{self.label}{model.name}, {stage}"
@@ -282,17 +282,30 @@ class Lab(Teaching):
         self.draw_anew()
         return trained
 
-    def _within_budget(self, budget: StepBudget, model: Model, training: Training,
-                       examples: Sequence[Example], seed: int,
-                       role: Role) -> tuple[Training, Steps]:
-        """A training and its steps as the budget has them: one step while it rehearses."""
-        if budget.rehearsed:
-            steps = budget.next(role)
-            return replace(training, epochs=steps), Steps(steps)  # an epoch is a step at least
+    def _length(self, budget: StepBudget | None, role: Role, epochs: float, model: Model,
+                training: Training, examples: Sequence[Example],
+                seed: int) -> tuple[Training, Steps]:
+        """A training and its steps: as asked for, or as the budget has them."""
+        if budget is not None and budget.rehearsed:
+            share = budget.next(role)
+            return replace(training, epochs=share), Steps(share)  # an epoch is a step at least
+        most = self.settings.max_steps
+        if budget is None and epochs == training.epochs:
+            return training, Steps(most)
+        asked = self._steps_of(epochs, model, training, examples, seed)
+        asked = min(asked, most or asked)
+        if budget is None:
+            return training, Steps(max(1, round(asked)))
+        return budget.rehearse(training, role, asked), Steps(1, budget.owner)
+
+    def _steps_of(self, epochs: float, model: Model, training: Training,
+                  examples: Sequence[Example], seed: int) -> float:
+        """Optimiser steps of so many epochs."""
         corpus = self.corpus(model, examples, training.max_length, training.windows)
-        asked = steps_of(corpus, training, training.epochs, seed, self.accelerator.num_processes)
-        most = self.settings.max_steps or asked
-        return budget.rehearse(training, role, min(asked, most)), Steps(1, budget.owner)
+        whole = partial(steps_of, corpus, training, seed=seed,
+                        world=self.accelerator.num_processes)
+        before = int(epochs)
+        return whole(before) + (epochs - before) * (whole(before + 1) - whole(before))
 
     def _is_whole(self, folder: Path, model: Model, objective: Objective, what: str) -> bool:
         """Is the stage there, and fit to be taken? Of one that is damaged it is told."""
