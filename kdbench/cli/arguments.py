@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -150,3 +152,18 @@ def count(flag: str, text: str, more: str = "") -> int:
     if not known or not 1 <= int(text) <= MOST_PROCESSES:
         raise BadInput(f"{flag} {text!r}: give a number from 1 to {MOST_PROCESSES:,}{more}")
     return int(text)
+
+
+def parse_number(flag: str, most: float | None = None) -> Callable[[str], float]:
+    """A type for argparse: a number above 0, and at most `most` where it is given."""
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= (most or sys.float_info.max):
+            end = f", at most {most:g}" if most else ""
+            raise BadInput(f"{flag} {text!r}: give a number above 0{end}")
+        return value
+
+    return parse

@@ -29,7 +29,13 @@ from kdbench.cli.run_arguments import (
     add_run,
     add_show,
 )
-from kdbench.cli.student_arguments import add_evaluate, add_export, add_label, add_predict
+from kdbench.cli.student_arguments import (
+    add_certify,
+    add_evaluate,
+    add_export,
+    add_label,
+    add_predict,
+)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -84,6 +90,8 @@ VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "convert-data": ("write a corpus of any layout as JSON lines", add_convert_data),
     "export": ("export a run's student, scored and timed as it would be served", add_export),
     "evaluate": ("score a run's student on another file", add_evaluate),
+    "certify": ("does a student keep what its teacher knows, within a budget? With intervals",
+                add_certify),
     "predict": ("labels with probabilities, or entities, of new texts", add_predict),
     "label": ("label a file of texts with a student: training data for another", add_label),
     "runs": ("one's runs: ids, scores, sizes, and where models lie", add_runs),

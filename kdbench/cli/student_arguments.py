@@ -1,10 +1,10 @@
-"""Arguments of the verbs on trained students: export, evaluate, predict, label."""
+"""Arguments of the verbs on trained students: export, evaluate, certify, predict, label."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from kdbench.cli.arguments import Parser, data_path
+from kdbench.cli.arguments import Parser, data_path, parse_number
 from kdbench.cli.shared_arguments import add_place, add_run_id, add_task_options
 
 
@@ -34,6 +34,26 @@ def add_evaluate(verb: Parser) -> None:
     verb.add_argument("-o", "--out", type=Path, metavar="FILE",
                       help="make a file of predictions: JSON lines with row, id, gold, answer")
     verb.add_argument("--time", action="store_true", help="take its latency too")
+
+
+def add_certify(verb: Parser) -> None:
+    """A student, its teacher, and what is asked of it."""
+    add_run_id(verb)
+    verb.add_argument("--teacher", required=True, metavar="RUN",
+                      help="the run of the teacher (its row of the table), or a folder of it")
+    verb.add_argument("--test", dest="file", type=data_path, metavar="FILE",
+                      help="labelled rows, of any layout (default: the run's own test set)")
+    add_place(verb, ("train", "dev"))
+    verb.add_argument("--keep", type=parse_number("--keep", 2), default=0.98, metavar="SHARE",
+                      help="share of the teacher's score to keep (default: 0.98)")
+    verb.add_argument("--per-label-loss", type=parse_number("--per-label-loss", 1), metavar="LOSS",
+                      help="and of each label's recall no more than this may be lost: 0.02")
+    verb.add_argument("--max-ms", type=parse_number("--max-ms"), metavar="MS",
+                      help="median milliseconds of one text, at most")
+    verb.add_argument("--max-mb", type=parse_number("--max-mb"), metavar="MB",
+                      help="megabytes of the weights, at most")
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE",
+                      help="make a file of the certificate, JSON")
 
 
 def add_predict(verb: Parser) -> None:

@@ -1,4 +1,4 @@
-"""The verbs on trained students: export, evaluate, predict, label."""
+"""The verbs on trained students: export, evaluate, certify, predict, label."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ def evaluate(args: Namespace) -> int:
         latency = report["latency"]
         print(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1")
     return DONE
+
+
+def certify(args: Namespace) -> int:
+    """Say whether a student keeps what its teacher knows; the exit code is the verdict's."""
+    from kdbench.base.folders import write_text
+    from kdbench.runs.certify import CODES, Asked, certify, in_words
+
+    asked = Asked(args.keep, args.per_label_loss, args.max_ms, args.max_mb)
+    report = certify(args.results_dir, args.run, args.teacher, args.file, asked, args.threads,
+                     data_place(args))
+    text = json.dumps(report, indent=1)
+    if args.out is not None:
+        write_text(args.out, f"{text}\n")
+    print(text if args.json else in_words(report))
+    return CODES[report["verdict"]]
 
 
 def predict(args: Namespace) -> int:

@@ -18,7 +18,7 @@ from kdbench.cli.parser import parse, parser
 from kdbench.cli.results import report, study, table, verify
 from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
 from kdbench.cli.shared_arguments import RESULTS
-from kdbench.cli.students import evaluate, export, label, predict
+from kdbench.cli.students import certify, evaluate, export, label, predict
 from kdbench.cli.upkeep import clean, compare, runs
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ def convert_data(args: Namespace) -> int:
 DO: dict[str, Callable[[Namespace], int]] = {
     "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
     "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
-    "export": export, "evaluate": evaluate, "predict": predict,
+    "export": export, "evaluate": evaluate, "certify": certify, "predict": predict,
     "label": label, "verify": verify, "study": study,
     "table": table, "report": report, "runs": runs, "compare": compare, "clean": clean,
 }

@@ -1,5 +1,5 @@
-"""Does a student keep enough of its teacher? Shares of a score, and losses of recall, with a verdict
-by an interval over seeds and test units.
+"""Does a student keep enough of its teacher? Shares of a score, and losses of recall, with a
+verdict by an interval over seeds and test units.
 
 The question: if new texts of the same kind were drawn, and the student trained again with new
 seeds, would it still keep that share? Of a single student, whose weights are delivered as they are,

@@ -1,0 +1,273 @@
+"""A certificate: does this student keep what its teacher knows, on these texts, within a budget?
+
+Both are served as they are delivered and answer the same rows. The intervals are over the units of
+those rows alone: the weights are these very ones, so that the noise of training has no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from kdbench.base.activity import doing
+from kdbench.base.errors import BadInput
+from kdbench.data.task import Data, Example, Task
+from kdbench.runs.artefacts import (
+    NOWHERE,
+    DataPlace,
+    about_of,
+    facts_for,
+    labelled,
+    rows_of,
+    student_of,
+    task_of,
+)
+from kdbench.runs.packing import finite
+from kdbench.runs.store import Record
+from kdbench.runs.whereabouts import recall
+from kdbench.score import metrics
+from kdbench.score.calibration import calibration
+from kdbench.score.kept import NO, OPEN, YES, Contrast, Pair, lost
+from kdbench.score.label_recall import recall_counts
+from kdbench.serve import measure
+from kdbench.serve.export import disk_megabytes, predictions
+from kdbench.serve.serving import Artefact, open_artefact
+
+LEAST_MENTIONS = 30  # of a label with fewer nothing can be told
+LEAST_UNITS = 20
+CODES = {YES: 0, NO: 1, OPEN: 3}  # exit codes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a student has to keep, and what it may take.
+
+    keep        share of the teacher's score
+    label_loss  of each label's recall, at most; None: not asked
+    max_ms      median latency at batch 1;  max_mb  megabytes of its weights
+    """
+
+    keep: float = 0.98
+    label_loss: float | None = None
+    max_ms: float | None = None
+    max_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One model and its answers to the rows."""
+
+    record: Record | None
+    folder: Path
+    artefact: Artefact
+    found: Any
+    facts: metrics.Info
+    scores: metrics.Scores
+    cut: int
+
+    @property
+    def name(self) -> str:
+        """Its run, or its folder's name."""
+        return self.record["id"] if self.record else self.folder.name
+
+
+def certify(results_dir: Path, student: str, teacher: str, path: Path | None, asked: Asked,
+            threads: int | None = None, place: DataPlace = NOWHERE) -> dict[str, Any]:
+    """The certificate of a student, a run's id or the folder of an export, beside its teacher,
+    likewise.
+
+    path  labelled rows; None: the test set of the student's run
+    """
+    record, folder = student_of(results_dir, student)
+    artefact = open_artefact(folder, None if record is None else "torch", threads)
+    task, examples = texts_of(results_dir, record, folder, artefact, path, place)
+    metric = metric_with_sums(task)
+    ours = answered(record, folder, artefact, task, examples)
+    other = student_of(results_dir, teacher)
+    beside = open_artefact(other[1], None if other[0] is None else "torch", threads)
+    check_alike(artefact, beside, teacher)
+    theirs = answered(*other, beside, task, examples)
+    pair = pair_of(ours, theirs, metric)
+    contrast = pair.contrast(asked.keep)
+    report: dict[str, Any] = {
+        "student": ours.name, "teacher": theirs.name, "metric": metric.name,
+        "rows": len(examples), "units": pair.units,
+        "score": {"student": pair.student, "teacher": pair.teacher},
+        "kept": kept_of(pair, contrast, asked.keep),
+        "labels": labels_of(task, examples, ours, theirs, asked.label_loss),
+        "calibration": calibration_of(task, examples, ours, theirs),
+        "cut": {"student": ours.cut, "teacher": theirs.cut},
+        "megabytes": disk_megabytes(folder),
+    }
+    with doing("latency"):
+        report["latency"] = measure.latency(folder, examples, "full", threads=threads)
+    report["over"] = over_budget(report, asked)
+    report["verdict"] = verdict_of(report)
+    return finite(report)
+
+
+def texts_of(results_dir: Path, record: Record | None, folder: Path, artefact: Artefact,
+             path: Path | None, place: DataPlace) -> tuple[Task, tuple[Example, ...]]:
+    """The student's task, and the labelled rows that both models answer."""
+    about = about_of(record, folder)
+    task = about.task_with(artefact.labels)
+    if path is not None:
+        return task, labelled(rows_of(path, artefact, about, record, place), path)
+    if record is None:
+        raise BadInput(f"{folder}: which file? Give --test FILE")
+    return task, task_of(record, place.data_dir, place, recall(results_dir, record))[1].test
+
+
+def metric_with_sums(task: Task) -> metrics.Metric:
+    """The task's metric; `BadInput` where no share of it can be certified."""
+    metric = metrics.metric_of(task, task.metric)
+    if metric.counts is None or not metric.higher_is_better:
+        raise BadInput(f"{task.metric} is no sum over texts of which a share could be kept, so "
+                       "that it has no certificate; compare the scores by `bench.py evaluate`")
+    return metric
+
+
+def check_alike(student: Artefact, teacher: Artefact, name: str) -> None:
+    """`BadInput` where these two do not answer with the same labels."""
+    ours, theirs = student.labels, teacher.labels
+    same = (ours.task_type, tuple(ours.labels)) == (theirs.task_type, tuple(theirs.labels))
+    if not same:
+        raise BadInput(f"{name}: it answers with {', '.join(theirs.labels) or theirs.task_type}, "
+                       f"the student with {', '.join(ours.labels) or ours.task_type}; give the "
+                       "teacher that the student learned from")
+
+
+def answered(record: Record | None, folder: Path, artefact: Artefact, task: Task,
+             examples: Sequence[Example]) -> Answered:
+    """The answers of a model, and their score."""
+    labels = artefact.labels.labels
+    with doing(f"scoring {len(examples):,} texts"):
+        read = artefact.read(examples)
+        found = predictions(artefact, read, labels.index("O") if task.tagging else 0)
+    facts = facts_for(artefact, task, Data((), (), tuple(examples), tuple(labels)))
+    scores = metrics.evaluate(task, facts, examples, found, ())
+    return Answered(record, folder, artefact, found, facts, scores, read.cut)
+
+
+def pair_of(ours: Answered, theirs: Answered, metric: metrics.Metric) -> Pair:
+    """Both by their sums of each unit; `BadInput` where there are too few units."""
+    assert ours.scores.counts is not None and theirs.scores.counts is not None
+    assert metric.finish is not None
+    if len(ours.scores.units) < LEAST_UNITS:
+        raise BadInput(f"{len(ours.scores.units)} test units certify nothing; give at least "
+                       f"{LEAST_UNITS}, better some thousands")
+    return Pair(ours.scores.counts[None], theirs.scores.counts, metric.finish)
+
+
+def kept_of(pair: Pair, contrast: Contrast, keep: float) -> dict[str, Any]:
+    """The share that is kept with its interval, and the verdict on `keep`."""
+    low, high = pair.interval()
+    tells = pair.units_to_tell(contrast) if contrast.verdict == OPEN else None
+    return {"share": pair.share(), "low": low, "high": high, "keep": keep,
+            "verdict": contrast.verdict, "units_to_tell": tells}
+
+
+def labels_of(task: Task, examples: Sequence[Example], ours: Answered, theirs: Answered,
+              most: float | None) -> list[dict[str, Any]]:
+    """What is lost of each label's recall; a label of few mentions has no verdict."""
+    if task.task_type == "regression":
+        return []
+    gold = metrics.gold_labels(task.task_type, examples)
+    groups = metrics.units_of(examples)
+    names, own = recall_counts(task.task_type, gold, ours.found, ours.facts)
+    _, other = recall_counts(task.task_type, gold, theirs.found, ours.facts)
+    rows = []
+    for i, name in enumerate(names):
+        sums = [unit_sums(groups, each[:, i]) for each in (own, other)]
+        if not sums[0][:, 1].any():
+            continue
+        found = lost(name, sums[0][None], sums[1])
+        verdict = None
+        if most is not None:
+            verdict = found.verdict(most) if found.mentions >= LEAST_MENTIONS else OPEN
+        rows.append({**asdict(found), "verdict": verdict})
+    return rows
+
+
+def unit_sums(groups: Sequence[str], counts: ndarray) -> ndarray:
+    """Sums (U, K) of the counts (N, K) of texts."""
+    _, summed = metrics.by_unit(groups, counts)
+    assert summed is not None
+    return summed
+
+
+def calibration_of(task: Task, examples: Sequence[Example], ours: Answered,
+                   theirs: Answered) -> dict[str, Any] | None:
+    """ECE and Brier score of both; None of tags and scores."""
+    if task.task_type not in ("single", "multi"):
+        return None
+    gold = np.asarray(metrics.gold_labels(task.task_type, examples))
+    return {name: calibration(task.task_type, gold, np.asarray(one.found))
+            for name, one in (("student", ours), ("teacher", theirs))}
+
+
+def over_budget(report: dict[str, Any], asked: Asked) -> list[str]:
+    """In words, what of the budget is not met."""
+    figures = (("ms", report["latency"]["p50_ms"], asked.max_ms),
+               ("MB", report["megabytes"], asked.max_mb))
+    return [f"{figure:.2f} {unit}, and at most {most:g} are asked for"
+            for unit, figure, most in figures if most is not None and figure > most]
+
+
+def verdict_of(report: dict[str, Any]) -> str:
+    """Of all that was asked: no where anything is not met, yes where everything is."""
+    verdicts = [report["kept"]["verdict"]]
+    verdicts += [row["verdict"] for row in report["labels"] if row["verdict"] is not None]
+    if report["over"] or NO in verdicts:
+        return NO
+    return OPEN if OPEN in verdicts else YES
+
+
+# ---- in words ------------------------------------------------------------------------------------
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """A certificate as the terminal has it."""
+    kept, latency = report["kept"], report["latency"]
+    student, teacher = (100 * report["score"][name] for name in ("student", "teacher"))
+    lines = [f"{report['verdict']}: student {report['student']}, teacher {report['teacher']}, "
+             f"{report['rows']:,} rows, {report['units']:,} units",
+             f"  {report['metric']} {student:.2f} of {teacher:.2f}: {kept_in_words(kept)}"]
+    lines += [label_in_words(row) for row in report["labels"]]
+    if report["calibration"]:
+        lines.append("  calibration error (ECE) " + ", ".join(
+            f"{name} {100 * one['ece']:.1f}, Brier {one['brier']:.3f}"
+            for name, one in report["calibration"].items()))
+    lines.append(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1, "
+                 f"{latency['throughput_per_s']:,.0f} texts a second at batch 32, "
+                 f"{report['megabytes']:.2f} MB")
+    lines += [f"  over the budget: {line}" for line in report["over"]]
+    lines.append(f"  texts cut: student {report['cut']['student']:,}, teacher "
+                 f"{report['cut']['teacher']:,} of {report['rows']:,}")
+    lines.append("  intervals of 95 % over test units, for these very weights")
+    return "\n".join(lines)
+
+
+def kept_in_words(kept: dict[str, Any]) -> str:
+    """The share, its interval and the verdict."""
+    if kept["share"] is None:
+        return "the teacher scores 0, of which no share can be kept"
+    ends = ["none" if kept[end] is None else f"{100 * kept[end]:.1f}" for end in ("low", "high")]
+    said = (f"{100 * kept['share']:.1f}% kept [{ends[0]}, {ends[1]}]; at least "
+            f"{100 * kept['keep']:g}%: {kept['verdict']}")
+    if kept["units_to_tell"]:
+        said += f" (about {kept['units_to_tell']:,} units could tell)"
+    return said
+
+
+def label_in_words(row: dict[str, Any]) -> str:
+    """What is lost of one label's recall."""
+    said = (f"  {row['label']}: recall {100 * row['student']:.1f} of {100 * row['teacher']:.1f}, "
+            f"{row['mentions']:,} mentions, lost {100 * row['lost']:.1f} "
+            f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]")
+    return said if row["verdict"] is None else f"{said}: {row['verdict']}"
