@@ -97,6 +97,10 @@ class Recipe(Method):
         o = self.options
         if not (o.logits or o.labels):
             raise Skip("logits=no and labels=no leave nothing that knows the task")
+        taken = (o.layer_share if o.layers != "no" else 0) + (o.label_share if o.labels else 0)
+        if o.logits and taken >= 1:
+            raise Skip(f"layer_share={o.layer_share:g} and label_share={o.label_share:g} leave "
+                       "nothing for the logits; give shares of less than 1 together, or logits=no")
         for kind in {o.text, o.layers} & set(LAYERS):
             check_kind(lab.teacher(), lab.student(), kind)
 
@@ -117,7 +121,7 @@ class Recipe(Method):
             student = self.layer_training(lab, teacher, student, kind, "layers", examples,
                                           epochs * o.layer_share)
         left = 1 - (o.layer_share if kind != "no" else 0.0)
-        last = min(o.label_share, left) if o.logits else left
+        last = o.label_share if o.logits else left
         if o.logits:
             logits = lab.signals(teacher, ("logits",), examples=examples)
             student = lab.train(student,

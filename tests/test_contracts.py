@@ -32,6 +32,7 @@ from kdbench.train.stage_cache import StageCache
 TASK_OF_KIND = {"single": "chemprot", "multi": "hoc", "regression": "biosses", "tags": "bc2gm_iobes"}
 TASK_OF_METHOD = {"dsg_kd": "emr"}  # it needs code-switched words
 QUICK = {"takd": {"assistant": "tiny:roberta"},
+         "recipe": {"layer_share": 0.4, "label_share": 0.3},  # of so few epochs a tenth is a step
          "ve_kd": {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2},
          "adapt": {"pretrain_epochs": 1, "new_tokens": 50, "min_frequency": 2}}
 

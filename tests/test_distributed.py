@@ -25,7 +25,8 @@ GIVEN = {"takd": ("chemprot", {"assistant": "cut:1"}),
          "dist": ("chemprot", {"gamma": 0.0}),
          # a student that begins as its teacher has nothing to learn of it, and Adam makes steps of the rounding
          "tinybert": ("chemprot", {"general": False}),
-         "recipe": ("chemprot", {}),
+         # likewise the layers
+         "recipe": ("chemprot", {"layers": "no", "label_share": 0.5}),
          # a trained teacher's last digits move its vectors, which are stored in 16 bits and turned by their components
          "static": ("chemprot", {"vectors": "as_given"}),
          "dsg_kd": ("emr", {}), "ner_kd": ("bc2gm_iobes", {"dropout": 0.0}),

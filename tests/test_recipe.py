@@ -137,6 +137,7 @@ def test_a_teacher_that_hides_its_scores_gives_hidden_states(tmp_path):
 
 @pytest.mark.parametrize(("options", "reason"), [
     ({"logits": False, "labels": False}, "logits=no and labels=no leave nothing that knows the task"),
+    ({"layer_share": 0.7, "label_share": 0.3}, "leave nothing for the logits"),
     ({"layers": "states"}, "recipe compares it"), ({"text": "hidden"}, "has another tokenizer"),
 ])
 def test_what_the_models_do_not_have_is_said_before_anything_is_trained(options, reason, tmp_path):
