@@ -51,6 +51,10 @@ METHODS = (
           "control: masked-LM adaptation of the student, then fine-tuning"),
 )
 
+# what `bench.py shrink` tries where no method is named: the best that is known, and what it has to
+# beat
+SEARCHED = ("recipe", "ner_kd", "logit_kd", "finetune")
+
 PRETRAIN = "adapt"  # what `bench.py pretrain` runs where no method is named
 
 # KM-BERT's own page names archives, which no hub has; that its two vocabularies are DSG-KD's

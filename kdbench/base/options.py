@@ -27,7 +27,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _SAME = object()
 def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = (),
            minimum: float | None = None, maximum: float | None = None, source: str = "",
            file: bool = False, why: str = "intent", setting: str = "", follows: str = "",
-           later: bool = False) -> Any:
+           later: bool = False, search: Sequence[Any] = ()) -> Any:
     """A field of an options class.
 
     source   where the value comes from (paper, README, code)
@@ -56,13 +56,16 @@ def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = 
              setting, the option keeps its default
     later    records leave the option out where it has its default, so that those of the time
              before it keep their ids
+    search   what a search tries (`kdbench.shrink.space`): (low, high), (low, high, "log"), or a
+             list of values
     """
     if why not in WHY or (why == "ours" and published is not _SAME):
         raise TypeError(
             f"option {help!r}: why is one of {', '.join(WHY)}, and `ours` has no published value")
     facts = {
         "help": help, "choices": choices, "minimum": minimum, "maximum": maximum, "source": source,
-        "file": file, "why": why, "setting": setting, "follows": follows, "later": later
+        "file": file, "why": why, "setting": setting, "follows": follows, "later": later,
+        "search": search
     }
     if published is not _SAME:
         facts["published"] = published

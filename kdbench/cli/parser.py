@@ -29,6 +29,7 @@ from kdbench.cli.run_arguments import (
     add_run,
     add_show,
 )
+from kdbench.cli.shrink import add_shrink
 from kdbench.cli.student_arguments import (
     add_certify,
     add_evaluate,
@@ -79,6 +80,8 @@ def parser() -> Parser:
 
 VERBS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "run": ("run one configuration with its controls, or a suite", add_run),
+    "shrink": ("the smallest student that keeps what its teacher knows, under a budget",
+               add_shrink),
     "list": ("what there is: methods, tasks, models, suites", add_list),
     "show": ("all about one method, task or model", add_show),
     "check": ("look at a corpus: rows, labels, lengths, overlap, samples", add_check),

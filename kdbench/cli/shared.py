@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base.errors import BadInput
 from kdbench.cli.shared_arguments import SPLITS
 
 if TYPE_CHECKING:
@@ -27,6 +28,25 @@ def split_files(args: Namespace) -> dict[str, Path]:
     """The files that the arguments name, by split."""
     files = {split: getattr(args, split) for split in SPLITS}
     return {split: path for split, path in files.items() if path is not None}
+
+
+def data_folder(args: Namespace) -> Path | None:
+    """The folder of the corpora; `BadInput` where it does not exist."""
+    folder = variable_folder(args)
+    if folder is not None and not folder.is_dir():
+        raise BadInput(
+            f"data folder {folder}: no such folder; leave --data-dir out for the embedded "
+            f"look-alike, "
+            f"or fetch the corpus with `bench.py prepare {args.task or 'TASK'}`")
+    return folder
+
+
+def files_of(args: Namespace) -> dict[str, Path]:
+    """The files of task `files`, by split; `BadInput` where the task is another."""
+    files = split_files(args)
+    if files and args.task != "files":
+        raise BadInput("--train, --dev and --test go with --task files")
+    return files
 
 
 def form(named: str | None = None) -> tuple[str, int]:

@@ -16,8 +16,9 @@ from kdbench.base.registry import METHODS, TASKS
 from kdbench.base.visible import neutral_streams
 from kdbench.cli.parser import parse, parser
 from kdbench.cli.results import report, study, table, verify
-from kdbench.cli.shared import form, print_json, say_how_read, split_files, variable_folder
+from kdbench.cli.shared import data_folder, files_of, form, print_json, say_how_read
 from kdbench.cli.shared_arguments import RESULTS
+from kdbench.cli.shrink import shrink
 from kdbench.cli.students import certify, evaluate, export, label, predict
 from kdbench.cli.upkeep import clean, compare, runs
 
@@ -212,25 +213,6 @@ def profile(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
-def data_folder(args: Namespace) -> Path | None:
-    """The folder of the corpora; `BadInput` where it does not exist."""
-    folder = variable_folder(args)
-    if folder is not None and not folder.is_dir():
-        raise BadInput(
-            f"data folder {folder}: no such folder; leave --data-dir out for the embedded "
-            f"look-alike, "
-            f"or fetch the corpus with `bench.py prepare {args.task or 'TASK'}`")
-    return folder
-
-
-def files_of(args: Namespace) -> dict[str, Path]:
-    """The files of task `files`, by split; `BadInput` where the task is another."""
-    files = split_files(args)
-    if files and args.task != "files":
-        raise BadInput("--train, --dev and --test go with --task files")
-    return files
-
-
 def pretrain(args: Namespace) -> int:
     """Train a model on a text corpus."""
     if args.method:
@@ -354,9 +336,9 @@ def convert_data(args: Namespace) -> int:
 
 
 DO: dict[str, Callable[[Namespace], int]] = {
-    "run": run, "list": list_names, "show": show, "check": check, "pretrain": pretrain,
-    "prepare": prepare, "augment": augment, "convert": convert, "convert-data": convert_data,
-    "export": export, "evaluate": evaluate, "certify": certify, "predict": predict,
-    "label": label, "verify": verify, "study": study,
+    "run": run, "shrink": shrink, "list": list_names, "show": show, "check": check,
+    "pretrain": pretrain, "prepare": prepare, "augment": augment, "convert": convert,
+    "convert-data": convert_data, "export": export, "evaluate": evaluate, "certify": certify,
+    "predict": predict, "label": label, "verify": verify, "study": study,
     "table": table, "report": report, "runs": runs, "compare": compare, "clean": clean,
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from kdbench.base.errors import BadInput
+from kdbench.data.apart import with_dev_apart
 from kdbench.data.task import Data, Example
 
 PARTS = 5  # of a regression's labels in order, from each of which its share is drawn
@@ -20,6 +21,8 @@ PARTS = 5  # of a regression's labels in order, from each of which its share is 
 def data_of(whole: Data, settings: Mapping[str, Any], seed: int) -> Data:
     """The data of a cell with these settings, as a record has them, and this seed."""
     limited = whole.limited(settings.get("max_train_examples"), settings.get("max_dev_examples"))
+    if share := settings.get("dev_apart"):
+        limited = with_dev_apart(limited, share, settings["part"])
     count = settings.get("labels")
     return limited if count is None else with_few_labels(limited, count, seed)
 

@@ -29,7 +29,7 @@ from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import unknown
 from kdbench.models.configs import checked_config
 from kdbench.models.older import loadable, older_weights
-from kdbench.models.zoo import MODELS, Recipe
+from kdbench.models.zoo import MODELS, Recipe, sized
 
 ADAPTER = "adapter_config.json"
 # the end of peft's class by the kind of task that the adapter's file names
@@ -138,6 +138,8 @@ def resolve(name: str) -> Source:
     """
     if name.startswith("cut:"):
         return resolve_cut(name)
+    if (recipe := sized(name)) is not None:
+        return Source(name, recipe=recipe)
     name = MODELS.entry(name).name if name in MODELS else name
     if (folder := local_folder(name)) is not None:
         check_folder(folder)

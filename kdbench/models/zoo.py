@@ -2,18 +2,22 @@
 
 Besides these names a model can be a local folder or hub id that `transformers` loads (`NAME=PATH`
 gives a folder a name for the tables), `cut:N` (N of the teacher's layers; `cut:N:MODEL` of
-another's) and `tiny:TYPE` (random weights, a tokenizer of its own). A folder of the model's name in
-the folder that the variable KDBENCH_MODELS names takes the place of a download.
+another's), `tiny:TYPE` (random weights, a tokenizer of its own), and, over the teacher's word
+pieces with random weights, `bert:LxW` (L layers of width W) and `bilstm:LxHxE` (L layers of H units
+a direction over an embedding of width E). A folder of the model's name in the folder that the
+variable KDBENCH_MODELS names takes the place of a download.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kdbench.base import reading
+from kdbench.base.errors import BadInput
 from kdbench.base.registry import Entry, Registry
 from kdbench.models.encoders import ENCODERS, Encoder
 
@@ -109,6 +113,34 @@ BUILT: dict[str, tuple[Recipe, str]] = {
 ENTRIES = [Entry(name, recipe, (), about) for name, (recipe, about) in BUILT.items()]
 ENTRIES += [named(name, encoder) for name, encoder in ENCODERS.items()]
 MODELS = Registry("model", ENTRIES, index="kdbench.methods.index:MODELS")
+
+
+SIZED = re.compile(r"bert:(?P<layers>\d{1,2})x(?P<width>\d{2,4})"
+                   r"|bilstm:(?P<depth>\d{1,2})x(?P<units>\d{1,4})x(?P<embedding>\d{1,4})")
+HEAD_WIDTH = 32  # of a `bert:LxW`, as that of MiniLM; a narrower head has too few dimensions
+
+
+def sized(name: str) -> Recipe | None:
+    """The recipe of `bert:LxW` or `bilstm:LxHxE`; None for another name, `BadInput` for sizes that
+    make no model.
+    """
+    found = SIZED.fullmatch(name)
+    if found is None:
+        return None
+    size = {part: int(number) for part, number in found.groupdict().items() if number}
+    if not all(size.values()):
+        raise BadInput(f"model {name!r}: no size can be 0")
+    if "units" in size:
+        return Recipe(config={"type": "kdbench_bilstm", "num_hidden_layers": size["depth"],
+                              "hidden_size": size["units"], "embedding_size": size["embedding"]},
+                      lr=1e-3)
+    width = size["width"]
+    if width % HEAD_WIDTH:
+        raise BadInput(f"model {name!r}: give a width that is a multiple of {HEAD_WIDTH}, the "
+                       "width of an attention head")
+    return Recipe(config={"type": "bert", "num_hidden_layers": size["layers"],
+                          "hidden_size": width, "num_attention_heads": width // HEAD_WIDTH,
+                          "intermediate_size": 4 * width}, lr=3e-4)
 
 
 def own_limit(folder: str | Path) -> int | None:

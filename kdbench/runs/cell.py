@@ -69,7 +69,7 @@ class Cell:
             settings["min_texts"] = self.settings.min_texts
         if labels := self.student.labels or (self.teacher.labels if self.teacher else ""):
             settings["teacher_labels"] = labels
-        settings |= settings_of(self.teacher) | settings_of(self.student)
+        settings |= settings_of(self.teacher) | settings_of(self.student) | self.request.tuning
         return {
             "method": self.method_name, "task": self.task.name, "variant": self.variant,
             "teacher": self.teacher.name if self.teacher else None, "student": self.student.name,

@@ -32,7 +32,7 @@ from kdbench.runs.store import Record
 from kdbench.runs.whereabouts import recall
 from kdbench.score import metrics
 from kdbench.score.calibration import calibration
-from kdbench.score.kept import NO, OPEN, YES, Contrast, Pair, lost
+from kdbench.score.kept import NO, OPEN, YES, Pair, lost
 from kdbench.score.label_recall import recall_counts
 from kdbench.serve import measure
 from kdbench.serve.export import disk_megabytes, predictions
@@ -86,26 +86,43 @@ def certify(results_dir: Path, student: str, teacher: str, path: Path | None, as
     record, folder = student_of(results_dir, student)
     artefact = open_artefact(folder, None if record is None else "torch", threads)
     task, examples = texts_of(results_dir, record, folder, artefact, path, place)
-    metric = metric_with_sums(task)
+    metric_with_sums(task)
     ours = answered(record, folder, artefact, task, examples)
     other = student_of(results_dir, teacher)
     beside = open_artefact(other[1], None if other[0] is None else "torch", threads)
     check_alike(artefact, beside, teacher)
     theirs = answered(*other, beside, task, examples)
+    return compared(task, examples, [ours], theirs, asked, threads)
+
+
+def compared(task: Task, examples: Sequence[Example], ours: Sequence[Answered], theirs: Answered,
+             asked: Asked, threads: int | None = None, protocol: str = "full",
+             texts: Sequence[Example] | None = None) -> dict[str, Any]:
+    """The certificate of students and their teacher, who have answered the same rows.
+
+    ours   one student a seed of one training; the first is the one that is delivered
+    texts  that it is timed on (default: those rows)
+    """
+    metric, delivered = metric_with_sums(task), ours[0]
     pair = pair_of(ours, theirs, metric)
-    contrast = pair.contrast(asked.keep)
     report: dict[str, Any] = {
-        "student": ours.name, "teacher": theirs.name, "metric": metric.name,
-        "rows": len(examples), "units": pair.units,
+        "student": delivered.name, "teacher": theirs.name, "metric": metric.name,
+        "rows": len(examples), "units": pair.units, "seeds": len(ours),
         "score": {"student": pair.student, "teacher": pair.teacher},
-        "kept": kept_of(pair, contrast, asked.keep),
+        "kept": kept_of(pair, asked.keep),
+    }
+    if len(ours) > 1:
+        report["delivered"] = kept_of(pair_of([delivered], theirs, metric), asked.keep)
+    report |= {
         "labels": labels_of(task, examples, ours, theirs, asked.label_loss),
-        "calibration": calibration_of(task, examples, ours, theirs),
-        "cut": {"student": ours.cut, "teacher": theirs.cut},
-        "megabytes": disk_megabytes(folder),
+        "calibration": calibration_of(task, examples, delivered, theirs),
+        "cut": {"student": delivered.cut, "teacher": theirs.cut},
+        "megabytes": disk_megabytes(delivered.folder),
     }
     with doing("latency"):
-        report["latency"] = measure.latency(folder, examples, "full", threads=threads)
+        report["latency"] = measure.latency(delivered.folder, texts or examples, protocol,
+                                            threads=threads)
+    report["asked"] = asdict(asked)
     report["over"] = over_budget(report, asked)
     report["verdict"] = verdict_of(report)
     return finite(report)
@@ -154,39 +171,42 @@ def answered(record: Record | None, folder: Path, artefact: Artefact, task: Task
     return Answered(record, folder, artefact, found, facts, scores, read.cut)
 
 
-def pair_of(ours: Answered, theirs: Answered, metric: metrics.Metric) -> Pair:
-    """Both by their sums of each unit; `BadInput` where there are too few units."""
-    assert ours.scores.counts is not None and theirs.scores.counts is not None
-    assert metric.finish is not None
-    if len(ours.scores.units) < LEAST_UNITS:
-        raise BadInput(f"{len(ours.scores.units)} test units certify nothing; give at least "
+def pair_of(ours: Sequence[Answered], theirs: Answered, metric: metrics.Metric) -> Pair:
+    """The students of one training, one a seed, and their teacher by their sums of each unit;
+    `BadInput` where there are too few units.
+    """
+    counts = [one.scores.counts for one in ours]
+    assert theirs.scores.counts is not None and metric.finish is not None
+    if len(theirs.scores.units) < LEAST_UNITS:
+        raise BadInput(f"{len(theirs.scores.units)} test units certify nothing; give at least "
                        f"{LEAST_UNITS}, better some thousands")
-    return Pair(ours.scores.counts[None], theirs.scores.counts, metric.finish)
+    return Pair(np.stack([each for each in counts if each is not None]), theirs.scores.counts,
+                metric.finish)
 
 
-def kept_of(pair: Pair, contrast: Contrast, keep: float) -> dict[str, Any]:
+def kept_of(pair: Pair, keep: float) -> dict[str, Any]:
     """The share that is kept with its interval, and the verdict on `keep`."""
-    low, high = pair.interval()
+    contrast, (low, high) = pair.contrast(keep), pair.interval()
     tells = pair.units_to_tell(contrast) if contrast.verdict == OPEN else None
     return {"share": pair.share(), "low": low, "high": high, "keep": keep,
             "verdict": contrast.verdict, "units_to_tell": tells}
 
 
-def labels_of(task: Task, examples: Sequence[Example], ours: Answered, theirs: Answered,
+def labels_of(task: Task, examples: Sequence[Example], ours: Sequence[Answered], theirs: Answered,
               most: float | None) -> list[dict[str, Any]]:
     """What is lost of each label's recall; a label of few mentions has no verdict."""
     if task.task_type == "regression":
         return []
     gold = metrics.gold_labels(task.task_type, examples)
     groups = metrics.units_of(examples)
-    names, own = recall_counts(task.task_type, gold, ours.found, ours.facts)
-    _, other = recall_counts(task.task_type, gold, theirs.found, ours.facts)
+    names, other = recall_counts(task.task_type, gold, theirs.found, theirs.facts)
+    own = [recall_counts(task.task_type, gold, one.found, one.facts)[1] for one in ours]
     rows = []
     for i, name in enumerate(names):
-        sums = [unit_sums(groups, each[:, i]) for each in (own, other)]
-        if not sums[0][:, 1].any():
+        students = np.stack([unit_sums(groups, each[:, i]) for each in own])
+        if not students[0, :, 1].any():
             continue
-        found = lost(name, sums[0][None], sums[1])
+        found = lost(name, students, unit_sums(groups, other[:, i]))
         verdict = None
         if most is not None:
             verdict = found.verdict(most) if found.mentions >= LEAST_MENTIONS else OPEN
@@ -249,7 +269,11 @@ def in_words(report: dict[str, Any]) -> str:
     lines += [f"  over the budget: {line}" for line in report["over"]]
     lines.append(f"  texts cut: student {report['cut']['student']:,}, teacher "
                  f"{report['cut']['teacher']:,} of {report['rows']:,}")
-    lines.append("  intervals of 95 % over test units, for these very weights")
+    over = "over test units, for these very weights"
+    if report["seeds"] > 1:
+        over = f"over {report['seeds']} seeds and test units, for this training"
+        lines.append(f"  the delivered one of these seeds: {kept_in_words(report['delivered'])}")
+    lines.append(f"  intervals of 95 % {over}")
     return "\n".join(lines)
 
 

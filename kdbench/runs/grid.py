@@ -59,13 +59,7 @@ def run_suite(suite: Suite, planned: Sequence[Cell | LeftOut], runner: Runner,
     if not cells and missing:
         raise BadInput(f"suite {suite.name}: {missing[0]} (--dry-run lists all that is missing)")
     overall = Overall(len(cells), sum(runner.finished(cell) is not None for cell in cells))
-    if engine.name == "ray":
-        records = ray_engine.run_ray(cells, runner, engine.address, engine.workers, overall,
-                                     engine.fail_fast)
-    elif engine.isolate or engine.workers > 1:
-        records = run_workers(cells, runner, engine.workers, overall, engine.fail_fast)
-    else:
-        records = run_here(suite, cells, runner, overall, engine.fail_fast)
+    records = run_cells(cells, runner, engine, overall, single=suite.single)
     if is_first():
         check_there(runner.folder, records)
         remember_data(runner, cells, records)
@@ -73,6 +67,20 @@ def run_suite(suite: Suite, planned: Sequence[Cell | LeftOut], runner: Runner,
         say(f"suite {suite.name}: {len(records)} cells, {overall.worked} of them run now, in "
             f"{overall.spent()}")
     return records + [cell.record for cell in left_out]
+
+
+def run_cells(cells: Sequence[Cell], runner: Runner, engine: Engine, overall: Overall, *,
+              single: bool = False) -> list[Record]:
+    """The records of cells through an engine.
+
+    single  of one configuration, where what is wrong with it ends the run
+    """
+    if engine.name == "ray":
+        return ray_engine.run_ray(cells, runner, engine.address, engine.workers, overall,
+                                  engine.fail_fast)
+    if engine.isolate or engine.workers > 1:
+        return run_workers(cells, runner, engine.workers, overall, engine.fail_fast)
+    return run_here(cells, runner, overall, engine.fail_fast, single=single)
 
 
 def remember_data(runner: Runner, cells: Sequence[Cell], records: Sequence[Record]) -> None:
@@ -115,14 +123,14 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def run_here(suite: Suite, cells: Sequence[Cell], runner: Runner, overall: Overall,
-             fail_fast: bool) -> list[Record]:
+def run_here(cells: Sequence[Cell], runner: Runner, overall: Overall, fail_fast: bool, *,
+             single: bool) -> list[Record]:
     """The records of cells that run in this process, in order.
 
     What is wrong with a single run ends it, and what is wrong with a cell of a suite fails that
     cell alone.
     """
-    run_one = runner.one if suite.single else runner.attempt
+    run_one = runner.one if single else runner.attempt
     records: dict[int, Record] = {}
     for number in runner.turns(cells):
         cached = runner.finished(cells[number]) is not None

@@ -20,6 +20,7 @@ from kdbench.base.errors import BadInput, Skip
 from kdbench.base.progress import say, say_once
 from kdbench.base.registry import METHODS, TASKS, Entry
 from kdbench.data import corpora
+from kdbench.data.apart import with_dev_apart
 from kdbench.data.contamination import test_among
 from kdbench.data.few_labels import with_few_labels
 from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
@@ -111,6 +112,8 @@ def plan(request: Request, *, device: str = "auto", download: bool = True) -> li
     if published:
         say_what_is_published(entry.name, task, published)
     data = whole.limited(settings.max_train_examples, settings.max_dev_examples)
+    if request.tuning:
+        data = with_dev_apart(data, request.tuning["dev_apart"], request.tuning["part"])
     takes_teacher = method.uses_teacher or derived(student)
     if download:
         fetch(student)

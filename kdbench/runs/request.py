@@ -34,6 +34,8 @@ class Request:
     teacher_labels  which rows of the teacher's head, or labels of its file, are which: `a=b,...`
     teacher_options of a teacher that is a file (`kdbench.data.answer_options`)
     teacher_weights of several teachers: numbers with commas, or `dev`
+    tuning      of a search: `dev_apart`, the share of dev that is kept apart; `part`, whether it is
+                a trial, scored on that part, or a final; `tuned`, the trials behind its settings
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over
     """
@@ -57,6 +59,7 @@ class Request:
     teacher_labels: str = ""
     teacher_options: dict[str, Any] = field(default_factory=dict)
     teacher_weights: str = ""
+    tuning: dict[str, Any] = field(default_factory=dict)
 
     def label(self, seed: int) -> str:
         """One cell of it, in words."""

@@ -59,18 +59,21 @@ class Runner:
     threads    of the CPU, or "auto" (see `kdbench.runs.threads`); without it, torch's own number
     profile    record where the time went
     tracker    "tensorboard" or "wandb", which gets the loss terms of every epoch
+    stages     the results folder whose stages and signals it shares (default: its own)
     renew      with `overwrite`: what is older than this time is made anew (default: now; a worker
                gets the time of the command)
     """
 
     def __init__(self, results_dir: Path, *, device: str = "auto", overwrite: bool = False,
                  threads: int | str | None = None, profile: bool = False,
-                 tracker: str | None = None, renew: float | None = None):
+                 tracker: str | None = None, renew: float | None = None,
+                 stages: Path | None = None):
         if renew is None:
             renew = time.time() if overwrite else 0.0
         self.folder, self.device = Path(results_dir), device
         self.overwrite, self.renew = overwrite, renew
         self.threads, self.profile, self.tracker = threads, profile, tracker
+        self.stages = None if stages is None else Path(stages)
         store.check_writable(self.folder)
         sweep_results(self.folder)
         if tracker:
@@ -82,7 +85,7 @@ class Runner:
     @property
     def cache(self) -> StageCache:
         """The stages and signals of the results folder."""
-        return StageCache(self.folder, self.renew)
+        return StageCache(self.stages or self.folder, self.renew)
 
     @cached_property
     def accelerator(self) -> Accelerator:

@@ -38,6 +38,7 @@ def message(cell: Cell, runner: Runner, label: str, cpus: int) -> dict[str, Any]
         "request": replace(cell.request, seeds=(cell.seed,)).to_json(), "id": cell.id,
         "label": label, "environment": environment,
         "results_dir": str(runner.folder.absolute()),
+        "stages": str(runner.stages.absolute()) if runner.stages else None,
         **{name: getattr(runner, name) for name in RUNNER},
         "threads": runner.threads or cpus, "cpus": cpus, "requeue": stopping.requeue(),
     }
@@ -56,7 +57,9 @@ def work(message: dict[str, Any]) -> Record:
             "GPUs, start it with --device cuda)")
     torch.set_num_threads(message["cpus"])  # at most, where each cell chooses its own
     share_memory(message.get("device_share", 1))
-    runner = Runner(Path(message["results_dir"]), **{name: message[name] for name in RUNNER})
+    stages = message.get("stages")
+    runner = Runner(Path(message["results_dir"]), stages=Path(stages) if stages else None,
+                    **{name: message[name] for name in RUNNER})
     return runner.attempt(planned[message["id"]], message["label"])
 
 

@@ -39,10 +39,11 @@ class Settings:
 
     epochs: int = option(
         5, "epochs of plain fine-tuning; methods of several phases say how theirs follow",
-        minimum=1)
-    batch_size: int = option(32, "examples an optimiser step", minimum=1)
-    lr: float | None = option(
-        None, "peak learning rate of students (default: the model's own)", minimum=0)
+        minimum=1, search=[3, 5, 8])
+    batch_size: int = option(32, "examples an optimiser step", minimum=1, search=[16, 32])
+    lr: float | None = option(  # a search tries these multiples of the model's own
+        None, "peak learning rate of students (default: the model's own)", minimum=0,
+        search=(0.5, 10.0, "log"))
     teacher_lr: float | None = option(
         None, "peak learning rate of the teacher (default: as --lr)", minimum=0)
     weight_decay: float = option(0.01, "AdamW's weight decay", minimum=0)

@@ -1,0 +1,165 @@
+"""Finals: the best of a search trained with several seeds, exported, and scored once on test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.errors import Broken
+from kdbench.base.progress import say
+from kdbench.data.apart import FINAL
+from kdbench.data.task import Data, Task
+from kdbench.runs.artefacts import find_run
+from kdbench.runs.certify import CODES, Answered, Asked, answered, compared
+from kdbench.runs.grid import Engine, run_cells
+from kdbench.runs.planning import plan
+from kdbench.runs.runner import Runner
+from kdbench.runs.store import Record
+from kdbench.score.kept import OPEN, YES
+from kdbench.serve.export import export
+from kdbench.serve.serving import open_artefact
+from kdbench.shrink.search import Labelled, Scored, Search
+from kdbench.shrink.wish import MORE_SEEDS, SEEDS, Wish
+
+MOST = 3  # finalists
+QUICK = 300.0  # seconds of a search below which latencies are taken by the quick protocol
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A student of the finals.
+
+    trial    behind it
+    form     that it is served in
+    records  of its seeds
+    report   its certificate
+    folder   of the export that would be delivered
+    """
+
+    trial: Scored
+    form: str
+    records: tuple[Record, ...]
+    report: dict[str, Any]
+    folder: Path
+
+    @property
+    def code(self) -> int:
+        """0: the budget is met and enough is kept; 3: that cannot be told; 1: not."""
+        return CODES[self.report["verdict"]]
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The best first: what is certain, then what is fast, then what keeps most."""
+        kept = self.report["kept"]["share"] or 0.0
+        if self.report["verdict"] == YES:
+            return 0, self.report["latency"]["p50_ms"], self.report["megabytes"]
+        return 1 + (self.report["verdict"] != OPEN), -kept, self.report["latency"]["p50_ms"]
+
+
+def finalists(search: Search, teacher_score: float) -> list[Scored]:
+    """The trials that go on: the best, and the smallest that keeps enough on the part of dev that
+    is kept apart; and the next best as far as the time goes.
+
+    teacher_score  on that part
+    """
+    leading = search.leading(len(search.candidates))
+    if not leading:
+        return []
+    by_shape = {one.shape.name: one.form.p50_ms for one in search.candidates}
+    whole = [one for one in leading if one.whole] or leading[:1]
+    enough = [one for one in whole if one.score >= search.wish.keep * teacher_score]
+    smallest = sorted(enough, key=lambda one: by_shape[one.point["shape"]])[:1]
+    chosen: list[Scored] = []
+    for one in (whole[0], *smallest, *whole[1:]):
+        if one not in chosen:
+            chosen.append(one)
+    seeds = search.wish.seeds or SEEDS
+    each = [search.seconds_of(one.point["shape"], one.steps) * seeds / search.engine.workers
+            for one in chosen]
+    count = 1
+    while count < min(MOST, len(chosen)) and sum(each[:count + 1]) <= search.clock.left:
+        count += 1
+    return chosen[:count]
+
+
+@dataclass
+class Finals:
+    """The finals of a search.
+
+    runner   of the results folder itself
+    teacher  its answers to the test split
+    out      a folder for the exports
+    """
+
+    wish: Wish
+    runner: Runner
+    engine: Engine
+    search: Search
+    task: Task
+    data: Data
+    teacher: Answered
+    out: Path
+
+    def of(self, trial: Scored, seeds: Sequence[int]) -> tuple[Record, ...]:
+        """The records of a trial's training with these seeds."""
+        request = self.wish.of_point(trial.point, trial.steps, FINAL, seeds=seeds,
+                                     tuned=len(self.search.trials.all))
+        cells = plan(request, device=self.runner.device)
+        label = f"[finals: {trial.point['student']}, {trial.point['method']}] "
+        records = run_cells(cells, self.runner, self.engine, Labelled(label, len(cells)))
+        for record in records:
+            if record["status"] != "done":
+                raise Broken(f"{trial.point['student']}: {record['reason'] or record['error']}")
+        return tuple(records)
+
+    def judged(self, trial: Scored, seeds: int) -> Finalist:
+        """A finalist with its certificate; the seed that is delivered is the best on dev."""
+        records = self.of(trial, range(seeds))
+        order = sorted(records, key=lambda one: -one["score"]["dev"])
+        form = trial.point["form"]
+        answers = [self.answers(record, form) for record in order]
+        asked = Asked(self.wish.keep, self.wish.label_loss, self.wish.budget.max_ms,
+                      self.wish.budget.max_mb)
+        report = compared(self.task, self.data.test, answers, self.teacher, asked,
+                          self.wish.threads, protocol_for(self.wish))
+        return Finalist(trial, form, tuple(order), report, answers[0].folder)
+
+    def answers(self, record: Record, form: str) -> Answered:
+        """A student as it is served, with its answers to the test split."""
+        place = self.out / record["id"]
+        if not place.is_dir():
+            export(find_run(self.runner.folder, record["id"])[1], place, [form],
+                   sample_texts=self.data.dev[:20], threads=self.wish.threads)
+        artefact = open_artefact(place / form, threads=self.wish.threads)
+        return answered(record, place / form, artefact, self.task, self.data.test)
+
+    def all(self, trials: Sequence[Scored]) -> list[Finalist]:
+        """The finalists, the best first; with more seeds where the time allows."""
+        seeds = self.wish.seeds or SEEDS
+        found = []
+        for trial in trials:
+            found.append(self.judged(trial, seeds))
+            say(f"finals: {in_line(found[-1])}")
+        found.sort(key=lambda one: one.order)
+        if self.wish.seeds is None and found and found[0].report["verdict"] == OPEN:
+            more = self.search.seconds_of(found[0].trial.point["shape"], found[0].trial.steps)
+            if more * (MORE_SEEDS - SEEDS) / self.engine.workers < self.search.clock.left:
+                found[0] = self.judged(found[0].trial, MORE_SEEDS)
+                say(f"finals: {in_line(found[0])}")
+        return sorted(found, key=lambda one: one.order)
+
+
+def protocol_for(wish: Wish) -> str:
+    """How the latency of what is delivered is taken."""
+    return "quick" if wish.seconds < QUICK else "full"
+
+
+def in_line(one: Finalist) -> str:
+    """A finalist in a line."""
+    kept, point = one.report["kept"], one.trial.point
+    share = "none" if kept["share"] is None else f"{100 * kept['share']:.1f}%"
+    return (f"{point['student']}, {point['method']}, {one.form}, {len(one.records)} seeds: "
+            f"{share} kept, {one.report['latency']['p50_ms']:.2f} ms, "
+            f"{one.report['megabytes']:.1f} MB: {one.report['verdict']}")

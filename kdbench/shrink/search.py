@@ -1,0 +1,331 @@
+"""The search: trials at growing numbers of steps, until the time for the finals begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from kdbench.base.errors import BadInput, Broken, Skip, one_line
+from kdbench.base.progress import Overall, clock, say
+from kdbench.base.registry import METHODS
+from kdbench.data.apart import TRIAL
+from kdbench.runs.cell import Cell
+from kdbench.runs.grid import Engine, run_cells
+from kdbench.runs.planning import plan
+from kdbench.runs.runner import Runner
+from kdbench.runs.store import Record
+from kdbench.shrink import space
+from kdbench.shrink.shapes import Fit, Form, Shape, fit_of, shapes_for
+from kdbench.shrink.trials import Owned, Trials, rung_facts, rungs
+from kdbench.shrink.wish import SEEDS, Clock, Wish
+
+FITTING = 1 / 6  # of the time, at most, goes to timing shapes
+FINALS = 0.45  # of the time, about, goes to the finals
+FINALISTS = 2  # that the length of a training is reckoned with
+FIRST_STEPS = 6  # of the training that tells how long a step takes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A shape that fits, in the form it fits in.
+
+    rate     the learning rate of its own
+    methods  that can train it
+    """
+
+    shape: Shape
+    form: Form
+    rate: float
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a step of a shape's training, and of all else that a trial takes."""
+
+    step: float
+    beside: float
+
+    def seconds(self, steps: int) -> float:
+        """About what a trial of so many steps takes."""
+        return self.beside + steps * self.step
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trial as far as it came.
+
+    score  on the part of dev that is kept apart;  dev  on the part that chose its epoch
+    steps  of its last rung;  whole  was that the last one?
+    """
+
+    number: int
+    point: dict[str, Any]
+    score: float
+    dev: float
+    steps: int
+    seconds: float
+    whole: bool
+
+
+@dataclass
+class Search:
+    """A search for students of one teacher.
+
+    wish     what is asked for, its teacher being trained
+    runner   of trials; its records lie apart from those of finals
+    engine   through which trials run
+    """
+
+    wish: Wish
+    runner: Runner
+    engine: Engine
+    clock: Clock
+    candidates: list[Candidate] = field(default_factory=list)
+    trials: Trials = field(init=False)
+    fits: list[Fit] = field(default_factory=list)
+    pace: dict[str, Pace] = field(default_factory=dict)
+
+    # --- what fits --------------------------------------------------------------------------------
+
+    def look(self, teacher: Cell, name: str) -> None:
+        """Time the shapes, or find what was found before; keep those within the budget.
+
+        teacher  a cell whose student it is
+        """
+        self.trials = Trials(self.runner.folder / "search", name, self.draw,
+                             self.wish.sampler, self.wish.pruner, self.wish.seed)
+        known = self.trials.fact("fits", lambda: self._timed(teacher))
+        self.fits = [Fit(Shape(tuple(one["students"]), one["options"]),
+                         tuple(Form(**form) for form in one["forms"]), one["why"])
+                     for one in known]
+        for fit, one in zip(self.fits, known, strict=True):
+            form = fit.best(self.wish.budget)
+            if form is not None and one["methods"]:
+                self.candidates.append(Candidate(fit.shape, form, one["rate"],
+                                                 tuple(one["methods"])))
+
+    def _timed(self, teacher: Cell) -> list[dict[str, Any]]:
+        """Every shape with its figures, as JSON has them."""
+        config = self.runner.lab(teacher, "").student().module.config
+        shapes = shapes_for(config.num_hidden_layers, config.hidden_size, self.wish.students)
+        found: list[dict[str, Any]] = []
+        for shape in shapes:
+            if self.clock.spent > FITTING * self.clock.seconds and found:
+                found.append(as_facts(Fit(shape, why="no time to look at it"), 0.0, ()))
+                continue
+            found.append(self._looked_at(shape))
+        return found
+
+    def _looked_at(self, shape: Shape) -> dict[str, Any]:
+        """One shape with its figures."""
+        methods, cell, why = [], None, ""
+        for method in self.wish.tried():
+            try:
+                planned = self.cell(shape, method)
+                planned.method.check(self.runner.lab(planned, ""))
+            except (BadInput, Skip) as error:
+                why = why or one_line(error)
+                continue
+            methods.append(method)
+            cell = cell or planned
+        if cell is None:
+            return as_facts(Fit(shape, why=why), 0.0, ())
+        lab = self.runner.lab(cell, "")
+        fit = fit_of(shape, lab.student, lab.reading, cell.data.dev, self.wish.forms,
+                     self.wish.threads)
+        return as_facts(fit, lab.student().lr, methods)
+
+    def cell(self, shape: Shape, method: str) -> Cell:
+        """A cell of this shape and method, with the method's defaults."""
+        point = {"method": method, "student": shape.name, "settings": {},
+                 "options": self.options_of(shape, method)}
+        return plan(self.wish.of_point(point, FIRST_STEPS, TRIAL), device=self.runner.device)[-1]
+
+    def options_of(self, shape: Shape, method: str) -> dict[str, Any]:
+        """The options that a method must be given: those that keep the shape, and the user's."""
+        own = {each.name for each in fields(METHODS.entry(method).load().Options)}
+        given = {**self.wish.request.options, **shape.options}
+        return {name: value for name, value in given.items() if name in own}
+
+    # --- what is tried ----------------------------------------------------------------------------
+
+    def draw(self, trial: space.Draw) -> dict[str, Any]:
+        """A point: shape, first weights, method, its options, settings."""
+        by_name = {one.shape.name: one for one in self.candidates}
+        chosen = by_name[trial.suggest_categorical("shape", list(by_name))]
+        shape, student = chosen.shape, chosen.shape.name
+        if len(shape.students) > 1:
+            student = trial.suggest_categorical(f"{shape.name} begins as", shape.students)
+        method = chosen.methods[0]
+        if len(chosen.methods) > 1:
+            of = ", ".join(chosen.methods)
+            method = trial.suggest_categorical(f"method of {of}", chosen.methods)
+        fixed = self.options_of(shape, method)
+        drawn = space.draw(trial, method, METHODS.entry(method).load().Options,
+                           [*fixed, *self.wish.request.settings], chosen.rate, budgeted=True)
+        return {"shape": shape.name, "student": student, "form": chosen.form.kind,
+                "method": method, "options": {**fixed, **drawn.options},
+                "settings": drawn.settings}
+
+    # --- how long it takes ------------------------------------------------------------------------
+
+    def full_steps(self) -> int:
+        """The steps of the last rung: those of an ordinary training, as far as the finals of two
+        students have the time for them.
+        """
+        if self.wish.steps:
+            return self.wish.steps
+        return self.trials.fact("steps", self._reckoned)
+
+    def _reckoned(self) -> int:
+        ablest = self.candidates[0]
+        cell = self.cell(ablest.shape, ablest.methods[-1])
+        record = self.run([cell], "how long a step takes: ")[0]
+        if record["status"] != "done":
+            raise Broken(f"{cell.label}: {record['reason'] or record['error']['message']}")
+        self.pace[ablest.shape.name] = pace_of(record)
+        each = max(self.pace[ablest.shape.name].step, 1e-4)
+        batches = math.ceil(len(cell.data.train) / cell.settings.batch_size)
+        usual = cell.settings.epochs * batches
+        room = FINALS * self.clock.seconds * self.engine.workers
+        return max(FIRST_STEPS, min(usual, int(room / (FINALISTS * SEEDS * each))))
+
+    def seconds_of(self, shape: str, steps: int) -> float:
+        """About how long a trial of a shape takes; of one that was not tried, as the slowest."""
+        known = [self.pace[shape]] if shape in self.pace else [*self.pace.values()]
+        return max((pace.seconds(steps) for pace in known), default=0.0)
+
+    def reserve(self) -> float:
+        """Seconds that the finals will take."""
+        leading = self.leading()
+        if not leading:
+            return 0.0
+        whole = max(self.seconds_of(one.point["shape"], self.full_steps()) for one in leading)
+        return whole * len(leading) * (self.wish.seeds or SEEDS) / self.engine.workers
+
+    # --- the search itself ------------------------------------------------------------------------
+
+    def run(self, cells: Sequence[Cell], label: str) -> list[Record]:
+        """The records of cells."""
+        overall = Labelled(label, len(cells))
+        return run_cells(cells, self.runner, self.engine, overall)
+
+    def go(self) -> None:
+        """Try until the time is up, or there are as many trials as were asked for."""
+        steps = rungs(self.full_steps(), self.wish.pruner)
+        active: list[tuple[Owned, int]] = []
+        try:
+            while True:
+                self._fill(active, steps)
+                if not active:
+                    return
+                cells = [self.planned(owned.point, steps[rung]) for owned, rung in active]
+                records = self.run(cells, self.status())
+                active = [(owned, rung + 1)
+                          for (owned, rung), record in zip(active, records, strict=True)
+                          if self._taken(owned, rung, steps, record)]
+        finally:
+            for owned, _ in active:
+                self.trials.leave(owned)
+
+    def planned(self, point: Mapping[str, Any], steps: int) -> Cell:
+        """The cell of a trial at a rung."""
+        return plan(self.wish.of_point(point, steps, TRIAL), device=self.runner.device)[-1]
+
+    def _fill(self, active: list[tuple[Owned, int]], steps: Sequence[int]) -> None:
+        """Take trials until every worker has one; let go of those that have no time left."""
+        room = self.clock.left - self.reserve()
+        for owned, rung in [*active]:
+            if rung and self.seconds_of(owned.point["shape"], steps[rung]) > room:
+                active.remove((owned, rung))
+                self.trials.leave(owned)
+        while len(active) < self.engine.workers:
+            if self.seconds_of("", steps[0]) > room or room <= 0:
+                return
+            further = self.trials.next(self.wish.trials)
+            if further is None:
+                return
+            active.append((further, 0))
+
+    def _taken(self, owned: Owned, rung: int, steps: Sequence[int], record: Record) -> bool:
+        """Note what a rung gave; returns whether the trial goes on."""
+        if record["status"] != "done":
+            why = record["reason"] or record["error"]["message"]
+            say(f"trial {owned.number}: {why}")
+            self.trials.end(owned, None)
+            return False
+        score = record["score"]
+        seconds = record["cost"]["wall_seconds"]
+        self.pace[owned.point["shape"]] = pace_of(record)
+        self.trials.note(owned, rung, steps=steps[rung], seconds=seconds, dev=score["dev"],
+                         score=score["test"], run=record["id"])
+        given_up = self.trials.report(owned, rung, score["dev"])
+        if given_up or rung == len(steps) - 1:
+            self.trials.end(owned, score["dev"], given_up and rung < len(steps) - 1)
+            return False
+        return True
+
+    def status(self) -> str:
+        """What stands before the lines of a trial: the best so far, and the time left."""
+        leading = self.leading(1)
+        best = f", best {100 * leading[0].score:.1f} ({leading[0].point['student']}, " \
+               f"{leading[0].point['method']})" if leading else ""
+        return f"[{len(self.trials.all)} trials{best}, {clock(max(0.0, self.clock.left))} left] "
+
+    # --- what came of it --------------------------------------------------------------------------
+
+    def scored(self) -> list[Scored]:
+        """The trials with a score, each by its last rung."""
+        last = rungs(self.full_steps(), self.wish.pruner)[-1]
+        found = []
+        for trial in self.trials.all:
+            facts = [each for _, each in rung_facts(trial)]
+            if facts:
+                end = facts[-1]
+                found.append(Scored(trial.number, trial.user_attrs["point"], end["score"],
+                                    end["dev"], end["steps"],
+                                    sum(each["seconds"] for each in facts),
+                                    end["steps"] == last))
+        return found
+
+    def leading(self, most: int = FINALISTS) -> list[Scored]:
+        """The best trials, of those with the most steps, on the part of dev that is kept apart; the
+        same shape once.
+        """
+        found: dict[str, Scored] = {}
+        order = sorted(self.scored(), key=lambda one: (-one.steps, -one.score, one.number))
+        for one in order:
+            found.setdefault(one.point["shape"], one)
+        return list(found.values())[:most]
+
+
+class Labelled(Overall):
+    """Progress of cells whose lines begin alike."""
+
+    def __init__(self, label: str, total: int):
+        super().__init__(total, 0)
+        self.text = label
+
+    def label(self, number: int) -> str:
+        """What stands before each line."""
+        return self.text
+
+
+def pace_of(record: Record) -> Pace:
+    """The pace of a cell that was run now; of stages that were found, none is told."""
+    cost = record["cost"]
+    own = [stage for stage in cost["stages"] if stage["role"] == "student"]
+    trained = sum(stage["seconds"] for stage in own)
+    here = sum(stage["seconds"] for stage in cost["stages"] if not stage["cached"])
+    return Pace(trained / max(1, sum(stage["steps"] for stage in own)),
+                max(0.0, cost["wall_seconds"] - here))
+
+
+def as_facts(fit: Fit, rate: float, methods: Sequence[str]) -> dict[str, Any]:
+    """A shape with its figures as JSON has them."""
+    return {"students": list(fit.shape.students), "options": dict(fit.shape.options),
+            "forms": [vars(form) for form in fit.forms], "why": fit.why, "rate": rate,
+            "methods": list(methods)}

@@ -1,0 +1,267 @@
+"""`bench.py shrink`: the smallest student that keeps what its teacher knows, under a budget."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kdbench.base.errors import BadInput, Broken
+from kdbench.base.folders import new_folder, write_page, write_text
+from kdbench.base.progress import clock, say
+from kdbench.base.render import markdown
+from kdbench.data.apart import FINAL, TRIAL
+from kdbench.runs.artefacts import find_run
+from kdbench.runs.cell import Cell
+from kdbench.runs.certify import CODES, Answered, Asked, answered, compared, in_words
+from kdbench.runs.grid import Engine
+from kdbench.runs.planning import plan
+from kdbench.runs.runner import Runner
+from kdbench.runs.store import Record
+from kdbench.score.kept import YES
+from kdbench.serve import measure
+from kdbench.serve.export import export
+from kdbench.serve.serving import open_artefact
+from kdbench.shrink.finals import Finalist, Finals, finalists, protocol_for
+from kdbench.shrink.search import Scored, Search
+from kdbench.shrink.shapes import FORMS, GPU_FORMS, TORCH, Fit, Form, check_forms
+from kdbench.shrink.wish import Clock, Wish
+
+TRIALS = "trials"  # the folder of their records, in the results folder
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What `shrink` found.
+
+    folder       of the delivered student: its export, certificate.json and README.md
+    certificate  as `kdbench.runs.certify.compared` gives it, with `searched`
+    code         0: the budget is met and enough is kept; 3: that cannot be told; 1: not
+    """
+
+    folder: Path
+    certificate: dict[str, Any]
+    code: int
+
+    def __str__(self) -> str:
+        """The certificate in words."""
+        return in_words(self.certificate)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The teacher, trained.
+
+    cell, record  of its training and its test score
+    apart         its score on the part of dev that is kept apart
+    source        what a request calls it: its folder, under its own name
+    """
+
+    cell: Cell
+    record: Record
+    apart: float
+    source: str
+
+
+def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
+           workers: int = 1, engine: str = "local", address: str | None = None) -> Shrunk:
+    """Look at what fits, search, train the finals, certify the best and deliver it.
+
+    out  a new folder
+
+    `BadInput` where nothing fits, or where something is missing.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out}: is there already; give the name of a new folder")
+    wish = replace(wish, forms=wish.forms or (GPU_FORMS if device == "cuda" else FORMS))
+    check_forms(wish.forms)
+    threads = wish.threads if workers == 1 else 1
+    finals = Runner(results_dir, device=device, threads=threads)
+    trials = Runner(results_dir / TRIALS, device=device, threads=threads, stages=results_dir)
+    taught = teach(wish, finals, trials)
+    ready = replace(wish, request=replace(wish.request, teacher=taught.source))
+    search = Search(ready, trials, Engine(engine, workers, address=address),
+                    Clock(wish.seconds))
+    with new_folder(out) as part:
+        found = deliver(ready, search, finals, taught, part)
+    return replace(found, folder=out)
+
+
+def teach(wish: Wish, finals: Runner, trials: Runner) -> Taught:
+    """The teacher, trained on the part of dev that chooses epochs, and scored on both others."""
+    cell = teacher_cell(wish, FINAL, finals.device)
+    record = finals.one(cell, "[teacher] ")
+    if record["status"] != "done":
+        raise Broken(f"teacher {cell.student.name}: "
+                     f"{record['reason'] or record['error']['message']}")
+    folder = find_run(finals.folder, record["id"])[1]
+    source = f"{cell.student.name}={folder}"
+    ready = replace(wish, request=replace(wish.request, teacher=source))
+    beside = trials.one(teacher_cell(ready, TRIAL, trials.device), "[teacher] ")
+    if beside["status"] != "done":
+        raise Broken(f"teacher {cell.student.name}: "
+                     f"{beside['reason'] or beside['error']['message']}")
+    return Taught(cell, record, beside["score"]["test"], source)
+
+
+def teacher_cell(wish: Wish, part: str, device: str) -> Cell:
+    """The cell of the teacher's own row."""
+    planned = plan(wish.of_teacher(part), device=device)
+    own = [cell for cell in planned if cell.role == "teacher"]
+    if len(own) != 1:
+        raise BadInput("shrink: give one teacher that is a model; a file of answers, or several "
+                       "teachers, can label the texts of a run (`bench.py run --teacher`)")
+    return own[0]
+
+
+def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Path) -> Shrunk:
+    """Everything behind the teacher, into the folder `out`."""
+    task, data = taught.cell.task, taught.cell.data
+    ready = teacher_cell(wish, TRIAL, finals.device)
+    search.look(ready, wish.name(ready.content))
+    print(fits_in_words(search, wish), flush=True)
+    teacher = answers_of_teacher(finals, taught)
+    work = finals.folder / "shrunk"
+    whole = the_teacher_itself(wish, finals, taught, teacher, work)
+    if whole is not None:
+        say("the teacher fits the budget itself: nothing has to be distilled")
+        return delivered(whole, search, out)
+    if not search.candidates:
+        raise BadInput(nothing_fits(search))
+    try:
+        search.go()
+    except KeyboardInterrupt:
+        if not search.scored():
+            raise
+        say("interrupted: the best so far is scored as it is")
+        wish = replace(wish, seeds=1)
+        search.wish = wish
+        search.clock.seconds = search.clock.spent
+    chosen = finalists(search, taught.apart)
+    if not chosen:
+        raise BadInput("shrink: no trial was finished in this time; give more --hours, or fewer "
+                       "--max-train-examples")
+    judged = Finals(wish, finals, search.engine, search, task, data, teacher, work).all(chosen)
+    return delivered(judged[0], search, out, judged)
+
+
+def answers_of_teacher(finals: Runner, taught: Taught) -> Answered:
+    """The teacher's answers to the test split, in PyTorch."""
+    folder = find_run(finals.folder, taught.record["id"])[1]
+    return answered(taught.record, folder, open_artefact(folder, "torch"), taught.cell.task,
+                    taught.cell.data.test)
+
+
+# ---- the teacher as it is ------------------------------------------------------------------------
+
+
+def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answered,
+                       work: Path) -> Finalist | None:
+    """The teacher in a form that keeps the budget and what it knows; None where there is none."""
+    task, data = taught.cell.task, taught.cell.data
+    place = work / taught.record["id"]
+    kinds = [form for form in wish.forms if form != TORCH]
+    if not place.is_dir():
+        export(teacher.folder, place, kinds, sample_texts=data.dev[:20], threads=wish.threads)
+    asked = Asked(wish.keep, wish.label_loss, wish.budget.max_ms, wish.budget.max_mb)
+    for kind in kinds:
+        figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads)
+        form = Form(kind, figures["p50_ms"], measure.disk_megabytes(place / kind))
+        over = wish.budget.over(form)
+        say(f"teacher as {kind}: {form.p50_ms:.2f} ms, {form.megabytes:.1f} MB"
+            + (f", over the budget: {over}" if over else ", fits the budget"))
+        if over:
+            continue
+        artefact = open_artefact(place / kind, threads=wish.threads)
+        one = answered(None, place / kind, artefact, task, data.test)
+        report = compared(task, data.test, [one], teacher, asked, wish.threads,
+                          protocol_for(wish))
+        if report["verdict"] == YES:
+            point = {"student": taught.cell.student.name, "method": "none", "form": kind,
+                     "options": {}, "settings": {}, "shape": ""}
+            trial = Scored(-1, point, taught.apart, taught.record["score"]["dev"], 0, 0.0, True)
+            return Finalist(trial, kind, (taught.record,), report, place / kind)
+    return None
+
+
+# ---- delivered -----------------------------------------------------------------------------------
+
+
+def delivered(best: Finalist, search: Search, out: Path,
+              others: Sequence[Finalist] = ()) -> Shrunk:
+    """Write the delivered folder."""
+    point = best.trial.point
+    certificate = {**best.report,
+                   "student": f"{point['student']}, {point['method']}, as {best.form}",
+                   "trained": point, "form": best.form,
+                   "runs": [record["id"] for record in best.records],
+                   "searched": searched(search, others)}
+    shutil.copytree(best.folder, out, dirs_exist_ok=True)
+    write_text(out / "certificate.json", json.dumps(certificate, indent=1) + "\n")
+    write_page(out / "README.md", page(certificate, search))
+    return Shrunk(out, certificate, CODES[certificate["verdict"]])
+
+
+def searched(search: Search, others: Sequence[Finalist]) -> dict[str, Any]:
+    """All that was looked at, tried and dropped, as JSON has it."""
+    budget = search.wish.budget
+    shapes = []
+    for fit in search.fits:
+        over = {form.kind: budget.over(form) for form in fit.forms}
+        shapes.append({"shape": fit.shape.name, "why": fit.why,
+                       "forms": [{**vars(form), "over": over[form.kind]} for form in fit.forms]})
+    trials = [{"number": one.number, **one.point, "dev": one.dev, "dev apart": one.score,
+               "steps": one.steps, "seconds": one.seconds} for one in search.scored()] \
+        if search.candidates else []
+    finals = [{"student": one.trial.point["student"], "method": one.trial.point["method"],
+               "form": one.form, "kept": one.report["kept"], "verdict": one.report["verdict"],
+               "p50_ms": one.report["latency"]["p50_ms"],
+               "megabytes": one.report["megabytes"]} for one in others]
+    return {"shapes": shapes, "trials": trials, "finals": finals,
+            "seconds": round(search.clock.spent, 1)}
+
+
+def fits_in_words(search: Search, wish: Wish) -> str:
+    """The shapes with their figures: those that fit, and what is over the budget."""
+    rows = []
+    for fit in search.fits:
+        form = fit.best(wish.budget) or fit.fastest
+        if form is None:
+            rows.append([fit.shape.name, "", "", "", fit.why])
+            continue
+        over = wish.budget.over(form)
+        rows.append([fit.shape.name, form.kind, f"{form.p50_ms:.2f}", f"{form.megabytes:.2f}",
+                     f"over: {over}" if over else "fits"])
+    return markdown(["shape", "form", "p50 ms", "MB", ""], rows)
+
+
+def nothing_fits(search: Search) -> str:
+    """What is said where no shape keeps the budget: the nearest of them."""
+    timed: list[Fit] = [fit for fit in search.fits if fit.fastest is not None]
+    budget = search.wish.budget
+    if not timed:
+        return "shrink: no shape could be timed: " + "; ".join(fit.why for fit in search.fits[:3])
+    fastest = min(timed, key=lambda fit: fit.fastest.p50_ms)  # type: ignore[union-attr]
+    form = fastest.fastest
+    assert form is not None
+    return (f"shrink: no shape keeps the budget; the fastest is {fastest.shape.name} with "
+            f"{form.p50_ms:.2f} ms and {form.megabytes:.2f} MB "
+            f"(over: {budget.over(form) or 'no method trains it'}); give more, or other --students")
+
+
+def page(certificate: dict[str, Any], search: Search) -> str:
+    """README.md of the delivered folder."""
+    tried = certificate["searched"]
+    lines = [f"# {certificate['student']}", "",
+             "```", in_words(certificate), "```", "",
+             f"Searched: {len(tried['shapes'])} shapes, {len(tried['trials'])} trials, "
+             f"{clock(tried['seconds'])}. certificate.json has all of it."]
+    return "\n".join(lines) + "\n"
+
+
+def time_for(hours: float) -> float:
+    """Hours as seconds."""
+    return 3600.0 * hours

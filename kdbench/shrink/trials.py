@@ -1,0 +1,241 @@
+"""Trials of a search, kept by Optuna in a journal of the results folder.
+
+A trial tries one point of the space at a growing number of steps (rungs), and is given up where
+others did better (successive halving, Jamieson and Talwalkar 2016; asynchronous, Li et al. 2020).
+What a trial draws follows from the seed, its number and the trials before it alone: killed and
+started again, a search of one worker draws the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from kdbench.base.errors import BadInput
+from kdbench.base.identity import seed_for
+from kdbench.base.registry import unknown
+from kdbench.shrink.space import Draw
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+FACTOR = 3  # of a rung's steps to those of the rung before it
+RUNGS = 3
+POINT = "point"  # what a trial tries, as an attribute of it
+
+
+def sampler_of(name: str, seed: int) -> BaseSampler:
+    """A sampler by its name."""
+    from optuna.samplers import QMCSampler, RandomSampler, TPESampler
+
+    made: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed, multivariate=False),
+        "random": lambda: RandomSampler(seed=seed),
+        "qmc": lambda: QMCSampler(seed=seed, warn_independent_sampling=False),
+    }
+    if name not in made:
+        raise BadInput(unknown("sampler", name, made))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which of its arguments are experimental
+        return made[name]()
+
+
+def pruner_of(name: str) -> BasePruner:
+    """A pruner by its name."""
+    from optuna.pruners import NopPruner, SuccessiveHalvingPruner
+
+    made: dict[str, Callable[[], BasePruner]] = {
+        "halving": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=FACTOR),
+        "none": NopPruner,
+    }
+    if name not in made:
+        raise BadInput(unknown("pruner", name, made))
+    return made[name]()
+
+
+def rungs(steps: int, pruner: str) -> list[int]:
+    """The steps of each rung of a search, the last being `steps`."""
+    if pruner == "none":
+        return [steps]
+    found = [max(1, round(steps / FACTOR ** (RUNGS - 1 - rung))) for rung in range(RUNGS)]
+    return sorted(set(found))
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A trial that this process has, with the lock that says so."""
+
+    trial: Trial
+    lock: FileLock
+    point: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Its number, from 0."""
+        return self.trial.number
+
+
+@dataclass
+class Trials:
+    """The trials of one search.
+
+    folder   of the search; its journal and its locks lie there
+    name     of the search: what is searched, as a hash
+    draw     the point that a trial tries, as JSON can hold it
+    sampler, pruner  by name
+    """
+
+    folder: Path
+    name: str
+    draw: Callable[[Draw], dict[str, Any]]
+    sampler: str = "tpe"
+    pruner: str = "halving"
+    seed: int = 0
+    study: Study = field(init=False)
+
+    def __post_init__(self) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        journal = self.folder / f"{self.name}.journal"
+        sampler_of(self.sampler, 0)
+        storage = JournalStorage(JournalFileBackend(
+            str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+        with self._lock("study"):
+            self.study = optuna.create_study(
+                storage=storage, study_name=self.name, direction="maximize", load_if_exists=True,
+                pruner=pruner_of(self.pruner))
+
+    def _lock(self, name: str) -> FileLock:
+        """A lock of this search."""
+        return FileLock(self.folder / f"{self.name}.{name}.lock")
+
+    # --- facts of the whole search ----------------------------------------------------------------
+
+    def fact(self, name: str, found: Callable[[], Any]) -> Any:
+        """A fact that whoever comes first decides for all, and for a search that goes on."""
+        with self._lock("facts"):
+            facts = self.study.user_attrs
+            if name not in facts:
+                self.study.set_user_attr(name, found())
+            return self.study.user_attrs[name]
+
+    @property
+    def all(self) -> list[FrozenTrial]:
+        """Every trial, by number."""
+        return self.study.get_trials(deepcopy=False)
+
+    # --- one trial --------------------------------------------------------------------------------
+
+    def next(self, most: int | None = None) -> Owned | None:
+        """A trial that nobody is at: one that was begun, or a new one; None where there are `most`
+        already.
+        """
+        with self._lock("ask"):
+            for found in self.all:
+                if not found.state.is_finished() and (owned := self._taken(found._trial_id)):
+                    return owned
+            if most is not None and len(self.all) >= most:
+                return None
+            self._seed(len(self.all))
+            return self._taken(self.study.ask()._trial_id)
+
+    def _seed(self, number: int, *axes: str) -> None:
+        """Let what is drawn next follow from the seed and these names."""
+        self.study.sampler = sampler_of(self.sampler,
+                                        seed_for(self.seed, "trial", str(number), *axes) % 2**31)
+
+    def _taken(self, trial_id: int) -> Owned | None:
+        """A trial, drawn; None where another process is at it."""
+        import optuna
+
+        number = self.study._storage.get_trial(trial_id).number
+        lock = self._lock(f"trial-{number}")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+        with ExitStack() as undo:
+            undo.callback(lock.release)
+            trial = optuna.Trial(self.study, trial_id)
+            point = trial.user_attrs.get(POINT)
+            if point is None:
+                point = self.draw(Seeded(trial, lambda name: self._seed(number, name)))
+                trial.set_user_attr(POINT, point)
+            undo.pop_all()
+            return Owned(trial, lock, point)
+
+    def report(self, owned: Owned, rung: int, score: float) -> bool:
+        """Note the dev score of a rung; returns whether the trial is given up.
+
+        rung  from 0
+        """
+        trial, step = owned.trial, FACTOR**rung
+        kept = self.study._storage.get_trial(trial._trial_id).intermediate_values
+        if step not in kept:  # else it was killed behind this line
+            trial.report(score, step)
+        return trial.should_prune()
+
+    def note(self, owned: Owned, rung: int, **facts: Any) -> None:
+        """Keep what a rung of a trial took and gave."""
+        owned.trial.set_user_attr(f"rung {rung}", facts)
+
+    def end(self, owned: Owned, score: float | None, given_up: bool = False) -> None:
+        """The trial is over, with the score of its last rung; None: it failed."""
+        from optuna.trial import TrialState
+
+        if score is None:
+            self.study.tell(owned.trial, state=TrialState.FAIL)
+        elif given_up:
+            self.study.tell(owned.trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(owned.trial, score)
+        owned.lock.release()
+
+    def leave(self, owned: Owned) -> None:
+        """Let another process, or a later one, go on with a trial."""
+        owned.lock.release()
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """Draws of a trial, each from a seed of its own: whatever was drawn before a kill is drawn
+    again, and the rest as it would have been.
+    """
+
+    trial: Trial
+    reseed: Callable[[str], None]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number of a range."""
+        self.reseed(name)
+        return self.trial.suggest_float(name, low, high, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """A whole number of a range."""
+        self.reseed(name)
+        return self.trial.suggest_int(name, low, high, log=log)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of these values."""
+        self.reseed(name)
+        return self.trial.suggest_categorical(name, choices)
+
+
+def rung_facts(trial: FrozenTrial) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """What each rung of a trial took and gave."""
+    for rung in range(RUNGS):
+        if facts := trial.user_attrs.get(f"rung {rung}"):
+            yield rung, facts

@@ -1,0 +1,117 @@
+"""What a user asks of a search, and the requests that it makes of the runner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdbench.base.identity import digest
+from kdbench.base.registry import METHODS, SEARCHED
+from kdbench.data.apart import SHARE
+from kdbench.runs.request import Request
+from kdbench.shrink.shapes import Budget
+
+SEEDS, MORE_SEEDS = 3, 5  # of the finals, and where the time allows
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for.
+
+    request   task, data, teacher, settings and options; its method and student say nothing
+    budget    what the student may take
+    keep      share of the teacher's score that it has to keep
+    label_loss  of each label's recall no more than this may be lost; None: any
+    seconds   of the search and the finals, after the teacher
+    students  further models to look at
+    methods   that are tried; empty: `SEARCHED`
+    forms     that a student may be served in
+    seeds     of the finals; None: as many as the time allows
+    trials    at most so many; None: as the time allows
+    steps     of the last rung and of the finals; None: as the time allows
+    threads   that the student is timed with
+    """
+
+    request: Request
+    budget: Budget
+    keep: float = 0.98
+    label_loss: float | None = None
+    seconds: float = 3600.0
+    students: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    seeds: int | None = None
+    trials: int | None = None
+    steps: int | None = None
+    threads: int | None = None
+    sampler: str = "tpe"
+    pruner: str = "halving"
+    seed: int = 0
+
+    def tried(self) -> list[str]:
+        """The names of the methods that are tried."""
+        return [METHODS.entry(name).name for name in self.methods or SEARCHED.load()]
+
+    def name(self, content: Mapping[str, Any]) -> str:
+        """The search in 16 digits: what is searched, on which data and for which teacher.
+
+        content  of a cell of it
+        """
+        asked = self.request
+        return digest({
+            "data": content["data"], "teacher": content["student"], "code": content["code"],
+            "unlabelled": str(asked.unlabelled or ""), "settings": asked.settings,
+            "options": asked.options, "budget": [self.budget.max_ms, self.budget.max_mb],
+            "students": self.students, "methods": self.tried(), "forms": self.forms,
+            "steps": self.steps, "threads": self.threads, "sampler": self.sampler,
+            "pruner": self.pruner, "seed": self.seed,
+        }, 16)
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def of_teacher(self, part: str) -> Request:
+        """The teacher, trained or as it comes, beside a student that is of no account."""
+        return self._request(METHODS.baseline().name, self.request.teacher, {}, {}, part,
+                             controls=True)
+
+    def of_point(self, point: Mapping[str, Any], steps: int, part: str, *,
+                 seeds: Sequence[int] = (0,), tuned: int = 0) -> Request:
+        """A student that a trial describes, with that number of steps.
+
+        tuned  of a final: the trials behind its settings
+        """
+        made = self._request(point["method"], point["student"], point["options"],
+                             {**point["settings"], "steps_equal": steps}, part, controls=False)
+        tuning = {**made.tuning, **({"tuned": tuned} if tuned else {})}
+        return replace(made, seeds=tuple(seeds), tuning=tuning)
+
+    def _request(self, method: str, student: str, options: Mapping[str, Any],
+                 settings: Mapping[str, Any], part: str, *, controls: bool) -> Request:
+        return replace(
+            self.request, method=method, student=student, options=dict(options),
+            settings={**self.request.settings, **settings, "latency": "off"}, controls=controls,
+            seeds=(0,), tuning={"dev_apart": SHARE, "part": part})
+
+
+@dataclass
+class Clock:
+    """The time of a search, with what was spent on it before.
+
+    seconds  in all
+    """
+
+    seconds: float
+    before: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        """Seconds until now."""
+        return self.before + time.monotonic() - self.begun
+
+    @property
+    def left(self) -> float:
+        """Seconds from now on."""
+        return self.seconds - self.spent
