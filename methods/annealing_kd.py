@@ -64,10 +64,12 @@ class AnnealingKD(Method):
         """The two trainings."""
 
         temperature: int = option(7, "tau, the temperature of the first epoch", minimum=1,
-                                  maximum=1000, source="ours; the paper searches it by task")
+                                  maximum=1000, source="ours; the paper searches it by task",
+                                  search=[3, 5, 7, 10])
         share: float = option(
             0.7, "share of the epochs that go to the first training, so that both together cost "
-            "what the other methods cost", minimum=0.01, maximum=0.99, source="ours")
+            "what the other methods cost", minimum=0.01, maximum=0.99, source="ours",
+            search=[0.5, 0.7, 0.9])
 
     options: Options
 

@@ -40,7 +40,8 @@ class BornAgain(Method):
         temperature: float = option(1.0, "softens both distributions", minimum=0.01,
                                     source="paper: none, which is 1")
         alpha: float = option(0.5, "weight of the labels", minimum=0.0, maximum=1.0,
-                              source="paper: cross-entropy and distillation in equal parts")
+                              source="paper: cross-entropy and distillation in equal parts",
+                              search=[0.2, 0.5, 0.8])
         generations: int = option(1, "students one after the other, of which the last counts",
                                   minimum=1, maximum=10, source="paper: 1 to 3")
 

@@ -95,11 +95,13 @@ class DIST(Method):
         """The weights of the parts."""
 
         temperature: float = option(1.0, "softens both distributions", minimum=0.01,
-                                    source="the authors' code for segmentation has none")
+                                    source="the authors' code for segmentation has none",
+                                    search=[1.0, 2.0, 4.0])
         beta: float = option(1.0, "weight of the classes of a text", minimum=0.0,
-                             source="the authors' code for segmentation: 1")
+                             source="the authors' code for segmentation: 1", search=[0.5, 1.0, 2.0])
         gamma: float = option(1.0, "weight of the texts of a class", minimum=0.0,
-                              source="the authors' code for segmentation: 1")
+                              source="the authors' code for segmentation: 1",
+                              search=[0.5, 1.0, 2.0])
         hard: float = option(1.0, "weight of the labels", minimum=0.0, source="ours")
 
     options: Options

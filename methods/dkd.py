@@ -93,12 +93,14 @@ class DKD(Method):
         """The weights of the parts."""
 
         temperature: float = option(4.0, "softens both distributions", minimum=0.01,
-                                    source="paper: 4 on CIFAR-100, 1 on ImageNet")
+                                    source="paper: 4 on CIFAR-100, 1 on ImageNet",
+                                    search=[1.0, 2.0, 4.0])
         alpha: float = option(1.0, "weight of the target class against the others", minimum=0.0,
                               source="paper: 1")
         beta: float = option(
             8.0, "weight of the others among themselves", minimum=0.0,
-            source="paper: 8 on CIFAR-100 (1 to 10, larger for surer teachers), 0.5 on ImageNet")
+            source="paper: 8 on CIFAR-100 (1 to 10, larger for surer teachers), 0.5 on ImageNet",
+            search=[1.0, 2.0, 4.0, 8.0])
         hard: float = option(1.0, "weight of the labels", minimum=0.0, source="paper: 1")
 
     options: Options

@@ -199,11 +199,12 @@ class DoKTra(Method):
             0.3, "confidence penalty of the teacher", minimum=0.0, source="README and code")
         beta_student: float = option(
             0.5, "confidence penalty of the student", minimum=0.0,
-            source="README (code's default: 0.3)")
+            source="README (code's default: 0.3)", search=(0.1, 2.0, "log"))
         gamma: float = option(
             0.8, "share of the distillation epochs before the switch", minimum=0.0, maximum=1.0,
             source="README (code's default: 0.7)")
-        margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code")
+        margin: float = option(1.0, "margin of the boundary loss", minimum=0.0, source="code",
+                               search=[0.5, 1.0, 2.0])
         teacher_epochs: int | None = option(
             None, "epochs of the calibrated teacher (default: --epochs)", minimum=1,
             source="README: 5", follows="epochs")

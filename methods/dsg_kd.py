@@ -56,9 +56,11 @@ class DsgOptions:
         "which model teaches: --teacher (the domain model) or, swapped, --student",
         choices=("domain_to_general", "general_to_domain"), source="DSG-KD's title; MLKD has both")
     alpha: float = option(
-        0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)")
+        0.6, "weight of the hidden-state loss", minimum=0, source="code (README: 0.5)",
+        search=(0.1, 1.0))
     beta: float = option(
-        0.2, "weight of the attention loss", minimum=0, source="code (README: 0.1)")
+        0.2, "weight of the attention loss", minimum=0, source="code (README: 0.1)",
+        search=(0.05, 0.5))
     cs_max_len: int = option(
         32, "code-switched words used of a text, at most", minimum=1, source="README and code")
     spans: str = option(

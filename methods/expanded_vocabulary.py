@@ -80,7 +80,8 @@ class ExpansionOptions:
     pretrain_batch: int = option(
         32, "sequences a step", minimum=1,
         source="checkpoint: 32 x 8 GPUs x 50 accumulated, made for a corpus of millions of lines")
-    pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code")
+    pretrain_lr: float = option(5e-4, "peak rate", minimum=0, source="code",
+                                search=(5e-5, 1e-3, "log"))
     pretrain_warmup: float = option(
         0.05, "share of the steps with a rising rate", minimum=0, maximum=1, source="code")
     warmup_rule: str = option(

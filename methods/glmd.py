@@ -163,10 +163,10 @@ class GLMD(Method):
             source="authors' code: as many as of the third", follows="epochs")
         word_lr: float | None = option(
             None, "learning rate of the first two (default: the protocol's)", minimum=0.0,
-            source="ours")
+            source="ours", search=(5e-5, 1e-3, "log"))
         word_temperature: float = option(
             15.0, "softens both distributions over the vocabulary", minimum=0.01,
-            source="authors' code")
+            source="authors' code", search=[5.0, 15.0, 30.0])
         temperature: float = option(1.0, "softens both of the task", minimum=0.01,
                                     source="authors' code")
         head: str = option(

@@ -36,10 +36,12 @@ class LogitKD(Method):
 
         temperature: float = option(
             2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
-            source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses")
+            source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses",
+            search=[1.0, 2.0, 4.0, 8.0])
         alpha: float = option(
             0.1, "weight of the labels", minimum=0.0, maximum=1.0,
-            source="paper, section 3: a considerably lower weight on the labels works best")
+            source="paper, section 3: a considerably lower weight on the labels works best",
+            search=[0.0, 0.1, 0.5])
         standardise: bool = option(
             False, "one label a text, and tags: z becomes (z - mean z) / std z before it is "
             "softened, so that the student need not reach the teacher's range; of two classes it "

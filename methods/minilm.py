@@ -141,7 +141,7 @@ class MiniLM(Method):
             follows="epochs")
         text_lr: float | None = option(
             None, "learning rate on that text (default: the protocol's)", minimum=0.0,
-            source="paper: 6e-4, from random weights")
+            source="paper: 6e-4, from random weights", search=(5e-5, 1e-3, "log"))
 
     options: Options
 

@@ -102,7 +102,8 @@ class NerKD(Method):
             "BiLSTM: embedding trained; copied from a BERT teacher (pieces, positions, type); or "
             "multi-channel, convolutions over 1, 3 and 5 pieces of a trained one (`bilstm`: "
             "trained)",
-            choices=("trained", "bert", "cnn"), source="code: train, bert, multichannel")
+            choices=("trained", "bert", "cnn"), source="code: train, bert, multichannel",
+            search=["trained", "bert"])
         embedding_size: int | None = option(
             None,
             "BiLSTM: width of the embedding (`bilstm`: 300); a copied one has the teacher's, or is "
@@ -127,7 +128,8 @@ class NerKD(Method):
         alpha: float = option(
             0.5, "weight of the labels", minimum=0, maximum=1, published=0.0,
             source="published: code, where no command of the README uses the labels; corrected: "
-                   "both terms of its loss, the weight to be searched in 0, 0.5, 1")
+                   "both terms of its loss, the weight to be searched in 0, 0.5, 1",
+            search=[0.0, 0.5])
         label_smoothing: float = option(
             0.1, "probability that goes to the other tags", minimum=0, maximum=0.5, source="code")
         level: str = option(

@@ -120,11 +120,12 @@ class PKD(Method):
             "every epoch", choices=("skip", "last", "random"),
             source="paper: skip is its better one; random: RAIL-KD")
         temperature: float = option(5.0, "softens both distributions", minimum=0.01,
-                                    source="paper: searched in 5, 10, 20")
+                                    source="paper: searched in 5, 10, 20", search=[2.0, 5.0, 10.0])
         alpha: float = option(0.5, "weight of the labels", minimum=0.0, maximum=1.0,
-                              source="paper: searched in 0.8, 0.5, 0.3")
+                              source="paper: searched in 0.8, 0.5, 0.3", search=[0.2, 0.5, 0.8])
         beta: float = option(100.0, "weight of the inner layers", minimum=0.0,
-                             source="paper: searched in 10, 100, 500, 1000")
+                             source="paper: searched in 10, 100, 500, 1000",
+                             search=(10.0, 1000.0, "log"))
 
     options: Options
 

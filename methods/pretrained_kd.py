@@ -51,10 +51,12 @@ class PretrainedKD(Method):
                                       source="ours")
         pretrain_lr: float = option(5e-4, "its learning rate", minimum=0.0, source="ours")
         temperature: float = option(1.0, "softens both distributions", minimum=0.01,
-                                    source="paper: plain cross-entropy with the teacher's")
+                                    source="paper: plain cross-entropy with the teacher's",
+                                    search=[1.0, 2.0, 4.0])
         share: float = option(
             0.7, "share of the epochs that go to the logits where labels follow, so that both "
-            "together cost what the other methods cost", minimum=0.01, maximum=0.99, source="ours")
+            "together cost what the other methods cost", minimum=0.01, maximum=0.99, source="ours",
+            search=[0.5, 0.7, 0.9])
 
     options: Options
 

@@ -63,24 +63,26 @@ class Recipe(Method):
         layers: str = option(
             "auto", "then the layers of the fine-tuned teacher; auto: states where both models "
             "hand out attention scores, hidden where they have the same tokens, else none",
-            choices=("auto", *LAYERS, "no"), source="ours")
+            choices=("auto", *LAYERS, "no"), source="ours", search=["auto", "relations"])
         unlabelled: bool = option(
             True, "read the unlabelled texts, which the teacher answers for", source="ours")
         copies: int | None = option(
             None, "tags: copies that each operation of `ner_kd` makes of a sentence (default: 1, "
             "and none where unlabelled text is read)", minimum=0, maximum=100, source="ours")
         logits: bool = option(True, "the teacher's logits", source="ours")
-        labels: bool = option(True, "the labels alone at the end", source="ours")
+        labels: bool = option(True, "the labels alone at the end", source="ours",
+                              search=[True, False])
         layer_share: float = option(
             0.7, "share of the training that the layers get", minimum=0.01, maximum=0.99,
-            source="ours")
+            source="ours", search=[0.5, 0.7, 0.9])
         label_share: float = option(
             0.1, "share of the training that the labels get", minimum=0.01, maximum=0.99,
             source="ours")
         layer_lr: float | None = option(
             None, "learning rate on layers (default: --lr; without it, three times the student's "
             "own, as layers bear more than answers do)", minimum=0.0, source="ours")
-        temperature: float = option(2.0, "softens both distributions", minimum=0.01, source="ours")
+        temperature: float = option(2.0, "softens both distributions", minimum=0.01, source="ours",
+                                    search=[1.0, 2.0, 4.0])
         alpha: float = option(0.1, "weight of the labels beside the logits", minimum=0.0,
                               maximum=1.0, source="ours")
 

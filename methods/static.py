@@ -160,7 +160,8 @@ class Static(Method):
             512, "units of the classifier's hidden layer, 0 for one linear layer", minimum=0,
             source="Model2Vec's training code")
         dropout: float = option(0.0, "before each of the classifier's layers", minimum=0,
-                                maximum=0.99, source="Model2Vec's training code: none")
+                                maximum=0.99, source="Model2Vec's training code: none",
+                                search=[0.0, 0.3])
         temperature: float = option(2.0, "softens both distributions", minimum=0.01,
                                     source="as logit_kd")
         alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,

@@ -39,9 +39,10 @@ class TAKD(Method):
             "", "the assistant, a name as of --student; empty: layers of the teacher, spread over "
             "its depth", source="paper: of a size between, near the mean of both accuracies")
         temperature: float = option(2.0, "softens both distributions", minimum=0.01,
-                                    source="paper: searched by task")
+                                    source="paper: searched by task", search=[1.0, 2.0, 4.0])
         alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,
-                              source="paper: searched by task; as of logit_kd")
+                              source="paper: searched by task; as of logit_kd",
+                              search=[0.0, 0.1, 0.5])
 
     options: Options
 

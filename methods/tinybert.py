@@ -56,7 +56,7 @@ class TinyBERT(Method):
         """The three trainings; the first two can be left out."""
 
         general: bool = option(True, "first the layers of the teacher as it comes, on unlabelled "
-                               "text", source="paper, section 3.2")
+                               "text", source="paper, section 3.2", search=[True, False])
         layers: bool = option(True, "then the layers of the fine-tuned teacher, on the task's text",
                               source="paper, section 3.2")
         hidden: bool = option(True, "compare embedding and hidden states", source="paper")
@@ -72,7 +72,7 @@ class TinyBERT(Method):
             source="paper: 20, before 3 of the third", follows="epochs")
         layer_lr: float | None = option(
             None, "learning rate of the first two (default: the protocol's)", minimum=0.0,
-            source="paper: 5e-5")
+            source="paper: 5e-5", search=(5e-5, 1e-3, "log"))
         temperature: float = option(1.0, "softens both distributions", minimum=0.01,
                                     source="paper: 1")
         alpha: float = option(0.0, "weight of the labels in the third training", minimum=0.0,

@@ -191,7 +191,7 @@ class VeKDOptions(ExpansionOptions):
         2.0, "temperature of the KL divergence", minimum=0.01, source="code and checkpoint")
     tolerance: float = option(
         0.5, "how large each loss may be before it counts", minimum=0,
-        source="README and checkpoint")
+        source="README and checkpoint", search=(0.1, 1.0))
     tolerance_on: str = option(
         "weighted",
         "the tolerance is taken off the weighted loss, so that it is tolerance / weight on the "

@@ -257,6 +257,7 @@ def describe(cls: type) -> list[dict[str, Any]]:
             "choices": facts.get("choices", ()),
             "source": facts.get("source", ""),
             "why": facts.get("why", "intent"),
+            "search": facts.get("search", ()),
         })
     return rows
 

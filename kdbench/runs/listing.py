@@ -154,8 +154,17 @@ def lines_of_option(row: dict[str, Any]) -> list[str]:
     if row["choices"]:
         line += f" [{'|'.join(map(str, row['choices']))}]"
     source = f" (source: {row['source']})" if row["source"] else ""
+    if row["search"]:
+        source += f" (searched: {searched(row['search'])})"
     return [line, *textwrap.wrap(f"{row['help']}{source}", 96, initial_indent="      ",
                                  subsequent_indent="      ")]
+
+
+def searched(asked: Sequence[Any]) -> str:
+    """What a search tries of an option, in words."""
+    if isinstance(asked, list):
+        return ", ".join(map(value, asked))
+    return f"{asked[0]:g} to {asked[1]:g}{', on a log scale' if len(asked) == 3 else ''}"
 
 
 def other(row: dict[str, Any]) -> str:
