@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "run"]
+__all__ = ["__version__", "load", "run", "shrink"]
 
 # torch reads this at its first tensor. It puts large tensors on huge pages, which a CPU maps faster
 # and which leave fewer holes between tensors of changing shapes: masked-LM training takes half the
@@ -23,13 +23,17 @@ if (_clone / "bench.py").is_file() and (_clone / "methods").is_dir():
 
 
 def __getattr__(name: str):
-    """Give `kdbench.run` and `kdbench.load` without importing torch or pandas before they are
-    used.
+    """Give `kdbench.run`, `kdbench.shrink` and `kdbench.load` without importing torch or pandas
+    before they are used.
     """
     if name == "run":
         from kdbench.runs.grid import run
 
         return run
+    if name == "shrink":
+        from kdbench.search.shrink import shrink_files
+
+        return shrink_files
     if name == "load":
         from kdbench.runs.store import load
 

@@ -50,7 +50,7 @@ def test_nothing_is_unpickled_and_no_remote_code_is_run():
                     assert ast.unparse(given["trust_remote_code"]) == "False", f"{path}:{node.lineno}"
 
 
-WINGS = ("base", "data", "models", "score", "train", "serve", "runs", "report", "cli")
+WINGS = ("base", "data", "models", "score", "train", "serve", "runs", "report", "search", "cli")
 
 
 def core_files() -> dict[str, Path]:

@@ -56,7 +56,7 @@ def option(default: Any, help: str, *, published: Any = _SAME, choices: tuple = 
              setting, the option keeps its default
     later    records leave the option out where it has its default, so that those of the time
              before it keep their ids
-    search   what a search tries (`kdbench.shrink.space`): (low, high), (low, high, "log"), or a
+    search   what a search tries (`kdbench.search.space`): (low, high), (low, high, "log"), or a
              list of values
     """
     if why not in WHY or (why == "ours" and published is not _SAME):

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from kdbench.base.errors import BadInput
+from kdbench.base.registry import METHODS
 from kdbench.cli.arguments import Parser, parse_count, parse_number
 from kdbench.cli.shared_arguments import (
     add_assignments,
@@ -85,21 +86,20 @@ def shrink(args: Namespace) -> int:
     from kdbench.base import stopping
     from kdbench.cli.shared import data_folder, files_of
     from kdbench.runs.request import STUDENT, TEACHER, Request
-    from kdbench.shrink.shapes import Budget
-    from kdbench.shrink.shrink import shrink, time_for
-    from kdbench.shrink.wish import Wish
+    from kdbench.search.shapes import Budget
+    from kdbench.search.shrink import shrink
+    from kdbench.search.wish import Wish
 
     stopping.listen(False)
-    request = Request("finetune", args.task, args.teacher or TEACHER, STUDENT, "corrected",
-                      args.set, args.settings, args.task_set, "default", data_folder(args),
-                      files_of(args), args.unlabelled, teacher_labels=args.teacher_labels,
+    request = Request(METHODS.baseline().name, args.task, args.teacher or TEACHER, STUDENT,
+                      "corrected", args.set, args.settings, args.task_set, "default",
+                      data_folder(args), files_of(args), args.unlabelled,
+                      teacher_labels=args.teacher_labels,
                       teacher_options=args.teacher_set, teacher_weights=args.teacher_weights)
     wish = Wish(request, Budget(args.max_ms, args.max_mb), args.keep, args.per_label_loss,
-                time_for(args.hours), args.students, args.methods, args.forms, args.seeds,
+                3600.0 * args.hours, args.students, args.methods, args.forms, args.seeds,
                 args.trials, args.steps, args.threads, args.sampler, args.pruner, args.seed)
     found = shrink(wish, args.results_dir, args.out, device=args.device, workers=args.workers,
                    engine=args.engine, address=args.ray_address)
     print(json.dumps(found.certificate, indent=1) if args.json else str(found))
     return found.code
-
-

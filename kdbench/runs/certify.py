@@ -122,6 +122,7 @@ def compared(task: Task, examples: Sequence[Example], ours: Sequence[Answered], 
     with doing("latency"):
         report["latency"] = measure.latency(delivered.folder, texts or examples, protocol,
                                             threads=threads)
+        report["peak_mb"] = measure.peak_memory(delivered.folder, (texts or examples)[0], threads)
     report["asked"] = asdict(asked)
     report["over"] = over_budget(report, asked)
     report["verdict"] = verdict_of(report)
@@ -265,7 +266,7 @@ def in_words(report: dict[str, Any]) -> str:
             for name, one in report["calibration"].items()))
     lines.append(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1, "
                  f"{latency['throughput_per_s']:,.0f} texts a second at batch 32, "
-                 f"{report['megabytes']:.2f} MB")
+                 f"{report['megabytes']:.2f} MB, {report['peak_mb']:,.0f} MB of memory at load")
     lines += [f"  over the budget: {line}" for line in report["over"]]
     lines.append(f"  texts cut: student {report['cut']['student']:,}, teacher "
                  f"{report['cut']['teacher']:,} of {report['rows']:,}")

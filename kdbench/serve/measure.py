@@ -287,15 +287,36 @@ def fresh_process(job: str, threads: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def peak_memory(folder: str | Path, text: Text, threads: int | None = None) -> float:
+    """The most memory, in MB of 10^6 bytes, of a fresh process that loads a student and answers one
+    text; libraries included.
+    """
+    threads = threads or default_threads()
+    job = json.dumps({"folder": str(Path(folder).expanduser()), "threads": threads,
+                      "texts": [plain_text(text)], "plan": None})
+    return fresh_process(job, threads)["peak_mb"]
+
+
+def memory(artefact: Artefact, texts: Sequence[Text]) -> dict[str, float]:
+    """The peak of this process, once it has answered."""
+    import resource
+
+    artefact.answers(artefact.read(texts))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_mb": round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)}
+
+
 def worker() -> int:
     """Read a job as JSON from standard input and print its figures as one JSON line.
 
     Returns the exit code.
     """
     job = json.load(sys.stdin)
-    texts, plan = job.pop("texts"), Protocol(**job.pop("plan"))
+    texts, plan = job.pop("texts"), job.pop("plan")
     try:
-        print(json.dumps(measure(open_artefact(**job), texts, plan)))
+        artefact = open_artefact(**job)
+        found = measure(artefact, texts, Protocol(**plan)) if plan else memory(artefact, texts)
+        print(json.dumps(found))
     except BadInput as error:
         print(visible(str(error)), file=sys.stderr)
         return 2

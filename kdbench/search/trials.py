@@ -9,7 +9,7 @@ started again, a search of one worker draws the same.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import seed_for
 from kdbench.base.registry import unknown
-from kdbench.shrink.space import Draw
+from kdbench.search.space import Draw
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -132,6 +132,15 @@ class Trials:
                 self.study.set_user_attr(name, found())
             return self.study.user_attrs[name]
 
+    def first(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """What is tried before anything is drawn; what a point leaves open is drawn."""
+        def put() -> int:
+            for point in points:
+                self.study.enqueue_trial(dict(point))
+            return len(points)
+
+        self.fact("first", put)
+
     @property
     def all(self) -> list[FrozenTrial]:
         """Every trial, by number."""
@@ -144,12 +153,13 @@ class Trials:
         already.
         """
         with self._lock("ask"):
-            for found in self.all:
+            begun = [found for found in self.all if found.state.name != "WAITING"]
+            for found in begun:
                 if not found.state.is_finished() and (owned := self._taken(found._trial_id)):
                     return owned
-            if most is not None and len(self.all) >= most:
+            if most is not None and len(begun) >= most:
                 return None
-            self._seed(len(self.all))
+            self._seed(len(begun))
             return self._taken(self.study.ask()._trial_id)
 
     def _seed(self, number: int, *axes: str) -> None:

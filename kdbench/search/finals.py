@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,16 @@ from kdbench.base.errors import Broken
 from kdbench.base.progress import say
 from kdbench.data.apart import FINAL
 from kdbench.data.task import Data, Task
-from kdbench.runs.artefacts import find_run
+from kdbench.runs.artefacts import export_run
 from kdbench.runs.certify import CODES, Answered, Asked, answered, compared
 from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.score.kept import OPEN, YES
-from kdbench.serve.export import export
+from kdbench.search.search import Labelled, Scored, Search
+from kdbench.search.wish import MORE_SEEDS, SEEDS, Wish
 from kdbench.serve.serving import open_artefact
-from kdbench.shrink.search import Labelled, Scored, Search
-from kdbench.shrink.wish import MORE_SEEDS, SEEDS, Wish
 
 MOST = 3  # finalists
 QUICK = 300.0  # seconds of a search below which latencies are taken by the quick protocol
@@ -128,10 +128,7 @@ class Finals:
 
     def answers(self, record: Record, form: str) -> Answered:
         """A student as it is served, with its answers to the test split."""
-        place = self.out / record["id"]
-        if not place.is_dir():
-            export(find_run(self.runner.folder, record["id"])[1], place, [form],
-                   sample_texts=self.data.dev[:20], threads=self.wish.threads)
+        place = exported(self.runner.folder, record, [form], self.wish, self.out)
         artefact = open_artefact(place / form, threads=self.wish.threads)
         return answered(record, place / form, artefact, self.task, self.data.test)
 
@@ -149,6 +146,17 @@ class Finals:
                 found[0] = self.judged(found[0].trial, MORE_SEEDS)
                 say(f"finals: {in_line(found[0])}")
         return sorted(found, key=lambda one: one.order)
+
+
+def exported(results_dir: Path, record: Record, forms: Sequence[str], wish: Wish,
+             out: Path) -> Path:
+    """The folder of a run's exports, made unless it is there."""
+    place = out / record["id"]
+    if not all((place / form).is_dir() for form in forms):
+        shutil.rmtree(place, ignore_errors=True)
+        export_run(results_dir, record["id"], place, forms, wish.request.data_dir, "quick",
+                   wish.threads)
+    return place
 
 
 def protocol_for(wish: Wish) -> str:

@@ -11,7 +11,7 @@ from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS, SEARCHED
 from kdbench.data.apart import SHARE
 from kdbench.runs.request import Request
-from kdbench.shrink.shapes import Budget
+from kdbench.search.shapes import Budget
 
 SEEDS, MORE_SEEDS = 3, 5  # of the finals, and where the time allows
 

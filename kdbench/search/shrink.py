@@ -12,23 +12,25 @@ from typing import Any
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import new_folder, write_page, write_text
 from kdbench.base.progress import clock, say
+from kdbench.base.registry import METHODS
 from kdbench.base.render import markdown
 from kdbench.data.apart import FINAL, TRIAL
+from kdbench.models.teachers import is_model
 from kdbench.runs.artefacts import find_run
 from kdbench.runs.cell import Cell
 from kdbench.runs.certify import CODES, Answered, Asked, answered, compared, in_words
 from kdbench.runs.grid import Engine
-from kdbench.runs.planning import plan
+from kdbench.runs.planning import plan, teacher_name, teacher_of
+from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.score.kept import YES
+from kdbench.search.finals import Finalist, Finals, exported, finalists, protocol_for
+from kdbench.search.search import Scored, Search
+from kdbench.search.shapes import FORMS, GPU_FORMS, TORCH, Budget, Fit, Form, check_forms
+from kdbench.search.wish import Clock, Wish
 from kdbench.serve import measure
-from kdbench.serve.export import export
 from kdbench.serve.serving import open_artefact
-from kdbench.shrink.finals import Finalist, Finals, finalists, protocol_for
-from kdbench.shrink.search import Scored, Search
-from kdbench.shrink.shapes import FORMS, GPU_FORMS, TORCH, Fit, Form, check_forms
-from kdbench.shrink.wish import Clock, Wish
 
 TRIALS = "trials"  # the folder of their records, in the results folder
 
@@ -76,7 +78,8 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: is there already; give the name of a new folder")
-    wish = replace(wish, forms=wish.forms or (GPU_FORMS if device == "cuda" else FORMS))
+    wish = replace(wish, forms=wish.forms or (GPU_FORMS if device == "cuda" else FORMS),
+                   request=replace(wish.request, teacher=name_of_teacher(wish)))
     check_forms(wish.forms)
     threads = wish.threads if workers == 1 else 1
     finals = Runner(results_dir, device=device, threads=threads)
@@ -88,6 +91,36 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     with new_folder(out) as part:
         found = deliver(ready, search, finals, taught, part)
     return replace(found, folder=out)
+
+
+def shrink_files(task: str, out: str | Path, *, max_ms: float | None = None,
+                 max_mb: float | None = None, keep: float = 0.98, hours: float = 1.0,
+                 results_dir: str | Path = "results/local", device: str = "auto",
+                 workers: int = 1, **asked: Any) -> Shrunk:
+    """`kdbench.shrink`: the smallest student that keeps what its teacher knows, under a budget.
+
+    out     a new folder: the student, certificate.json and README.md
+    max_ms  median milliseconds of one text, at most;  max_mb  megabytes of the weights
+    keep    share of the teacher's score to keep
+    hours   of search and finals, after the teacher
+    asked   fields of `Request` (teacher, files, data_dir, unlabelled, ...), of `Wish` (students,
+            methods, seeds, trials, steps, ...), and settings of the protocol
+    """
+    wishes = {name: value for name, value in asked.items() if name in Wish.__dataclass_fields__}
+    rest = {name: value for name, value in asked.items() if name not in wishes}
+    named = {name: value for name, value in rest.items()
+             if name in Request.__dataclass_fields__ and name != "settings"}
+    settings = {name: value for name, value in rest.items() if name not in named}
+    for name in ("data_dir", "unlabelled"):
+        if named.get(name):
+            named[name] = Path(named[name])
+    if files := named.get("files"):
+        named["files"] = {split: Path(path) for split, path in files.items()}
+    request = Request(METHODS.baseline().name, task, settings=settings, **named)
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                             for name, value in wishes.items()}
+    wish = replace(Wish(request, Budget(max_ms, max_mb), keep, seconds=3600.0 * hours), **given)
+    return shrink(wish, Path(results_dir), Path(out), device=device, workers=workers)
 
 
 def teach(wish: Wish, finals: Runner, trials: Runner) -> Taught:
@@ -107,14 +140,21 @@ def teach(wish: Wish, finals: Runner, trials: Runner) -> Taught:
     return Taught(cell, record, beside["score"]["test"], source)
 
 
+def name_of_teacher(wish: Wish) -> str:
+    """The teacher that is asked for, or taken by default; `BadInput` where it is no one model."""
+    named, told = teacher_name(wish.request)
+    if not is_model(teacher_of(named, wish.request.teacher_labels)):
+        raise BadInput("shrink: give one teacher that is a model; a file of answers, or several "
+                       "teachers, can label texts for it (`bench.py run --teacher`)")
+    if told:
+        say(told)
+    return named
+
+
 def teacher_cell(wish: Wish, part: str, device: str) -> Cell:
     """The cell of the teacher's own row."""
     planned = plan(wish.of_teacher(part), device=device)
-    own = [cell for cell in planned if cell.role == "teacher"]
-    if len(own) != 1:
-        raise BadInput("shrink: give one teacher that is a model; a file of answers, or several "
-                       "teachers, can label the texts of a run (`bench.py run --teacher`)")
-    return own[0]
+    return next(cell for cell in planned if cell.role == "teacher")
 
 
 def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Path) -> Shrunk:
@@ -162,10 +202,8 @@ def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answ
                        work: Path) -> Finalist | None:
     """The teacher in a form that keeps the budget and what it knows; None where there is none."""
     task, data = taught.cell.task, taught.cell.data
-    place = work / taught.record["id"]
     kinds = [form for form in wish.forms if form != TORCH]
-    if not place.is_dir():
-        export(teacher.folder, place, kinds, sample_texts=data.dev[:20], threads=wish.threads)
+    place = exported(finals.folder, taught.record, kinds, wish, work)
     asked = Asked(wish.keep, wish.label_loss, wish.budget.max_ms, wish.budget.max_mb)
     for kind in kinds:
         figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads)
@@ -201,7 +239,8 @@ def delivered(best: Finalist, search: Search, out: Path,
                    "searched": searched(search, others)}
     shutil.copytree(best.folder, out, dirs_exist_ok=True)
     write_text(out / "certificate.json", json.dumps(certificate, indent=1) + "\n")
-    write_page(out / "README.md", page(certificate, search))
+    card = (out / "README.md").read_text()
+    write_page(out / "README.md", card.replace("## Scores", page(certificate), 1))
     return Shrunk(out, certificate, CODES[certificate["verdict"]])
 
 
@@ -214,8 +253,7 @@ def searched(search: Search, others: Sequence[Finalist]) -> dict[str, Any]:
         shapes.append({"shape": fit.shape.name, "why": fit.why,
                        "forms": [{**vars(form), "over": over[form.kind]} for form in fit.forms]})
     trials = [{"number": one.number, **one.point, "dev": one.dev, "dev apart": one.score,
-               "steps": one.steps, "seconds": one.seconds} for one in search.scored()] \
-        if search.candidates else []
+               "steps": one.steps, "seconds": one.seconds} for one in search.scored()]
     finals = [{"student": one.trial.point["student"], "method": one.trial.point["method"],
                "form": one.form, "kept": one.report["kept"], "verdict": one.report["verdict"],
                "p50_ms": one.report["latency"]["p50_ms"],
@@ -252,16 +290,9 @@ def nothing_fits(search: Search) -> str:
             f"(over: {budget.over(form) or 'no method trains it'}); give more, or other --students")
 
 
-def page(certificate: dict[str, Any], search: Search) -> str:
-    """README.md of the delivered folder."""
+def page(certificate: dict[str, Any]) -> str:
+    """The section of the model card on the certificate, with the head of the next one."""
     tried = certificate["searched"]
-    lines = [f"# {certificate['student']}", "",
-             "```", in_words(certificate), "```", "",
-             f"Searched: {len(tried['shapes'])} shapes, {len(tried['trials'])} trials, "
-             f"{clock(tried['seconds'])}. certificate.json has all of it."]
-    return "\n".join(lines) + "\n"
-
-
-def time_for(hours: float) -> float:
-    """Hours as seconds."""
-    return 3600.0 * hours
+    said = (f"{len(tried['shapes'])} shapes were looked at and {len(tried['trials'])} trials made "
+            f"in {clock(tried['seconds'])}; certificate.json has all of them.")
+    return f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n{said}\n\n## Scores"

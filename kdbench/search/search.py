@@ -16,10 +16,10 @@ from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
-from kdbench.shrink import space
-from kdbench.shrink.shapes import Fit, Form, Shape, fit_of, shapes_for
-from kdbench.shrink.trials import Owned, Trials, rung_facts, rungs
-from kdbench.shrink.wish import SEEDS, Clock, Wish
+from kdbench.search import space
+from kdbench.search.shapes import Fit, Form, Shape, fit_of, shapes_for
+from kdbench.search.trials import Owned, Trials, rung_facts, rungs
+from kdbench.search.wish import SEEDS, Clock, Wish
 
 FITTING = 1 / 6  # of the time, at most, goes to timing shapes
 FINALS = 0.45  # of the time, about, goes to the finals
@@ -107,6 +107,12 @@ class Search:
                 self.candidates.append(Candidate(fit.shape, form, one["rate"],
                                                  tuple(one["methods"])))
 
+        if self.candidates:
+            ablest = self.candidates[0]
+            name = of_these(ablest.methods)
+            self.trials.first([{"shape": ablest.shape.name, name: method}
+                               for method in ablest.methods])
+
     def _timed(self, teacher: Cell) -> list[dict[str, Any]]:
         """Every shape with its figures, as JSON has them."""
         config = self.runner.lab(teacher, "").student().module.config
@@ -161,8 +167,7 @@ class Search:
             student = trial.suggest_categorical(f"{shape.name} begins as", shape.students)
         method = chosen.methods[0]
         if len(chosen.methods) > 1:
-            of = ", ".join(chosen.methods)
-            method = trial.suggest_categorical(f"method of {of}", chosen.methods)
+            method = trial.suggest_categorical(of_these(chosen.methods), chosen.methods)
         fixed = self.options_of(shape, method)
         drawn = space.draw(trial, method, METHODS.entry(method).load().Options,
                            [*fixed, *self.wish.request.settings], chosen.rate, budgeted=True)
@@ -279,6 +284,8 @@ class Search:
 
     def scored(self) -> list[Scored]:
         """The trials with a score, each by its last rung."""
+        if not self.candidates:
+            return []
         last = rungs(self.full_steps(), self.wish.pruner)[-1]
         found = []
         for trial in self.trials.all:
@@ -312,6 +319,11 @@ class Labelled(Overall):
     def label(self, number: int) -> str:
         """What stands before each line."""
         return self.text
+
+
+def of_these(methods: Sequence[str]) -> str:
+    """What a trial calls the choice among these methods."""
+    return f"method of {', '.join(methods)}"
 
 
 def pace_of(record: Record) -> Pace:

@@ -1,0 +1,312 @@
+"""A search for the smallest student: what fits, what is drawn, who sees the test split, and what is delivered."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import kdbench
+from kdbench.base.errors import BadInput
+from kdbench.base.options import option
+from kdbench.cli.verbs import main
+from kdbench.data import apart, corpora
+from kdbench.data.few_labels import data_of
+from kdbench.data.task import Data, Example, LoadOptions
+from kdbench.models.sources import resolve
+from kdbench.runs import store
+from kdbench.runs.listing import show
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
+from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
+from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
+from kdbench.search.trials import Trials, rungs
+from kdbench.search.wish import Wish
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# --- the space --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of no method."""
+
+    rate: float = option(1.0, "", search=(0.1, 10.0, "log"))
+    depth: int = option(2, "", search=(1, 4))
+    part: str | None = option(None, "", search=[None, "a"])
+    plain: float = option(0.5, "")
+
+
+class Lowest:
+    """Draws the lower end, or the first value."""
+
+    def __init__(self):
+        self.names = []
+
+    def suggest_float(self, name, low, high, *, log=False):
+        """The lower end."""
+        self.names.append(name)
+        return low
+
+    suggest_int = suggest_float
+
+    def suggest_categorical(self, name, choices):
+        """The first."""
+        self.names.append(name)
+        return choices[0]
+
+
+def test_options_say_what_is_searched_and_show_prints_it():
+    assert axes_of(Options) == [Axis("rate", (), 0.1, 10.0, log=True), Axis("depth", (), 1, 4, whole=True), Axis("part", (None, "a"))]
+    assert "searched: 1.0, 2.0, 4.0, 8.0" in " ".join(show("logit_kd").split())
+    assert [axis.name for axis in protocol_axes(budgeted=True)] == ["batch_size", "lr"]
+    assert "epochs" in [axis.name for axis in protocol_axes(budgeted=False)]
+
+
+@pytest.mark.parametrize("asked", [(1.0,), (2.0, 1.0), (0.0, 1.0, "log"), (1.0, 2.0, "linear"), (1, 2, 3)])
+def test_what_describes_no_axis_is_refused(asked):
+    with pytest.raises(TypeError, match="option rate"):
+        axis_of("rate", asked)
+
+
+def test_what_is_given_is_not_searched_and_rates_are_multiples_of_the_models_own():
+    lowest = Lowest()
+    drawn = draw(lowest, "m", Options, ["depth", "batch_size"], 1e-3, budgeted=True)
+    assert drawn.options == {"rate": 0.1, "part": None}
+    assert drawn.settings == {"lr": 5e-4}
+    assert lowest.names == ["m.rate", "m.part", "lr"]
+
+
+# --- dev apart --------------------------------------------------------------------------------------
+
+
+def corpus(rows=60, groups=30):
+    return Data((), tuple(Example(str(i), f"text {i}", label=i % 2, group=f"g{i % groups}") for i in range(rows)),
+                (Example("t", "test", label=0),), ("a", "b"))
+
+
+def test_a_trial_is_scored_on_a_part_of_dev_that_chooses_no_epoch_and_a_final_on_test():
+    whole = corpus()
+    trial, final = (apart.with_dev_apart(whole, 0.5, part) for part in (apart.TRIAL, apart.FINAL))
+    assert trial.dev == final.dev and final.test == whole.test
+    assert {e.id for e in trial.dev} | {e.id for e in trial.test} == {e.id for e in whole.dev}
+    assert not {e.group for e in trial.dev} & {e.group for e in trial.test}  # no unit on both sides
+    assert len(trial.test) == 30
+    with pytest.raises(BadInput, match="dev has 12 units, and a search needs at least 20"):
+        apart.with_dev_apart(corpus(12, 12), 0.5, apart.TRIAL)
+
+
+def test_a_record_of_a_trial_says_how_its_data_are_found_again():
+    wish = Wish(Request("finetune", "gad", student="tiny-student"), Budget())
+    point = {"method": "logit_kd", "student": "tiny-student", "options": {}, "settings": {}}
+    whole = plan(Request("finetune", "gad"))[-1].data
+    for part in (apart.TRIAL, apart.FINAL):
+        cell = plan(wish.of_point(point, 10, part, tuned=7))[-1]
+        settings = cell.description["settings"]
+        assert (settings["part"], settings["dev_apart"], settings["tuned"], settings["steps_equal"]) == (part, 0.5, 7, 10)
+        assert data_of(whole, settings, 0).digests == cell.data.digests
+    assert plan(Request("finetune", "gad"))[-1].description["settings"].keys().isdisjoint({"part", "tuned", "dev_apart"})
+
+
+# --- shapes -----------------------------------------------------------------------------------------
+
+
+def test_shapes_are_no_larger_than_the_teacher():
+    names = [shape.name for shape in shapes_for(6, 384, ("other",))]
+    assert names[:6] == ["other", "cut:5", "cut:4", "cut:3", "cut:2", "cut:1"]
+    assert "bert:6x256" in names and "bert:6x384" not in names and "bilstm:1x128x128" in names
+    assert {"bert:2x32"} == {name for name in (s.name for s in shapes_for(2, 64, ())) if name.startswith("bert")}
+
+
+def test_the_fastest_form_within_the_budget_is_taken():
+    fit = Fit(Shape(("cut:1",)), (Form("onnx_int8", 1.0, 5.0), Form("onnx", 0.8, 20.0)))
+    assert fit.best(Budget()).kind == "onnx"
+    assert fit.best(Budget(max_mb=10)).kind == "onnx_int8"
+    assert fit.best(Budget(max_ms=0.5)) is None
+    assert Budget(0.5, 4).over(fit.forms[0]) == "1.00 ms, 5.00 MB"
+
+
+def test_students_of_any_size_have_a_name():
+    assert resolve("bert:4x320").recipe.config["num_attention_heads"] == 10
+    assert resolve("bilstm:1x256x128").recipe.config["embedding_size"] == 128
+    for name in ("bert:4x100", "bert:0x64", "bilstm:1x0x32"):
+        with pytest.raises(BadInput, match=name):
+            resolve(name)
+
+
+# --- trials -----------------------------------------------------------------------------------------
+
+
+def drawn(trial):
+    shape = trial.suggest_categorical("shape", ["a", "b", "c"])
+    return {"shape": shape, "lr": trial.suggest_float("lr", 0.1, 10, log=True), "depth": trial.suggest_int("depth", 1, 5) if shape == "a" else 0}
+
+
+def worth(point, rung):
+    return {"a": 0.1 * point["depth"], "b": 0.0, "c": 0.2}[point["shape"]] - abs(point["lr"] - 2) + 0.1 * rung
+
+
+def searched(folder, count, killed_after=None):
+    """All trials; a process with `killed_after` dies behind so many rungs."""
+    trials, done = Trials(folder, "s", drawn), 0
+    trials.first([{"shape": "b"}])
+    while (owned := trials.next(count)) is not None:
+        for rung, _ in enumerate(rungs(90, "halving")):
+            if done == killed_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            given_up = trials.report(owned, rung, worth(owned.point, rung))
+            if given_up:
+                break
+        trials.end(owned, worth(owned.point, rung), given_up)
+    return [(trial.state.name, trial.user_attrs["point"], trial.value) for trial in trials.all]
+
+
+def test_a_search_that_was_killed_draws_and_gives_up_what_the_undisturbed_one_does(tmp_path):
+    undisturbed = searched(tmp_path / "a", 20)
+    for number in range(12):
+        process = multiprocessing.get_context("fork").Process(target=searched, args=(tmp_path / "b", 20, 1 + number % 5))
+        process.start()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, 0)
+    assert searched(tmp_path / "b", 20) == undisturbed
+    assert undisturbed[0][1]["shape"] == "b" and {state for state, _, _ in undisturbed} == {"COMPLETE", "PRUNED"}
+
+
+def test_two_searches_on_one_folder_never_have_the_same_trial(tmp_path):
+    first, second = Trials(tmp_path, "s", drawn), Trials(tmp_path, "s", drawn)
+    owned = [first.next(), second.next(), first.next()]
+    assert [one.number for one in owned] == [0, 1, 2]
+    first.leave(owned[0])
+    assert second.next().number == 0  # nobody is at it
+
+
+def test_rungs_grow_threefold_to_the_whole_training():
+    assert rungs(90, "halving") == [10, 30, 90]
+    assert rungs(2, "halving") == [1, 2]
+    assert rungs(90, "none") == [90]
+
+
+# --- the whole --------------------------------------------------------------------------------------
+
+WORDS = ["shrink", "--task", "bc2gm_iobes", "--teacher", "tiny:bert", "--max-mb", "0.25", "--hours", "0.2", "--steps", "18", "--threads", "1",
+         "--methods", "logit_kd,finetune", "--forms", "onnx_int8"]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """A search of three trials, with the folder of its student."""
+    place = tmp_path_factory.mktemp("shrunk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KDBENCH_DATA", raising=False)
+        code = main([*WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(place / "r"), "-o", str(place / "student")])
+    return place, code, json.loads((place / "student" / "certificate.json").read_text())
+
+
+def test_the_delivered_file_scores_and_costs_what_its_certificate_says(found, capsys):
+    place, code, certificate = found
+    assert code == {"yes": 0, "no": 1, "cannot be told": 3}[certificate["verdict"]]
+    record = store.find_record(place / "r", certificate["runs"][0])
+    assert record["cell"]["settings"]["tuned"] == 3
+    whole = corpora.load(plan(Request("finetune", "bc2gm_iobes"))[-1].task, LoadOptions())
+    lines = [json.dumps({"tokens": e.words, "ner_tags": [whole.labels[tag] for tag in e.label]}) for e in whole.test]
+    (place / "test.jsonl").write_text("\n".join(lines))
+    capsys.readouterr()
+    assert main(["evaluate", str(place / "student"), "--file", str(place / "test.jsonl"), "--json"]) == 0
+    served = json.loads(capsys.readouterr().out)["score"]
+    delivered = certificate["delivered"]["share"] * certificate["score"]["teacher"]
+    assert served == pytest.approx(delivered, abs=1e-9)
+    assert certificate["megabytes"] < 0.25 and certificate["latency"]["p50_ms"] > 0 and certificate["peak_mb"] > 10
+    assert certificate["seeds"] == 2 and certificate["rows"] == len(whole.test)
+
+
+def test_trials_never_read_the_test_split(found):
+    place, _, certificate = found
+    whole = plan(Request("finetune", "bc2gm_iobes"))[-1].data
+    trials = [one for one in store.records(place / "r" / "trials") if one["role"] == "method"]
+    assert len(certificate["searched"]["trials"]) == 3 and len(trials) >= 3
+    for record in store.records(place / "r" / "trials"):
+        assert record["content"]["data"]["test"] != whole.digests["test"]
+        assert record["data"]["rows"]["test"] + record["data"]["rows"]["dev"] == len(whole.dev)
+    finals = list(store.records(place / "r"))
+    assert sorted(one["role"] for one in finals).count("method") == 2 * len(certificate["searched"]["finals"])
+    assert all(one["content"]["data"]["test"] == whole.digests["test"] for one in finals)
+
+
+def test_what_was_looked_at_and_dropped_is_in_the_certificate(found):
+    shapes = found[2]["searched"]["shapes"]
+    over = {one["shape"]: one["forms"][0]["over"] for one in shapes if one["forms"]}
+    assert over["cut:1"] == "" and any(over.values())
+    card = (found[0] / "student" / "README.md").read_text()
+    assert f"no: student {found[2]['student']}" in card and card.index("## Certificate") < card.index("## Scores")
+
+
+def test_the_same_command_finds_everything_and_delivers_the_same(found, capsys):
+    place, code, certificate = found
+    before = {path.name for path in (place / "r" / "models").iterdir()}
+    words = [*WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(place / "r"), "-o", str(place / "again")]
+    assert main(words) == code
+    again = json.loads((place / "again" / "certificate.json").read_text())
+    assert {path.name for path in (place / "r" / "models").iterdir()} == before
+    for name in ("student", "trained", "runs", "kept", "score", "labels"):
+        assert again[name] == certificate[name]
+    assert "fine-tuning: 1" not in capsys.readouterr().err
+
+
+def test_a_fresh_process_serves_it_without_torch(found):
+    place, _, _ = found
+    code = ("import sys\nfrom kdbench.serve.predict import load_predictor\n"
+            f"print(load_predictor({str(place / 'student')!r}).predict(['the p53 gene .'])); assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_teacher_that_fits_is_delivered_itself(found, tmp_path):
+    place, _, _ = found
+    result = kdbench.shrink("bc2gm_iobes", tmp_path / "whole", teacher="tiny:bert", keep=0.9, threads=1, forms=["onnx_int8"],
+                            results_dir=place / "r", hours=0.2, steps=18, methods=["logit_kd", "finetune"])
+    assert result.code == 0 and result.certificate["trained"]["method"] == "none"
+    assert "yes: student tiny:bert, none, as onnx_int8" in str(result)
+
+
+@pytest.mark.parametrize("more, said", [
+    (["--max-ms", "0.000001"], "no shape keeps the budget; the fastest is"),
+    (["--max-mb", "0"], "--max-mb '0': give a number above 0"),
+    (["--forms", "gguf"], "--forms gguf: is none of"),
+    (["--methods", "nothing"], "unknown method 'nothing'"),
+    (["--teacher", "tiny:roberta"], "give one teacher that is a model"),
+])
+def test_what_cannot_be_is_said_in_one_line(found, tmp_path, capsys, more, said):
+    words = [*WORDS, "--trials", "1", "--results-dir", str(found[0] / "r"), "-o", str(tmp_path / "s"), *more]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_choice(found, tmp_path):
+    place, code, certificate = found
+    words = [sys.executable, "bench.py", *WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(tmp_path / "r"), "-o", str(tmp_path / "s")]
+    drawn_times, kills = random.Random(0), 0
+    while kills < 10:
+        process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(drawn_times.uniform(5, 25))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    if not (tmp_path / "s").exists():
+        assert subprocess.run(words, cwd=ROOT).returncode == code
+    again = json.loads((tmp_path / "s" / "certificate.json").read_text())
+    for name in ("student", "trained", "runs", "kept", "score", "labels"):
+        assert again[name] == certificate[name]
