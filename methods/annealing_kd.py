@@ -46,7 +46,7 @@ class AnnealingKD(Method):
     """Fine-tuned teacher -> its damped logits, whose size grows -> the labels."""
 
     name = "annealing_kd"
-    version = 1
+    version = 2
     title = "Annealing Knowledge Distillation"
     citation = "Jafari et al. 2021, EACL 2021, arXiv 2104.07163"
     equations = """
@@ -80,9 +80,8 @@ class AnnealingKD(Method):
         if not lab.data.train:  # a second training would have no label
             return lab.train(lab.student(), objective, stage="annealing", examples=examples,
                              signals=logits)
-        epochs = lab.settings.epochs
-        first = min(max(1, round(self.options.share * epochs)), max(1, epochs - 1))
+        epochs, share = lab.settings.epochs, self.options.share
         student = lab.train(lab.student(), objective, stage="annealing", examples=examples,
-                            signals=logits, epochs=first, select="last")
+                            signals=logits, epochs=epochs * share, select="last")
         return lab.train(student, Supervised(lab.task.task_type), stage="labels",
-                         epochs=max(1, epochs - first))
+                         epochs=epochs * (1 - share))
