@@ -66,8 +66,8 @@ class AnnealingKD(Method):
         temperature: int = option(7, "tau, the temperature of the first epoch", minimum=1,
                                   maximum=1000, source="ours; the paper searches it by task")
         share: float = option(
-            0.7, "share of the epochs that go to the first training, so that both together cost "
-            "what the other methods cost", minimum=0.01, maximum=0.99, source="ours")
+            0.7, "share of the training that the logits get, so that both together cost what the "
+            "other methods cost", minimum=0.01, maximum=0.99, source="ours")
 
     options: Options
 
@@ -83,5 +83,7 @@ class AnnealingKD(Method):
         epochs, share = lab.settings.epochs, self.options.share
         student = lab.train(lab.student(), objective, stage="annealing", examples=examples,
                             signals=logits, epochs=epochs * share, select="last")
+        # an epoch of the labels is shorter than one of all texts
+        several = len(examples) / len(lab.data.train)
         return lab.train(student, Supervised(lab.task.task_type), stage="labels",
-                         epochs=epochs * (1 - share))
+                         epochs=epochs * several * (1 - share))

@@ -53,7 +53,7 @@ class PretrainedKD(Method):
         temperature: float = option(1.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: plain cross-entropy with the teacher's")
         share: float = option(
-            0.7, "share of the epochs that go to the logits where labels follow, so that both "
+            0.7, "share of the training that the logits get where labels follow, so that both "
             "together cost what the other methods cost", minimum=0.01, maximum=0.99, source="ours")
 
     options: Options
@@ -73,16 +73,20 @@ class PretrainedKD(Method):
         labels = o.finetune and bool(lab.data.train)
         epochs = lab.settings.epochs
         share = o.share if labels else 1.0
+        examples = (*lab.data.train, *lab.unlabelled)
         if o.distil:
             teacher = lab.trained_teacher()
-            examples = (*lab.data.train, *lab.unlabelled)
             logits = lab.signals(teacher, ("logits",), examples=examples)
             student = lab.train(student, SoftTargets(lab.task.task_type, o.temperature, 0.0),
                                 stage="distillation", examples=examples, signals=logits,
                                 epochs=epochs * share)
         if not labels:
             return student
-        return lab.finetune(student, epochs=epochs * (1 - share) if o.distil else epochs)
+        if not o.distil:
+            return lab.finetune(student)
+        # an epoch of the labels is shorter than one of all texts
+        several = len(examples) / len(lab.data.train)
+        return lab.finetune(student, epochs=epochs * several * (1 - share))
 
     def pretrained(self, lab: Lab) -> Model:
         """The student's encoder after its masked-LM training, under the task's head."""
