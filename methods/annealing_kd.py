@@ -46,7 +46,7 @@ class AnnealingKD(Method):
     """Fine-tuned teacher -> its damped logits, whose size grows -> the labels."""
 
     name = "annealing_kd"
-    version = 1
+    version = 2
     title = "Annealing Knowledge Distillation"
     citation = "Jafari et al. 2021, EACL 2021, arXiv 2104.07163"
     equations = """
@@ -67,9 +67,8 @@ class AnnealingKD(Method):
                                   maximum=1000, source="ours; the paper searches it by task",
                                   search=[3, 5, 7, 10])
         share: float = option(
-            0.7, "share of the epochs that go to the first training, so that both together cost "
-            "what the other methods cost", minimum=0.01, maximum=0.99, source="ours",
-            search=[0.5, 0.7, 0.9])
+            0.7, "share of the training that the logits get, so that both together cost what the "
+            "other methods cost", minimum=0.01, maximum=0.99, source="ours", search=[0.5, 0.7, 0.9])
 
     options: Options
 
@@ -82,9 +81,10 @@ class AnnealingKD(Method):
         if not lab.data.train:  # a second training would have no label
             return lab.train(lab.student(), objective, stage="annealing", examples=examples,
                              signals=logits)
-        epochs = lab.settings.epochs
-        first = min(max(1, round(self.options.share * epochs)), max(1, epochs - 1))
+        epochs, share = lab.settings.epochs, self.options.share
         student = lab.train(lab.student(), objective, stage="annealing", examples=examples,
-                            signals=logits, epochs=first, select="last")
+                            signals=logits, epochs=epochs * share, select="last")
+        # an epoch of the labels is shorter than one of all texts
+        several = len(examples) / len(lab.data.train)
         return lab.train(student, Supervised(lab.task.task_type), stage="labels",
-                         epochs=max(1, epochs - first))
+                         epochs=epochs * several * (1 - share))

@@ -37,7 +37,7 @@ class BornAgain(Method):
     class Options:
         """Soft targets as of `logit_kd`, and how often it is done."""
 
-        temperature: float = option(1.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(1.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: none, which is 1")
         alpha: float = option(0.5, "weight of the labels", minimum=0.0, maximum=1.0,
                               source="paper: cross-entropy and distillation in equal parts",

@@ -94,7 +94,7 @@ class DIST(Method):
     class Options:
         """The weights of the parts."""
 
-        temperature: float = option(1.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(1.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="the authors' code for segmentation has none",
                                     search=[1.0, 2.0, 4.0])
         beta: float = option(1.0, "weight of the classes of a text", minimum=0.0,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
-from kdbench.train.losses import over_answers, supervised, task_logits
+from kdbench.train.losses import over_answers, standardised, supervised, task_logits
 from kdbench.train.method import LOGITS, Batch, Method, Objective, Term, option
 
 
@@ -58,7 +58,10 @@ class Decoupled(Objective):
         logits, teacher = task_logits(self.outputs(student, batch), batch), batch.signals["logits"]
         assert batch.labels is not None
         target = torch.where(batch.labels < 0, teacher.argmax(-1), batch.labels)
-        first, second = decoupled(logits, teacher, target, o.temperature)
+        ours, theirs = logits, teacher
+        if o.standardise:
+            ours, theirs = standardised(ours), standardised(theirs)
+        first, second = decoupled(ours, theirs, target, o.temperature)
         terms = {"target": Term(*over_answers(first, batch), o.alpha),
                  "others": Term(*over_answers(second, batch), o.beta)}
         if o.hard:
@@ -92,7 +95,7 @@ class DKD(Method):
     class Options:
         """The weights of the parts."""
 
-        temperature: float = option(4.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(4.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: 4 on CIFAR-100, 1 on ImageNet",
                                     search=[1.0, 2.0, 4.0])
         alpha: float = option(1.0, "weight of the target class against the others", minimum=0.0,
@@ -102,6 +105,9 @@ class DKD(Method):
             source="paper: 8 on CIFAR-100 (1 to 10, larger for surer teachers), 0.5 on ImageNet",
             search=[1.0, 2.0, 4.0, 8.0])
         hard: float = option(1.0, "weight of the labels", minimum=0.0, source="paper: 1")
+        standardise: bool = option(
+            False, "both models' logits first become (z - mean z) / std z, as with logit_kd",
+            source="Sun et al. 2024, arXiv 2403.01427", later=True)
 
     options: Options
 

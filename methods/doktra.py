@@ -222,7 +222,7 @@ class DoKTra(Method):
             None, "rate of the transfer (default: the student's)", minimum=0, source="README: 1e-5")
         temperature: float = option(
             1.0, "transfer=kld: temperature T of both distributions, the loss times T^2",
-            minimum=0.01, source="code has none", why="ours")
+            minimum=0.01, maximum=1000, source="code has none", why="ours")
         abd_scale: str = option(
             "mean",
             "what the boundary loss is divided by besides the batch: its dimensions, or 1000",

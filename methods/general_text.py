@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from kdbench.base.errors import Skip
+from kdbench.base.progress import say_once
+from kdbench.data.contamination import test_among
 from kdbench.data.task import Example
 from kdbench.methods.attention_scores import can_give_scores
 from kdbench.methods.expanded_vocabulary import further
@@ -18,9 +20,18 @@ def general_text(lab: Lab, corpus: str | None) -> list[Example]:
     --unlabelled gives.
     """
     if corpus:
-        return unlabelled(TextFile(corpus).texts())
+        return lines_of(lab, corpus)
     own = lab.data.domain_text or lab.texts()
     return unlabelled([*own, *(example.text for example in further(lab))])
+
+
+def lines_of(lab: Lab, corpus: str) -> list[Example]:
+    """The lines of a text file; where texts of test are among them, it is said and noted."""
+    found = unlabelled(TextFile(corpus).texts())
+    for note in test_among(lab.data, found):
+        say_once(f"corpus: {note}, on which the student is scored; take them out")
+        lab.answer_notes.add(f"corpus: {note}")
+    return found
 
 
 def check_layers(teacher: Model, student: Model, method: str, remedy: str = "") -> None:

@@ -165,9 +165,9 @@ class GLMD(Method):
             None, "learning rate of the first two (default: the protocol's)", minimum=0.0,
             source="ours", search=(5e-5, 1e-3, "log"))
         word_temperature: float = option(
-            15.0, "softens both distributions over the vocabulary", minimum=0.01,
+            15.0, "softens both distributions over the vocabulary", minimum=0.01, maximum=1000,
             source="authors' code", search=[5.0, 15.0, 30.0])
-        temperature: float = option(1.0, "softens both of the task", minimum=0.01,
+        temperature: float = option(1.0, "softens both of the task", minimum=0.01, maximum=1000,
                                     source="authors' code")
         head: str = option(
             "auto", "what the teacher's words come from: the masked-LM head that it was given, or "

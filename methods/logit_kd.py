@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdbench.base.errors import Skip
 from kdbench.models.load import Model
 from kdbench.train.lab import Lab
-from kdbench.train.losses import SoftTargets
+from kdbench.train.losses import SoftTargets, check_standardise
 from kdbench.train.method import LOGITS, Method, option
 
 
@@ -35,7 +34,8 @@ class LogitKD(Method):
         """Temperature and weight, as Hinton et al. have them."""
 
         temperature: float = option(
-            2.0, "softens both distributions; the loss is multiplied by its square", minimum=0.01,
+            2.0, "softens both distributions; the loss is multiplied by its square",
+            minimum=0.01, maximum=1000,
             source="paper: 2 to 20 by size of the student; 2 is what DistilBERT uses",
             search=[1.0, 2.0, 4.0, 8.0])
         alpha: float = option(
@@ -54,9 +54,7 @@ class LogitKD(Method):
     def fit(self, lab: Lab) -> Model:
         """Fine-tune the teacher, read its logits, train the student on them."""
         o = self.options
-        if o.standardise and lab.task.task_type not in ("single", "tags"):
-            raise Skip(f"standardise compares the classes of one choice, and task {lab.task.name} "
-                       f"is {lab.task.task_type}")
+        check_standardise(o.standardise, lab.task)
         teacher = lab.trained_teacher()
         examples = (*lab.data.train, *lab.unlabelled)
         logits = lab.signals(teacher, ("logits",), examples=examples)

@@ -95,7 +95,8 @@ class NerKD(Method):
             source="code: --model_name, random weights; what TinyBERT begins with, a general "
                    "distillation, can be given as --student")
         layers: int | None = option(
-            None, "BiLSTM: layers (default: the student's; `bilstm` has 2)", minimum=1,
+            None, "BiLSTM: layers (default: the student's; `bilstm` has 2)",
+            minimum=1, maximum=1_000,
             source="code: 2")
         embedding: str | None = option(
             None,
@@ -107,15 +108,16 @@ class NerKD(Method):
         embedding_size: int | None = option(
             None,
             "BiLSTM: width of the embedding (`bilstm`: 300); a copied one has the teacher's, or is "
-            "reduced to this by SVD", minimum=1,
+            "reduced to this by SVD", minimum=1, maximum=65_536,
             source="README: 300; reduced: ours")
         hidden: int | None = option(
-            None, "BiLSTM: units a direction (`bilstm`: 300)", minimum=1, source="README: 300, 200")
+            None, "BiLSTM: units a direction (`bilstm`: 300)",
+            minimum=1, maximum=65_536, source="README: 300, 200")
         head: int | None = option(
             None,
             "BiLSTM: units of the classifier's hidden layer, 0 for one linear layer (`bilstm`: "
             "256)",
-            minimum=0, source="README: 256 or none")
+            minimum=0, maximum=65_536, source="README: 256 or none")
         dropout: float | None = option(
             None, "BiLSTM: dropout (`bilstm`: 0.5)", minimum=0, maximum=0.99, source="code: 0.5")
         packed: bool = option(True, "BiLSTM: padding is not read", published=False, source="code")

@@ -119,7 +119,7 @@ class PKD(Method):
             "skip", "the teacher's layers: spread over its depth, the last ones, or drawn anew for "
             "every epoch", choices=("skip", "last", "random"),
             source="paper: skip is its better one; random: RAIL-KD")
-        temperature: float = option(5.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(5.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: searched in 5, 10, 20", search=[2.0, 5.0, 10.0])
         alpha: float = option(0.5, "weight of the labels", minimum=0.0, maximum=1.0,
                               source="paper: searched in 0.8, 0.5, 0.3", search=[0.2, 0.5, 0.8])

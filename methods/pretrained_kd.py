@@ -12,19 +12,19 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
 from kdbench.base.errors import Skip
 from kdbench.methods.expanded_vocabulary import MLM, further
+from kdbench.methods.general_text import lines_of
 from kdbench.models.load import Model, build
 from kdbench.models.sources import Source
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets
 from kdbench.train.method import LOGITS, Method, option
-from kdbench.train.textfile import TextFile
 
 
 class PretrainedKD(Method):
     """Masked-LM student -> the teacher's logits, of unlabelled text too -> fine-tuning."""
 
     name = "pretrained_kd"
-    version = 1
+    version = 2
     title = "Well-Read Students Learn Better"
     citation = "Turc et al. 2019, arXiv 1908.08962"
     equations = """
@@ -50,11 +50,11 @@ class PretrainedKD(Method):
         pretrain_epochs: int = option(1, "epochs of the masked-LM training", minimum=1,
                                       source="ours")
         pretrain_lr: float = option(5e-4, "its learning rate", minimum=0.0, source="ours")
-        temperature: float = option(1.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(1.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: plain cross-entropy with the teacher's",
                                     search=[1.0, 2.0, 4.0])
         share: float = option(
-            0.7, "share of the epochs that go to the logits where labels follow, so that both "
+            0.7, "share of the training that the logits get where labels follow, so that both "
             "together cost what the other methods cost", minimum=0.01, maximum=0.99, source="ours",
             search=[0.5, 0.7, 0.9])
 
@@ -74,23 +74,27 @@ class PretrainedKD(Method):
         student = self.pretrained(lab) if o.pretrain else lab.student()
         labels = o.finetune and bool(lab.data.train)
         epochs = lab.settings.epochs
-        first = min(max(1, round(o.share * epochs)), max(1, epochs - 1)) if labels else epochs
+        share = o.share if labels else 1.0
+        examples = (*lab.data.train, *lab.unlabelled)
         if o.distil:
             teacher = lab.trained_teacher()
-            examples = (*lab.data.train, *lab.unlabelled)
             logits = lab.signals(teacher, ("logits",), examples=examples)
             student = lab.train(student, SoftTargets(lab.task.task_type, o.temperature, 0.0),
                                 stage="distillation", examples=examples, signals=logits,
-                                epochs=first)
+                                epochs=epochs * share)
         if not labels:
             return student
-        return lab.finetune(student, epochs=max(1, epochs - first) if o.distil else epochs)
+        if not o.distil:
+            return lab.finetune(student)
+        # an epoch of the labels is shorter than one of all texts
+        several = len(examples) / len(lab.data.train)
+        return lab.finetune(student, epochs=epochs * several * (1 - share))
 
     def pretrained(self, lab: Lab) -> Model:
         """The student's encoder after its masked-LM training, under the task's head."""
         o = self.options
         if o.corpus:
-            texts = list(TextFile(o.corpus).texts())
+            texts = [example.text for example in lines_of(lab, o.corpus)]
         else:
             own = lab.data.domain_text or lab.texts()
             texts = [*own, *(example.text for example in further(lab))]

@@ -81,7 +81,8 @@ class Recipe(Method):
         layer_lr: float | None = option(
             None, "learning rate on layers (default: --lr; without it, three times the student's "
             "own, as layers bear more than answers do)", minimum=0.0, source="ours")
-        temperature: float = option(2.0, "softens both distributions", minimum=0.01, source="ours",
+        temperature: float = option(2.0, "softens both distributions",
+                                    minimum=0.01, maximum=1000, source="ours",
                                     search=[1.0, 2.0, 4.0])
         alpha: float = option(0.1, "weight of the labels beside the logits", minimum=0.0,
                               maximum=1.0, source="ours")
@@ -178,7 +179,8 @@ class Recipe(Method):
             teacher.module.register_forward_pre_hook(hook)
         signals = lab.signals(teacher, names, examples=examples, pool=losses.pool(), live=True,
                               hidden_states=losses.hidden_states, attentions=losses.attentions)
-        rate = self.options.layer_lr or lab.settings.lr or LAYER_RATE * student.lr
+        rates = self.options.layer_lr, lab.settings.lr, LAYER_RATE * student.lr
+        rate = next(rate for rate in rates if rate is not None)
         return lab.train(student, losses, stage=stage, examples=examples, signals=signals,
                          epochs=epochs, select="last", lr=rate)
 

@@ -144,7 +144,8 @@ class Static(Method):
         vectors: str = option(
             "trained", "the teacher that gives the vectors: fine-tuned, or as it comes",
             choices=("trained", "as_given"), source="ours; Model2Vec: as it comes")
-        size: int = option(256, "units of a vector, at most the teacher's", minimum=1,
+        size: int = option(256, "units of a vector, at most the teacher's",
+                           minimum=1, maximum=65_536,
                            source="Model2Vec's code")
         weights: str = option(
             "text", "by frequency: SIF of the training and unlabelled text; SIF by Zipf's law of "
@@ -157,12 +158,13 @@ class Static(Method):
         learn_vectors: bool = option(True, "train the vectors with the classifier",
                                      source="Model2Vec's training code")
         hidden: int = option(
-            512, "units of the classifier's hidden layer, 0 for one linear layer", minimum=0,
+            512, "units of the classifier's hidden layer, 0 for one linear layer",
+            minimum=0, maximum=65_536,
             source="Model2Vec's training code")
         dropout: float = option(0.0, "before each of the classifier's layers", minimum=0,
                                 maximum=0.99, source="Model2Vec's training code: none",
                                 search=[0.0, 0.3])
-        temperature: float = option(2.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(2.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="as logit_kd")
         alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,
                               source="as logit_kd")

@@ -12,7 +12,7 @@ from kdbench.base.errors import Skip
 from kdbench.models.load import Model, Role
 from kdbench.models.sources import resolve
 from kdbench.train.lab import Lab
-from kdbench.train.losses import SoftTargets
+from kdbench.train.losses import SoftTargets, check_standardise
 from kdbench.train.method import Method, option
 
 
@@ -38,19 +38,23 @@ class TAKD(Method):
         assistant: str = option(
             "", "the assistant, a name as of --student; empty: layers of the teacher, spread over "
             "its depth", source="paper: of a size between, near the mean of both accuracies")
-        temperature: float = option(2.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(2.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: searched by task", search=[1.0, 2.0, 4.0])
         alpha: float = option(0.1, "weight of the labels", minimum=0.0, maximum=1.0,
                               source="paper: searched by task; as of logit_kd",
                               search=[0.0, 0.1, 0.5])
+        standardise: bool = option(
+            False, "both models' logits first become (z - mean z) / std z, as with logit_kd",
+            source="Sun et al. 2024, arXiv 2403.01427", later=True)
 
     options: Options
 
     def fit(self, lab: Lab) -> Model:
         """Teacher, assistant, student."""
         o = self.options
+        check_standardise(o.standardise, lab.task)
         name = o.assistant or between(lab)
-        objective = SoftTargets(lab.task.task_type, o.temperature, o.alpha)
+        objective = SoftTargets(lab.task.task_type, o.temperature, o.alpha, o.standardise)
         examples = (*lab.data.train, *lab.unlabelled)
         teacher = lab.finetune(lab.teacher())
         assistant = lab.train(

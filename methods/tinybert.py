@@ -73,7 +73,7 @@ class TinyBERT(Method):
         layer_lr: float | None = option(
             None, "learning rate of the first two (default: the protocol's)", minimum=0.0,
             source="paper: 5e-5", search=(5e-5, 1e-3, "log"))
-        temperature: float = option(1.0, "softens both distributions", minimum=0.01,
+        temperature: float = option(1.0, "softens both distributions", minimum=0.01, maximum=1000,
                                     source="paper: 1")
         alpha: float = option(0.0, "weight of the labels in the third training", minimum=0.0,
                               maximum=1.0, source="paper: none")

@@ -188,7 +188,8 @@ class VeKDOptions(ExpansionOptions):
         5.0, "weight of the hidden states' cosine distance", minimum=0,
         source="README and checkpoint")
     temperature: float = option(
-        2.0, "temperature of the KL divergence", minimum=0.01, source="code and checkpoint")
+        2.0, "temperature of the KL divergence",
+        minimum=0.01, maximum=1000, source="code and checkpoint")
     tolerance: float = option(
         0.5, "how large each loss may be before it counts", minimum=0,
         source="README and checkpoint", search=(0.1, 1.0))

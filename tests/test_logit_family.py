@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -240,8 +239,22 @@ def test_each_training_of_pretrained_kd_can_be_left_out(tmp_path, options, stage
     record, = store.records(tmp_path)
     own = [stage for stage in record["cost"]["stages"] if stage["role"] == "student"]
     assert record["status"] == "done" and [stage["name"] for stage in own] == stages
-    epochs = Counter(entry["stage"] for entry in record["curves"] if entry["role"] == "student" and entry["stage"] != "masked LM")
-    assert sum(epochs.values()) == 2, "both together cost what one training does"
+    steps = {stage["name"]: stage["steps"] for stage in own if stage["name"] != "masked LM"}
+    assert sum(steps.values()) == 4, "both together cost what one training does"
+    assert len(steps) == 1 or steps == {"distillation": 3, "fine-tuning": 1}  # 0.7 of 4
+
+
+@pytest.mark.parametrize(("name", "first", "options"), [
+    ("annealing_kd", "annealing", {}), ("pretrained_kd", "distillation", {"pretrain": False})])
+def test_shares_are_of_the_training_whatever_its_epochs_and_texts(tmp_path, name, first, options):
+    found = {}
+    for epochs, more in ((1, {}), (3, {}), (3, {"unlabelled": "rest", "max_train_examples": 16})):
+        place = tmp_path / f"{epochs}-{len(more)}"
+        kdbench.run(name, "chemprot", options={"share": 0.9, **options}, results_dir=place, **{**RUN, "epochs": epochs, "steps_equal": 200, "batch_size": 8, **more})
+        record = next(one for one in store.records(place) if one["cell"]["method"] == name)
+        stages = {stage["name"]: stage["steps"] for stage in record["cost"]["stages"] if stage["role"] == "student"}
+        found[epochs, len(more)] = stages[first] / 200
+    assert all(abs(share - 0.9) < 0.04 for share in found.values()), found
 
 
 def test_pretrained_kd_says_what_it_cannot(tmp_path):

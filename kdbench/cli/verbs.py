@@ -101,7 +101,7 @@ def run(args: Namespace) -> int:
         print_json(records)
     else:
         print_run(args, suite, records)
-    return print_failures(records)
+    return print_failures(records) or (print_skipped(records) if suite.single else DONE)
 
 
 def check_suite(args: Namespace, planned: Sequence[Cell | LeftOut]) -> int:
@@ -179,7 +179,7 @@ def print_run(args: Namespace, suite: Suite, records: list[Record]) -> None:
         print(render(build(records, chosen_names=names_of(args.results_dir)), *form()))
     if args.profile:
         print(profile(records))
-    if suite.single:
+    if suite.single and records[-1]["status"] == "done":
         print(next_steps(args.results_dir, records[-1]["id"]))
 
 
@@ -191,6 +191,15 @@ def print_failures(records: list[Record]) -> int:
         print(f"failed: {cell['method']} seed {cell['seed']}: {error['type']}: "
               f"{one_line(Exception(error['message']))}", file=sys.stderr)
     return FAILED if failed else DONE
+
+
+def print_skipped(records: list[Record]) -> int:
+    """A line where the one method that was asked for does not apply; returns the exit code."""
+    own = [record for record in records if record["role"] == "method"]
+    if not own or any(record["status"] != "skipped" for record in own):
+        return DONE
+    print(f"bench.py: method {own[0]['cell']['method']}: {own[0]['reason']}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def next_steps(results_dir: Path, run: str) -> str:

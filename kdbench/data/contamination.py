@@ -12,14 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import file_digest
-
-if TYPE_CHECKING:
-    from kdbench.data.task import Data, Example
+from kdbench.data.task import Data, Example
 
 RUN = 50  # characters in a row that are no accident
 SHORTEST = 25  # a shorter text ("see above") recurs by nature
@@ -155,6 +152,8 @@ def test_among(data: Data, unlabelled: Sequence[Example]) -> list[str]:
     none is.
     """
     test = {example.key for example in data.test}
+    # a line of text has not been cut into words yet
+    test |= {Example("", " ".join(e.words)).key for e in data.test if e.words}
     count = sum(example.key in test for example in unlabelled)
     if not count:
         return []

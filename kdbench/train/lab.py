@@ -69,7 +69,8 @@ class Lab(Teaching):
     curves    what was seen while training, one entry an epoch
     teachers  by name the teachers that were asked for signals; None where all of them were there
     budget    of the student's steps, where all methods have the same number
-    answer_notes  what of the answers of a teacher that is a file was left out
+    answer_notes  what of the answers of a teacher that is a file was left out; texts of test among
+                  those of a corpus
     """
 
     task: Task

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdbench.base.errors import Skip
+from kdbench.data.task import Task
 from kdbench.train.objective import Batch, Objective, Term
 
 
@@ -85,6 +87,13 @@ def standardised(logits: Tensor) -> Tensor:
     own = logits.float()
     spread = own.var(-1, unbiased=False, keepdim=True).clamp_min(1e-12).sqrt()
     return (own - own.mean(-1, keepdim=True)) / spread
+
+
+def check_standardise(asked: bool, task: Task) -> None:
+    """`Skip` where logits are to be standardised that are not those of one choice."""
+    if asked and task.task_type not in ("single", "tags"):
+        raise Skip(f"standardise compares the classes of one choice, and task {task.name} is "
+                   f"{task.task_type}")
 
 
 def over_answers(each: Tensor, batch: Batch) -> tuple[Tensor, str]:
