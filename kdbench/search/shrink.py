@@ -16,6 +16,7 @@ from kdbench.base.registry import METHODS
 from kdbench.base.render import markdown
 from kdbench.data.apart import FINAL, TRIAL
 from kdbench.models.teachers import is_model
+from kdbench.report.search_plots import picture
 from kdbench.runs.artefacts import find_run
 from kdbench.runs.cell import Cell
 from kdbench.runs.certify import CODES, Answered, Asked, answered, compared, in_words
@@ -33,6 +34,7 @@ from kdbench.serve import measure
 from kdbench.serve.serving import open_artefact
 
 TRIALS = "trials"  # the folder of their records, in the results folder
+PICTURE = "search.svg"
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def delivered(best: Finalist, search: Search, out: Path,
                    "searched": searched(search, others)}
     shutil.copytree(best.folder, out, dirs_exist_ok=True)
     write_text(out / "certificate.json", json.dumps(certificate, indent=1) + "\n")
+    write_text(out / PICTURE, picture(certificate, certificate["student"]))
     card = (out / "README.md").read_text()
     write_page(out / "README.md", card.replace("## Scores", page(certificate), 1))
     return Shrunk(out, certificate, CODES[certificate["verdict"]])
@@ -253,9 +256,11 @@ def searched(search: Search, others: Sequence[Finalist]) -> dict[str, Any]:
         shapes.append({"shape": fit.shape.name, "why": fit.why,
                        "forms": [{**vars(form), "over": over[form.kind]} for form in fit.forms]})
     trials = [{"number": one.number, **one.point, "dev": one.dev, "dev apart": one.score,
-               "steps": one.steps, "seconds": one.seconds} for one in search.scored()]
+               "steps": one.steps, "whole": one.whole, "seconds": one.seconds}
+              for one in search.scored()]
     finals = [{"student": one.trial.point["student"], "method": one.trial.point["method"],
                "form": one.form, "kept": one.report["kept"], "verdict": one.report["verdict"],
+               "score": one.report["score"]["student"],
                "p50_ms": one.report["latency"]["p50_ms"],
                "megabytes": one.report["megabytes"]} for one in others]
     return {"shapes": shapes, "trials": trials, "finals": finals,
@@ -295,4 +300,6 @@ def page(certificate: dict[str, Any]) -> str:
     tried = certificate["searched"]
     said = (f"{len(tried['shapes'])} shapes were looked at and {len(tried['trials'])} trials made "
             f"in {clock(tried['seconds'])}; certificate.json has all of them.")
-    return f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n{said}\n\n## Scores"
+    return (f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n{said}\n\n"
+            f"![trials and finals by latency, the time of the search, what is lost of each label]"
+            f"({PICTURE})\n\n## Scores")
