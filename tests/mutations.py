@@ -1298,8 +1298,51 @@ ANSWERS = (
 )
 
 
+SEARCH = (
+    Mutation("trial-scored-on-test", "kdbench/data/apart.py",
+             "test=away if part == TRIAL else data.test",
+             "test=data.test",
+             tests_of("test_shrink", "test_a_trial_is_scored_on_a_part_of_dev_that_chooses_no_epoch_and_a_final_on_test")),
+    Mutation("trial-and-epoch-by-the-same-rows", "kdbench/data/apart.py",
+             "if example.unit not in apart)",
+             "if True)",
+             tests_of("test_shrink", "test_a_trial_is_scored_on_a_part_of_dev_that_chooses_no_epoch_and_a_final_on_test")),
+    Mutation("trial-of-another-dev-than-its-record-says", "kdbench/data/few_labels.py",
+             'limited = with_dev_apart(limited, share, settings["part"])',
+             "pass",
+             tests_of("test_shrink", "test_a_record_of_a_trial_says_how_its_data_are_found_again")),
+    Mutation("tuned-by-the-epochs-own-dev", "kdbench/search/tuned.py",
+             'trial.user_attrs["rung 0"]["score"], -trial.number',
+             'trial.user_attrs["rung 0"]["dev"], -trial.number',
+             tests_of("test_shrink", "test_the_trial_that_is_best_apart_is_trained_with_every_seed")),
+    Mutation("tuned-without-its-number", "kdbench/search/tuned.py",
+             '**({"tuned": tuned} if tuned else {})',
+             "",
+             tests_of("test_shrink", "test_every_method_and_control_has_the_same_number_of_trials_of_its_own")),
+    Mutation("tuned-without-the-defaults", "kdbench/search/trials.py",
+             "if point is None and number == 0 and self.defaults is not None:",
+             "if False:",
+             tests_of("test_shrink", "test_the_first_trial_is_the_defaults")),
+    Mutation("search-over-its-budget", "kdbench/search/shapes.py",
+             "if most is not None and figure > most)",
+             "if False)",
+             tests_of("test_shrink", "test_the_fastest_form_within_the_budget_is_taken")),
+    Mutation("certificate-of-one-seed", "kdbench/runs/certify.py",
+             "pair = pair_of(ours, theirs, metric)",
+             "pair = pair_of(ours[:1], theirs, metric)",
+             tests_of("test_shrink", "test_the_delivered_file_scores_and_costs_what_its_certificate_says")),
+    Mutation("certificate-without-the-spread", "kdbench/score/kept.py",
+             "half *= math.sqrt(spread)",
+             "half = 0.0",
+             tests_of("test_certify", "test_a_student_at_the_margin_is_hardly_ever_certified")),
+    Mutation("certificate-of-the-seeds-alone", "kdbench/score/kept.py",
+             "return Contrast(value, value - half, value + half, of_seeds)",
+             "return Contrast(value, value - half / 2, value + half / 2, of_seeds)",
+             tests_of("test_certify", "test_a_student_at_the_margin_is_hardly_ever_certified")),
+)
+
 MUTATIONS = (*LOSSES, *TRAINING, *SCORES, *STATISTICS, *UNITS_AND_FILES, *READ_BACK, *PRIVACY,
-             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS, *ZOO, *ANSWERS)
+             *METHODS, *IDENTITY, *FIGURES, *HEADS, *LIMITS, *ZOO, *ANSWERS, *SEARCH)
 
 
 # ---- one copy, one change, one run of tests ------------------------------------------------------

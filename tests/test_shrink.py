@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kdbench.data import apart, corpora
 from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Example, LoadOptions
 from kdbench.models.sources import resolve
-from kdbench.runs import store
+from kdbench.runs import store, suite
 from kdbench.runs.listing import show
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
@@ -310,3 +311,80 @@ def test_killed_ten_times_it_ends_with_the_same_choice(found, tmp_path):
     again = json.loads((tmp_path / "s" / "certificate.json").read_text())
     for name in ("student", "trained", "runs", "kept", "score", "labels"):
         assert again[name] == certificate[name]
+
+
+# --- the same trials for every method -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A table whose methods had two trials each, with its folder."""
+    place = tmp_path_factory.mktemp("tuned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KDBENCH_DATA", raising=False)
+        words = ["run", "--method", "dkd", "--task", "gad", "--teacher", "tiny:bert", "--student", "cut:1", "--epochs", "1", "--seeds", "0,1",
+                 "--max-train-examples", "64", "--max-dev-examples", "40", "--latency", "off", "--results-dir", str(place)]
+        assert main([*words, "--trials", "2"]) == 0
+    return place, words
+
+
+def test_every_method_and_control_has_the_same_number_of_trials_of_its_own(tuned):
+    place, _ = tuned
+    trials = Counter(one["cell"]["method"] for one in store.records(place / "trials"))
+    assert trials == {"finetune": 2, "logit_kd": 2, "dkd": 2}
+    finals = list(store.records(place))
+    assert Counter((one["role"] == "teacher", one["cell"]["method"]) for one in finals) == {
+        (True, "finetune"): 2, (False, "finetune"): 2, (False, "logit_kd"): 2, (False, "dkd"): 2}
+    assert {one["cell"]["settings"].get("tuned") for one in finals if one["role"] != "teacher"} == {2}
+
+
+def test_the_trial_that_is_best_apart_is_trained_with_every_seed(tuned):
+    place, _ = tuned
+    for method in ("finetune", "logit_kd", "dkd"):
+        trials = [one for one in store.records(place / "trials") if one["cell"]["method"] == method]
+        best = max(trials, key=lambda one: one["score"]["test"])
+        for final in store.records(place):
+            if final["cell"]["method"] == method and final["role"] != "teacher":
+                tied = [one for one in trials if one["score"]["test"] == best["score"]["test"]]
+                assert (final["cell"]["options"], final["cell"]["settings"]["lr"]) in [
+                    (one["cell"]["options"], one["cell"]["settings"]["lr"]) for one in tied]
+    whole = plan(Request("finetune", "gad", settings={"max_dev_examples": 40}))[-1].data
+    assert all(one["content"]["data"]["test"] != whole.digests["test"] for one in store.records(place / "trials"))
+
+
+def test_the_first_trial_is_the_defaults(tuned):
+    defaults = [one for one in store.records(tuned[0] / "trials") if one["cell"]["settings"]["lr"] is None]
+    assert Counter(one["cell"]["method"] for one in defaults) == {"finetune": 1, "logit_kd": 1, "dkd": 1}
+
+
+def test_tuned_rows_stand_in_a_table_of_their_own(tuned, capsys):
+    place, words = tuned
+    assert main([*words]) == 0  # the same, untuned, into the same folder
+    capsys.readouterr()
+    assert main(["table", "--results-dir", str(place)]) == 0
+    tables = capsys.readouterr().out.split("### ")[1:]
+    assert len(tables) == 2
+    chosen = [table for table in tables if "settings of every student chosen by 2 trials on a part of dev" in table]
+    assert len(chosen) == 1 and all(table.count("| dkd ") == 1 for table in tables)
+
+
+def test_the_same_command_trains_nothing_again(tuned, capsys):
+    place, words = tuned
+    before = {path.name for path in (place / "models").iterdir()}
+    assert main([*words, "--trials", "2"]) == 0
+    assert {path.name for path in (place / "models").iterdir()} == before
+
+
+def test_seconds_of_trials_end_the_search(tmp_path, tuned):
+    words = [word if word != str(tuned[0]) else str(tmp_path) for word in tuned[1]]
+    assert main([*words, "--trial-seconds", "0.001", "--no-controls"]) == 0
+    assert Counter(one["cell"]["method"] for one in store.records(tmp_path / "trials")) == {"dkd": 1}
+
+
+def test_a_suite_says_how_many_trials_in_its_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('trials = 3\n[[cells]]\nmethod = "dkd"\ntask = "gad"\n')
+    assert suite.load(str(path)).trials == 3
+    path.write_text('trials = 0\n[[cells]]\nmethod = "dkd"\ntask = "gad"\n')
+    with pytest.raises(BadInput, match="trials is 0, not a whole number above 0"):
+        suite.load(str(path))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from kdbench.base.options import VARIANTS
-from kdbench.cli.arguments import Parser, data_path, parse_count, parse_seeds
+from kdbench.cli.arguments import Parser, data_path, parse_count, parse_number, parse_seeds
 from kdbench.cli.shared_arguments import (
     add_assignments,
     add_data,
@@ -41,6 +41,11 @@ def add_run(verb: Parser) -> None:
         "or `rest`: the training examples that --max-train-examples leaves out, without their "
         "labels")
     add_settings(verb)
+    verb.add_argument("--trials", type=parse_count("--trials"), metavar="N",
+                      help="trials that every method and control gets to find its settings with, "
+                      "chosen on a part of dev (`show METHOD` prints what is searched)")
+    verb.add_argument("--trial-seconds", type=parse_number("--trial-seconds"), metavar="S",
+                      help="in place of a number: seconds of trials of each")
     add_engine(verb)
     verb.add_argument("--tracker", choices=("tensorboard", "wandb"), metavar="tracker",
                       help="loss terms of every epoch to tensorboard or wandb (default: none)")

@@ -94,6 +94,12 @@ def run(args: Namespace) -> int:
     runner = Runner(args.results_dir, device=args.device, overwrite=args.overwrite,
                     threads=args.threads, profile=args.profile, tracker=args.tracker)
     engine = Engine(args.engine, args.workers, args.isolate, args.fail_fast, args.ray_address)
+    trials = args.trials or suite.trials
+    seconds = args.trial_seconds or suite.trial_seconds
+    if trials or seconds:
+        from kdbench.search.tuned import Effort, after_trials
+
+        planned = after_trials(planned, runner, engine, Effort(trials, seconds))
     records = run_suite(suite, planned, runner, engine)
     if not is_first():
         return DONE

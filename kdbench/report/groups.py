@@ -88,8 +88,17 @@ class Group:
     @property
     def said(self) -> list[str]:
         """In words, what of labels, steps, texts and teachers a reader has to know."""
-        return [*self.few_labels, *self.step_limit, *self.student_steps, *self.beyond_limit,
-                *self.raw_texts, *self.cut_texts, *self.read_before]
+        return [*self.trials, *self.few_labels, *self.step_limit, *self.student_steps,
+                *self.beyond_limit, *self.raw_texts, *self.cut_texts, *self.read_before]
+
+    @property
+    def trials(self) -> list[str]:
+        """In words, how many trials chose the settings of each student."""
+        counts = [row.settings["tuned"] for row in self.students if row.settings.get("tuned")]
+        if not counts:
+            return []
+        return [f"settings of every student chosen by {span_of(counts)} trials on a part of dev, "
+                "which chose no epoch"]
 
     @property
     def few_labels(self) -> list[str]:

@@ -35,6 +35,7 @@ def suite_schema() -> Schema:
     entry = {**fields(), **options_schema(Settings, axes=True)["properties"]}
     top = {
         "about": TEXT, "cpu_hours": NUMBER, "gpu_hours": NUMBER, "data": {"enum": list(DATA)},
+        "trials": {"type": "integer", "minimum": 1}, "trial_seconds": NUMBER,
         "seeds": SEEDS, "controls": {"type": "boolean"}, "defaults": table(entry),
         "cells": {"type": "array", "minItems": 1, "items": table(entry)},
     }

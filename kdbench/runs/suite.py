@@ -4,6 +4,7 @@
     gpu_hours = 4                      # an estimate on one GPU of 24 GB; cpu_hours: on two cores
     data = "real"                      # refuses to fall back on look-alike data
     seeds = 5                          # 0-4; or a list
+    trials = 20                        # of every method and control, chosen on dev
 
     [defaults]                         # fields of a request, and settings of the protocol
     epochs = 5
@@ -52,7 +53,8 @@ BESIDE = {"seeds", "published", "resources", "controls"}  # of an entry, and no 
 KEYS = FIELDS | SETTINGS | BESIDE
 RESOURCES = {"cpus", "gpus", "memory_gb"}
 DATA = ("any", "real", "lookalike")
-TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", "controls"}
+TOP = {"about", "cpu_hours", "gpu_hours", "data", "seeds", "defaults", "cells", "controls",
+       "trials", "trial_seconds"}
 # Of a published figure: the metric, the score x 100, the system's name in results/reported.csv;
 # `over` says what it is where it is no score of one cell (an average over tasks, a difference).
 FIGURE = {"metric", "value", "system", "over"}
@@ -64,6 +66,7 @@ class Suite:
 
     data    real (look-alike data are refused), lookalike (a data folder is passed over) or any
     single  a single run of the command line, which is a suite of one request
+    trials, trial_seconds  what each method gets to find its settings with; None: it has those given
     """
 
     name: str
@@ -73,6 +76,8 @@ class Suite:
     cpu_hours: float | None = None
     gpu_hours: float | None = None
     single: bool = False
+    trials: int | None = None
+    trial_seconds: float | None = None
 
     @classmethod
     def of(cls, request: Request) -> Suite:
@@ -125,7 +130,8 @@ def load(name: str, *, thorough: bool = True) -> Suite:
     if mistakes:
         raise BadInput(f"suite {path}: " + "; ".join(mistakes))
     return Suite(name_of(path), raw.get("about", ""), tuple(requests), raw.get("data", "any"),
-                 raw.get("cpu_hours"), raw.get("gpu_hours"))
+                 raw.get("cpu_hours"), raw.get("gpu_hours"), trials=raw.get("trials"),
+                 trial_seconds=raw.get("trial_seconds"))
 
 
 def read_toml(path: Path) -> Table:

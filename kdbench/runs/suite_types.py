@@ -66,9 +66,11 @@ TEXT, TEXTS, NUMBER = (is_text, "a text"), (is_axis(is_text), "a text, or a list
     (is_number, "a number")
 SEEDS = (is_seeds, "a number of seeds or a list of them")
 FLAG: tuple[Check, str] = (lambda value: isinstance(value, bool), "true or false")
+COUNT: tuple[Check, str] = (lambda value: type(value) is int and value > 0,
+                            "a whole number above 0")
 TOP: dict[str, tuple[Check, str]] = {
     "about": TEXT, "data": TEXT, "cpu_hours": NUMBER, "gpu_hours": NUMBER, "seeds": SEEDS,
-    "controls": FLAG,
+    "controls": FLAG, "trials": COUNT, "trial_seconds": NUMBER,
 }
 ENTRY: dict[str, tuple[Check, str]] = {
     **dict.fromkeys(("method", "task", "teacher", "student", "teacher_labels", "teacher_weights",

@@ -92,6 +92,7 @@ class Trials:
     name     of the search: what is searched, as a hash
     draw     the point that a trial tries, as JSON can hold it
     sampler, pruner  by name
+    defaults  what the first trial tries, in place of something drawn
     """
 
     folder: Path
@@ -100,6 +101,7 @@ class Trials:
     sampler: str = "tpe"
     pruner: str = "halving"
     seed: int = 0
+    defaults: dict[str, Any] | None = None
     study: Study = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,6 +183,9 @@ class Trials:
             undo.callback(lock.release)
             trial = optuna.Trial(self.study, trial_id)
             point = trial.user_attrs.get(POINT)
+            if point is None and number == 0 and self.defaults is not None:
+                point = self.defaults
+                trial.set_user_attr(POINT, point)
             if point is None:
                 point = self.draw(Seeded(trial, lambda name: self._seed(number, name)))
                 trial.set_user_attr(POINT, point)

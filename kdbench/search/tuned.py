@@ -1,0 +1,162 @@
+"""The same number of trials for every method of a table, its controls too, each chosen on dev.
+
+A method with luckier rates is no better method. So each gets N trials of its own space (or the same
+seconds), by the same sampler, at the training of the protocol; the first is its defaults. Trials
+are scored on a part of dev that no training looks at, and the best is trained with every seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kdbench.base.errors import Skip
+from kdbench.base.identity import digest
+from kdbench.base.progress import say
+from kdbench.base.registry import METHODS
+from kdbench.data.apart import FINAL, SHARE, TRIAL
+from kdbench.runs.cell import Cell, LeftOut
+from kdbench.runs.grid import Engine, run_cells
+from kdbench.runs.planning import plan
+from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
+from kdbench.search import space
+from kdbench.search.search import Labelled
+from kdbench.search.trials import Owned, Trials
+
+TRIALS = "trials"  # the folder of their records, in the results folder
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What every method gets.
+
+    trials   of each; None: as many as the seconds allow
+    seconds  of all trials of one method together; None: any
+    """
+
+    trials: int | None
+    seconds: float | None = None
+    sampler: str = "tpe"
+    seed: int = 0
+
+
+def after_trials(planned: Sequence[Cell | LeftOut], runner: Runner, engine: Engine,
+                 effort: Effort) -> list[Cell | LeftOut]:
+    """The cells of the requests behind `planned`: each method and control with the settings that
+    its own trials chose, and the teachers beside them.
+    """
+    requests = list({id(cell.request): cell.request for cell in planned
+                     if isinstance(cell, Cell)}.values())
+    apart = Runner(runner.folder / TRIALS, device=runner.device, threads=runner.threads,
+                   stages=runner.folder)
+    left_out = [cell for cell in planned if isinstance(cell, LeftOut)]
+    found: dict[str, Cell | LeftOut] = {f"left out {i}": each for i, each in enumerate(left_out)}
+    for request in each_method(requests, runner.device):
+        try:
+            chosen, count = best_point(request, apart, engine, effort)
+        except Skip as error:
+            found[f"{request.method} {len(found)}"] = LeftOut(request, request.seeds[0], error)
+            continue
+        for cell in finals(request, chosen, count, runner.device):
+            found.setdefault(cell.id, cell)
+    return list(found.values())
+
+
+def each_method(requests: Sequence[Request], device: str) -> Iterator[Request]:
+    """A request for each method and control, each once."""
+    seen = set()
+    for request in requests:
+        beside = plan(replace(request, seeds=request.seeds[:1]), device=device)
+        for cell in beside:
+            if cell.role == "teacher":
+                continue
+            one = request
+            if cell.role == "control":
+                one = replace(request, method=cell.method_name, options={}, variant="corrected")
+            key = digest([one.method, one.options, cell.description["student"],
+                          cell.description["task"], cell.content["data"], one.variant])
+            if key not in seen:
+                seen.add(key)
+                yield one
+
+
+def best_point(request: Request, runner: Runner, engine: Engine,
+               effort: Effort) -> tuple[Mapping[str, Any], int]:
+    """What the trials of a method chose, and how many there were; `Skip` where it does not apply.
+    """
+    cls = METHODS.entry(request.method).load().Options
+    budgeted = request.settings.get("steps_equal") is not None
+    base = at_point(request, {"options": {}, "settings": {}}, TRIAL)
+    cell = plan(base, device=runner.device)[-1]
+    lab = runner.lab(cell, "")
+    cell.method.check(lab)
+    rate = lab.student().lr
+
+    def draw(trial: space.Draw) -> dict[str, Any]:
+        drawn = space.draw(trial, request.method, cls, [*request.options, *request.settings],
+                           rate, budgeted)
+        return {"options": drawn.options, "settings": drawn.settings}
+
+    name = digest({"cell": cell.id, "effort": [effort.sampler, effort.seed]}, 16)
+    trials = Trials(runner.folder / "search", name, draw, effort.sampler, "none", effort.seed,
+                    NOTHING)
+    spent = tried(trials, cell, runner, engine, effort)
+    scored = [trial for trial in trials.all if trial.value is not None]
+    if not scored:
+        raise Skip(f"none of {len(trials.all)} trials of {request.method} came to a score")
+    best = max(scored, key=lambda trial: (trial.user_attrs["rung 0"]["score"], -trial.number))
+    say(f"{request.method}: trial {best.number} of {len(trials.all)} chosen in {spent:.0f} s, dev "
+        f"{100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
+        f"{100 * best.user_attrs['rung 0']['score']:.1f}")
+    return best.user_attrs["point"], len(trials.all)
+
+
+def tried(trials: Trials, first: Cell, runner: Runner, engine: Engine, effort: Effort) -> float:
+    """Run the trials of a method; returns the seconds of all of them."""
+    spent = sum(trial.user_attrs["rung 0"]["seconds"] for trial in trials.all
+                if "rung 0" in trial.user_attrs)
+    while effort.seconds is None or spent < effort.seconds:
+        taken: list[Owned] = []
+        while len(taken) < engine.workers and (owned := trials.next(effort.trials)) is not None:
+            taken.append(owned)
+        if not taken:
+            break
+        cells = [plan(at_point(first.request, owned.point, TRIAL), device=runner.device)[-1]
+                 for owned in taken]
+        label = f"[{first.method_name}, trial {taken[0].number + 1}] "
+        for owned, record in zip(taken, run_cells(cells, runner, engine,
+                                                  Labelled(label, len(cells))), strict=True):
+            if record["status"] != "done":
+                trials.end(owned, None)
+                continue
+            seconds = record["cost"]["wall_seconds"]
+            trials.note(owned, 0, seconds=seconds, dev=record["score"]["dev"],
+                        score=record["score"]["test"], run=record["id"])
+            trials.report(owned, 0, record["score"]["dev"])
+            trials.end(owned, record["score"]["dev"])
+            spent += seconds
+    return spent
+
+
+NOTHING: dict[str, Any] = {"options": {}, "settings": {}}  # the defaults, which are tried first
+
+
+def at_point(request: Request, point: Mapping[str, Any], part: str, tuned: int = 0) -> Request:
+    """A request with what a trial tries."""
+    tuning = {"dev_apart": SHARE, "part": part, **({"tuned": tuned} if tuned else {})}
+    settings = {**point["settings"], **request.settings}
+    trial = part == TRIAL
+    if trial:
+        settings["latency"] = "off"
+    return replace(request, options={**point["options"], **request.options}, settings=settings,
+                   controls=False, seeds=(0,) if trial else request.seeds, tuning=tuning)
+
+
+def finals(request: Request, point: Mapping[str, Any], count: int, device: str) -> Iterator[Cell]:
+    """The teachers beside a method, and the method as its trials chose it."""
+    plain = replace(request, tuning={"dev_apart": SHARE, "part": FINAL})
+    if request.controls:
+        yield from (cell for cell in plan(plain, device=device) if cell.role == "teacher")
+    yield from plan(at_point(request, point, FINAL, count), device=device)
