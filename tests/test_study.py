@@ -180,6 +180,23 @@ def test_a_page_over_studies(folder):
     assert stale(folder.parent) == []
 
 
+def test_a_figure_of_one_of_several_tables(folder):
+    """The same rows on two tasks: the words of a table's title say which is meant."""
+    (folder / "records" / "gad").mkdir()
+    for made in study():
+        made["cell"]["task"] = "gad"
+        made["score"]["test"] /= 2
+        path = folder / "records" / "gad" / f"{made['id']}.json"
+        path.write_text(json.dumps(made))
+    row = "logit_kd | small-student"
+    first, second = (cell(table_of(folder), "logit_kd", "small-student", "test", title=task) for task in ("chemprot", "gad"))
+    assert first != second
+    (folder.parent / "page.md").write_text(f"{{made-up | chemprot | {row} | test}}, {{made-up | gad data | {row} | test}}")
+    assert pages(folder.parent)["README.md"] == f"{first}, {second}"
+    with pytest.raises(BadInput, match="2 rows are called so; put words of the title of one table before the method"):
+        cell(table_of(folder), "logit_kd", "small-student", "test")
+
+
 @pytest.mark.parametrize(("figure", "message"), [
     ("{made | logit_kd | small-student | n}", "did you mean 'made-up'"), ("{made-up | logit | S | n}", "unknown row"),
     ("{made-up | logit_kd | small-student | tast}", "did you mean 'test'"), ("{logit_kd | n}", "write {study | method | student | column}"),

@@ -3,7 +3,8 @@ study's tables.
 
 `results/page.md` is a page of such text over all studies, where a figure names its study first, as
 in `{my_study | my_method | minilm | test}`; `results/README.md` is made from it. In a study's own
-text the first name is left out.
+text the first name is left out. Where a study has several tables, words of a table's title stand
+before the method: `{gad real | my_method | minilm | test}`.
 """
 
 from __future__ import annotations
@@ -36,34 +37,42 @@ def filled(
         if study is not None:
             parts.insert(0, study)
         try:
-            if len(parts) != 4:
-                raise BadInput(f"write {{{'' if study else 'study | '}method | student | column}}")
-            return cell(table_of(parts[0]), *parts[1:])
+            if len(parts) not in (4, 5):
+                raise BadInput(f"write {{{'' if study else 'study | '}method | student | column}}, "
+                               "with words of a table's title before the method where there are "
+                               "several tables")
+            title = parts.pop(1) if len(parts) == 5 else ""
+            return cell(table_of(parts[0]), *parts[1:], title=title)
         except BadInput as error:
             raise BadInput(f"{where}: {match[0]}: {error}") from None
 
     return FIGURE.sub(figure, text)
 
 
-def cell(table: Table, method: str, student: str, column: str) -> str:
+def cell(table: Table, method: str, student: str, column: str, title: str = "") -> str:
     """The text of one cell; the column is called as in the table or by its name in `--columns`, the
     row as in the table, with or without the mark of an earlier version.
+
+    title  words that stand in the title of the section; empty: any section
     """
-    title = column_named(column).title if column in COLUMNS or ":" in column else column
+    shown = column_named(column).title if column in COLUMNS or ":" in column else column
     found, rows = [], []
     for section in table.sections:
+        if not set(title.split()) <= set(section.title.replace(",", " ").split()):
+            continue
         head, lines = matrix(section, table.columns)
         for texts in lines:
             line = dict(zip(head, texts, strict=True))
             rows.append(f"{line['method']} | {line['student']}")
             if method in (line["method"], unmarked(line["method"])) and line["student"] == student:
-                if title not in line:
+                if shown not in line:
                     raise BadInput(unknown("column", column, head))
-                found.append(line[title].removeprefix(STRONG))
+                found.append(line[shown].removeprefix(STRONG))
     if not found:
         raise BadInput(unknown("row", f"{method} | {student}", rows))
     if len(found) > 1:
-        raise BadInput(f"{len(found)} rows are called so")
+        raise BadInput(f"{len(found)} rows are called so; put words of the title of one table "
+                       "before the method")
     if not found[0]:
         raise BadInput("this cell is empty")
     return found[0]
