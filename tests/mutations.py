@@ -1314,7 +1314,7 @@ SEARCH = (
     Mutation("tuned-by-the-epochs-own-dev", "kdbench/search/tuned.py",
              'trial.user_attrs["rung 0"]["score"], -trial.number',
              'trial.user_attrs["rung 0"]["dev"], -trial.number',
-             tests_of("test_shrink", "test_the_trial_that_is_best_apart_is_trained_with_every_seed")),
+             tests_of("test_shrink", "test_what_chose_an_epoch_chooses_no_trial")),
     Mutation("tuned-without-its-number", "kdbench/search/tuned.py",
              '**({"tuned": tuned} if tuned else {})',
              "",

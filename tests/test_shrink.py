@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,6 +29,7 @@ from kdbench.runs.request import Request
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
+from kdbench.search.tuned import best_of
 from kdbench.search.wish import Wish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -220,11 +222,16 @@ def test_the_delivered_file_scores_and_costs_what_its_certificate_says(found, ca
     whole = corpora.load(plan(Request("finetune", "bc2gm_iobes"))[-1].task, LoadOptions())
     lines = [json.dumps({"tokens": e.words, "ner_tags": [whole.labels[tag] for tag in e.label]}) for e in whole.test]
     (place / "test.jsonl").write_text("\n".join(lines))
-    capsys.readouterr()
-    assert main(["evaluate", str(place / "student"), "--file", str(place / "test.jsonl"), "--json"]) == 0
-    served = json.loads(capsys.readouterr().out)["score"]
-    delivered = certificate["delivered"]["share"] * certificate["score"]["teacher"]
-    assert served == pytest.approx(delivered, abs=1e-9)
+    exports = [place / "student", *(place / "r" / "shrunk" / run / "onnx_int8" for run in certificate["runs"])]
+    served = []
+    for folder in exports:
+        capsys.readouterr()
+        assert main(["evaluate", str(folder), "--file", str(place / "test.jsonl"), "--json"]) == 0
+        served.append(json.loads(capsys.readouterr().out)["score"])
+    teacher = certificate["score"]["teacher"]
+    assert served[0] == served[1] == pytest.approx(certificate["delivered"]["share"] * teacher, abs=1e-9)
+    assert sum(served[1:]) / 2 == pytest.approx(certificate["kept"]["share"] * teacher, abs=1e-9)
+    assert served[1] != served[2]
     assert certificate["megabytes"] < 0.25 and certificate["latency"]["p50_ms"] > 0 and certificate["peak_mb"] > 10
     assert certificate["seeds"] == 2 and certificate["rows"] == len(whole.test)
 
@@ -350,6 +357,12 @@ def test_the_trial_that_is_best_apart_is_trained_with_every_seed(tuned):
                     (one["cell"]["options"], one["cell"]["settings"]["lr"]) for one in tied]
     whole = plan(Request("finetune", "gad", settings={"max_dev_examples": 40}))[-1].data
     assert all(one["content"]["data"]["test"] != whole.digests["test"] for one in store.records(place / "trials"))
+
+
+def test_what_chose_an_epoch_chooses_no_trial():
+    trials = [SimpleNamespace(number=number, user_attrs={"rung 0": {"dev": dev, "score": score}})
+              for number, (dev, score) in enumerate([(0.9, 0.5), (0.6, 0.7), (0.5, 0.7)])]
+    assert best_of(trials).number == 1
 
 
 def test_the_first_trial_is_the_defaults(tuned):

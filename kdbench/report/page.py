@@ -42,7 +42,8 @@ def filled(
                                "with words of a table's title before the method where there are "
                                "several tables")
             title = parts.pop(1) if len(parts) == 5 else ""
-            return cell(table_of(parts[0]), *parts[1:], title=title)
+            name, method, student_name, column = parts
+            return cell(table_of(name), method, student_name, column, title)
         except BadInput as error:
             raise BadInput(f"{where}: {match[0]}: {error}") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
@@ -24,6 +24,9 @@ from kdbench.runs.runner import Runner
 from kdbench.search import space
 from kdbench.search.search import Labelled
 from kdbench.search.trials import Owned, Trials
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 TRIALS = "trials"  # the folder of their records, in the results folder
 
@@ -106,11 +109,16 @@ def best_point(request: Request, runner: Runner, engine: Engine,
     scored = [trial for trial in trials.all if trial.value is not None]
     if not scored:
         raise Skip(f"none of {len(trials.all)} trials of {request.method} came to a score")
-    best = max(scored, key=lambda trial: (trial.user_attrs["rung 0"]["score"], -trial.number))
+    best = best_of(scored)
     say(f"{request.method}: trial {best.number} of {len(trials.all)} chosen in {spent:.0f} s, dev "
         f"{100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
         f"{100 * best.user_attrs['rung 0']['score']:.1f}")
     return best.user_attrs["point"], len(trials.all)
+
+
+def best_of(scored: Sequence[FrozenTrial]) -> FrozenTrial:
+    """The trial that scores best on the part of dev that chose no epoch; of several the first."""
+    return max(scored, key=lambda trial: (trial.user_attrs["rung 0"]["score"], -trial.number))
 
 
 def tried(trials: Trials, first: Cell, runner: Runner, engine: Engine, effort: Effort) -> float:
