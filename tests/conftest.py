@@ -1,6 +1,7 @@
 """What all tests share: real data only where its folder is named, slow ones only when asked for."""
 
 import atexit
+import dataclasses
 import importlib.util
 import os
 import shutil
@@ -25,7 +26,7 @@ atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 # The files of half a minute and more, the longest first. A worker takes file after file in this
 # order, so that no worker is left with a long file when the other one has ended.
-LONG = ("test_served", "test_identity", "test_verify", "test_distributed", "test_grid", "test_mutations", "test_stopping",
+LONG = ("test_served", "test_shrink", "test_identity", "test_verify", "test_distributed", "test_grid", "test_mutations", "test_stopping",
         "test_contracts", "test_pretend_device", "test_resume", "test_variants", "test_speed_bench", "test_docs", "test_cli",
         "test_metrics", "test_doktra", "test_layouts", "test_ner_kd", "test_onnx_example", "test_study", "test_lookalikes",
         "test_site", "test_own_files", "test_protocol", "test_limits")
@@ -64,6 +65,17 @@ def pytest_collection_modifyitems(config, items):
     if left:
         config.hook.pytest_deselected(items=left)
     items[:] = sorted(kept, key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    """The full protocol of latencies as short as the quick one, where no test reads how fast anything is."""
+    from kdbench.serve import measure
+
+    full, quick = measure.PROTOCOLS["full"], measure.PROTOCOLS["quick"]
+    measure.PROTOCOLS["full"] = dataclasses.replace(quick, name="full")
+    yield
+    measure.PROTOCOLS["full"] = full
 
 
 @pytest.fixture

@@ -872,7 +872,7 @@ FIGURES = (
              "lost = before[first + 1] > before[first]",
              tests_of("test_metrics", "test_words_and_entities_beyond_the_limit_are_counted")),
     Mutation("caption-silent-on-the-limit", "kdbench/report/groups.py",
-             "*self.student_steps, *self.beyond_limit,", "*self.student_steps,",
+             "*self.beyond_limit, *self.raw_texts,", "*self.raw_texts,",
              tests_of("test_tables", "test_a_caption_says_how_much_lies_beyond_the_length_limit")),
     Mutation("beyond-the-limit-unverified", "kdbench/report/checks.py",
              "if stored != found:",

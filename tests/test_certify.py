@@ -16,6 +16,8 @@ from kdbench.score.kept import NO, OPEN, YES, Contrast, Pair, lost
 from kdbench.score.label_recall import recall_counts
 from kdbench.score.statistics import crossed_interval
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 ACCURACY, KEEP = column(0, 1), 0.98
 
 

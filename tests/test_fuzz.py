@@ -1,4 +1,4 @@
-"""The fuzzer's cases of one seed: a minute of them in the gate, thousands with `-m slow`."""
+"""The fuzzer's cases of one seed: some of them in the gate, a minute and thousands with `-m slow`."""
 
 import json
 import subprocess
@@ -70,6 +70,11 @@ def test_each_outcome_is_judged(tmp_path, done, more, what):
     assert what in case.failure() if what else case.failure() == ""
 
 
+def test_some_seeded_cases():
+    assert "15 cases, 0 failures" in fuzz("--cases", 15, "--seed", 7)
+
+
+@pytest.mark.slow
 def test_a_seeded_minute():
     assert ", 0 failures" in fuzz("--minutes", 1, "--seed", 7)
 

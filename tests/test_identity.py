@@ -140,7 +140,7 @@ def test_what_is_asked_for_changes_the_id(name, cell_id):
 
 def test_every_field_of_a_request_is_looked_at():
     by_content = {"settings", "task", "data_dir", "files", "unlabelled", "task_options", "recipe", "variant", "teacher_labels", "teacher_options",
-                  "teacher_weights"}
+                  "teacher_weights", "tuning"}
     of_no_cell = {"controls", "resources", "published"}  # what runs beside, where, and what others had
     assert {f.name for f in fields(Request)} == by_content | of_no_cell | {"seeds"} | REQUESTS.keys() - {"seed", "device"}
 

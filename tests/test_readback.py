@@ -293,8 +293,8 @@ def test_a_damaged_record_is_made_anew(tmp_path, no_data, capsys):
 def test_the_results_folder_that_is_gone_at_the_end(tmp_path, no_data, monkeypatch, capsys):
     run_here = grid.run_here
 
-    def deleted(*given):
-        records = run_here(*given)
+    def deleted(*given, **named):
+        records = run_here(*given, **named)
         shutil.rmtree(tmp_path / "r" / "records")
         return records
 

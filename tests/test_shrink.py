@@ -32,6 +32,8 @@ from kdbench.search.trials import Trials, rungs
 from kdbench.search.tuned import best_of
 from kdbench.search.wish import Wish
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -58,7 +58,7 @@ def add_run(verb: Parser) -> None:
 def add_engine(verb: Parser) -> None:
     """Which cells of a suite run, and where."""
     verb.add_argument("--only", metavar="PATTERN",
-                      help="suite: the cells that fit, as in 'method=M*,task=gad' (their seeds: "
+                      help="suite: the cells that fit, as in 'method=M*,task=T' (their seeds: "
                       "--seeds)")
     verb.add_argument("--dry-run", action="store_true",
                       help="list the cells, what is finished and what is missing")

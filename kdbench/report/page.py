@@ -4,7 +4,7 @@ study's tables.
 `results/page.md` is a page of such text over all studies, where a figure names its study first, as
 in `{my_study | my_method | minilm | test}`; `results/README.md` is made from it. In a study's own
 text the first name is left out. Where a study has several tables, words of a table's title stand
-before the method: `{gad real | my_method | minilm | test}`.
+before the method: `{my_task real | my_method | minilm | test}`.
 """
 
 from __future__ import annotations
