@@ -74,7 +74,7 @@ class Recipe(Method):
                               search=[True, False])
         layer_share: float = option(
             0.7, "share of the training that the layers get", minimum=0.01, maximum=0.99,
-            source="ours", search=[0.5, 0.7, 0.9])
+            source="ours", search=[0.4, 0.6, 0.8])
         label_share: float = option(
             0.1, "share of the training that the labels get", minimum=0.01, maximum=0.99,
             source="ours")

@@ -290,9 +290,14 @@ def kept_in_words(kept: dict[str, Any]) -> str:
     return said
 
 
+def in_points(share: float) -> str:
+    """A share x 100; what rounds to 0 has no sign."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
 def label_in_words(row: dict[str, Any]) -> str:
     """What is lost of one label's recall."""
     said = (f"  {row['label']}: recall {100 * row['student']:.1f} of {100 * row['teacher']:.1f}, "
-            f"{row['mentions']:,} mentions, lost {100 * row['lost']:.1f} "
-            f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]")
+            f"{row['mentions']:,} mentions, lost {in_points(row['lost'])} "
+            f"[{in_points(row['low'])}, {in_points(row['high'])}]")
     return said if row["verdict"] is None else f"{said}: {row['verdict']}"

@@ -168,6 +168,7 @@ def in_line(one: Finalist) -> str:
     """A finalist in a line."""
     kept, point = one.report["kept"], one.trial.point
     share = "none" if kept["share"] is None else f"{100 * kept['share']:.1f}%"
-    return (f"{point['student']}, {point['method']}, {one.form}, {len(one.records)} seeds: "
+    seeds = f"{len(one.records)} seed{'s' * (len(one.records) != 1)}"
+    return (f"{point['student']}, {point['method']}, {one.form}, {seeds}: "
             f"{share} kept, {one.report['latency']['p50_ms']:.2f} ms, "
             f"{one.report['megabytes']:.1f} MB: {one.report['verdict']}")
