@@ -140,7 +140,7 @@ class Finals:
             found.append(self.judged(trial, seeds))
             say(f"finals: {in_line(found[-1])}")
         found.sort(key=lambda one: one.order)
-        if self.wish.seeds is None and found and found[0].report["verdict"] == OPEN:
+        if self.wish.seeds is None and found:
             more = self.search.seconds_of(found[0].trial.point["shape"], found[0].trial.steps)
             if more * (MORE_SEEDS - SEEDS) / self.engine.workers < self.search.clock.left:
                 found[0] = self.judged(found[0].trial, MORE_SEEDS)
