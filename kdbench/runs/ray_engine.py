@@ -155,7 +155,7 @@ def run_cell(text: dict[str, Any]) -> tuple[Record, dict[str, Any] | None]:
     if Path(text["marker"]).is_file():
         return work(text), None
     folder = Path.home() / ".cache" / "kdbench" / text["cache_name"]
-    record = work({**text, "results_dir": str(folder)})
+    record = work({**text, "results_dir": str(folder), "stages": None})
     path = store.path_of(folder, record["id"], record["cell"]["task"]).with_suffix(".npz")
     if not path.is_file():
         return record, {}
