@@ -301,6 +301,23 @@ def test_what_cannot_be_is_said_in_one_line(found, tmp_path, capsys, more, said)
     assert not (tmp_path / "s").exists()
 
 
+def test_what_has_no_certificate_is_refused_before_anything_is_trained(tmp_path, capsys, no_data):
+    words = ["shrink", "--teacher", "tiny:bert", "--results-dir", str(tmp_path / "r"), "-o", str(tmp_path / "s")]
+    for split, rows in (("train", 60), ("dev", 40), ("test", 5)):
+        lines = [json.dumps({"text": f"{split} {i}", "label": "ab"[i % 2]}) for i in range(rows)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    files = [word for split in ("train", "dev", "test") for word in (f"--{split}", str(tmp_path / f"{split}.jsonl"))]
+    assert main([*words, "--task", "files", *files]) == 2
+    assert "5 test units certify nothing" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "models").exists()
+
+
+def test_what_is_for_programs_is_json_alone(found, tmp_path, capsys):
+    capsys.readouterr()
+    main([*WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(found[0] / "r"), "-o", str(tmp_path / "s"), "--json"])
+    assert json.loads(capsys.readouterr().out)["student"] == found[2]["student"]
+
+
 @pytest.mark.slow
 def test_killed_ten_times_it_ends_with_the_same_choice(found, tmp_path):
     place, code, certificate = found

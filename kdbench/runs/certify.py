@@ -178,11 +178,16 @@ def pair_of(ours: Sequence[Answered], theirs: Answered, metric: metrics.Metric) 
     """
     counts = [one.scores.counts for one in ours]
     assert theirs.scores.counts is not None and metric.finish is not None
-    if len(theirs.scores.units) < LEAST_UNITS:
-        raise BadInput(f"{len(theirs.scores.units)} test units certify nothing; give at least "
-                       f"{LEAST_UNITS}, better some thousands")
+    check_units(len(theirs.scores.units))
     return Pair(np.stack([each for each in counts if each is not None]), theirs.scores.counts,
                 metric.finish)
+
+
+def check_units(count: int) -> None:
+    """`BadInput` where there are too few test units."""
+    if count < LEAST_UNITS:
+        raise BadInput(f"{count} test units certify nothing; give at least {LEAST_UNITS}, better "
+                       "some thousands")
 
 
 def kept_of(pair: Pair, keep: float) -> dict[str, Any]:

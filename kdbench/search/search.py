@@ -97,6 +97,9 @@ class Search:
         """
         self.trials = Trials(self.runner.folder / "search", name, self.draw,
                              self.wish.sampler, self.wish.pruner, self.wish.seed)
+        spent = sum(facts["seconds"] for trial in self.trials.all
+                    for _, facts in rung_facts(trial))
+        self.clock.before = spent / self.engine.workers
         known = self.trials.fact("fits", lambda: self._timed(teacher))
         self.fits = [Fit(Shape(tuple(one["students"]), one["options"]),
                          tuple(Form(**form) for form in one["forms"]), one["why"])

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from kdbench.serve.labels import Limit
 
 TORCH = "safetensors"
-FORMS = ("onnx_int8", "onnx", TORCH)  # on a CPU, where the first is mostly the fastest
-GPU_FORMS = ("safetensors_fp16", "safetensors_bf16", TORCH)
+FORMS = ("onnx_int8", "onnx", TORCH)  # timed on a CPU, where the first is mostly the fastest
 # layers and widths of encoders with random weights; units and widths of BiLSTMs
 LAYERS, WIDTHS = (2, 4, 6), (32, 64, 128, 256, 384)
 DEPTHS, UNITS, EMBEDDINGS = (1, 2), (32, 64, 128, 256), (32, 64, 128, 300)
@@ -129,7 +128,7 @@ def widest(sizes: Sequence[int], width: int, most: int) -> list[int]:
 
 
 def timed(model: Model, reading: Limit, texts: Sequence[Text], forms: Sequence[str],
-          threads: int | None, device: str = "cpu") -> Iterator[Form]:
+          threads: int | None) -> Iterator[Form]:
     """The forms of a model with their figures.
 
     reading  as of `measure.write_model`
@@ -140,7 +139,7 @@ def timed(model: Model, reading: Limit, texts: Sequence[Text], forms: Sequence[s
             with doing(f"{model.name} as {kind}"):
                 out = Path(place) / kind
                 write_format(kind, folder, out)
-            figures = measure.latency(out, texts, "quick", threads=threads, device=device)
+            figures = measure.latency(out, texts, "quick", threads=threads)
             yield Form(kind, figures["p50_ms"], measure.disk_megabytes(out))
 
 
@@ -152,12 +151,12 @@ def check_forms(forms: Sequence[str]) -> None:
 
 
 def fit_of(shape: Shape, model: Any, reading: Any, texts: Sequence[Text], forms: Sequence[str],
-           threads: int | None, device: str = "cpu") -> Fit:
+           threads: int | None) -> Fit:
     """A shape with its figures; of one that cannot be built or exported, why.
 
     model, reading  without arguments, give those of `timed`: building may fail too
     """
     try:
-        return Fit(shape, tuple(timed(model(), reading, texts, forms, threads, device)))
+        return Fit(shape, tuple(timed(model(), reading, texts, forms, threads)))
     except (BadInput, Broken, Skip) as error:
         return Fit(shape, why=one_line(error))

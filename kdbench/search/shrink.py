@@ -19,7 +19,16 @@ from kdbench.models.teachers import is_model
 from kdbench.report.search_plots import picture
 from kdbench.runs.artefacts import find_run
 from kdbench.runs.cell import Cell
-from kdbench.runs.certify import CODES, Answered, Asked, answered, compared, in_words
+from kdbench.runs.certify import (
+    CODES,
+    Answered,
+    Asked,
+    answered,
+    check_units,
+    compared,
+    in_words,
+    metric_with_sums,
+)
 from kdbench.runs.grid import Engine
 from kdbench.runs.planning import plan, teacher_name, teacher_of
 from kdbench.runs.request import Request
@@ -28,7 +37,7 @@ from kdbench.runs.store import Record
 from kdbench.score.kept import YES
 from kdbench.search.finals import Finalist, Finals, exported, finalists, protocol_for
 from kdbench.search.search import Scored, Search
-from kdbench.search.shapes import FORMS, GPU_FORMS, TORCH, Budget, Fit, Form, check_forms
+from kdbench.search.shapes import FORMS, TORCH, Budget, Fit, Form, check_forms
 from kdbench.search.wish import Clock, Wish
 from kdbench.serve import measure
 from kdbench.serve.serving import open_artefact
@@ -80,7 +89,7 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: is there already; give the name of a new folder")
-    wish = replace(wish, forms=wish.forms or (GPU_FORMS if device == "cuda" else FORMS),
+    wish = replace(wish, forms=wish.forms or FORMS,
                    request=replace(wish.request, teacher=name_of_teacher(wish)))
     check_forms(wish.forms)
     threads = wish.threads if workers == 1 else 1
@@ -128,6 +137,8 @@ def shrink_files(task: str, out: str | Path, *, max_ms: float | None = None,
 def teach(wish: Wish, finals: Runner, trials: Runner) -> Taught:
     """The teacher, trained on the part of dev that chooses epochs, and scored on both others."""
     cell = teacher_cell(wish, FINAL, finals.device)
+    metric_with_sums(cell.task)
+    check_units(len({example.unit for example in cell.data.test}))
     record = finals.one(cell, "[teacher] ")
     if record["status"] != "done":
         raise Broken(f"teacher {cell.student.name}: "
@@ -164,7 +175,7 @@ def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Pat
     task, data = taught.cell.task, taught.cell.data
     ready = teacher_cell(wish, TRIAL, finals.device)
     search.look(ready, wish.name(ready.content))
-    print(fits_in_words(search, wish), flush=True)
+    say(fits_in_words(search, wish))
     teacher = answers_of_teacher(finals, taught)
     work = finals.folder / "shrunk"
     whole = the_teacher_itself(wish, finals, taught, teacher, work)
