@@ -46,6 +46,10 @@ class TAKD(Method):
         standardise: bool = option(
             False, "both models' logits first become (z - mean z) / std z, as with logit_kd",
             source="Sun et al. 2024, arXiv 2403.01427", later=True)
+        assistant_epochs: int | None = option(
+            None, "epochs of the assistant, over unlabelled texts too (default: --epochs)",
+            minimum=1, source="ours: where there is much text, ten epochs of it are many",
+            follows="epochs", later=True)
 
     options: Options
 
@@ -59,7 +63,8 @@ class TAKD(Method):
         teacher = lab.finetune(lab.teacher())
         assistant = lab.train(
             lab.model(resolve(name), role=Role.TEACHER), objective, stage="assistant",
-            examples=examples, signals=lab.signals(teacher, ("logits",), examples=examples))
+            examples=examples, signals=lab.signals(teacher, ("logits",), examples=examples),
+            epochs=o.assistant_epochs or lab.settings.epochs)
         lab.add_row(assistant, f"assistant {name}", role=Role.TEACHER)
         return lab.train(lab.student(), objective, stage="soft targets", examples=examples,
                          signals=lab.signals(assistant, ("logits",), examples=examples))
