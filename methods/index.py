@@ -53,7 +53,7 @@ METHODS = (
 
 # what `bench.py shrink` tries where no method is named: the best that is known, and what it has to
 # beat
-SEARCHED = ("recipe", "ner_kd", "logit_kd", "finetune")
+SEARCHED = ("recipe", "ner_kd", "logit_kd", "finetune", "static")
 
 PRETRAIN = "adapt"  # what `bench.py pretrain` runs where no method is named
 

@@ -30,7 +30,7 @@ from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
 from kdbench.data.task import Example
 from kdbench.methods.static_model import StaticClassifier, StaticConfig
-from kdbench.models.heads import seeded
+from kdbench.models.heads import seeded, vector_size
 from kdbench.models.load import Model, Role
 from kdbench.train.lab import Lab
 from kdbench.train.losses import SoftTargets
@@ -137,6 +137,8 @@ class Static(Method):
          "exports are for that (`bench.py export`: safetensors_fp16, onnx_int8)"),
     )
 
+    builds_student = True
+
     @dataclass(frozen=True)
     class Options:
         """The vectors, the classifier and its training."""
@@ -190,6 +192,19 @@ class Static(Method):
         return lab.train(self.student(lab, trained, table, table.shape),
                          SoftTargets(lab.task.task_type, o.temperature, o.alpha),
                          stage="soft targets", examples=examples, signals=logits, epochs=epochs)
+
+    @classmethod
+    def own_students(cls, width: int) -> dict[str, dict[str, Any]]:
+        """Three sizes, as far as the teacher's vectors have them."""
+        sizes = sorted({min(size, width) for size in (256, 128, 64)}, reverse=True)
+        return {f"{cls.name}:{size}": {"size": size} for size in sizes}
+
+    def untrained(self, lab: Lab) -> Model:
+        """A student of random vectors, as wide as those of the teacher allow."""
+        teacher = lab.teacher()
+        rows = max(teacher.tokenizer.get_vocab().values()) + 1
+        size = min(self.options.size, vector_size(teacher.module.config))
+        return self.student(lab, teacher, None, (rows, size))
 
     def table(self, lab: Lab, teacher: Model, examples: Sequence[Example]) -> np.ndarray:
         """(V, size) the teacher's vectors, reduced and weighed; 0 of special and unused tokens."""

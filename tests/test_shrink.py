@@ -287,6 +287,22 @@ def test_a_teacher_that_fits_is_delivered_itself(found, tmp_path):
     assert "yes: student tiny:bert, none, as onnx_int8" in str(result)
 
 
+def test_a_student_that_its_method_builds_is_among_the_shapes(tmp_path, capsys, no_data):
+    words = ["shrink", "--task", "gad", "--teacher", "tiny:bert", "--keep", "0.1", "--hours", "0.2", "--steps", "9", "--threads", "1",
+             "--trials", "2", "--seeds", "1", "--max-mb", "0.2", "--methods", "static", "--forms", "onnx,onnx_int8", "--results-dir",
+             str(tmp_path / "r"), "-o", str(tmp_path / "s"), "--max-train-examples", "200", "--max-dev-examples", "100"]
+    assert main(words) in (0, 1, 3)
+    found = json.loads((tmp_path / "s" / "certificate.json").read_text())
+    fits = {one["shape"]: {form["kind"]: form["megabytes"] for form in one["forms"]} for one in found["searched"]["shapes"]}
+    assert found["trained"]["student"].startswith("static:") and found["trained"]["method"] == "static"
+    assert found["megabytes"] == pytest.approx(fits[found["trained"]["shape"]][found["form"]], rel=0.02)
+    assert found["calibration"]["student"]["temperature"] > 0
+    assert json.loads((tmp_path / "s" / "labels.json").read_text())["temperature"] == found["calibration"]["student"]["temperature"]
+    about = json.loads((tmp_path / "s" / "config.json").read_text())
+    assert about["hidden_size"] == found["trained"]["options"]["size"] == 64  # the teacher's width, less than 256 and 128
+    assert [name for name in fits if fits[name]] == ["static:64"]
+
+
 @pytest.mark.parametrize("more, said", [
     (["--max-ms", "0.000001"], "no shape keeps the budget; the fastest is"),
     (["--max-mb", "0"], "--max-mb '0': give a number above 0"),

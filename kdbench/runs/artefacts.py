@@ -34,6 +34,7 @@ from kdbench.serve.export import export, predictions
 from kdbench.serve.labels import read_json
 from kdbench.serve.predict import Predictor, json_line
 from kdbench.serve.serving import Artefact, Labels, open_artefact
+from kdbench.serve.temperature import divided
 
 # options of task `files` that name columns
 COLUMN_OPTIONS = ("text_column", "pair_column", "label_column", "tags_column", "id_column",
@@ -128,11 +129,13 @@ def check_same(record: Record, task: Task, data: Data, files: Mapping[str, Path]
 
 def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
                data_dir: Path | None, protocol: str = "full", threads: int | None = None,
-               place: DataPlace = NOWHERE, strict_privacy: bool = False) -> list[dict[str, Any]]:
+               place: DataPlace = NOWHERE, strict_privacy: bool = False,
+               temperature: float | None = None) -> list[dict[str, Any]]:
     """Export a run's student, score each export on the whole test set, time it, and add its row to
     the record. What of its training text the student's vocabulary holds is said.
 
     strict_privacy  raise `BadInput`, and write nothing, where there is anything to say
+    temperature  that the logits of each export are divided by
     """
     record, folder = find_run(results_dir, run)
     task, data = task_of(record, data_dir, place, recall(results_dir, record))
@@ -141,7 +144,8 @@ def export_run(results_dir: Path, run: str, out: Path, formats: Sequence[str],
         refuse(found, record["id"])
     for line in found.lines():
         say(line)
-    exports = export(folder, out, formats, sample_texts=data.test[:20], threads=threads)
+    with divided(folder, temperature) as student:
+        exports = export(student, out, formats, sample_texts=data.test[:20], threads=threads)
     about = about_of(record, folder)
     for entry in exports:
         about.write(out / entry["kind"])

@@ -233,7 +233,8 @@ def calibration_of(task: Task, examples: Sequence[Example], ours: Answered,
     if task.task_type not in ("single", "multi"):
         return None
     gold = np.asarray(metrics.gold_labels(task.task_type, examples))
-    return {name: calibration(task.task_type, gold, np.asarray(one.found))
+    return {name: {**calibration(task.task_type, gold, np.asarray(one.found)),
+                   "temperature": one.artefact.labels.temperature}
             for name, one in (("student", ours), ("teacher", theirs))}
 
 
@@ -268,6 +269,7 @@ def in_words(report: dict[str, Any]) -> str:
     if report["calibration"]:
         lines.append("  calibration error (ECE) " + ", ".join(
             f"{name} {100 * one['ece']:.1f}, Brier {one['brier']:.3f}"
+            + (f", at temperature {one['temperature']:g}" if one["temperature"] else "")
             for name, one in report["calibration"].items()))
     lines.append(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1, "
                  f"{latency['throughput_per_s']:,.0f} texts a second at batch 32, "

@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kdbench.base.activity import doing
 from kdbench.base.errors import Broken
 from kdbench.base.progress import say
 from kdbench.data.apart import FINAL
-from kdbench.data.task import Data, Task
-from kdbench.runs.artefacts import export_run
+from kdbench.data.task import Data, Example, Task
+from kdbench.runs.artefacts import export_run, find_run
 from kdbench.runs.certify import CODES, Answered, Asked, answered, compared
 from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.score.kept import OPEN, YES
+from kdbench.score.metrics import gold_labels
 from kdbench.search.search import Labelled, Scored, Search
 from kdbench.search.wish import MORE_SEEDS, SEEDS, Wish
+from kdbench.serve.export import answers
 from kdbench.serve.serving import open_artefact
+from kdbench.serve.temperature import CALIBRATED, fitted
 
 MOST = 3  # finalists
 QUICK = 300.0  # seconds of a search below which latencies are taken by the quick protocol
@@ -128,7 +134,8 @@ class Finals:
 
     def answers(self, record: Record, form: str) -> Answered:
         """A student as it is served, with its answers to the test split."""
-        place = exported(self.runner.folder, record, [form], self.wish, self.out)
+        place = exported(self.runner.folder, record, [form], self.wish, self.out, self.task,
+                         self.data)
         artefact = open_artefact(place / form, threads=self.wish.threads)
         return answered(record, place / form, artefact, self.task, self.data.test)
 
@@ -148,15 +155,29 @@ class Finals:
         return sorted(found, key=lambda one: one.order)
 
 
-def exported(results_dir: Path, record: Record, forms: Sequence[str], wish: Wish,
-             out: Path) -> Path:
+def exported(results_dir: Path, record: Record, forms: Sequence[str], wish: Wish, out: Path,
+             task: Task, data: Data) -> Path:
     """The folder of a run's exports, made unless it is there."""
     place = out / record["id"]
     if not all((place / form).is_dir() for form in forms):
         shutil.rmtree(place, ignore_errors=True)
         export_run(results_dir, record["id"], place, forms, wish.request.data_dir, "quick",
-                   wish.threads)
+                   wish.threads, temperature=temperature_of(results_dir, record, task, data.dev))
     return place
+
+
+def temperature_of(results_dir: Path, record: Record, task: Task,
+                   dev: Sequence[Example]) -> float | None:
+    """What divides the logits of a run's student, by its answers to dev; None where answers are no
+    probabilities of one model.
+    """
+    folder = find_run(results_dir, record["id"])[1]
+    artefact = open_artefact(folder, "torch")
+    if task.task_type not in CALIBRATED or artefact.labels.members:
+        return None
+    with doing(f"a temperature by {len(dev):,} texts of dev"):
+        logits = np.vstack(answers(artefact, dev))
+    return fitted(task.task_type, np.asarray(gold_labels(task.task_type, dev)), logits)
 
 
 def protocol_for(wish: Wish) -> str:

@@ -101,7 +101,7 @@ class Search:
                     for _, facts in rung_facts(trial))
         self.clock.before = spent / self.engine.workers
         known = self.trials.fact("fits", lambda: self._timed(teacher))
-        self.fits = [Fit(Shape(tuple(one["students"]), one["options"]),
+        self.fits = [Fit(Shape(tuple(one["students"]), one["options"], one["method"]),
                          tuple(Form(**form) for form in one["forms"]), one["why"])
                      for one in known]
         for fit, one in zip(self.fits, known, strict=True):
@@ -120,6 +120,11 @@ class Search:
         """Every shape with its figures, as JSON has them."""
         config = self.runner.lab(teacher, "").student().module.config
         shapes = shapes_for(config.num_hidden_layers, config.hidden_size, self.wish.students)
+        for method in self.wish.tried():
+            cls = METHODS.entry(method).load()
+            if teacher.task.task_type in cls.task_types:
+                shapes += [Shape((name,), options, method)
+                           for name, options in cls.own_students(config.hidden_size).items()]
         found: list[dict[str, Any]] = []
         for shape in shapes:
             if self.clock.spent > FITTING * self.clock.seconds and found:
@@ -130,8 +135,9 @@ class Search:
 
     def _looked_at(self, shape: Shape) -> dict[str, Any]:
         """One shape with its figures."""
-        methods, cell, why = [], None, ""
-        for method in self.wish.tried():
+        methods, cell, trainers = [], None, self.trainers(shape)
+        why = "" if trainers else "no method that is tried trains it"
+        for method in trainers:
             try:
                 planned = self.cell(shape, method)
                 planned.method.check(self.runner.lab(planned, ""))
@@ -143,13 +149,22 @@ class Search:
         if cell is None:
             return as_facts(Fit(shape, why=why), 0.0, ())
         lab = self.runner.lab(cell, "")
-        fit = fit_of(shape, lab.student, lab.reading, cell.data.dev, self.wish.forms,
+        first = cell.method
+        model = (lambda: first.untrained(lab)) if shape.method else lab.student
+        fit = fit_of(shape, model, lab.reading, cell.data.dev, self.wish.forms,
                      self.wish.threads)
-        return as_facts(fit, lab.student().lr, methods)
+        return as_facts(fit, model().lr, methods)
+
+    def trainers(self, shape: Shape) -> list[str]:
+        """The methods that can train a shape: the one that builds it, or all that build none."""
+        if shape.method:
+            return [shape.method]
+        return [method for method in self.wish.tried()
+                if not METHODS.entry(method).load().builds_student]
 
     def cell(self, shape: Shape, method: str) -> Cell:
         """A cell of this shape and method, with the method's defaults."""
-        point = {"method": method, "student": shape.name, "settings": {},
+        point = {**of_shape(shape, shape.name), "method": method, "settings": {},
                  "options": self.options_of(shape, method)}
         return plan(self.wish.of_point(point, FIRST_STEPS, TRIAL), device=self.runner.device)[-1]
 
@@ -174,9 +189,8 @@ class Search:
         fixed = self.options_of(shape, method)
         drawn = space.draw(trial, method, METHODS.entry(method).load().Options,
                            [*fixed, *self.wish.request.settings], chosen.rate, budgeted=True)
-        return {"shape": shape.name, "student": student, "form": chosen.form.kind,
-                "method": method, "options": {**fixed, **drawn.options},
-                "settings": drawn.settings}
+        return {**of_shape(shape, student), "form": chosen.form.kind, "method": method,
+                "options": {**fixed, **drawn.options}, "settings": drawn.settings}
 
     # --- how long it takes ------------------------------------------------------------------------
 
@@ -329,6 +343,14 @@ def of_these(methods: Sequence[str]) -> str:
     return f"method of {', '.join(methods)}"
 
 
+def of_shape(shape: Shape, student: str) -> dict[str, str]:
+    """What a point says of its student. A method that builds its own is given the teacher's first
+    layer, at which it does not look.
+    """
+    beside = {"beside": "cut:1"} if shape.method else {}
+    return {"shape": shape.name, "student": student, **beside}
+
+
 def pace_of(record: Record) -> Pace:
     """The pace of a cell that was run now; of stages that were found, none is told."""
     cost = record["cost"]
@@ -342,5 +364,5 @@ def pace_of(record: Record) -> Pace:
 def as_facts(fit: Fit, rate: float, methods: Sequence[str]) -> dict[str, Any]:
     """A shape with its figures as JSON has them."""
     return {"students": list(fit.shape.students), "options": dict(fit.shape.options),
-            "forms": [vars(form) for form in fit.forms], "why": fit.why, "rate": rate,
-            "methods": list(methods)}
+            "method": fit.shape.method, "forms": [vars(form) for form in fit.forms],
+            "why": fit.why, "rate": rate, "methods": list(methods)}

@@ -36,10 +36,12 @@ class Shape:
 
     students  the models of that shape, as --student takes them: they differ in their first weights
     options   what methods that have these options must be given, so that they keep the shape
+    method    that builds it, and that alone can train it; empty: any
     """
 
     students: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    method: str = ""
 
     @property
     def name(self) -> str:

@@ -150,7 +150,12 @@ def teach(wish: Wish, finals: Runner, trials: Runner) -> Taught:
     if beside["status"] != "done":
         raise Broken(f"teacher {cell.student.name}: "
                      f"{beside['reason'] or beside['error']['message']}")
-    return Taught(cell, record, beside["score"]["test"], source)
+    apart = beside["score"]["test"]
+    if apart <= 0:
+        raise BadInput(f"shrink: teacher {cell.student.name} scores {100 * apart:.1f} on dev, of "
+                       "which no share can be kept; give more --epochs, more examples or another "
+                       "--teacher")
+    return Taught(cell, record, apart, source)
 
 
 def name_of_teacher(wish: Wish) -> str:
@@ -216,7 +221,7 @@ def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answ
     """The teacher in a form that keeps the budget and what it knows; None where there is none."""
     task, data = taught.cell.task, taught.cell.data
     kinds = [form for form in wish.forms if form != TORCH]
-    place = exported(finals.folder, taught.record, kinds, wish, work)
+    place = exported(finals.folder, taught.record, kinds, wish, work, task, data)
     asked = Asked(wish.keep, wish.label_loss, wish.budget.max_ms, wish.budget.max_mb)
     for kind in kinds:
         figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads)

@@ -80,9 +80,11 @@ class Wish:
                  seeds: Sequence[int] = (0,), tuned: int = 0) -> Request:
         """A student that a trial describes, with that number of steps.
 
+        point  `beside`: the student that a method is named which builds its own
         tuned  of a final: the trials behind its settings
         """
-        made = self._request(point["method"], point["student"], point["options"],
+        student = point.get("beside", point["student"])
+        made = self._request(point["method"], student, point["options"],
                              {**point["settings"], "steps_equal": steps}, part, controls=False)
         tuning = {**made.tuning, **({"tuned": tuned} if tuned else {})}
         return replace(made, seeds=tuple(seeds), tuning=tuning)

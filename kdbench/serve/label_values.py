@@ -43,6 +43,11 @@ def is_share(value: object) -> bool:
     return value is None or (type(value) in (int, float) and 0 <= value <= 1)  # type: ignore[operator]
 
 
+def is_temperature(value: object) -> bool:
+    """What logits are divided by; it may be missing."""
+    return value is None or (type(value) in (int, float) and 0 < value < LONGEST)  # type: ignore[operator]
+
+
 def is_ids(value: object) -> bool:
     """A list of token ids."""
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
@@ -71,6 +76,7 @@ RULES: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "pooling": (is_pooling, f"one of {', '.join(POOLING)}"),
     "threshold": (is_share, "a number from 0 to 1"),
     "positive_rate": (is_share, "a number from 0 to 1"),
+    "temperature": (is_temperature, "a number above 0"),
     "hidden_ids": (is_ids, "a list of token ids"), "members": (is_texts, "a list of names"),
     "word_rule": (is_text, "a text"), "word_prefix": (is_prefix, "a text of a few characters"),
     "word_pattern": (is_rule, "a rule that is known here; for a newer one, upgrade kdbench"),

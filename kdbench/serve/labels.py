@@ -28,7 +28,7 @@ FILE = "labels.json"
 NAMES = {"task_type": "kind", "unattended_ids": "hidden_ids"}
 # fields that are newer than some folders, and what is not written
 LATER = {"word_rule": "", "word_pattern": FORMER, "word_prefix": "", "stride": None,
-         "pooling": POOLING[0]}
+         "pooling": POOLING[0], "temperature": None}
 TUPLES = ("labels", "unattended_ids", "members")
 TASK_TYPE_OF = {
     "single_label_classification": "single",
@@ -56,6 +56,7 @@ class Labels:
     word_prefix   stands before every word but the first when the tokenizer gets a list of words
     stride      longer texts are read in windows that share so many tokens; None: they are cut
     pooling     of a text's label: the mean or the maximum over its windows (`kdbench.data.windows`)
+    temperature that the logits were divided by when the student was exported; it is in the weights
     """
 
     task_type: str
@@ -71,10 +72,13 @@ class Labels:
     word_prefix: str = ""
     stride: int | None = None
     pooling: str = POOLING[0]
+    temperature: float | None = None
 
     def identity(self) -> dict[str, Any]:
-        """The fields by name; those of windows where texts are read so."""
+        """The fields by name; those of windows, and a temperature, where there are any."""
         found = asdict(self)
+        if self.temperature is None:
+            del found["temperature"]
         if self.stride is None:
             del found["stride"], found["pooling"]
         return found

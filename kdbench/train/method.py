@@ -7,6 +7,7 @@ save or print. All that it is written with is imported from here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kdbench.base.options import option
@@ -36,6 +37,7 @@ class Method:
     uses_teacher: ClassVar[bool] = True
     # of the published code: (what, why not)
     not_reproduced: ClassVar[tuple[tuple[str, str], ...]] = ()
+    builds_student: ClassVar[bool] = False  # whatever --student says
     Options: ClassVar[type]
 
     def __init__(self, options: Any):
@@ -59,6 +61,17 @@ class Method:
         own_text  are the examples, or the unlabelled texts, the user's own?
         """
         return False
+
+    @classmethod
+    def own_students(cls, width: int) -> Mapping[str, Mapping[str, Any]]:
+        """Of a method that builds its student: those that a search looks at, for a teacher of that
+        width, by a name, each with the options that give it.
+        """
+        return {}
+
+    def untrained(self, lab: Lab) -> Model:
+        """Such a student before any training: it is as large as the trained one, and as fast."""
+        return lab.student()
 
     def fit(self, lab: Lab) -> Model:
         """The procedure: returns the trained student."""
