@@ -1,5 +1,6 @@
 """A search for the smallest student: what fits, what is drawn, who sees the test split, and what is delivered."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import kdbench
@@ -26,6 +28,7 @@ from kdbench.runs import store, suite
 from kdbench.runs.listing import show
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
+from kdbench.score.trials import expected_best
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
@@ -392,6 +395,26 @@ def test_the_trial_that_is_best_apart_is_trained_with_every_seed(tuned):
                     (one["cell"]["options"], one["cell"]["settings"]["lr"]) for one in tied]
     whole = plan(Request("finetune", "gad", settings={"max_dev_examples": 40}))[-1].data
     assert all(one["content"]["data"]["test"] != whole.digests["test"] for one in store.records(place / "trials"))
+
+
+def test_the_report_draws_what_n_trials_find(tuned, tmp_path):
+    place, _ = tuned
+    for final in store.records(place):
+        apart = [one["score"]["test"] for one in store.records(place / "trials") if one["cell"]["method"] == final["cell"]["method"]]
+        if final["role"] != "teacher" and final["cell"]["settings"].get("tuned"):
+            assert sorted(final["trials"]) == sorted(apart)
+        else:
+            assert "trials" not in final
+    assert main(["report", "--results-dir", str(place), "-o", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("How many trials are enough?") == 1
+
+
+def test_the_expected_best_is_that_of_all_draws():
+    scores = [0.2, 0.9, 0.5, 0.5]
+    for n, found in enumerate(expected_best(scores), 1):
+        assert found == pytest.approx(np.mean([max(drawn) for drawn in itertools.product(scores, repeat=n)]), abs=1e-12)
+    assert expected_best([0.3]) == [0.3] and expected_best([]) == []
 
 
 def test_what_chose_an_epoch_chooses_no_trial():

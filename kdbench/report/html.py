@@ -21,7 +21,15 @@ from kdbench.report.columns import COLUMNS, DEFAULT, DIAGNOSTIC, LATENCY
 from kdbench.report.contrasts import Counts
 from kdbench.report.groups import Group, Section
 from kdbench.report.names import Name, method_name
-from kdbench.report.pictures import gains, label, learning, series_of, spread, trade_offs
+from kdbench.report.pictures import (
+    expected,
+    gains,
+    label,
+    learning,
+    series_of,
+    spread,
+    trade_offs,
+)
 from kdbench.report.rows import Record, failure, nested, shared_share
 from kdbench.report.tables import Table, build, matrix, summary
 from kdbench.score.metrics import METRICS
@@ -173,6 +181,7 @@ def view(section: Section, table: Table, number: int) -> View:
         "right": show.numeric(lines),
         "gains": gains(section, series),
         "spread": spread(section, series),
+        "expected": expected(section, series),
         "curves": learning(section),
         "diagnostics": diagnostics(section, table),
         "unfinished": list(map(failure, section.group.unfinished)),

@@ -14,6 +14,7 @@ from kdbench.report.groups import Section
 from kdbench.report.rows import Line, Record
 from kdbench.report.svg import Series
 from kdbench.report.tables import Table
+from kdbench.score.trials import expected_best
 
 Captioned = tuple[str, str]  # caption, picture
 
@@ -165,6 +166,18 @@ def spread(section: Section, series: dict[str, Series]) -> str:
     if not any(len(scores) > 1 for scores in rows.values()):
         return ""
     return plots.spread([(series[name], scores) for name, scores in rows.items()])
+
+
+def expected(section: Section, series: dict[str, Series]) -> str:
+    """What n trials of each row can be expected to find; empty where none was tuned."""
+    rows = []
+    for line in section.lines:
+        name, records = label(line, section), line.row.records
+        scores: list[float] = next(
+            (one["trials"] for one in records.values() if one.get("trials")), [])
+        if name in series and len(scores) > 1:
+            rows.append((series[name], [100 * score for score in expected_best(scores)]))
+    return plots.expected(rows) if rows else ""
 
 
 # ---- learning curves -----------------------------------------------------------------------------

@@ -228,6 +228,19 @@ def gains(rows: Sequence[Gain], named: bool = True) -> str:
     return as_svg(figure)
 
 
+def expected(rows: Sequence[tuple[Series, Sequence[float]]]) -> str:
+    """The dev score that the best of n trials can be expected to have, a curve a method."""
+    figure, axes = canvas(2.48 + BOTTOM)
+    for one, values in rows:
+        axes.plot(range(1, len(values) + 1), values, marker=one.marker, color=one.colour,
+                  markersize=4.5, linewidth=1.2, clip_on=False)
+    axes.set_ylim(score_limits([value for _, values in rows for value in values]))
+    axes.set_xlabel("trials")
+    whole_ticks(axes.xaxis)
+    set_title(axes, "expected best dev score")
+    return as_svg(figure)
+
+
 def beside_marks(axes: Axes, value: float, heights: Sequence[float], high: float) -> None:
     """A dashed line at a value, beside the marks of each row and not through its name."""
     axes.vlines([value] * len(heights), [height - high / 2 - 1 for height in heights],

@@ -36,6 +36,7 @@ class Request:
     teacher_weights of several teachers: numbers with commas, or `dev`
     tuning      of a search: `dev_apart`, the share of dev that is kept apart; `part`, whether it is
                 a trial, scored on that part, or a final; `tuned`, the trials behind its settings
+    trials      of a tuned final: the dev scores of the trials behind it, which its record keeps
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over
     """
@@ -60,6 +61,7 @@ class Request:
     teacher_options: dict[str, Any] = field(default_factory=dict)
     teacher_weights: str = ""
     tuning: dict[str, Any] = field(default_factory=dict)
+    trials: tuple[float, ...] = ()
 
     def label(self, seed: int) -> str:
         """One cell of it, in words."""
@@ -98,7 +100,8 @@ class Request:
     @classmethod
     def from_json(cls, message: dict[str, Any]) -> Request:
         """The request that `to_json` described."""
-        given = {**message, "seeds": tuple(message["seeds"])}
+        given = {**message, "seeds": tuple(message["seeds"]),
+                 "trials": tuple(message.get("trials", ()))}
         given["files"] = {split: Path(path) for split, path in message["files"].items()}
         for name in ("data_dir", "unlabelled"):
             given[name] = Path(message[name]) if message[name] else None

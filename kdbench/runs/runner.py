@@ -258,6 +258,7 @@ class Runner:
                 **({"reading": as_json(data.reading)} if data.reading else {}),
             },
             "models": models_of(cell),
+            **({"trials": list(cell.request.trials)} if cell.request.trials else {}),
             "notes": [],
             "provenance": where,
         }

@@ -58,11 +58,11 @@ def after_trials(planned: Sequence[Cell | LeftOut], runner: Runner, engine: Engi
     found: dict[str, Cell | LeftOut] = {f"left out {i}": each for i, each in enumerate(left_out)}
     for request in each_method(requests, runner.device):
         try:
-            chosen, count = best_point(request, apart, engine, effort)
+            chosen, scores, count = best_point(request, apart, engine, effort)
         except Skip as error:
             found[f"{request.method} {len(found)}"] = LeftOut(request, request.seeds[0], error)
             continue
-        for cell in finals(request, chosen, count, runner.device):
+        for cell in finals(replace(request, trials=scores), chosen, count, runner.device):
             found.setdefault(cell.id, cell)
     return list(found.values())
 
@@ -86,8 +86,9 @@ def each_method(requests: Sequence[Request], device: str) -> Iterator[Request]:
 
 
 def best_point(request: Request, runner: Runner, engine: Engine,
-               effort: Effort) -> tuple[Mapping[str, Any], int]:
-    """What the trials of a method chose, and how many there were; `Skip` where it does not apply.
+               effort: Effort) -> tuple[Mapping[str, Any], tuple[float, ...], int]:
+    """What the trials of a method chose, their scores on the part of dev that is kept apart, and
+    how many there were; `Skip` where it does not apply.
     """
     cls = METHODS.entry(request.method).load().Options
     budgeted = request.settings.get("steps_equal") is not None
@@ -113,7 +114,8 @@ def best_point(request: Request, runner: Runner, engine: Engine,
     say(f"{request.method}: trial {best.number} of {len(trials.all)} chosen in {spent:.0f} s, dev "
         f"{100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
         f"{100 * best.user_attrs['rung 0']['score']:.1f}")
-    return best.user_attrs["point"], len(trials.all)
+    scores = tuple(trial.user_attrs["rung 0"]["score"] for trial in scored)
+    return best.user_attrs["point"], scores, len(trials.all)
 
 
 def best_of(scored: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -164,7 +166,7 @@ def at_point(request: Request, point: Mapping[str, Any], part: str, tuned: int =
 
 def finals(request: Request, point: Mapping[str, Any], count: int, device: str) -> Iterator[Cell]:
     """The teachers beside a method, and the method as its trials chose it."""
-    plain = replace(request, tuning={"dev_apart": SHARE, "part": FINAL})
+    plain = replace(request, tuning={"dev_apart": SHARE, "part": FINAL}, trials=())
     if request.controls:
         yield from (cell for cell in plan(plain, device=device) if cell.role == "teacher")
     yield from plan(at_point(request, point, FINAL, count), device=device)
