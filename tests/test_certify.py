@@ -214,7 +214,7 @@ def test_what_is_over_the_budget_is_said_and_exits_1(runs, capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--keep", "nan"], "--keep 'nan': give a number above 0, at most 2"), (["--max-ms", "0"], "give a number above 0"),
-    (["--per-label-loss", "3"], "at most 1"), (["--test", "no-such-file"], "no-such-file"),
+    (["--serve-on", "cuda"], "this machine offers no CUDA device"), (["--per-label-loss", "3"], "at most 1"), (["--test", "no-such-file"], "no-such-file"),
 ])
 def test_bad_words_are_one_line(words, message, runs, capsys):
     code, said = certified(runs, capsys, "method", *words)

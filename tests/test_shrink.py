@@ -312,6 +312,7 @@ def test_a_student_that_its_method_builds_is_among_the_shapes(tmp_path, capsys, 
     (["--forms", "gguf"], "--forms gguf: is none of"),
     (["--methods", "nothing"], "unknown method 'nothing'"),
     (["--teacher", "tiny:roberta"], "give one teacher that is a model"),
+    (["--serve-on", "cuda"], "--serve-on cuda: this machine offers no CUDA device; leave the option out"),
 ])
 def test_what_cannot_be_is_said_in_one_line(found, tmp_path, capsys, more, said):
     words = [*WORDS, "--trials", "1", "--results-dir", str(found[0] / "r"), "-o", str(tmp_path / "s"), *more]

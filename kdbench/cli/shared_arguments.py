@@ -28,6 +28,12 @@ def add_results_dir(verb: Parser, help: str = "default: results/local") -> None:
     verb.add_argument("--results-dir", type=Path, default=RESULTS, metavar="DIR", help=help)
 
 
+def add_serve_on(verb: Parser) -> None:
+    """The device that a student is timed and answers on."""
+    verb.add_argument("--serve-on", default="cpu", choices=("cpu", "cuda"), metavar="device",
+                      help="the student is timed and answers on: cpu (default) or cuda")
+
+
 def add_threads(verb: Parser, auto: bool = False) -> None:
     """How many threads torch has; with `auto`, a word that lets each cell choose."""
     more = "; auto: one for a tiny model, else the cores that are idle" if auto else ""

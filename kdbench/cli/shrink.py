@@ -14,6 +14,7 @@ from kdbench.cli.shared_arguments import (
     add_data,
     add_json,
     add_results_dir,
+    add_serve_on,
     add_settings,
     add_threads,
 )
@@ -54,7 +55,8 @@ def add_shrink(verb: Parser) -> None:
                       help="that are tried, with commas (default: those that are best known)")
     verb.add_argument("--forms", type=names, default=(), metavar="FORMATS",
                       help="that a student may be served in, with commas (default: onnx_int8,"
-                      "onnx,safetensors)")
+                      "onnx,safetensors; on cuda safetensors_fp16,safetensors_bf16,safetensors)")
+    add_serve_on(verb)
     verb.add_argument("--sampler", default="tpe", choices=("tpe", "random", "qmc"),
                       metavar="sampler", help="tpe (default), random or qmc")
     verb.add_argument("--pruner", default="halving", choices=("halving", "none"),
@@ -98,7 +100,8 @@ def shrink(args: Namespace) -> int:
                       teacher_options=args.teacher_set, teacher_weights=args.teacher_weights)
     wish = Wish(request, Budget(args.max_ms, args.max_mb), args.keep, args.per_label_loss,
                 3600.0 * args.hours, args.students, args.methods, args.forms, args.seeds,
-                args.trials, args.steps, args.threads, args.sampler, args.pruner, args.seed)
+                args.trials, args.steps, args.threads, args.sampler, args.pruner, args.seed,
+                args.serve_on)
     found = shrink(wish, args.results_dir, args.out, device=args.device, workers=args.workers,
                    engine=args.engine, address=args.ray_address)
     print(json.dumps(found.certificate, indent=1) if args.json else str(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdbench.cli.arguments import Parser, data_path, parse_number
-from kdbench.cli.shared_arguments import add_place, add_run_id, add_task_options
+from kdbench.cli.shared_arguments import add_place, add_run_id, add_serve_on, add_task_options
 
 
 def add_export(verb: Parser) -> None:
@@ -52,6 +52,7 @@ def add_certify(verb: Parser) -> None:
                       help="median milliseconds of one text, at most")
     verb.add_argument("--max-mb", type=parse_number("--max-mb"), metavar="MB",
                       help="megabytes of the weights, at most")
+    add_serve_on(verb)
     verb.add_argument("-o", "--out", type=Path, metavar="FILE",
                       help="make a file of the certificate, JSON")
 

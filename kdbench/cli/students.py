@@ -73,7 +73,7 @@ def certify(args: Namespace) -> int:
     from kdbench.base.folders import write_text
     from kdbench.runs.certify import CODES, Asked, certify, in_words
 
-    asked = Asked(args.keep, args.per_label_loss, args.max_ms, args.max_mb)
+    asked = Asked(args.keep, args.per_label_loss, args.max_ms, args.max_mb, args.serve_on)
     report = certify(args.results_dir, args.run, args.teacher, args.file, asked, args.threads,
                      data_place(args))
     text = json.dumps(report, indent=1)

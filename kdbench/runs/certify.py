@@ -50,12 +50,14 @@ class Asked:
     keep        share of the teacher's score
     label_loss  of each label's recall, at most; None: not asked
     max_ms      median latency at batch 1;  max_mb  megabytes of its weights
+    device      that it is served on: cpu or cuda
     """
 
     keep: float = 0.98
     label_loss: float | None = None
     max_ms: float | None = None
     max_mb: float | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,13 @@ def certify(results_dir: Path, student: str, teacher: str, path: Path | None, as
     path  labelled rows; None: the test set of the student's run
     """
     record, folder = student_of(results_dir, student)
-    artefact = open_artefact(folder, None if record is None else "torch", threads)
+    check_device(asked.device)
+    artefact = open_artefact(folder, None if record is None else "torch", threads, asked.device)
     task, examples = texts_of(results_dir, record, folder, artefact, path, place)
     metric_with_sums(task)
     ours = answered(record, folder, artefact, task, examples)
     other = student_of(results_dir, teacher)
-    beside = open_artefact(other[1], None if other[0] is None else "torch", threads)
+    beside = open_artefact(other[1], None if other[0] is None else "torch", threads, asked.device)
     check_alike(artefact, beside, teacher)
     theirs = answered(*other, beside, task, examples)
     return compared(task, examples, [ours], theirs, asked, threads)
@@ -121,7 +124,7 @@ def compared(task: Task, examples: Sequence[Example], ours: Sequence[Answered], 
     }
     with doing("latency"):
         report["latency"] = measure.latency(delivered.folder, texts or examples, protocol,
-                                            threads=threads)
+                                            threads=threads, device=asked.device)
         report["peak_mb"] = measure.peak_memory(delivered.folder, (texts or examples)[0], threads)
     report["asked"] = asdict(asked)
     report["over"] = over_budget(report, asked)
@@ -139,6 +142,17 @@ def texts_of(results_dir: Path, record: Record | None, folder: Path, artefact: A
     if record is None:
         raise BadInput(f"{folder}: which file? Give --test FILE")
     return task, task_of(record, place.data_dir, place, recall(results_dir, record))[1].test
+
+
+def check_device(device: str) -> None:
+    """`BadInput` where this machine has no such device to serve on."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BadInput(f"--serve-on {device}: this machine offers no CUDA device; leave the option "
+                       "out")
 
 
 def metric_with_sums(task: Task) -> metrics.Metric:
@@ -271,8 +285,9 @@ def in_words(report: dict[str, Any]) -> str:
             f"{name} {100 * one['ece']:.1f}, Brier {one['brier']:.3f}"
             + (f", at temperature {one['temperature']:g}" if one["temperature"] else "")
             for name, one in report["calibration"].items()))
-    lines.append(f"  p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at batch 1, "
-                 f"{latency['throughput_per_s']:,.0f} texts a second at batch 32, "
+    where = "" if latency["device"] == "cpu" else f"on {latency['device']}: "
+    lines.append(f"  {where}p50 {latency['p50_ms']:.2f} ms, p95 {latency['p95_ms']:.2f} ms at "
+                 f"batch 1, {latency['throughput_per_s']:,.0f} texts a second at batch 32, "
                  f"{report['megabytes']:.2f} MB, {report['peak_mb']:,.0f} MB of memory at load")
     lines += [f"  over the budget: {line}" for line in report["over"]]
     lines.append(f"  texts cut: student {report['cut']['student']:,}, teacher "

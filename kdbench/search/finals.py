@@ -16,7 +16,7 @@ from kdbench.base.progress import say
 from kdbench.data.apart import FINAL
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs.artefacts import export_run, find_run
-from kdbench.runs.certify import CODES, Answered, Asked, answered, compared
+from kdbench.runs.certify import CODES, Answered, answered, compared
 from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
@@ -126,9 +126,7 @@ class Finals:
         order = sorted(records, key=lambda one: -one["score"]["dev"])
         form = trial.point["form"]
         answers = [self.answers(record, form) for record in order]
-        asked = Asked(self.wish.keep, self.wish.label_loss, self.wish.budget.max_ms,
-                      self.wish.budget.max_mb)
-        report = compared(self.task, self.data.test, answers, self.teacher, asked,
+        report = compared(self.task, self.data.test, answers, self.teacher, self.wish.asked,
                           self.wish.threads, protocol_for(self.wish))
         return Finalist(trial, form, tuple(order), report, answers[0].folder)
 
@@ -136,7 +134,7 @@ class Finals:
         """A student as it is served, with its answers to the test split."""
         place = exported(self.runner.folder, record, [form], self.wish, self.out, self.task,
                          self.data)
-        artefact = open_artefact(place / form, threads=self.wish.threads)
+        artefact = open_artefact(place / form, threads=self.wish.threads, device=self.wish.device)
         return answered(record, place / form, artefact, self.task, self.data.test)
 
     def all(self, trials: Sequence[Scored]) -> list[Finalist]:

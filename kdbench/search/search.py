@@ -17,7 +17,7 @@ from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.search import space
-from kdbench.search.shapes import Fit, Form, Shape, fit_of, shapes_for
+from kdbench.search.shapes import Fit, Form, Shape, Timing, fit_of, shapes_for
 from kdbench.search.trials import Owned, Trials, rung_facts, rungs
 from kdbench.search.wish import SEEDS, Clock, Wish
 
@@ -151,8 +151,9 @@ class Search:
         lab = self.runner.lab(cell, "")
         first = cell.method
         model = (lambda: first.untrained(lab)) if shape.method else lab.student
-        fit = fit_of(shape, model, lab.reading, cell.data.dev, self.wish.forms,
-                     self.wish.threads)
+        wish = self.wish
+        fit = fit_of(shape, model, lab.reading,
+                     Timing(cell.data.dev, wish.forms, wish.threads, wish.device))
         return as_facts(fit, model().lr, methods)
 
     def trainers(self, shape: Shape) -> list[str]:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from kdbench.serve.labels import Limit
 
 TORCH = "safetensors"
-FORMS = ("onnx_int8", "onnx", TORCH)  # timed on a CPU, where the first is mostly the fastest
+# what is timed, by the device that serves: on a CPU the first is mostly the fastest
+FORMS = {"cpu": ("onnx_int8", "onnx", TORCH),
+         "cuda": ("safetensors_fp16", "safetensors_bf16", TORCH)}
 # layers and widths of encoders with random weights; units and widths of BiLSTMs
 LAYERS, WIDTHS = (2, 4, 6), (32, 64, 128, 256, 384)
 DEPTHS, UNITS, EMBEDDINGS = (1, 2), (32, 64, 128, 256), (32, 64, 128, 300)
@@ -129,19 +131,34 @@ def widest(sizes: Sequence[int], width: int, most: int) -> list[int]:
 # ---- timed ---------------------------------------------------------------------------------------
 
 
-def timed(model: Model, reading: Limit, texts: Sequence[Text], forms: Sequence[str],
-          threads: int | None) -> Iterator[Form]:
+@dataclass(frozen=True)
+class Timing:
+    """How shapes are timed.
+
+    texts    of the task
+    forms    each is timed
+    device   that serves them;  threads  of its runtime
+    """
+
+    texts: Sequence[Text]
+    forms: Sequence[str]
+    threads: int | None
+    device: str = "cpu"
+
+
+def timed(model: Model, reading: Limit, how: Timing) -> Iterator[Form]:
     """The forms of a model with their figures.
 
     reading  as of `measure.write_model`
     """
     with tempfile.TemporaryDirectory(prefix="kdbench-") as place:
         folder = measure.write_model(model, reading, Path(place) / "model")
-        for kind in forms:
+        for kind in how.forms:
             with doing(f"{model.name} as {kind}"):
                 out = Path(place) / kind
                 write_format(kind, folder, out)
-            figures = measure.latency(out, texts, "quick", threads=threads)
+            figures = measure.latency(out, how.texts, "quick", threads=how.threads,
+                                      device=how.device)
             yield Form(kind, figures["p50_ms"], measure.disk_megabytes(out))
 
 
@@ -152,13 +169,12 @@ def check_forms(forms: Sequence[str]) -> None:
             raise BadInput(f"--forms {kind}: is none of {', '.join(FORMATS)}")
 
 
-def fit_of(shape: Shape, model: Any, reading: Any, texts: Sequence[Text], forms: Sequence[str],
-           threads: int | None) -> Fit:
+def fit_of(shape: Shape, model: Any, reading: Any, how: Timing) -> Fit:
     """A shape with its figures; of one that cannot be built or exported, why.
 
     model, reading  without arguments, give those of `timed`: building may fail too
     """
     try:
-        return Fit(shape, tuple(timed(model(), reading, texts, forms, threads)))
+        return Fit(shape, tuple(timed(model(), reading, how)))
     except (BadInput, Broken, Skip) as error:
         return Fit(shape, why=one_line(error))

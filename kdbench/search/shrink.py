@@ -22,8 +22,8 @@ from kdbench.runs.cell import Cell
 from kdbench.runs.certify import (
     CODES,
     Answered,
-    Asked,
     answered,
+    check_device,
     check_units,
     compared,
     in_words,
@@ -89,7 +89,8 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: is there already; give the name of a new folder")
-    wish = replace(wish, forms=wish.forms or FORMS,
+    check_device(wish.device)
+    wish = replace(wish, forms=wish.forms or FORMS[wish.device],
                    request=replace(wish.request, teacher=name_of_teacher(wish)))
     check_forms(wish.forms)
     threads = wish.threads if workers == 1 else 1
@@ -209,8 +210,8 @@ def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Pat
 def answers_of_teacher(finals: Runner, taught: Taught) -> Answered:
     """The teacher's answers to the test split, in PyTorch."""
     folder = find_run(finals.folder, taught.record["id"])[1]
-    return answered(taught.record, folder, open_artefact(folder, "torch"), taught.cell.task,
-                    taught.cell.data.test)
+    artefact = open_artefact(folder, "torch", device=finals.accelerator.device.type)
+    return answered(taught.record, folder, artefact, taught.cell.task, taught.cell.data.test)
 
 
 # ---- the teacher as it is ------------------------------------------------------------------------
@@ -222,18 +223,18 @@ def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answ
     task, data = taught.cell.task, taught.cell.data
     kinds = [form for form in wish.forms if form != TORCH]
     place = exported(finals.folder, taught.record, kinds, wish, work, task, data)
-    asked = Asked(wish.keep, wish.label_loss, wish.budget.max_ms, wish.budget.max_mb)
     for kind in kinds:
-        figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads)
+        figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads,
+                                  device=wish.device)
         form = Form(kind, figures["p50_ms"], measure.disk_megabytes(place / kind))
         over = wish.budget.over(form)
         say(f"teacher as {kind}: {form.p50_ms:.2f} ms, {form.megabytes:.1f} MB"
             + (f", over the budget: {over}" if over else ", fits the budget"))
         if over:
             continue
-        artefact = open_artefact(place / kind, threads=wish.threads)
+        artefact = open_artefact(place / kind, threads=wish.threads, device=wish.device)
         one = answered(None, place / kind, artefact, task, data.test)
-        report = compared(task, data.test, [one], teacher, asked, wish.threads,
+        report = compared(task, data.test, [one], teacher, wish.asked, wish.threads,
                           protocol_for(wish))
         if report["verdict"] == YES:
             point = {"student": taught.cell.student.name, "method": "none", "form": kind,

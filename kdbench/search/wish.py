@@ -10,6 +10,7 @@ from typing import Any
 from kdbench.base.identity import digest
 from kdbench.base.registry import METHODS, SEARCHED
 from kdbench.data.apart import SHARE
+from kdbench.runs.certify import Asked
 from kdbench.runs.request import Request
 from kdbench.search.shapes import Budget
 
@@ -32,6 +33,7 @@ class Wish:
     trials    at most so many; None: as the time allows
     steps     of the last rung and of the finals; None: as the time allows
     threads   that the student is timed with
+    device    that it is timed and served on: cpu or cuda
     """
 
     request: Request
@@ -49,6 +51,13 @@ class Wish:
     sampler: str = "tpe"
     pruner: str = "halving"
     seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def asked(self) -> Asked:
+        """What the certificate is about."""
+        return Asked(self.keep, self.label_loss, self.budget.max_ms, self.budget.max_mb,
+                     self.device)
 
     def tried(self) -> list[str]:
         """The names of the methods that are tried."""
@@ -66,7 +75,7 @@ class Wish:
             "options": asked.options, "budget": [self.budget.max_ms, self.budget.max_mb],
             "students": self.students, "methods": self.tried(), "forms": self.forms,
             "steps": self.steps, "threads": self.threads, "sampler": self.sampler,
-            "pruner": self.pruner, "seed": self.seed,
+            "pruner": self.pruner, "seed": self.seed, "device": self.device,
         }, 16)
 
     # --- requests ---------------------------------------------------------------------------------
