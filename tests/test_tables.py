@@ -281,6 +281,27 @@ def test_intervals_tie_groups_and_gap_come_with_the_counts():
     assert "**" in render(build(study(), counts_of))
 
 
+def test_a_column_compares_with_any_row_of_the_same_student():
+    records = study(methods=("doktra", "dsg_kd"))
+    lines = only(build(records, counts_of, ["over:logit_kd", "over:finetune", "gain", "over:doktra"]))
+    values = lines["dsg_kd"].values
+    over, plain = values["over:finetune"], values["gain"]
+    assert (over.mean, over.low, over.high, over.p) == (plain.mean, plain.low, plain.high, plain.p)
+    means = {name: line.values["test"].mean for name, line in only(build(records)).items()}
+    assert values["over:doktra"].mean == pytest.approx(means["dsg_kd"] - means["doktra"])
+    assert values["over:doktra"].low < values["over:doktra"].mean < values["over:doktra"].high
+    assert "over:doktra" not in lines["doktra"].values and "over:doktra" not in lines["teacher"].values
+    plain_means = only(build(records, None, ["over:doktra"]))["dsg_kd"].values["over:doktra"]
+    assert plain_means.mean == pytest.approx(values["over:doktra"].mean) and plain_means.low is None
+    (row,) = [row for row in frame(build(records, counts_of, ["over:doktra"])) if row["method"] == "dsg_kd"]
+    assert row["over:doktra_low"] == values["over:doktra"].low
+    other = [record(method="doktra", student="another", seed=seed, test=0.9) for seed in range(5)]
+    apart = only(build([*records, *other], counts_of, ["over:dsg_kd"]))
+    assert [name for name, line in apart.items() if "over:dsg_kd" in line.values and line.row.student == "another"] == []
+    with pytest.raises(BadInput, match="unknown row 'dsg'"):
+        build(records, counts_of, ["over:dsg"])
+
+
 def test_holm_is_over_the_students_of_the_task():
     plain = only(build(study(methods=("doktra",)), counts_of))["doktra"].values["gain"].p
     many = only(build(study(methods=("doktra", *(f"m{i}" for i in range(8)))), counts_of))["doktra"].values["gain"].p

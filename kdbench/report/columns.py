@@ -154,7 +154,7 @@ BESIDE_NOTE = (
     "than too short"
 )
 RAW_TEXT = "raw_text"
-DIAGNOSTIC = "diagnostic:"
+DIAGNOSTIC, OVER = "diagnostic:", "over:"
 SPLITS = ("dev", "test")
 
 
@@ -168,14 +168,20 @@ def column_named(name: str) -> Column:
 
     dev:METRIC, test:METRIC   a task's further metrics; `kept:` before these: the teacher's share
     diagnostic:dev:NAME, diagnostic:test:NAME   what a method watches of its student
+    over:ROW                  the gain over another row of the same student, by its name
     """
     if name in COLUMNS:
         return COLUMNS[name]
     if name.startswith(DIAGNOSTIC):
         return diagnostic_column(name)
+    if name.startswith(OVER) and name != OVER:
+        row = name.removeprefix(OVER)
+        about = (f"test score minus that of `{row}` with the same student, with its 95% interval "
+                 "over seeds and test units")
+        return Column(name, f"Δ {row}", about, show.gain)
     split, _, metric = name.removeprefix("kept:").partition(":")
     if split not in SPLITS:
-        forms = ("dev:METRIC", "test:METRIC", "kept:dev:METRIC", "kept:test:METRIC")
+        forms = ("dev:METRIC", "test:METRIC", "kept:dev:METRIC", "kept:test:METRIC", "over:ROW")
         raise BadInput(unknown("column", name, [*COLUMNS, *forms]))
     if metric not in METRICS:
         raise BadInput(unknown("column", name, METRICS))
@@ -261,6 +267,11 @@ def split_latencies(
             spread.append(column)
     notes = [f"latency [{number}]: {protocol}" for number, protocol in enumerate(protocols, 1)]
     return tuple(spread), notes + timed_lengths(rows) + marked
+
+
+def is_tested(column: Column) -> bool:
+    """Whether a column needs the counts behind the scores."""
+    return column.name in TESTED or column.name.startswith(OVER)
 
 
 def is_latency(column: str) -> bool:

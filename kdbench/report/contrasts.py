@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from numpy import ndarray
 
@@ -50,14 +50,18 @@ class Contrasts:
 
 
 def add_statistics(
-    group: Group, lines: Sequence[Line], counts: Counts, cache: Cache | None
+    group: Group, lines: Sequence[Line], counts: Counts, cache: Cache | None,
+    others: Mapping[str, Sequence[Row | None]]
 ) -> None:
     """Put intervals, gaps and tie groups on the students of a group.
+
+    others  columns of further contrasts: the row that each student is compared with
 
     Metrics that are no function of sums (AUROC, say) have no counts, and so no intervals.
     """
     metric = METRICS.get(group.metric)
-    students = [line for line in lines if line.row.is_student and "test" in line.values]
+    every = [line for line in lines if line.row.is_student]
+    students = [line for line in every if "test" in line.values]
     if metric is None or metric.finish is None or not students:
         return
     contrasts = Contrasts(metric.name, metric.finish, counts, cache)
@@ -65,6 +69,8 @@ def add_statistics(
     best = max(students, key=lambda line: sign * line.values["test"].mean)
     add_contrasts(contrasts, "gain", students, [group.baseline(line.row) for line in students])
     add_contrasts(contrasts, "best_gain", students, [best.row] * len(students))
+    for name, rows in others.items():
+        add_contrasts(contrasts, name, every, list(rows))
     for line in students:
         add_gap_recovered(contrasts, group, line)
     add_tie_groups(contrasts, students, sign)

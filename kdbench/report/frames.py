@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kdbench.report.columns import Column, is_latency
+from kdbench.report.columns import OVER, Column, is_latency
 from kdbench.report.groups import Section, naive_score
 from kdbench.report.rows import Line, Record, canonical, failure
 
@@ -90,7 +90,7 @@ def figure_fields(line: Line | None, columns: Sequence[Column]) -> Record:
             continue
         value = line.values.get(column.name) if line else None
         fields[column.name] = value.mean if value else None
-        if column.name in ("gain", "best_gain"):
+        if column.name in ("gain", "best_gain") or column.name.startswith(OVER):
             for end in ("low", "high", "p"):
                 fields[f"{column.name}_{end}"] = getattr(value, end, None)
         elif column.figure is not None:

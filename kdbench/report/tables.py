@@ -22,11 +22,12 @@ from kdbench.report.across import Across, across
 from kdbench.report.columns import (
     COLUMNS,
     LATENCY,
+    OVER,
     RAW_TEXT,
-    TESTED,
     Column,
     columns_named,
     data_columns,
+    is_tested,
     split_latencies,
     value_of,
     without_unused,
@@ -86,16 +87,19 @@ def build(
     wanted = without_unused(columns_named(columns), groups)
     shown, notes = split_latencies(wanted, groups)
     more = data_columns(shown, groups)
-    tested = any(column.name in TESTED for column in shown)
+    tested = any(map(is_tested, shown))
+    over = [column for column in shown if column.name.startswith(OVER)]
     sections = []
     for group in groups:
         section = named_section(group, chosen_names)
         for line in section.lines:
             add_figures(line, group, (*shown, *more))
+        others = {column.name: rows_over(column, section.lines) for column in over}
         if counts is not None and tested:
             with doing(f"intervals of {section.title}"):
-                add_statistics(group, section.lines, counts, cache)
+                add_statistics(group, section.lines, counts, cache, others)
         sections.append(section)
+    check_rows_over(over, sections)
     name_files(sections)
     if cache is not None:
         cache.save()
@@ -127,7 +131,7 @@ def add_figures(line: Line, group: Group, columns: Sequence[Column]) -> None:
     """The figures that are means over seeds, or differences and shares of them."""
     row, teacher = line.row, group.teacher(line.row)
     values: dict[str, Value | None] = {}
-    for column in columns:
+    for column in (COLUMNS["test"], *columns):  # which is tested, whether it is shown or not
         if column.figure is not None:
             values[column.name] = value_of(column, row)
         if column.share is not None:
@@ -137,6 +141,32 @@ def add_figures(line: Line, group: Group, columns: Sequence[Column]) -> None:
         values["gain"] = Value.of(shared_gain(row, group.baseline(row)))
         values["logit_gain"] = Value.of(shared_gain(row, group.distillation(row)))
     line.values |= {name: value for name, value in values.items() if value is not None}
+
+
+def rows_over(column: Column, lines: Sequence[Line]) -> list[Row | None]:
+    """For each student of a section, in order, the row that the column compares it with; its
+    figures are put on the lines, still without intervals.
+    """
+    name = column.name.removeprefix(OVER)
+    found: list[Row | None] = []
+    for line in lines:
+        if not line.row.is_student:
+            continue
+        other = next((one.row for one in lines if one.name == name and one is not line
+                      and one.row.student == line.row.student
+                      and one.row.teacher_name in ("", line.row.teacher_name)), None)
+        found.append(other)
+        if (gain := Value.of(shared_gain(line.row, other))) is not None:
+            line.values[column.name] = gain
+    return found
+
+
+def check_rows_over(columns: Sequence[Column], sections: Sequence[Section]) -> None:
+    """`BadInput` where no row has the name that a column compares with."""
+    names = [line.name for section in sections for line in section.lines]
+    for column in columns:
+        if names and column.name.removeprefix(OVER) not in names:
+            raise BadInput(unknown("row", column.name.removeprefix(OVER), names))
 
 
 def share_of(
@@ -157,7 +187,7 @@ def reading_notes(
     shown = {column.name for column in columns}
     lines = [line for section in sections for line in section.lines]
     fewest = min((len(line.row.seeds) for line in lines), default=LEAST_SEEDS)
-    tested = bool(shown & set(TESTED))
+    tested = any(map(is_tested, columns))
     notes = []
     if {"dev", "test"} & shown:
         notes.append("scores in points (x 100), mean ± SD over n seeds")
