@@ -302,7 +302,7 @@ class Search:
 
     def scored(self) -> list[Scored]:
         """The trials with a score, each by its last rung."""
-        if not any(True for trial in self.trials.all for _ in rung_facts(trial)):
+        if not self.fits or not any(True for trial in self.trials.all for _ in rung_facts(trial)):
             return []
         last = rungs(self.full_steps(), self.wish.pruner)[-1]
         found = []

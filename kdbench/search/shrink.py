@@ -179,15 +179,15 @@ def teacher_cell(wish: Wish, part: str, device: str) -> Cell:
 def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Path) -> Shrunk:
     """Everything behind the teacher, into the folder `out`."""
     task, data = taught.cell.task, taught.cell.data
-    ready = teacher_cell(wish, TRIAL, finals.device)
-    search.look(ready, wish.name(ready.content))
-    say(fits_in_words(search, wish))
     teacher = answers_of_teacher(finals, taught)
     work = finals.folder / "shrunk"
     whole = the_teacher_itself(wish, finals, taught, teacher, work)
     if whole is not None:
         say("the teacher fits the budget itself: nothing has to be distilled")
         return delivered(whole, search, out)
+    ready = teacher_cell(wish, TRIAL, finals.device)
+    search.look(ready, wish.name(ready.content))
+    say(fits_in_words(search, wish))
     if not search.candidates:
         raise BadInput(nothing_fits(search))
     try:
@@ -317,6 +317,8 @@ def page(certificate: dict[str, Any]) -> str:
     tried = certificate["searched"]
     said = (f"{len(tried['shapes'])} shapes were looked at and {len(tried['trials'])} trials made "
             f"in {clock(tried['seconds'])}; certificate.json has all of them.")
+    if not tried["shapes"]:
+        said = "The teacher itself keeps the budget in this form, so that nothing was searched."
     return (f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n{said}\n\n"
             f"![trials and finals by latency, the time of the search, what is lost of each label]"
             f"({PICTURE})\n\n## Scores")
