@@ -20,7 +20,8 @@ GATE = ("device: *", "memory: *", "precision: *", "data: *", "provenance: *", "p
         "signals: *", "blocks: *", "ahead: logit_kd, live, fp32", "ahead: ve_kd, fp32", "ahead: dsg_kd, fp32",
         *(f"{kind}: {run}" for kind in ("run", "step") for run in (
             "finetune, bf16", "finetune, bilstm, fp32", "logit_kd, live, fp32", "logit_kd, several labels, fp32", "adapt, fp32", "ve_kd, fp32",
-            "doktra, fp32", "dsg_kd, fp32", "ner_kd, joint, fp32", "dist, tags, fp32", "tinybert, fp32", "minilm, bf16", "recipe, fp32", "glmd, bf16", "pkd, fp32", "static, fp32")),
+            "doktra, fp32", "dsg_kd, fp32", "ner_kd, joint, fp32", "minilm, bf16", "recipe, fp32")),
+        *(f"run: {run}" for run in ("dist, tags, fp32", "tinybert, fp32", "glmd, bf16", "pkd, fp32", "static, fp32")),
         "run: doktra, bilstm, fp32", "step: dsg_kd, live, fp32", "step: finetune, fp32", "again: dsg_kd, fp32", "resume: finetune, bilstm, fp32", "export: finetune, bilstm, fp32")
 
 
