@@ -1,6 +1,7 @@
 """Temperatures: the one that is fitted is the best, and an export whose logits are divided by it answers as before."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,12 +99,17 @@ def test_logits_of_a_static_student_are_divided(tmp_path):
 
 def test_a_threshold_and_several_labels_answer_as_before(tmp_path):
     folder, _ = trained(tmp_path / "r", "tiny:bert", "hoc")
-    labels = Labels.read(folder)
+    labels = replace(Labels.read(folder), threshold=0.3)
+    labels.write(folder)
+    (folder / "stage.json").unlink()  # whose checksums are of the file as it was
     place = tmp_path / "scaled"
     write_scaled(folder, 0.3, place)
     ours, theirs = open_artefact(folder), open_artefact(place)
     before, after = (np.vstack(answers(one, TEXTS)) for one in (ours, theirs))
-    assert ((before > 0) == (after > 0)).all() and theirs.labels.labels == labels.labels
+    assert theirs.labels.labels == labels.labels
+    chances = [1 / (1 + np.exp(-logits)) for logits in (before, after)]
+    assert ((chances[0] >= 0.3) == (chances[1] >= theirs.labels.threshold)).all() and (before < 0).any()
+    assert theirs.labels.threshold == pytest.approx(scaled_probability(0.3, 0.3)) != 0.3
 
 
 def test_an_ensemble_is_refused(tmp_path):
