@@ -141,7 +141,7 @@ def test_what_is_asked_for_changes_the_id(name, cell_id):
 def test_every_field_of_a_request_is_looked_at():
     by_content = {"settings", "task", "data_dir", "files", "unlabelled", "task_options", "recipe", "variant", "teacher_labels", "teacher_options",
                   "teacher_weights", "tuning"}
-    of_no_cell = {"controls", "resources", "published"}  # what runs beside, where, and what others had
+    of_no_cell = {"controls", "resources", "published", "trials"}  # what runs beside, where, what others had, what chose it
     assert {f.name for f in fields(Request)} == by_content | of_no_cell | {"seeds"} | REQUESTS.keys() - {"seed", "device"}
 
 
