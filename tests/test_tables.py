@@ -281,6 +281,19 @@ def test_intervals_tie_groups_and_gap_come_with_the_counts():
     assert "**" in render(build(study(), counts_of))
 
 
+def test_plain_distillation_is_the_row_without_a_later_option():
+    plain = study(methods=("doktra",))
+    other = [record(method="logit_kd", seed=seed, test=0.95, role="method", options={"temperature": 2.0, "standardise": True}) for seed in range(5)]
+    for one in plain:
+        if one["cell"]["method"] == "logit_kd":
+            one["cell"]["options"] = {"temperature": 2.0}
+    for records in ([*plain, *other], [*other, *plain]):
+        lines = only(build(records))
+        assert "logit_gain" not in lines["logit_kd"].values and lines["logit_kd [standardise=yes]"].values["logit_gain"].mean > 0
+        means = {name: line.values["test"].mean for name, line in lines.items()}
+        assert lines["doktra"].values["logit_gain"].mean == pytest.approx(means["doktra"] - means["logit_kd"])
+
+
 def test_a_column_compares_with_any_row_of_the_same_student():
     records = study(methods=("doktra", "dsg_kd"))
     lines = only(build(records, counts_of, ["over:logit_kd", "over:finetune", "gain", "over:doktra"]))

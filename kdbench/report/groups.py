@@ -222,9 +222,9 @@ def candidate_keys(row: Row) -> list[tuple[str, ...]]:
     return []
 
 
-def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool]:
+def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool, int]:
     """How much two rows have in common, the most important first: initial weights, device, code of
-    the core, teacher, settings, variant.
+    the core, teacher, settings, variant; then, how plain the other one is.
 
     The teacher counts even of a row without one: its student may be cut from the teacher, or read
     the teacher's word pieces.
@@ -237,6 +237,7 @@ def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool]
         row.cell.get("teacher") == other.cell.get("teacher"),
         sum(other.settings.get(name) == value for name, value in row.settings.items()),
         row.cell.get("variant") == other.cell.get("variant"),
+        -len(other.options),  # a control with its defaults: a later option is recorded if it is not
     )
 
 
