@@ -197,6 +197,27 @@ def test_two_searches_on_one_folder_never_have_the_same_trial(tmp_path):
     assert second.next().number == 0  # nobody is at it
 
 
+def test_a_point_that_a_method_refuses_is_no_trial_and_is_not_drawn_again_and_again(tmp_path):
+    trials, drawn_as = Trials(tmp_path, "s", drawn, pruner="none"), []
+    while (owned := trials.next(40)) is not None:
+        drawn_as.append(owned.point["shape"])
+        if owned.point["shape"] == "b":
+            trials.over(owned, {"status": "skipped"})
+        else:
+            trials.report(owned, 0, worth(owned.point, 0))
+            trials.end(owned, worth(owned.point, 0))
+    assert len(trials.tried) == 40 and len(drawn_as) == 40 + drawn_as.count("b")
+    assert drawn_as[20:].count("b") < drawn_as[:10].count("b")  # the sampler has learned it
+
+
+def test_a_search_whose_every_point_is_refused_ends(tmp_path):
+    trials, refused = Trials(tmp_path, "s", drawn), 0
+    while (owned := trials.next(5)) is not None:
+        trials.over(owned, {"status": "skipped"})
+        refused += 1
+    assert refused == 10 and not trials.tried
+
+
 def test_rungs_grow_threefold_to_the_whole_training():
     assert rungs(90, "halving") == [10, 30, 90]
     assert rungs(2, "halving") == [1, 2]

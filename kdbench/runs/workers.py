@@ -105,10 +105,10 @@ class Pool:
         text = message(cell, self.runner, self.overall.label(number + 1),
                        cpus_of(cell, self.workers))
         if self.devices:
-            number = slot % len(self.devices)
-            text["environment"]["CUDA_VISIBLE_DEVICES"] = self.devices[number]
+            device = slot % len(self.devices)
+            text["environment"]["CUDA_VISIBLE_DEVICES"] = self.devices[device]
             # the slots of that device
-            text["device_share"] = len(range(number, self.workers, len(self.devices)))
+            text["device_share"] = len(range(device, self.workers, len(self.devices)))
         if self.workers > 1:  # one rewritten line cannot serve several
             text["environment"]["TERM"] = "dumb"
         process = self.process(json.dumps(text))

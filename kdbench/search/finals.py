@@ -111,7 +111,7 @@ class Finals:
     def of(self, trial: Scored, seeds: Sequence[int]) -> tuple[Record, ...]:
         """The records of a trial's training with these seeds."""
         request = self.wish.of_point(trial.point, trial.steps, FINAL, seeds=seeds,
-                                     tuned=len(self.search.trials.all))
+                                     tuned=len(self.search.scored()))
         cells = plan(request, device=self.runner.device)
         label = f"[finals: {trial.point['student']}, {trial.point['method']}] "
         records = run_cells(cells, self.runner, self.engine, Labelled(label, len(cells)))

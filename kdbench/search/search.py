@@ -278,7 +278,7 @@ class Search:
         if record["status"] != "done":
             why = record["reason"] or record["error"]["message"]
             say(f"trial {owned.number}: {why}")
-            self.trials.end(owned, None)
+            self.trials.over(owned, record)
             return False
         score = record["score"]
         seconds = record["cost"]["wall_seconds"]
@@ -296,7 +296,7 @@ class Search:
         leading = self.leading(1)
         best = f", best {100 * leading[0].score:.1f} ({leading[0].point['student']}, " \
                f"{leading[0].point['method']})" if leading else ""
-        return f"[{len(self.trials.all)} trials{best}, {clock(max(0.0, self.clock.left))} left] "
+        return f"[{len(self.scored())} trials{best}, {clock(max(0.0, self.clock.left))} left] "
 
     # --- what came of it --------------------------------------------------------------------------
 

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+    from kdbench.runs.store import Record
+
 FACTOR = 3  # of a rung's steps to those of the rung before it
 RUNGS = 3
 POINT = "point"  # what a trial tries, as an attribute of it
+REFUSED = "refused"  # of a trial whose point its method does not take
 
 
 def sampler_of(name: str, seed: int) -> BaseSampler:
@@ -148,18 +151,24 @@ class Trials:
         """Every trial, by number."""
         return self.study.get_trials(deepcopy=False)
 
+    @property
+    def tried(self) -> list[FrozenTrial]:
+        """Those that were begun and not refused."""
+        return [trial for trial in self.all
+                if trial.state.name != "WAITING" and REFUSED not in trial.user_attrs]
+
     # --- one trial --------------------------------------------------------------------------------
 
     def next(self, most: int | None = None) -> Owned | None:
         """A trial that nobody is at: one that was begun, or a new one; None where there are `most`
-        already.
+        already. One that was refused counts for nothing, as long as no more than `most` are.
         """
         with self._lock("ask"):
             begun = [found for found in self.all if found.state.name != "WAITING"]
             for found in begun:
                 if not found.state.is_finished() and (owned := self._taken(found._trial_id)):
                     return owned
-            if most is not None and len(begun) >= most:
+            if most is not None and max(len(self.tried), len(begun) - most) >= most:
                 return None
             self._seed(len(begun))
             return self._taken(self.study.ask()._trial_id)
@@ -207,13 +216,21 @@ class Trials:
         """Keep what a rung of a trial took and gave."""
         owned.trial.set_user_attr(f"rung {rung}", facts)
 
+    def over(self, owned: Owned, record: Record) -> None:
+        """The trial is over, with a record that has no score: it failed, or its point is one that
+        its method does not take.
+        """
+        if record["status"] == "skipped":
+            owned.trial.set_user_attr(REFUSED, True)
+        self.end(owned, None)
+
     def end(self, owned: Owned, score: float | None, given_up: bool = False) -> None:
-        """The trial is over, with the score of its last rung; None: it failed."""
+        """The trial is over, with the score of its last rung; None: it came to none."""
         from optuna.trial import TrialState
 
-        if score is None:
-            self.study.tell(owned.trial, state=TrialState.FAIL)
-        elif given_up:
+        # without a score it counts as the worst: a sampler takes no notice of failed trials, and
+        # would draw the like of them again and again
+        if score is None or given_up:
             self.study.tell(owned.trial, state=TrialState.PRUNED)
         else:
             self.study.tell(owned.trial, score)

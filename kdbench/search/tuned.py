@@ -109,13 +109,13 @@ def best_point(request: Request, runner: Runner, engine: Engine,
     spent = tried(trials, cell, runner, engine, effort)
     scored = [trial for trial in trials.all if trial.value is not None]
     if not scored:
-        raise Skip(f"none of {len(trials.all)} trials of {request.method} came to a score")
+        raise Skip(f"none of {len(trials.tried)} trials of {request.method} came to a score")
     best = best_of(scored)
-    say(f"{request.method}: trial {best.number} of {len(trials.all)} chosen in {spent:.0f} s, dev "
+    say(f"{request.method}: trial {best.number} of {len(trials.tried)} chosen in {spent:.0f} s, dev "
         f"{100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
         f"{100 * best.user_attrs['rung 0']['score']:.1f}")
     scores = tuple(trial.user_attrs["rung 0"]["score"] for trial in scored)
-    return best.user_attrs["point"], scores, len(trials.all)
+    return best.user_attrs["point"], scores, len(trials.tried)
 
 
 def best_of(scored: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -139,7 +139,7 @@ def tried(trials: Trials, first: Cell, runner: Runner, engine: Engine, effort: E
         for owned, record in zip(taken, run_cells(cells, runner, engine,
                                                   Labelled(label, len(cells))), strict=True):
             if record["status"] != "done":
-                trials.end(owned, None)
+                trials.over(owned, record)
                 continue
             seconds = record["cost"]["wall_seconds"]
             trials.note(owned, 0, seconds=seconds, dev=record["score"]["dev"],
