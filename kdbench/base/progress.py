@@ -102,13 +102,24 @@ def say(line: str) -> None:
 
 
 _SAID: set[str] = set()
+_HUSHED = [False]
 
 
 def say_once(line: str) -> None:
     """Write one line for the user to standard error, unless this command has written it before."""
-    if line not in _SAID:
+    if line not in _SAID and not _HUSHED[0]:
         _SAID.add(line)
         say(line)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep back what `say_once` would say, where many models are only looked at."""
+    _HUSHED[0] = True
+    try:
+        yield
+    finally:
+        _HUSHED[0] = False
 
 
 def forget_said() -> None:

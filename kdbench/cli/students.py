@@ -71,7 +71,8 @@ def evaluate(args: Namespace) -> int:
 def certify(args: Namespace) -> int:
     """Say whether a student keeps what its teacher knows; the exit code is the verdict's."""
     from kdbench.base.folders import write_text
-    from kdbench.runs.certify import CODES, Asked, certify, in_words
+    from kdbench.report.certificate import in_words
+    from kdbench.runs.certify import CODES, Asked, certify
 
     asked = Asked(args.keep, args.per_label_loss, args.max_ms, args.max_mb, args.serve_on)
     report = certify(args.results_dir, args.run, args.teacher, args.file, asked, args.threads,

@@ -5,6 +5,7 @@
                                  ones will not do), names (what its rows are called:
                                  "three copies" = "my_method copies=3 distillation=yes")
     results/<study>/records/     one JSON file a cell, counts beside it
+    results/<study>/*/certificate.json, search.svg   of students that `shrink` delivered
     results/<study>/README.md    generated: the tables, every column explained, the commands
     results/<study>/table.csv    generated: the same as data
     results/<study>/*.svg        generated, a file a task: gains, and score against the costs that
@@ -27,7 +28,7 @@ from kdbench.base.errors import BadInput
 from kdbench.base.folders import write_page
 from kdbench.base.registry import unknown
 from kdbench.base.visible import visible, without_html
-from kdbench.report import reported
+from kdbench.report import certificate, reported
 from kdbench.report.columns import COLUMNS, Column
 from kdbench.report.names import Name
 from kdbench.report.page import filled
@@ -148,6 +149,8 @@ def readme_of(folder: Path, table: Table, pictures: list[str], published: Path |
             f"![{task}: gains, and score against cost; dashed: the frontier, which nothing "
             f"cheaper reaches]({name})"
         )
+    if found := list(certificate.committed(folder)):
+        blocks += ["## Certificates", *found]
     if published is not None:
         records = list(store.records(folder))
         beside = reported.against(records, reported.load(published), names_of(folder))

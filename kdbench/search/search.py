@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from kdbench.base.errors import BadInput, Broken, Skip, one_line
-from kdbench.base.progress import Overall, clock, say
+from kdbench.base.progress import Overall, clock, hushed, say
 from kdbench.base.registry import METHODS
 from kdbench.data.apart import TRIAL
 from kdbench.runs.cell import Cell
@@ -130,7 +130,8 @@ class Search:
             if self.clock.spent > FITTING * self.clock.seconds and found:
                 found.append(as_facts(Fit(shape, why="no time to look at it"), 0.0, ()))
                 continue
-            found.append(self._looked_at(shape))
+            with hushed():
+                found.append(self._looked_at(shape))
         return found
 
     def _looked_at(self, shape: Shape) -> dict[str, Any]:

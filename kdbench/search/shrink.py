@@ -11,11 +11,12 @@ from typing import Any
 
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import new_folder, write_page, write_text
-from kdbench.base.progress import clock, say
+from kdbench.base.progress import say
 from kdbench.base.registry import METHODS
 from kdbench.base.render import markdown
 from kdbench.data.apart import FINAL, TRIAL
 from kdbench.models.teachers import is_model
+from kdbench.report.certificate import FILE, PICTURE, in_words, searched_in_words
 from kdbench.report.search_plots import picture
 from kdbench.runs.artefacts import find_run
 from kdbench.runs.cell import Cell
@@ -26,7 +27,6 @@ from kdbench.runs.certify import (
     check_device,
     check_units,
     compared,
-    in_words,
     metric_with_sums,
 )
 from kdbench.runs.grid import Engine
@@ -43,7 +43,6 @@ from kdbench.serve import measure
 from kdbench.serve.serving import open_artefact
 
 TRIALS = "trials"  # the folder of their records, in the results folder
-PICTURE = "search.svg"
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,7 @@ def delivered(best: Finalist, search: Search, out: Path,
                    "runs": [record["id"] for record in best.records],
                    "searched": searched(search, others)}
     shutil.copytree(best.folder, out, dirs_exist_ok=True)
-    write_text(out / "certificate.json", json.dumps(certificate, indent=1) + "\n")
+    write_text(out / FILE, json.dumps(certificate, indent=1) + "\n")
     write_text(out / PICTURE, picture(certificate, certificate["student"]))
     card = (out / "README.md").read_text()
     write_page(out / "README.md", card.replace("## Scores", page(certificate), 1))
@@ -314,11 +313,7 @@ def nothing_fits(search: Search) -> str:
 
 def page(certificate: dict[str, Any]) -> str:
     """The section of the model card on the certificate, with the head of the next one."""
-    tried = certificate["searched"]
-    said = (f"{len(tried['shapes'])} shapes were looked at and {len(tried['trials'])} trials made "
-            f"in {clock(tried['seconds'])}; certificate.json has all of them.")
-    if not tried["shapes"]:
-        said = "The teacher itself keeps the budget in this form, so that nothing was searched."
-    return (f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n{said}\n\n"
+    return (f"## Certificate\n\n```\n{in_words(certificate)}\n```\n\n"
+            f"{searched_in_words(certificate['searched'])}\n\n"
             f"![trials and finals by latency, the time of the search, what is lost of each label]"
             f"({PICTURE})\n\n## Scores")

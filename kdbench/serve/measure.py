@@ -46,6 +46,8 @@ FIXED = 128  # tokens of the second latency, comparable across tasks
 BATCH = 32  # texts at once, for throughput
 TEXTS = 100  # timed ones, evenly spread over those given, so that their lengths are the task's
 WAIT_SECONDS = 30  # of a quick measurement for the machine, before it goes on beside a training
+BUSY_SECONDS = 600  # that the machine is then taken to be busy for
+_VAIN = [-float("inf")]  # when this process last waited in vain
 
 Call = Callable[[Any], Any]
 Clock = Callable[[Call, Any], float]  # milliseconds of one call
@@ -349,16 +351,19 @@ def write_model(model: Model, max_length: Limit, folder: Path) -> Path:
 def measuring_soon(plan: Protocol, what: str) -> Iterator[bool]:
     """`measuring()`, with an end to the waiting where only one process is timed.
 
-    Yields whether the lock is held. The full protocol waits as long as it takes.
+    Yields whether the lock is held. The full protocol waits as long as it takes. Who has waited in
+    vain does not wait again for a while: of many shapes each would.
     """
     from filelock import Timeout
 
     with contextlib.ExitStack() as stack:
         alone = True
+        patience = WAIT_SECONDS if time.monotonic() > _VAIN[0] + BUSY_SECONDS else 0
         try:
-            stack.enter_context(measuring(-1 if plan.processes > 1 else WAIT_SECONDS, what))
+            stack.enter_context(measuring(-1 if plan.processes > 1 else patience, what))
         except Timeout:
             alone = False
+            _VAIN[0] = time.monotonic() if patience else _VAIN[0]
         stack.enter_context(doing(f"{what}, {plan.name} protocol"))
         yield alone
 
