@@ -115,7 +115,7 @@ def test_cells_on_one_gpu_have_a_part_of_its_memory_each(monkeypatch, tmp_path):
         pool.start(number)
     shares = sorted((text["environment"]["CUDA_VISIBLE_DEVICES"], text["device_share"]) for text in started)
     assert shares == [("0", 2), ("0", 2), ("1", 1)]
-    assert sorted(one.number for one in pool.running.values()) == [0, 1, 2]  # of their cells, not of their GPUs
+    assert [one.number for one in pool.running.values()] == [0, 1, 2]  # of their cells, not of their GPUs
     fractions = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
