@@ -94,7 +94,7 @@ class Pool:
     def __init__(self, cells: Sequence[Cell], runner: Runner, workers: int, overall: Overall):
         self.cells, self.runner, self.workers, self.overall = cells, runner, workers, overall
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["kdbench.runs.runner", "accelerate"])
+        self.context.set_forkserver_preload(["kdbench.runs.forked"])
         self.devices = visible_devices() if runner.device != "cpu" else []
         self.free = list(range(workers))  # slots
         self.running: dict[int, Running] = {}  # by the sentinel of the process
