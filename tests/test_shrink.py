@@ -25,15 +25,18 @@ from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Example, LoadOptions
 from kdbench.models.sources import resolve
 from kdbench.runs import store, suite
+from kdbench.runs.grid import Engine
 from kdbench.runs.listing import show
 from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
+from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
+from kdbench.search.search import Candidate, Search
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
 from kdbench.search.tuned import best_of
-from kdbench.search.wish import Wish
+from kdbench.search.wish import Clock, Wish
 
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -216,6 +219,16 @@ def test_a_search_whose_every_point_is_refused_ends(tmp_path):
         trials.over(owned, {"status": "skipped"})
         refused += 1
     assert refused == 10 and not trials.tried
+
+
+def test_a_search_begins_with_the_ablest_shape_of_each_kind(tmp_path):
+    search = Search(Wish(Request("finetune", "gad"), Budget()), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(60))
+    names = {"cut:2": ("recipe", "logit_kd", "finetune"), "cut:1": ("recipe", "logit_kd", "finetune"), "bilstm:1x64x64": ("recipe", "ner_kd"),
+             "static:64": ("static",)}
+    search.candidates = [Candidate(Shape((name,)), Form("onnx", 1.0, 1.0), 1e-4, methods) for name, methods in names.items()]
+    every = [(point.pop("shape"), *point.values()) for point in search.first_points()]
+    assert every == [("cut:2", "recipe"), ("bilstm:1x64x64", "recipe"), ("static:64", "static"), ("cut:2", "logit_kd"),
+                     ("bilstm:1x64x64", "ner_kd")]
 
 
 def test_rungs_grow_threefold_to_the_whole_training():

@@ -24,6 +24,7 @@ from kdbench.search.wish import SEEDS, Clock, Wish
 FITTING = 1 / 6  # of the time, at most, goes to timing shapes
 FINALS = 0.45  # of the time, about, goes to the finals
 FINALISTS = 2  # that the length of a training is reckoned with
+FIRST = 2  # methods that each kind of shape begins with
 FIRST_STEPS = 6  # of the training that tells how long a step takes
 
 
@@ -110,11 +111,17 @@ class Search:
                 self.candidates.append(Candidate(fit.shape, form, one["rate"],
                                                  tuple(one["methods"])))
 
-        if self.candidates:
-            ablest = self.candidates[0]
-            name = of_these(ablest.methods)
-            self.trials.first([{"shape": ablest.shape.name, name: method}
-                               for method in ablest.methods])
+        self.trials.first(self.first_points())
+
+    def first_points(self) -> list[dict[str, Any]]:
+        """What is tried before anything is drawn: of each kind of shape the ablest, by the first of
+        its methods, then by the second.
+        """
+        ablest: dict[str, Candidate] = {}
+        for one in self.candidates:
+            ablest.setdefault(one.shape.name.partition(":")[0], one)
+        return [{"shape": one.shape.name, of_these(one.methods): one.methods[turn]}
+                for turn in range(FIRST) for one in ablest.values() if turn < len(one.methods)]
 
     def _timed(self, teacher: Cell) -> list[dict[str, Any]]:
         """Every shape with its figures, as JSON has them."""
