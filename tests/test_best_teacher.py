@@ -7,9 +7,9 @@ import pytest
 from students import write
 
 from kdbench.base.errors import BadInput
+from kdbench.base.progress import forget_said
 from kdbench.cli.verbs import main
 from kdbench.models.best import best_teacher
-from kdbench.models.load import tell
 from kdbench.models.sources import resolve
 from kdbench.models.zoo import MODELS
 from kdbench.runs.planning import plan
@@ -28,7 +28,7 @@ def files(tmp_path):
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    tell.cache_clear()
+    forget_said()
 
     def none(*_, **__):
         raise OSError("no route to the hub. Ask again")

@@ -261,6 +261,13 @@ def test_peak_memory_begins_anew():
     assert after < before - 200 if sys.platform == "linux" else after == before
 
 
+def test_peak_memory_of_a_fresh_process_has_no_part_of_this_one():
+    block = np.ones(150_000_000)  # 1,200 MB, touched
+    program = "from kdbench.base.machine import peak_resident_mb; print(peak_resident_mb())"
+    peak = float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT).stdout)
+    assert 5 < peak < 400 and provenance.peak_memory_mb() > block.nbytes / 1e6
+
+
 def test_importing_it_loads_no_torch():
     program = ("import sys, kdbench.serve.measure, kdbench.serve.export, kdbench.serve.predict\n"
                "import kdbench.models.convert, kdbench.serve.card\n"

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from students import LABELS, student, write
 
 from kdbench.base.errors import BadInput
+from kdbench.base.progress import forget_said
 from kdbench.cli.verbs import main
 from kdbench.models.heads import Head
 from kdbench.models.load import build as build_model
-from kdbench.models.load import tell
 from kdbench.models.sources import resolve
 from kdbench.runs import selection
 from kdbench.serve.predict import load_predictor
@@ -137,7 +137,7 @@ IOBES = Head("tags", ("O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"))
 @pytest.mark.parametrize("changes", [{}, {"architectures": None}], ids=["named", "no architecture"])
 def test_a_tagger_with_further_tags_keeps_its_rows_by_name(tmp_path, capsys, changes):
     """The teacher of biobert-distillation has nine tags, without a type; four of them no word gets."""
-    tell.cache_clear()  # said once a process
+    forget_said()  # said once a process
     module = tagger(tmp_path / "nine", NINE, **changes)
     model = build(tmp_path / "nine", IOBES)
     assert model.ready and model.notes == ("head used, rows matched by tag; entities taken for GENE; not used: PAD, START, END, UNK",)

@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from students import TEXTS, student
 
 from kdbench.base.errors import BadInput
+from kdbench.base.progress import forget_said
 from kdbench.data.tags import encode, lenient_spans, tag_set
 from kdbench.data.task import Data, Example, Task
 from kdbench.models.heads import output_layer
-from kdbench.models.load import tell
 from kdbench.models.sources import resolve
 from kdbench.serve.serving import labels_of, open_artefact
 from kdbench.train import agreement
@@ -223,7 +223,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def afresh():
-    tell.cache_clear()
+    forget_said()
     agreement._FOUND.clear()
 
 

@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import os
 import platform
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -102,3 +103,21 @@ def processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def peak_resident_mb() -> float:
+    """The most memory that this process has held, in MB of 10^6 bytes.
+
+    Linux tells it of this program alone; what `getrusage` tells there is no less than the process
+    held that started this one.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    except OSError:
+        pass
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from kdbench.base import reading
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest
-from kdbench.base.progress import say
+from kdbench.base.progress import say_once
 from kdbench.models.configs import config_of_path
 from kdbench.models.finite import non_finite
 from kdbench.models.heads import Head, draw_head, seeded
@@ -118,7 +117,7 @@ def build(source: Source, head: Head, *, seed: int, texts: Callable[[], Iterable
         if quiet or encoder is not None:  # an encoder's head is what its pre-training needed
             notes = ()
         for note in notes:
-            tell(f"{source.name}: {note}")
+            say_once(f"{source.name}: {note}")
     else:
         module, tokenizer = from_recipe(source, head, seed, texts, tokenizer)
         ready, notes = False, ()
@@ -312,7 +311,3 @@ def check_vocabulary(source: Source, module: PreTrainedModel,
             f"{rows:,}; they are not of one model: put the model's own tokenizer into the folder")
 
 
-@lru_cache(maxsize=256)  # every cell loads its models anew
-def tell(line: str) -> None:
-    """Print `line`, once."""
-    say(line)

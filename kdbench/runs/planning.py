@@ -27,7 +27,7 @@ from kdbench.data.task import Data, Example, LoadOptions, Recipe, Task
 from kdbench.data.word_rules import cut
 from kdbench.models.best import best_teacher, without_any
 from kdbench.models.heads import Head
-from kdbench.models.load import config_of, declared_names, tell
+from kdbench.models.load import config_of, declared_names
 from kdbench.models.rows import match
 from kdbench.models.sources import Source, fetch, on_disk, resolve
 from kdbench.models.teachers import FileSource, is_model, parts_of, resolve_teacher
@@ -325,7 +325,7 @@ def fetch_teacher(teacher: Source, told: str) -> None:
     except BadInput as error:
         raise without_any(error) if told else error from error
     if told:
-        tell(told)
+        say_once(told)
 
 
 def check_teacher_labels(teacher: Source, head: Head) -> None:

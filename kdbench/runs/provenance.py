@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench import __version__
-from kdbench.base.machine import processor
+from kdbench.base.machine import peak_resident_mb, processor
 from kdbench.base.places import PACKAGE
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy",
@@ -86,15 +86,12 @@ def driver() -> str | None:
 
 def peak_memory_mb() -> float:
     """The most memory this process has held, in MB (resident, or on the GPU where one is used)."""
-    import resource
-
     import torch
 
     device = torch.accelerator.current_accelerator(check_available=True)
     if device is not None and (most := torch.get_device_module(device).max_memory_allocated()):
         return round(most / 1e6, 1)
-    scale = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1)
+    return peak_resident_mb()
 
 
 def describe_error(error: BaseException, hide: tuple[str, ...] = ()) -> dict[str, str]:

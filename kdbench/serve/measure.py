@@ -24,7 +24,7 @@ import numpy as np
 from kdbench.base.activity import doing
 from kdbench.base.errors import BadInput, Broken
 from kdbench.base.folders import MEMBERS
-from kdbench.base.machine import measuring, processor
+from kdbench.base.machine import measuring, peak_resident_mb, processor
 from kdbench.base.places import PACKAGE
 from kdbench.base.registry import unknown
 from kdbench.base.visible import visible
@@ -301,11 +301,8 @@ def peak_memory(folder: str | Path, text: Text, threads: int | None = None) -> f
 
 def memory(artefact: Artefact, texts: Sequence[Text]) -> dict[str, float]:
     """The peak of this process, once it has answered."""
-    import resource
-
     artefact.answers(artefact.read(texts))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"peak_mb": round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)}
+    return {"peak_mb": peak_resident_mb()}
 
 
 def worker() -> int:

@@ -10,10 +10,11 @@ import numpy as np
 from accelerate import Accelerator
 from transformers import PreTrainedTokenizerFast
 
+from kdbench.base.progress import say_once
 from kdbench.data.lengths import anything_cut, count_cut, default_limit, limit_in_words
 from kdbench.data.task import SPLITS, Data, Example, Task
 from kdbench.data.windows import Reading, Windows
-from kdbench.models.load import Model, tell
+from kdbench.models.load import Model
 from kdbench.models.zoo import position_limit
 from kdbench.score import metrics
 from kdbench.train.batching import CHUNK, Corpus
@@ -120,7 +121,7 @@ class Limiting:
         """Tell the user, once, of a limit that nobody stated, or that cuts texts."""
         worth_it = limits["texts"] and (limits["rule"] == "p99" or anything_cut(limits["texts"]))
         if worth_it and self.accelerator.is_main_process:
-            tell(f"{limits['name']} {limit_in_words(limits)}")
+            say_once(f"{limits['name']} {limit_in_words(limits)}")
 
     def _lengths(self, model: Model, examples: Sequence[Example]) -> list[int]:
         """Tokens of each example, uncut."""
