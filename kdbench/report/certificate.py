@@ -9,6 +9,7 @@ from typing import Any
 
 from kdbench.base import reading
 from kdbench.base.progress import clock
+from kdbench.score.kept import OPEN
 
 FILE, PICTURE = "certificate.json", "search.svg"
 
@@ -20,7 +21,8 @@ def in_words(report: dict[str, Any]) -> str:
     lines = [f"{report['verdict']}: student {report['student']}, teacher {report['teacher']}, "
              f"{report['rows']:,} rows, {report['units']:,} units",
              f"  {report['metric']} {student:.2f} of {teacher:.2f}: {kept_in_words(kept)}"]
-    lines += [label_in_words(row) for row in report["labels"]]
+    asked = report["asked"]["label_loss"] is not None
+    lines += [label_in_words(row, asked) for row in report["labels"]]
     if report["calibration"]:
         lines.append("  calibration error (ECE) " + ", ".join(
             f"{name} {100 * one['ece']:.1f}, Brier {one['brier']:.3f}"
@@ -45,11 +47,13 @@ def kept_in_words(kept: dict[str, Any]) -> str:
     """The share, its interval and the verdict."""
     if kept["share"] is None:
         return "the teacher scores 0, of which no share can be kept"
-    ends = ["none" if kept[end] is None else f"{100 * kept[end]:.1f}" for end in ("low", "high")]
+    ends = ["open" if kept[end] is None else f"{100 * kept[end]:.1f}" for end in ("low", "high")]
     said = (f"{100 * kept['share']:.1f}% kept [{ends[0]}, {ends[1]}]; at least "
             f"{100 * kept['keep']:g}%: {kept['verdict']}")
     if kept["units_to_tell"]:
         said += f" (about {kept['units_to_tell']:,} units could tell)"
+    elif kept["verdict"] == OPEN:
+        said += " (the seeds differ too much: more --seeds could tell, more texts could not)"
     return said
 
 
@@ -58,12 +62,14 @@ def in_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
-def label_in_words(row: dict[str, Any]) -> str:
-    """What is lost of one label's recall."""
+def label_in_words(row: dict[str, Any], asked: bool) -> str:
+    """What is lost of one label's recall, and whether that is too much where it is asked."""
     said = (f"  {row['label']}: recall {100 * row['student']:.1f} of {100 * row['teacher']:.1f}, "
             f"{row['mentions']:,} mentions, lost {in_points(row['lost'])} "
             f"[{in_points(row['low'])}, {in_points(row['high'])}]")
-    return said if row["verdict"] is None else f"{said}: {row['verdict']}"
+    if not asked:
+        return said
+    return f"{said}: {row['verdict'] or 'too few mentions to be judged'}"
 
 
 # ---- committed -----------------------------------------------------------------------------------
@@ -82,12 +88,13 @@ def committed(study: Path) -> Iterator[str]:
 
 def searched_in_words(searched: dict[str, Any]) -> str:
     """What a search looked at, tried and dropped."""
-    trials = searched["trials"]
-    shapes, whole = len(searched["shapes"]), sum(trial["whole"] for trial in trials)
+    shapes, trials = searched["shapes"], searched["trials"]
     if not shapes:
         return "The teacher itself keeps the budget in this form, so that nothing was searched."
-    lines = [f"{shapes} shapes were looked at and {len(trials)} trials made, {whole} of them to "
-             f"the end, in {clock(searched['seconds'])}; {FILE} has all of them. Finals:", ""]
+    timed, whole = sum(bool(one["forms"]) for one in shapes), sum(one["whole"] for one in trials)
+    lines = [f"{timed} of {len(shapes)} shapes were timed and {len(trials)} trials made, {whole} "
+             f"of them to the end, in {clock(searched['seconds'])}; {FILE} has all of them. "
+             "Finals:", ""]
     lines += [f"- {one['student']}, {one['method']}, as {one['form']}: "
               f"{kept_in_words(one['kept'])}; {one['p50_ms']:.2f} ms, {one['megabytes']:.1f} MB"
               for one in searched["finals"]]

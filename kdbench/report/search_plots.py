@@ -12,6 +12,9 @@ from kdbench.report.axes import BOTTOM, canvas, canvas_of_rows, plain_ticks, set
 from kdbench.report.plots import DASHED, beside_marks, score_limits
 from kdbench.report.svg import STAND_INS, Series, as_svg, series_of, sheet
 
+NAMES = {"p50_ms": "latency", "megabytes": "size"}
+AXES = {"p50_ms": "median latency, ms a text", "megabytes": "MB of weights"}
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -41,19 +44,20 @@ def picture(certificate: Mapping[str, Any], title: str) -> str:
     searched = certificate["searched"]
     names = [one["method"] for one in (*searched["trials"], *searched["finals"])]
     by_name = series_of(names)
-    costs = {one["shape"]: {form["kind"]: form["p50_ms"] for form in one["forms"]}
+    cost, _ = cost_of(certificate["asked"])
+    costs = {one["shape"]: {form["kind"]: form[cost] for form in one["forms"]}
              for one in searched["shapes"]}
     tried, spent = [], 0.0
     for one in searched["trials"]:
         spent += one["seconds"]
         tried.append(Tried(by_name[one["method"]], costs[one["shape"]][one["form"]],
                            100 * one["dev apart"], spent, one["whole"]))
-    finals = [Final(by_name[one["method"]], one["p50_ms"], 100 * one["score"])
+    finals = [Final(by_name[one["method"]], one[cost], 100 * one["score"])
               for one in searched["finals"]]
     panels = []
     if tried or finals:
-        panels.append(("Trials (dev, hollow: given up) and finals (test, large) by latency; dashed:"
-                       " what was asked for", front(tried, finals, certificate)))
+        panels.append((f"Trials (dev, hollow: given up) and finals (test, large) by {NAMES[cost]};"
+                       " dashed: what was asked for", front(tried, finals, certificate)))
     if len(tried) > 1:
         panels.append(("Best score on dev by time", by_time(tried)))
     if certificate["labels"]:
@@ -61,12 +65,21 @@ def picture(certificate: Mapping[str, Any], title: str) -> str:
     return sheet(title, panels, list(by_name.values()))
 
 
+def cost_of(asked: Mapping[str, Any]) -> tuple[str, float | None]:
+    """The cost that is drawn, with its limit: size where it is limited and latency is not."""
+    if asked["max_ms"] is None and asked["max_mb"] is not None:
+        return "megabytes", asked["max_mb"]
+    return "p50_ms", asked["max_ms"]
+
+
 def front(tried: Sequence[Tried], finals: Sequence[Final], certificate: Mapping[str, Any]) -> str:
-    """Score against latency, with the budget and the share to keep as lines."""
+    """Score against latency, or size where that alone is limited, with the budget and the share to
+    keep as lines.
+    """
     figure, axes = canvas(2.48 + BOTTOM)
     costs = [*(one.cost for one in tried), *(one.cost for one in finals)]
     asked, teacher = certificate["asked"], 100 * certificate["score"]["teacher"]
-    limit, keep = asked["max_ms"], asked["keep"] * teacher
+    (cost, limit), keep = cost_of(asked), asked["keep"] * teacher
     if max(costs) > 8 * max(min(costs), 1e-9):
         axes.set_xscale("log")
     for one in tried:
@@ -83,7 +96,7 @@ def front(tried: Sequence[Tried], finals: Sequence[Final], certificate: Mapping[
         costs.append(limit)
     scores = [*(one.score for one in tried), *(one.score for one in finals), keep]
     axes.set_ylim(score_limits(scores))
-    axes.set_xlabel("median latency, ms a text")
+    axes.set_xlabel(AXES[cost])
     set_title(axes, "score")
     axes.margins(x=0.1)
     plain_ticks(axes.xaxis, costs)

@@ -167,6 +167,7 @@ def write_cards(record: Record, task: Task, out: Path, names: Sequence[str],
 
     text  a line on what of its training text the student holds
     """
+    above = ""
     for name in names:
         place = out / name
         labels = Labels.read(place)
@@ -176,7 +177,7 @@ def write_cards(record: Record, task: Task, out: Path, names: Sequence[str],
         if name == names[0]:
             onnx = next((f"THIS_FOLDER/{one}" for one in names if one.startswith("onnx")), "")
             above = card(record, task, name, f"THIS_FOLDER/{name}", labels, config, onnx, text)
-            write_page(out / "README.md", above)
+    write_page(out / "README.md", above)  # at the end: where it is, the export is whole
 
 
 def export_row(record: Record, task: Task, data: Data, entry: dict[str, Any], out: Path,

@@ -228,8 +228,8 @@ def labels_of(task: Task, examples: Sequence[Example], ours: Sequence[Answered],
             continue
         found = lost(name, students, unit_sums(groups, other[:, i]))
         verdict = None
-        if most is not None:
-            verdict = found.verdict(most) if found.mentions >= LEAST_MENTIONS else OPEN
+        if most is not None and found.mentions >= LEAST_MENTIONS:
+            verdict = found.verdict(most)
         rows.append({**asdict(found), "verdict": verdict})
     return rows
 

@@ -15,6 +15,7 @@ from kdbench.base.registry import METHODS, TASKS, Entry, unknown
 from kdbench.data.task import Task
 from kdbench.models.encoders import KINDS, UNKNOWN, encoder_of, in_words
 from kdbench.models.zoo import MODELS
+from kdbench.train.spec import Settings
 
 SUITES = shipped("benchmarks")
 WIDTH = 100  # columns
@@ -132,6 +133,8 @@ def show_method(name: str) -> str:
         lines.append("options (--set NAME=VALUE)")
     for row in rows:
         lines += lines_of_option(row)
+    lines += ["", "searched of the protocol too (shrink, run --trials): lr as a multiple of the "
+              "student's own,", "epochs where no number of steps is given", *protocol_lines()]
     lines += ["", "corrected against published (--variant): the paper's intent, or the protocol of "
               "the comparison"]
     changed = [f"  {row['name']}: {value(row['default'])} | {value(row['published'])} "
@@ -146,6 +149,12 @@ def show_method(name: str) -> str:
         lines += textwrap.wrap(f"{what}: {reason}", WIDTH, initial_indent="  ",
                                subsequent_indent="    ")
     return "\n".join(lines if method.not_reproduced else [*lines, "  nothing"])
+
+
+def protocol_lines() -> list[str]:
+    """What a search tries of the protocol's settings."""
+    rows = {field.name: field.metadata.get("search") for field in dataclasses.fields(Settings)}
+    return [f"  {name}: {searched(asked)}" for name, asked in rows.items() if asked]
 
 
 def lines_of_option(row: dict[str, Any]) -> list[str]:

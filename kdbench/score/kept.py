@@ -29,6 +29,9 @@ from kdbench.score.statistics import (
 )
 
 YES, NO, OPEN = "yes", "no", "cannot be told"
+# No unit of U in which two models differ leaves up to 3.7 of U (97.5 % sure) in which they would;
+# 3.7 = 1.96 * sqrt(3.5)
+UNSEEN = 3.5
 STEPS = 60  # of a bisection, which then is exact to the last digit
 
 
@@ -73,6 +76,7 @@ class Pair:
         drawn = seed_weights(self.seeds, replicates, seed + 1) if self.seeds > 1 else one
         self.drawn = (replicate(students, finish, units, drawn),
                       replicate(np.ascontiguousarray(teacher), finish, units, drawn))
+        self.unseen = UNSEEN * of_a_difference(students, teacher, finish)
 
     @property
     def student(self) -> float:
@@ -86,7 +90,9 @@ class Pair:
 
     def contrast(self, share: float, offset: float = 0.0) -> Contrast:
         """D = S - share · T + offset, its interval as in `crossed_interval`; of one seed with a
-        degree of freedom less than there are units.
+        degree of freedom less than there are units. Its variance is that of the replicates and of
+        `UNSEEN` further units in which the models differ, as few such units say little of their
+        number, and none of them would leave an interval of no width.
         """
         each = self.scores[0] - share * self.scores[1] + offset
         spread = float(np.var(self.drawn[0] - share * self.drawn[1], ddof=1))
@@ -97,7 +103,7 @@ class Pair:
                 own = (self.seeds - 1) * max(1.0, (spread / of_seeds) ** 2)
                 freedom = min(freedom, own)
         value, half = float(each.mean()), t_quantile(max(freedom, 1.0), self.level)
-        half *= math.sqrt(spread)
+        half *= math.sqrt(spread + self.unseen)
         return Contrast(value, value - half, value + half, of_seeds)
 
     def share(self) -> float | None:
@@ -141,6 +147,25 @@ class Pair:
         return max(self.units + 1, math.ceil(self.units * max(spread - fixed, 0.0) / left))
 
 
+def of_a_difference(students: ndarray, teacher: ndarray, finish: Finish) -> float:
+    """The mean square of what a unit in which the models differ does to S - T; one more, which the
+    student has lost as a whole, counts among them.
+
+    students, teacher  counts (S, U, K)
+    """
+    change = np.mean(without_each(students, finish) - without_each(teacher, finish), axis=0)
+    differs = (students != teacher).any(axis=(0, 2))
+    present = (teacher != 0).any(axis=(0, 2)) | (students != 0).any(axis=(0, 2))
+    whole = float(finish(teacher.sum(axis=1)).mean()) / max(1, int(present.sum()))
+    return float((np.sum(change[differs] ** 2) + whole**2) / (differs.sum() + 1))
+
+
+def without_each(counts: ndarray, finish: Finish) -> ndarray:
+    """What leaving out each unit does to the score (S, U), of counts (S, U, K)."""
+    sums = counts.sum(axis=1, keepdims=True)
+    return np.nan_to_num(finish(sums - counts) - finish(sums))
+
+
 # ---- one label at a time -------------------------------------------------------------------------
 
 
@@ -175,7 +200,8 @@ def lost(label: str, students: ndarray, teacher: ndarray, **how: int) -> Lost:
     pair = Pair(students, teacher, recall_of, **how)
     found = pair.contrast(1.0)
     mentions = round(float(students[0, :, 1].sum()))
-    return Lost(label, mentions, pair.student, pair.teacher, -found.value, -found.high, -found.low)
+    return Lost(label, mentions, pair.student, pair.teacher, -found.value,
+                max(-found.high, -1.0), min(-found.low, 1.0))  # no more than all can be lost
 
 
 def recall_of(sums: ndarray) -> ndarray:

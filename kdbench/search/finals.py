@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from kdbench.base.activity import doing
 from kdbench.base.errors import Broken
@@ -138,11 +140,25 @@ class Finals:
         return answered(record, place / form, artefact, self.task, self.data.test)
 
     def all(self, trials: Sequence[Scored]) -> list[Finalist]:
-        """The finalists, the best first; with more seeds where the time allows."""
-        seeds = self.wish.seeds or SEEDS
-        found = []
+        """The finalists, the best first; with more seeds where the time allows. Interrupted, those
+        that are there, or the first with one seed.
+        """
+        found: list[Finalist] = []
+        try:
+            self._judge(trials, found)
+        except KeyboardInterrupt:
+            say("interrupted: " + ("the finals so far count" if found else
+                                   "the best is scored as it is, with one seed"))
+            if not found:
+                found.append(self.judged(trials[0], 1))
+        return sorted(found, key=lambda one: one.order)
+
+    def _judge(self, trials: Sequence[Scored], found: list[Finalist]) -> None:
+        """Put the finalists into `found`, one after another; the best with more seeds at the end
+        where the time allows.
+        """
         for trial in trials:
-            found.append(self.judged(trial, seeds))
+            found.append(self.judged(trial, self.wish.seeds or SEEDS))
             say(f"finals: {in_line(found[-1])}")
         found.sort(key=lambda one: one.order)
         if self.wish.seeds is None and found:
@@ -150,17 +166,23 @@ class Finals:
             if more * (MORE_SEEDS - SEEDS) / self.engine.workers < self.search.clock.left:
                 found[0] = self.judged(found[0].trial, MORE_SEEDS)
                 say(f"finals: {in_line(found[0])}")
-        return sorted(found, key=lambda one: one.order)
 
 
 def exported(results_dir: Path, record: Record, forms: Sequence[str], wish: Wish, out: Path,
              task: Task, data: Data) -> Path:
-    """The folder of a run's exports, made unless it is there."""
-    place = out / record["id"]
-    if not all((place / form).is_dir() for form in forms):
-        shutil.rmtree(place, ignore_errors=True)
-        export_run(results_dir, record["id"], place, forms, wish.request.data_dir, "quick",
-                   wish.threads, temperature=temperature_of(results_dir, record, task, data.dev))
+    """The folder of a run's exports, made unless it is there. Another call that makes it is waited
+    for; what a killed one has left is made anew.
+    """
+    place = out / record["id"] / "+".join(forms)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with doing(f"exports of {record['id']}: waiting for another call"):
+            stack.enter_context(FileLock(place.parent / f"{place.name}.lock"))
+        if not (place / "README.md").is_file():  # it is written last
+            shutil.rmtree(place, ignore_errors=True)
+            export_run(results_dir, record["id"], place, forms, wish.request.data_dir, "quick",
+                       wish.threads,
+                       temperature=temperature_of(results_dir, record, task, data.dev))
     return place
 
 

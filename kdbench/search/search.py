@@ -88,6 +88,7 @@ class Search:
     trials: Trials = field(init=False)
     fits: list[Fit] = field(default_factory=list)
     pace: dict[str, Pace] = field(default_factory=dict)
+    last_refusal: str = ""
 
     # --- what fits --------------------------------------------------------------------------------
 
@@ -285,7 +286,8 @@ class Search:
         """Note what a rung gave; returns whether the trial goes on."""
         if record["status"] != "done":
             why = record["reason"] or record["error"]["message"]
-            say(f"trial {owned.number}: {why}")
+            self.last_refusal = f"{point_in_words(owned.point)}: {why}"
+            say(f"trial {owned.number + 1}: {why}")
             self.trials.over(owned, record)
             return False
         score = record["score"]
@@ -350,6 +352,11 @@ class Labelled(Overall):
 def of_these(methods: Sequence[str]) -> str:
     """What a trial calls the choice among these methods."""
     return f"method of {', '.join(methods)}"
+
+
+def point_in_words(point: Mapping[str, Any]) -> str:
+    """A point's student and method."""
+    return f"{point['student']}, {point['method']}"
 
 
 def of_shape(shape: Shape, student: str) -> dict[str, str]:

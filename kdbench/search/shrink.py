@@ -89,6 +89,7 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out}: is there already; give the name of a new folder")
     check_device(wish.device)
+    wish.check()
     wish = replace(wish, forms=wish.forms or FORMS[wish.device],
                    request=replace(wish.request, teacher=name_of_teacher(wish)))
     check_forms(wish.forms)
@@ -200,8 +201,9 @@ def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Pat
         search.clock.seconds = search.clock.spent
     chosen = finalists(search, taught.apart)
     if not chosen:
-        raise BadInput("shrink: no trial was finished in this time; give more --hours, or fewer "
-                       "--max-train-examples")
+        why = search.last_refusal or "none was finished in this time"
+        raise BadInput(f"shrink: no trial came to a score ({why}); give more --hours or --steps, "
+                       "or fewer --max-train-examples")
     judged = Finals(wish, finals, search.engine, search, task, data, teacher, work).all(chosen)
     return delivered(judged[0], search, out, judged)
 
@@ -306,8 +308,10 @@ def nothing_fits(search: Search) -> str:
     fastest = min(timed, key=lambda fit: fit.fastest.p50_ms)  # type: ignore[union-attr]
     form = fastest.fastest
     assert form is not None
-    return (f"shrink: no shape keeps the budget; the fastest is {fastest.shape.name} with "
-            f"{form.p50_ms:.2f} ms and {form.megabytes:.2f} MB "
+    late = len(search.fits) - len(timed)
+    rest = f" ({late} more were not timed: see the table)" if late else ""
+    return (f"shrink: none of {len(timed)} shapes keeps the budget{rest}; the fastest is "
+            f"{fastest.shape.name} with {form.p50_ms:.2f} ms and {form.megabytes:.2f} MB "
             f"(over: {budget.over(form) or 'no method trains it'}); give more, or other --students")
 
 

@@ -111,8 +111,8 @@ def best_point(request: Request, runner: Runner, engine: Engine,
     if not scored:
         raise Skip(f"none of {len(trials.tried)} trials of {request.method} came to a score")
     best = best_of(scored)
-    say(f"{request.method}: trial {best.number} of {len(trials.tried)} chosen in {spent:.0f} s, "
-        f"dev {100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
+    say(f"{request.method}: trial {best.number + 1} of {len(trials.tried)} chosen in {spent:.0f} "
+        f"s, dev {100 * best.user_attrs['rung 0']['dev']:.1f}, apart "
         f"{100 * best.user_attrs['rung 0']['score']:.1f}")
     scores = tuple(trial.user_attrs["rung 0"]["score"] for trial in scored)
     return best.user_attrs["point"], scores, len(trials.tried)

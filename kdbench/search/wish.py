@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from kdbench.base.errors import BadInput
 from kdbench.base.identity import digest
-from kdbench.base.registry import METHODS, SEARCHED
+from kdbench.base.registry import METHODS, SEARCHED, unknown
 from kdbench.data.apart import SHARE
+from kdbench.models.sources import resolve
 from kdbench.runs.certify import Asked
 from kdbench.runs.request import Request
 from kdbench.search.shapes import Budget
+from kdbench.search.trials import pruner_of, sampler_of
 
 SEEDS, MORE_SEEDS = 3, 5  # of the finals, and where the time allows
 
@@ -62,6 +66,31 @@ class Wish:
     def tried(self) -> list[str]:
         """The names of the methods that are tried."""
         return [METHODS.entry(name).name for name in self.methods or SEARCHED.load()]
+
+    def check(self) -> None:
+        """`BadInput` for a number that is out of its range, and for a name that nothing has."""
+        shares = {"keep": (self.keep, 2.0), "label_loss": (self.label_loss, 1.0),
+                  "max_ms": (self.budget.max_ms, math.inf),
+                  "max_mb": (self.budget.max_mb, math.inf),
+                  "hours": (self.seconds / 3600, math.inf)}
+        for name, (number, most) in shares.items():
+            if number is not None and not 0 < number <= most:
+                end = f", at most {most:g}" if most < math.inf else ""
+                raise BadInput(f"shrink: {name}={number}: give a number above 0{end}")
+        for name in ("seeds", "trials", "steps", "threads"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise BadInput(f"shrink: {name}={count}: give a whole number from 1 on")
+        if self.seed < 0:
+            raise BadInput(f"shrink: seed={self.seed}: give a whole number from 0 on")
+        options = {each.name for name in self.tried()
+                   for each in fields(METHODS.entry(name).load().Options)}
+        for name in self.request.options:
+            if name not in options:
+                raise BadInput(unknown("option of the methods that are tried", name, options))
+        for name in self.students:
+            resolve(name)
+        sampler_of(self.sampler, 0)
+        pruner_of(self.pruner)
 
     def name(self, content: Mapping[str, Any]) -> str:
         """The search in 16 digits: what is searched, on which data and for which teacher.
