@@ -24,6 +24,7 @@ from kdbench.data import apart, corpora
 from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Example, LoadOptions
 from kdbench.models.sources import resolve
+from kdbench.report.search_plots import picture
 from kdbench.runs import store, suite
 from kdbench.runs.grid import Engine
 from kdbench.runs.listing import show
@@ -31,6 +32,7 @@ from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
+from kdbench.search.finals import Finals
 from kdbench.search.search import Candidate, Search
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
@@ -306,6 +308,53 @@ def test_the_same_command_finds_everything_and_delivers_the_same(found, capsys):
     for name in ("student", "trained", "runs", "kept", "score", "labels"):
         assert again[name] == certificate[name]
     assert "fine-tuning: 1" not in capsys.readouterr().err
+
+
+def again(place, folder, *more):
+    """The words of the same search once more."""
+    return [*WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(place / "r"), "-o", str(folder), *more]
+
+
+def test_half_an_export_is_made_anew(found, tmp_path):
+    place, code, certificate = found
+    half = place / "r" / "shrunk" / certificate["runs"][0] / "onnx_int8"
+    (half / "README.md").unlink()  # as where a call was killed while it exported
+    (half / "onnx_int8" / "README.md").unlink()
+    assert main(again(place, tmp_path / "s")) == code
+    assert "## Certificate" in (tmp_path / "s" / "README.md").read_text()
+
+
+def test_an_interrupt_in_the_finals_delivers_the_best_with_one_seed(found, tmp_path, monkeypatch, capsys):
+    place, judged, asked = found[0], Finals.judged, []
+
+    def interrupted(self, trial, seeds):
+        asked.append(seeds)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return judged(self, trial, seeds)
+
+    monkeypatch.setattr(Finals, "judged", interrupted)
+    assert main(again(place, tmp_path / "s")) in (0, 1, 3)
+    assert asked == [2, 1] and "interrupted: the best is scored as it is" in capsys.readouterr().err
+    assert json.loads((tmp_path / "s" / "certificate.json").read_text())["seeds"] == 1
+
+
+def test_trials_are_drawn_against_what_is_limited(found):
+    assert "MB of weights" in (found[0] / "student" / "search.svg").read_text()  # --max-mb alone
+    certificate = {**found[2], "asked": {**found[2]["asked"], "max_ms": 2.0}}
+    assert "median latency, ms a text" in picture(certificate, "a")
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    ({"keep": float("nan")}, "keep=nan: give a number above 0, at most 2"), ({"hours": -1}, "hours=-1.0: give a number above 0"),
+    ({"seeds": 0}, "seeds=0: give a whole number from 1 on"), ({"seed": -1}, "seed=-1: give a whole number from 0 on"),
+    ({"options": {"nosuch": 1}}, "unknown option of the methods that are tried 'nosuch'"), ({"students": ["nosuch"]}, "unknown model 'nosuch'"),
+    ({"sampler": "best"}, "unknown sampler 'best'"),
+])
+def test_what_is_asked_in_python_is_checked_before_anything_is_trained(tmp_path, wrong, said):
+    with pytest.raises(BadInput) as caught:
+        kdbench.shrink("gad", tmp_path / "s", teacher="tiny:bert", results_dir=tmp_path / "r", **wrong)
+    assert said in str(caught.value) and not (tmp_path / "r").exists()
 
 
 def test_a_fresh_process_serves_it_without_torch(found):
