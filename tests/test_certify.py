@@ -252,6 +252,23 @@ def test_an_export_is_certified_on_a_file_in_a_fresh_reading(runs, capsys, tmp_p
     assert json.loads(capsys.readouterr().out)["score"] == pytest.approx(report["score"]["student"], abs=1e-9)
 
 
+def test_a_rare_label_has_no_part_in_the_verdict(runs, capsys, tmp_path):
+    from kdbench.runs.planning import load_data
+
+    ids, whole = runs[1], load_data("chemprot", None, (), ())[1]
+    rare, kept = whole.labels[whole.test[0].label], []
+    for example in whole.test:
+        label = whole.labels[example.label]
+        if label != rare or sum(row["label"] == rare for row in kept) < 9:
+            kept.append({"text": example.text, "label": label})
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    words = ("--test", str(tmp_path / "test.jsonl"), "--per-label-loss", "0.9", "--keep", "0.01", "-o", str(tmp_path / "c.json"))
+    _, said = certified(runs, capsys, ids["teacher"], *words)
+    verdicts = {row["label"]: row["verdict"] for row in json.loads((tmp_path / "c.json").read_text())["labels"]}
+    assert verdicts.pop(rare) is None and set(verdicts.values()) == {"yes"}
+    assert f"{rare}: recall" in said.out and "9 mentions" in said.out and "too few mentions to be judged" in said.out
+
+
 def test_what_is_over_the_budget_is_said_and_exits_1(runs, capsys):
     code, said = certified(runs, capsys, "method", "--max-mb", "0.001", "--max-ms", "0.0001")
     assert code == 1 and "over the budget" in said.out and "MB, and at most 0.001 are asked for" in said.out
