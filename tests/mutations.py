@@ -1374,7 +1374,7 @@ SEARCH = (
              "pair = pair_of(ours[:1], theirs, metric)",
              tests_of("test_shrink", "test_the_delivered_file_scores_and_costs_what_its_certificate_says")),
     Mutation("certificate-without-the-spread", "kdbench/score/kept.py",
-             "half *= math.sqrt(spread)",
+             "half *= math.sqrt(spread + self.unseen)",
              "half = 0.0",
              tests_of("test_certify", "test_a_student_at_the_margin_is_hardly_ever_certified")),
     Mutation("certificate-of-the-seeds-alone", "kdbench/score/kept.py",
