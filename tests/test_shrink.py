@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +33,7 @@ from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
 from kdbench.search.finals import Finals
-from kdbench.search.search import Candidate, Search
+from kdbench.search.search import Candidate, Pace, Scored, Search
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
@@ -231,6 +231,19 @@ def test_a_search_begins_with_the_ablest_shape_of_each_kind(tmp_path):
     every = [(point.pop("shape"), *point.values()) for point in search.first_points()]
     assert every == [("cut:2", "recipe"), ("bilstm:1x64x64", "recipe"), ("static:64", "static"), ("cut:2", "logit_kd"),
                      ("bilstm:1x64x64", "ner_kd")]
+
+
+def test_a_fast_shape_is_trained_for_longer_in_the_finals(tmp_path):
+    search = Search(Wish(Request("finetune", "gad"), Budget()), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(60))
+    search.trials = Trials(tmp_path, "s", drawn)
+    search.trials.fact("usual steps", lambda: 900)
+    search.pace = {"fast": Pace(0.01, 1.0), "slow": Pace(1.0, 1.0)}
+    fast, slow = (Scored(0, {"shape": shape}, 0.5, 0.5, 90, 1.0, True) for shape in ("fast", "slow"))
+    assert [search.final_steps(fast, seconds) for seconds in (11.0, 6.0, 1.0)] == [900, 500, 90]
+    assert search.final_steps(slow, 11.0) == search.final_steps(replace(fast, whole=False), 11.0) == 90
+    assert search.decided_steps(fast, 6.0) == search.decided_steps(fast, 11.0) == 500  # as it was decided first
+    search.wish = replace(search.wish, steps=90)
+    assert search.final_steps(fast, 11.0) == 90
 
 
 def test_rungs_grow_threefold_to_the_whole_training():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from kdbench.serve.serving import open_artefact
 from kdbench.serve.temperature import CALIBRATED, fitted
 
 MOST = 3  # finalists
+TRAINED = 0.8  # of the time of the finals; the rest goes to exports, scores and latencies
 QUICK = 300.0  # seconds of a search below which latencies are taken by the quick protocol
 
 
@@ -68,7 +69,8 @@ class Finalist:
 
 def finalists(search: Search, teacher_score: float) -> list[Scored]:
     """The trials that go on: the best, and the smallest that keeps enough on the part of dev that
-    is kept apart; and the next best as far as the time goes.
+    is kept apart; and the next best as far as the time goes. Each has as many steps as the time
+    allows, up to an ordinary training.
 
     teacher_score  on that part
     """
@@ -89,7 +91,8 @@ def finalists(search: Search, teacher_score: float) -> list[Scored]:
     count = 1
     while count < min(MOST, len(chosen)) and sum(each[:count + 1]) <= search.clock.left:
         count += 1
-    return chosen[:count]
+    room = TRAINED * search.clock.left * search.engine.workers / (count * seeds)
+    return [replace(one, steps=search.decided_steps(one, room)) for one in chosen[:count]]
 
 
 @dataclass
@@ -149,8 +152,10 @@ class Finals:
         except KeyboardInterrupt:
             say("interrupted: " + ("the finals so far count" if found else
                                    "the best is scored as it is, with one seed"))
-            if not found:
-                found.append(self.judged(trials[0], 1))
+            if not found:  # as it was in the search, where it was trained
+                number = trials[0].number
+                tried = next(one for one in self.search.scored() if one.number == number)
+                found.append(self.judged(tried, 1))
         return sorted(found, key=lambda one: one.order)
 
     def _judge(self, trials: Sequence[Scored], found: list[Finalist]) -> None:

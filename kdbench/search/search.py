@@ -18,7 +18,7 @@ from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.search import space
 from kdbench.search.shapes import Fit, Form, Shape, Timing, fit_of, shapes_for
-from kdbench.search.trials import Owned, Trials, rung_facts, rungs
+from kdbench.search.trials import POINT, Owned, Trials, rung_facts, rungs
 from kdbench.search.wish import SEEDS, Clock, Wish
 
 FITTING = 1 / 6  # of the time, at most, goes to timing shapes
@@ -99,8 +99,12 @@ class Search:
         """
         self.trials = Trials(self.runner.folder / "search", name, self.draw,
                              self.wish.sampler, self.wish.pruner, self.wish.seed)
-        spent = sum(facts["seconds"] for trial in self.trials.all
-                    for _, facts in rung_facts(trial))
+        spent = 0.0
+        for trial in self.trials.all:
+            for _, facts in rung_facts(trial):
+                spent += facts["seconds"]
+                if "pace" in facts:
+                    self.pace[trial.user_attrs[POINT]["shape"]] = Pace(*facts["pace"])
         self.clock.before = spent / self.engine.workers
         known = self.trials.fact("fits", lambda: self._timed(teacher))
         self.fits = [Fit(Shape(tuple(one["students"]), one["options"], one["method"]),
@@ -220,10 +224,36 @@ class Search:
             raise Broken(f"{cell.label}: {record['reason'] or record['error']['message']}")
         self.pace[ablest.shape.name] = pace_of(record)
         each = max(self.pace[ablest.shape.name].step, 1e-4)
-        batches = math.ceil(len(cell.data.train) / cell.settings.batch_size)
-        usual = cell.settings.epochs * batches
+        return max(FIRST_STEPS, min(self.usual_steps(), int(self.final_seconds() / each)))
+
+    def usual_steps(self) -> int:
+        """The steps of an ordinary training."""
+        def found() -> int:
+            ablest = self.candidates[0]
+            cell = self.cell(ablest.shape, ablest.methods[-1])
+            batches = math.ceil(len(cell.data.train) / cell.settings.batch_size)
+            return cell.settings.epochs * batches
+        return self.trials.fact("usual steps", found)
+
+    def final_seconds(self) -> float:
+        """About the seconds of one training of the finals, of the whole time."""
         room = FINALS * self.clock.seconds * self.engine.workers
-        return max(FIRST_STEPS, min(usual, int(room / (FINALISTS * SEEDS * each))))
+        return room / (FINALISTS * (self.wish.seeds or SEEDS))
+
+    def final_steps(self, trial: Scored, seconds: float) -> int:
+        """The steps of a final that has so many seconds: those of the search, which are as many as
+        the ablest shape has the time for; of a faster shape more, up to an ordinary training.
+        """
+        pace = self.pace.get(trial.point["shape"])
+        if self.wish.steps or not trial.whole or pace is None:
+            return trial.steps
+        room = int((seconds - pace.beside) / max(pace.step, 1e-4))
+        return max(trial.steps, min(self.usual_steps(), room))
+
+    def decided_steps(self, trial: Scored, seconds: float) -> int:
+        """`final_steps`, decided once, so that a killed search goes on to the same student."""
+        return self.trials.fact(f"final steps of trial {trial.number}",
+                                lambda: self.final_steps(trial, seconds))
 
     def seconds_of(self, shape: str, steps: int) -> float:
         """About how long a trial of a shape takes; of one that was not tried, as the slowest."""
@@ -235,7 +265,9 @@ class Search:
         leading = self.leading()
         if not leading:
             return 0.0
-        whole = max(self.seconds_of(one.point["shape"], self.full_steps()) for one in leading)
+        whole = max(self.seconds_of(one.point["shape"],
+                                    self.final_steps(one, self.final_seconds()))
+                    for one in leading)
         return whole * len(leading) * (self.wish.seeds or SEEDS) / self.engine.workers
 
     # --- the search itself ------------------------------------------------------------------------
@@ -292,9 +324,9 @@ class Search:
             return False
         score = record["score"]
         seconds = record["cost"]["wall_seconds"]
-        self.pace[owned.point["shape"]] = pace_of(record)
+        pace = self.pace[owned.point["shape"]] = pace_of(record)
         self.trials.note(owned, rung, steps=steps[rung], seconds=seconds, dev=score["dev"],
-                         score=score["test"], run=record["id"])
+                         score=score["test"], run=record["id"], pace=[pace.step, pace.beside])
         given_up = self.trials.report(owned, rung, score["dev"])
         if given_up or rung == len(steps) - 1:
             self.trials.end(owned, score["dev"], given_up and rung < len(steps) - 1)

@@ -254,7 +254,7 @@ def delivered(best: Finalist, search: Search, out: Path,
     point = best.trial.point
     certificate = {**best.report,
                    "student": f"{point['student']}, {point['method']}, as {best.form}",
-                   "trained": point, "form": best.form,
+                   "trained": {**point, "steps": best.trial.steps}, "form": best.form,
                    "runs": [record["id"] for record in best.records],
                    "searched": searched(search, others)}
     shutil.copytree(best.folder, out, dirs_exist_ok=True)
