@@ -387,7 +387,7 @@ def test_a_teacher_that_fits_is_delivered_itself(found, tmp_path):
 
 
 def test_a_student_that_its_method_builds_is_among_the_shapes(tmp_path, capsys, no_data):
-    words = ["shrink", "--task", "gad", "--teacher", "tiny:bert", "--keep", "0.1", "--hours", "0.2", "--steps", "9", "--threads", "1",
+    words = ["shrink", "--task", "gad", "--teacher", "tiny:bert", "--keep", "0.1", "--hours", "0.2", "--epochs", "1", "--threads", "1",
              "--trials", "2", "--seeds", "1", "--max-mb", "0.2", "--methods", "static", "--forms", "onnx,onnx_int8", "--results-dir",
              str(tmp_path / "r"), "-o", str(tmp_path / "s"), "--max-train-examples", "200", "--max-dev-examples", "100"]
     assert main(words) in (0, 1, 3)

@@ -214,9 +214,10 @@ class Search:
         """
         if self.wish.steps:
             return self.wish.steps
-        return self.trials.fact("steps", self._reckoned)
+        usual = self.usual_steps()
+        return self.trials.fact("steps", lambda: self._reckoned(usual))
 
-    def _reckoned(self) -> int:
+    def _reckoned(self, usual: int) -> int:
         ablest = self.candidates[0]
         cell = self.cell(ablest.shape, ablest.methods[-1])
         record = self.run([cell], "how long a step takes: ")[0]
@@ -224,7 +225,7 @@ class Search:
             raise Broken(f"{cell.label}: {record['reason'] or record['error']['message']}")
         self.pace[ablest.shape.name] = pace_of(record)
         each = max(self.pace[ablest.shape.name].step, 1e-4)
-        return max(FIRST_STEPS, min(self.usual_steps(), int(self.final_seconds() / each)))
+        return max(FIRST_STEPS, min(usual, int(self.final_seconds() / each)))
 
     def usual_steps(self) -> int:
         """The steps of an ordinary training."""
@@ -252,8 +253,8 @@ class Search:
 
     def decided_steps(self, trial: Scored, seconds: float) -> int:
         """`final_steps`, decided once, so that a killed search goes on to the same student."""
-        return self.trials.fact(f"final steps of trial {trial.number}",
-                                lambda: self.final_steps(trial, seconds))
+        found = self.final_steps(trial, seconds)
+        return self.trials.fact(f"final steps of trial {trial.number}", lambda: found)
 
     def seconds_of(self, shape: str, steps: int) -> float:
         """About how long a trial of a shape takes; of one that was not tried, as the slowest."""
