@@ -9,6 +9,7 @@ from scipy.special import ndtri
 
 import kdbench
 from kdbench.cli.verbs import main
+from kdbench.report.certificate import kept_in_words
 from kdbench.runs import store
 from kdbench.score.calibration import calibration, calibration_error
 from kdbench.score.counts import Info, column, f1
@@ -142,6 +143,11 @@ def test_a_student_that_differs_in_a_few_units_alone_is_hardly_ever_certified_at
     """The replicates of units without a difference have no spread: that alone certified 73 of 100 at 20 units."""
     found = [Pair(*losing(repeat, 1, units, 0.02, whole), ACCURACY).contrast(KEEP).verdict for repeat in range(250)]
     assert found.count(YES) / 250 <= 0.06
+
+
+def test_only_of_several_seeds_is_said_that_they_differ():
+    kept = {"share": 1.0, "low": 0.9, "high": 1.1, "keep": 1.0, "verdict": OPEN, "units_to_tell": None, "seeds": 3}
+    assert "more --seeds could tell" in kept_in_words(kept) and "seeds" not in kept_in_words({**kept, "seeds": 1})
 
 
 def test_a_label_cannot_lose_more_than_all():

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from kdbench.data import apart, corpora
 from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Example, LoadOptions
 from kdbench.models.sources import resolve
+from kdbench.report.certificate import committed, in_words
 from kdbench.report.search_plots import picture
 from kdbench.runs import store, suite
 from kdbench.runs.grid import Engine
@@ -350,6 +352,13 @@ def test_an_interrupt_in_the_finals_delivers_the_best_with_one_seed(found, tmp_p
     assert main(again(place, tmp_path / "s")) in (0, 1, 3)
     assert asked == [2, 1] and "interrupted: the best is scored as it is" in capsys.readouterr().err
     assert json.loads((tmp_path / "s" / "certificate.json").read_text())["seeds"] == 1
+
+
+def test_a_study_shows_the_certificates_in_its_folders(found, tmp_path):
+    shutil.copytree(found[0] / "student", tmp_path / "student")
+    title, words, searched, drawn_as = committed(tmp_path)
+    assert title == "### student" and words == f"```\n{in_words(found[2])}\n```" and drawn_as.endswith("(student/search.svg)")
+    assert f"{len(found[2]['searched']['trials'])} trials made" in searched
 
 
 def test_trials_are_drawn_against_what_is_limited(found):

@@ -52,7 +52,7 @@ def kept_in_words(kept: dict[str, Any]) -> str:
             f"{100 * kept['keep']:g}%: {kept['verdict']}")
     if kept["units_to_tell"]:
         said += f" (about {kept['units_to_tell']:,} units could tell)"
-    elif kept["verdict"] == OPEN:
+    elif kept["verdict"] == OPEN and kept["seeds"] > 1:
         said += " (the seeds differ too much: more --seeds could tell, more texts could not)"
     return said
 

@@ -209,7 +209,7 @@ def kept_of(pair: Pair, keep: float) -> dict[str, Any]:
     contrast, (low, high) = pair.contrast(keep), pair.interval()
     tells = pair.units_to_tell(contrast) if contrast.verdict == OPEN else None
     return {"share": pair.share(), "low": low, "high": high, "keep": keep,
-            "verdict": contrast.verdict, "units_to_tell": tells}
+            "verdict": contrast.verdict, "units_to_tell": tells, "seeds": pair.seeds}
 
 
 def labels_of(task: Task, examples: Sequence[Example], ours: Sequence[Answered], theirs: Answered,
