@@ -34,7 +34,7 @@ from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
-from kdbench.search.finals import Finals
+from kdbench.search.finals import Export, Finals, Judged
 from kdbench.search.search import Candidate, Pace, Scored, Search
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
@@ -235,6 +235,16 @@ def test_a_search_begins_with_the_ablest_shape_of_each_kind(tmp_path):
                      ("bilstm:1x64x64", "ner_kd")]
 
 
+def on_dev(verdict, share, p50, over=""):
+    return Judged(None, "onnx", (), (), {"verdict": verdict, "share": share}, p50, over)
+
+
+def test_finals_are_ordered_by_dev():
+    best, fast, slow, worse, late = (on_dev("yes", 0.99, 1.0), on_dev("cannot be told", 1.03, 0.1), on_dev("yes", 1.02, 1.5),
+                                     on_dev("cannot be told", 0.99, 0.1), on_dev("yes", 1.1, 0.1, over="by 1 ms"))
+    assert sorted([late, worse, slow, fast, best], key=lambda one: one.order) == [best, slow, fast, worse, late]
+
+
 def test_a_fast_shape_is_trained_for_longer_in_the_finals(tmp_path):
     search = Search(Wish(Request("finetune", "gad"), Budget()), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(60))
     search.trials = Trials(tmp_path, "s", drawn)
@@ -303,6 +313,25 @@ def test_trials_never_read_the_test_split(found):
     finals = list(store.records(place / "r"))
     assert sorted(one["role"] for one in finals).count("method") == 2 * len(certificate["searched"]["finals"])
     assert all(one["content"]["data"]["test"] == whole.digests["test"] for one in finals)
+
+
+def test_who_is_delivered_is_known_before_anybody_answers_test(found, tmp_path, monkeypatch):
+    place, code, certificate = found
+    whole = plan(Request("finetune", "bc2gm_iobes"))[-1].data
+    texts = {split: {tuple(e.words) for e in getattr(whole, split)} for split in ("dev", "test")}
+    asked, answered = [], Export.answered
+
+    def noted(self, record, task, examples):
+        asked.append("test" if {tuple(e.words) for e in examples} == texts["test"] else "dev")
+        assert asked[-1] == "test" or {tuple(e.words) for e in examples} == texts["dev"]
+        return answered(self, record, task, examples)
+
+    monkeypatch.setattr(Export, "answered", noted)
+    assert main(again(place, tmp_path / "s")) == code
+    finals = certificate["searched"]["finals"]
+    assert asked == ["dev"] * 2 * len(finals) + ["test"] * 2 * len(finals)
+    shares = [one["kept on dev"]["share"] for one in finals]
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_what_was_looked_at_and_dropped_is_in_the_certificate(found):

@@ -1,4 +1,5 @@
-"""Finals: the best of a search trained with several seeds, exported, and scored once on test."""
+"""Finals: the best of a search trained with several seeds, exported, judged on dev, and scored once
+on test."""
 
 from __future__ import annotations
 
@@ -18,15 +19,17 @@ from kdbench.base.progress import say
 from kdbench.data.apart import FINAL
 from kdbench.data.task import Data, Example, Task
 from kdbench.runs.artefacts import export_run, find_run
-from kdbench.runs.certify import CODES, Answered, answered, compared
+from kdbench.runs.certify import Answered, answered, compared, kept_of, metric_with_sums, pair_of
 from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
-from kdbench.score.kept import OPEN, YES
+from kdbench.score.kept import YES
 from kdbench.score.metrics import gold_labels
 from kdbench.search.search import Labelled, Scored, Search
+from kdbench.search.shapes import Form
 from kdbench.search.wish import MORE_SEEDS, SEEDS, Wish
+from kdbench.serve import measure
 from kdbench.serve.export import answers
 from kdbench.serve.serving import open_artefact
 from kdbench.serve.temperature import CALIBRATED, fitted
@@ -37,34 +40,49 @@ QUICK = 300.0  # seconds of a search below which latencies are taken by the quic
 
 
 @dataclass(frozen=True)
-class Finalist:
-    """A student of the finals.
+class Rows:
+    """Rows with their gold answers, and the teacher's answers to them."""
 
-    trial    behind it
-    form     that it is served in
-    records  of its seeds
-    report   its certificate
-    folder   of the export that would be delivered
+    examples: Sequence[Example]
+    teacher: Answered
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A student of the finals, judged on dev.
+
+    trial      behind it
+    form       that it is served in
+    records    of its seeds, the best on dev first
+    exports    of each seed
+    on_dev     what it keeps there
+    p50_ms     on dev;  over  the budget, by how much
     """
 
     trial: Scored
     form: str
     records: tuple[Record, ...]
-    report: dict[str, Any]
-    folder: Path
-
-    @property
-    def code(self) -> int:
-        """0: the budget is met and enough is kept; 3: that cannot be told; 1: not."""
-        return CODES[self.report["verdict"]]
+    exports: tuple[Export, ...]
+    on_dev: dict[str, Any]
+    p50_ms: float
+    over: str
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """The best first: what is certain, then what is fast, then what keeps most."""
-        kept = self.report["kept"]["share"] or 0.0
-        if self.report["verdict"] == YES:
-            return 0, self.report["latency"]["p50_ms"], self.report["megabytes"]
-        return 1 + (self.report["verdict"] != OPEN), -kept, self.report["latency"]["p50_ms"]
+        """The best first: what keeps the budget; the fastest of those that certainly keep enough
+        on dev; then what keeps most there.
+        """
+        kept = self.on_dev["share"] or 0.0
+        enough = self.on_dev["verdict"] == YES
+        return bool(self.over), not enough, self.p50_ms if enough else -kept, self.p50_ms
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A student of the finals, with its certificate on test."""
+
+    judged: Judged
+    report: dict[str, Any]
 
 
 def finalists(search: Search, teacher_score: float) -> list[Scored]:
@@ -99,9 +117,10 @@ def finalists(search: Search, teacher_score: float) -> list[Scored]:
 class Finals:
     """The finals of a search.
 
-    runner   of the results folder itself
-    teacher  its answers to the test split
-    out      a folder for the exports
+    runner     of the results folder itself
+    dev, test  the whole of dev, with the part that was kept apart, chooses who is delivered, before
+               anybody answers test
+    out        a folder for the exports
     """
 
     wish: Wish
@@ -110,7 +129,8 @@ class Finals:
     search: Search
     task: Task
     data: Data
-    teacher: Answered
+    dev: Rows
+    test: Rows
     out: Path
 
     def of(self, trial: Scored, seeds: Sequence[int]) -> tuple[Record, ...]:
@@ -125,28 +145,22 @@ class Finals:
                 raise Broken(f"{trial.point['student']}: {record['reason'] or record['error']}")
         return tuple(records)
 
-    def judged(self, trial: Scored, seeds: int) -> Finalist:
-        """A finalist with its certificate; the seed that is delivered is the best on dev."""
-        records = self.of(trial, range(seeds))
-        order = sorted(records, key=lambda one: -one["score"]["dev"])
+    def judged(self, trial: Scored, seeds: int) -> Judged:
+        """What a trial's training keeps on dev with these seeds; the seed that would be delivered
+        is the best there.
+        """
+        records = sorted(self.of(trial, range(seeds)), key=lambda one: -one["score"]["dev"])
         form = trial.point["form"]
-        answers = [self.answers(record, form) for record in order]
-        report = compared(self.task, self.data.test, answers, self.teacher, self.wish.asked,
-                          self.wish.threads, protocol_for(self.wish))
-        return Finalist(trial, form, tuple(order), report, answers[0].folder)
-
-    def answers(self, record: Record, form: str) -> Answered:
-        """A student as it is served, with its answers to the test split."""
-        place = exported(self.runner.folder, record, [form], self.wish, self.out, self.task,
-                         self.data)
-        artefact = open_artefact(place / form, threads=self.wish.threads, device=self.wish.device)
-        return answered(record, place / form, artefact, self.task, self.data.test)
+        exports = [Export(exported(self.runner.folder, one, [form], self.wish, self.out, self.task,
+                                   self.data) / form, self.wish) for one in records]
+        timed = timed_on(self.dev, exports[0], form)
+        return judged_on(self.dev, trial, timed, records, exports, self.task)
 
     def all(self, trials: Sequence[Scored]) -> list[Finalist]:
         """The finalists, the best first; with more seeds where the time allows. Interrupted, those
         that are there, or the first with one seed.
         """
-        found: list[Finalist] = []
+        found: list[Judged] = []
         try:
             self._judge(trials, found)
         except KeyboardInterrupt:
@@ -156,21 +170,69 @@ class Finals:
                 number = trials[0].number
                 tried = next(one for one in self.search.scored() if one.number == number)
                 found.append(self.judged(tried, 1))
-        return sorted(found, key=lambda one: one.order)
+        certified: list[Finalist] = []
+        try:
+            for one in sorted(found, key=lambda one: one.order):
+                certified.append(certified_of(one, self.task, self.test, self.wish))
+                say(f"on test: {in_line(one)}, {in_short(certified[-1].report)}")
+        except KeyboardInterrupt:
+            if not certified:
+                raise
+            say("interrupted: the others are not scored on test")
+        return certified
 
-    def _judge(self, trials: Sequence[Scored], found: list[Finalist]) -> None:
+    def _judge(self, trials: Sequence[Scored], found: list[Judged]) -> None:
         """Put the finalists into `found`, one after another; the best with more seeds at the end
         where the time allows.
         """
         for trial in trials:
             found.append(self.judged(trial, self.wish.seeds or SEEDS))
-            say(f"finals: {in_line(found[-1])}")
+            say(f"finals: {in_line(found[-1])}, {share_in_words(found[-1].on_dev)} kept on dev")
         found.sort(key=lambda one: one.order)
         if self.wish.seeds is None and found:
             more = self.search.seconds_of(found[0].trial.point["shape"], found[0].trial.steps)
             if more * (MORE_SEEDS - SEEDS) / self.engine.workers < self.search.clock.left:
                 found[0] = self.judged(found[0].trial, MORE_SEEDS)
-                say(f"finals: {in_line(found[0])}")
+                say(f"finals: {in_line(found[0])}, {share_in_words(found[0].on_dev)} kept on dev")
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported student, opened when it is asked."""
+
+    folder: Path
+    wish: Wish
+
+    def answered(self, record: Record | None, task: Task, examples: Sequence[Example]) -> Answered:
+        """Its answers, as it is served."""
+        artefact = open_artefact(self.folder, threads=self.wish.threads, device=self.wish.device)
+        return answered(record, self.folder, artefact, task, examples)
+
+
+def timed_on(dev: Rows, export: Export, kind: str) -> Form:
+    """What an export of this kind takes."""
+    figures = measure.latency(export.folder, dev.examples, "quick", threads=export.wish.threads,
+                              device=export.wish.device)
+    return Form(kind, figures["p50_ms"], measure.disk_megabytes(export.folder))
+
+
+def judged_on(dev: Rows, trial: Scored, form: Form, records: Sequence[Record],
+              exports: Sequence[Export], task: Task) -> Judged:
+    """Students of one training, one a seed, judged on dev."""
+    wish = exports[0].wish
+    answers = [export.answered(None, task, dev.examples) for export in exports]
+    kept = kept_of(pair_of(answers, dev.teacher, metric_with_sums(task)), wish.keep)
+    return Judged(trial, form.kind, tuple(records), tuple(exports), kept, form.p50_ms,
+                  wish.budget.over(form))
+
+
+def certified_of(one: Judged, task: Task, test: Rows, wish: Wish) -> Finalist:
+    """A judged student with its certificate: the one time that it answers test."""
+    answers = [export.answered(record, task, test.examples)
+               for record, export in zip(one.records, one.exports, strict=True)]
+    report = compared(task, test.examples, answers, test.teacher, wish.asked, wish.threads,
+                      protocol_for(wish))
+    return Finalist(one, report)
 
 
 def exported(results_dir: Path, record: Record, forms: Sequence[str], wish: Wish, out: Path,
@@ -210,11 +272,19 @@ def protocol_for(wish: Wish) -> str:
     return "quick" if wish.seconds < QUICK else "full"
 
 
-def in_line(one: Finalist) -> str:
+def in_line(one: Judged) -> str:
     """A finalist in a line."""
-    kept, point = one.report["kept"], one.trial.point
-    share = "none" if kept["share"] is None else f"{100 * kept['share']:.1f}%"
+    point = one.trial.point
     seeds = f"{len(one.records)} seed{'s' * (len(one.records) != 1)}"
-    return (f"{point['student']}, {point['method']}, {one.form}, {seeds}: "
-            f"{share} kept, {one.report['latency']['p50_ms']:.2f} ms, "
-            f"{one.report['megabytes']:.1f} MB: {one.report['verdict']}")
+    return f"{point['student']}, {point['method']}, {one.form}, {seeds}"
+
+
+def share_in_words(kept: dict[str, Any]) -> str:
+    """What is kept, in percent."""
+    return "none" if kept["share"] is None else f"{100 * kept['share']:.1f}%"
+
+
+def in_short(report: dict[str, Any]) -> str:
+    """A certificate in a few words."""
+    return (f"{share_in_words(report['kept'])} kept, {report['latency']['p50_ms']:.2f} ms, "
+            f"{report['megabytes']:.1f} MB: {report['verdict']}")

@@ -15,6 +15,7 @@ from kdbench.base.progress import say
 from kdbench.base.registry import METHODS
 from kdbench.base.render import markdown
 from kdbench.data.apart import FINAL, TRIAL
+from kdbench.data.task import Example
 from kdbench.models.teachers import is_model
 from kdbench.report.certificate import FILE, PICTURE, in_words, searched_in_words
 from kdbench.report.search_plots import picture
@@ -22,11 +23,9 @@ from kdbench.runs.artefacts import find_run
 from kdbench.runs.cell import Cell
 from kdbench.runs.certify import (
     CODES,
-    Answered,
     answered,
     check_device,
     check_units,
-    compared,
     metric_with_sums,
 )
 from kdbench.runs.grid import Engine
@@ -34,12 +33,22 @@ from kdbench.runs.planning import plan, teacher_name, teacher_of
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
-from kdbench.score.kept import YES
-from kdbench.search.finals import Finalist, Finals, exported, finalists, protocol_for
+from kdbench.search.finals import (
+    Export,
+    Finalist,
+    Finals,
+    Judged,
+    Rows,
+    certified_of,
+    exported,
+    finalists,
+    judged_on,
+    share_in_words,
+    timed_on,
+)
 from kdbench.search.search import Scored, Search
-from kdbench.search.shapes import FORMS, TORCH, Budget, Fit, Form, check_forms
+from kdbench.search.shapes import FORMS, TORCH, Budget, Fit, check_forms
 from kdbench.search.wish import Clock, Wish
-from kdbench.serve import measure
 from kdbench.serve.serving import open_artefact
 
 TRIALS = "trials"  # the folder of their records, in the results folder
@@ -179,13 +188,14 @@ def teacher_cell(wish: Wish, part: str, device: str) -> Cell:
 def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Path) -> Shrunk:
     """Everything behind the teacher, into the folder `out`."""
     task, data = taught.cell.task, taught.cell.data
-    teacher = answers_of_teacher(finals, taught)
+    ready = teacher_cell(wish, TRIAL, finals.device)
+    dev, test = (with_teacher(finals, taught, examples)
+                 for examples in ((*data.dev, *ready.data.test), data.test))
     work = finals.folder / "shrunk"
-    whole = the_teacher_itself(wish, finals, taught, teacher, work)
+    whole = the_teacher_itself(wish, finals, taught, dev, work)
     if whole is not None:
         say("the teacher fits the budget itself: nothing has to be distilled")
-        return delivered(whole, search, out)
-    ready = teacher_cell(wish, TRIAL, finals.device)
+        return delivered(certified_of(whole, task, test, wish), search, out)
     search.look(ready, wish.name(ready.content))
     say(fits_in_words(search, wish))
     if not search.candidates:
@@ -204,44 +214,43 @@ def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Pat
         why = search.last_refusal or "none was finished in this time"
         raise BadInput(f"shrink: no trial came to a score ({why}); give more --hours or --steps, "
                        "or fewer --max-train-examples")
-    judged = Finals(wish, finals, search.engine, search, task, data, teacher, work).all(chosen)
+    judged = Finals(wish, finals, search.engine, search, task, data, dev, test, work).all(chosen)
     return delivered(judged[0], search, out, judged)
 
 
-def answers_of_teacher(finals: Runner, taught: Taught) -> Answered:
-    """The teacher's answers to the test split, in PyTorch."""
+def with_teacher(finals: Runner, taught: Taught, examples: Sequence[Example]) -> Rows:
+    """Rows with the teacher's answers to them, in PyTorch."""
     folder = find_run(finals.folder, taught.record["id"])[1]
     artefact = open_artefact(folder, "torch", device=finals.accelerator.device.type)
-    return answered(taught.record, folder, artefact, taught.cell.task, taught.cell.data.test)
+    return Rows(examples, answered(taught.record, folder, artefact, taught.cell.task, examples))
 
 
 # ---- the teacher as it is ------------------------------------------------------------------------
 
 
-def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answered,
-                       work: Path) -> Finalist | None:
-    """The teacher in a form that keeps the budget and what it knows; None where there is none."""
-    task, data = taught.cell.task, taught.cell.data
+def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, dev: Rows,
+                       work: Path) -> Judged | None:
+    """The teacher in a form that keeps the budget and, on dev, what it knows; None where there is
+    none. The same weights lose little, so that no interval is asked for here.
+    """
     kinds = [form for form in wish.forms if form != TORCH]
-    place = exported(finals.folder, taught.record, kinds, wish, work, task, data)
+    place = exported(finals.folder, taught.record, kinds, wish, work, taught.cell.task,
+                     taught.cell.data)
     for kind in kinds:
-        figures = measure.latency(place / kind, data.dev, "quick", threads=wish.threads,
-                                  device=wish.device)
-        form = Form(kind, figures["p50_ms"], measure.disk_megabytes(place / kind))
+        export = Export(place / kind, wish)
+        form = timed_on(dev, export, kind)
         over = wish.budget.over(form)
         say(f"teacher as {kind}: {form.p50_ms:.2f} ms, {form.megabytes:.1f} MB"
             + (f", over the budget: {over}" if over else ", fits the budget"))
         if over:
             continue
-        artefact = open_artefact(place / kind, threads=wish.threads, device=wish.device)
-        one = answered(None, place / kind, artefact, task, data.test)
-        report = compared(task, data.test, [one], teacher, wish.asked, wish.threads,
-                          protocol_for(wish))
-        if report["verdict"] == YES:
-            point = {"student": taught.cell.student.name, "method": "none", "form": kind,
-                     "options": {}, "settings": {}, "shape": ""}
-            trial = Scored(-1, point, taught.apart, taught.record["score"]["dev"], 0, 0.0, True)
-            return Finalist(trial, kind, (taught.record,), report, place / kind)
+        point = {"student": taught.cell.student.name, "method": "none", "form": kind,
+                 "options": {}, "settings": {}, "shape": ""}
+        trial = Scored(-1, point, taught.apart, taught.record["score"]["dev"], 0, 0.0, True)
+        one = judged_on(dev, trial, form, [taught.record], [export], taught.cell.task)
+        say(f"teacher as {kind}: {share_in_words(one.on_dev)} kept on dev")
+        if (one.on_dev["share"] or 0.0) >= wish.keep:
+            return one
     return None
 
 
@@ -251,13 +260,14 @@ def the_teacher_itself(wish: Wish, finals: Runner, taught: Taught, teacher: Answ
 def delivered(best: Finalist, search: Search, out: Path,
               others: Sequence[Finalist] = ()) -> Shrunk:
     """Write the delivered folder."""
-    point = best.trial.point
+    final = best.judged
+    point = final.trial.point
     certificate = {**best.report,
-                   "student": f"{point['student']}, {point['method']}, as {best.form}",
-                   "trained": {**point, "steps": best.trial.steps}, "form": best.form,
-                   "runs": [record["id"] for record in best.records],
+                   "student": f"{point['student']}, {point['method']}, as {final.form}",
+                   "trained": {**point, "steps": final.trial.steps}, "form": final.form,
+                   "runs": [record["id"] for record in final.records],
                    "searched": searched(search, others)}
-    shutil.copytree(best.folder, out, dirs_exist_ok=True)
+    shutil.copytree(final.exports[0].folder, out, dirs_exist_ok=True)
     write_text(out / FILE, json.dumps(certificate, indent=1) + "\n")
     write_text(out / PICTURE, picture(certificate, certificate["student"]))
     card = (out / "README.md").read_text()
@@ -276,8 +286,10 @@ def searched(search: Search, others: Sequence[Finalist]) -> dict[str, Any]:
     trials = [{"number": one.number, **one.point, "dev": one.dev, "dev apart": one.score,
                "steps": one.steps, "whole": one.whole, "seconds": one.seconds}
               for one in search.scored()]
-    finals = [{"student": one.trial.point["student"], "method": one.trial.point["method"],
-               "form": one.form, "kept": one.report["kept"], "verdict": one.report["verdict"],
+    finals = [{"student": one.judged.trial.point["student"],
+               "method": one.judged.trial.point["method"], "form": one.judged.form,
+               "kept on dev": one.judged.on_dev, "kept": one.report["kept"],
+               "verdict": one.report["verdict"],
                "score": one.report["score"]["student"],
                "p50_ms": one.report["latency"]["p50_ms"],
                "megabytes": one.report["megabytes"]} for one in others]
