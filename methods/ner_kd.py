@@ -301,7 +301,7 @@ class NerKD(Method):
         if is_bilstm(student):
             seed = lab.seed_for("init", student.name)
             student = shaped(student, self.bilstm_settings(), teacher, seed)
-        if student.key != lab.student().key:
+        if student.key != lab.student().key and not lab.alone:
             alone = lab.finetune(student, role=Role.CONTROL)
             lab.add_row(alone, f"{student.name} as built here, no teacher", role=Role.CONTROL)
         return student

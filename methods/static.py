@@ -185,7 +185,7 @@ class Static(Method):
         source = trained if o.vectors == "trained" else lab.teacher()
         table = self.table(lab, source, examples)
         epochs = o.student_epochs or lab.settings.epochs
-        if lab.data.train:
+        if lab.data.train and not lab.alone:
             alone = lab.finetune(self.student(lab, trained, None, table.shape),
                                  role=Role.CONTROL, epochs=epochs)
             lab.add_row(alone, "random vectors, no teacher")

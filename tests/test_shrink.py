@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -35,7 +36,7 @@ from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
 from kdbench.search.finals import Export, Finals, Judged
-from kdbench.search.search import Candidate, Pace, Scored, Search
+from kdbench.search.search import Candidate, Pace, Scored, Search, pace_of
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
@@ -250,12 +251,56 @@ def test_a_fast_shape_is_trained_for_longer_in_the_finals(tmp_path):
     search.trials = Trials(tmp_path, "s", drawn)
     search.trials.fact("usual steps", lambda: 900)
     search.pace = {"fast": Pace(0.01, 1.0), "slow": Pace(1.0, 1.0)}
-    fast, slow = (Scored(0, {"shape": shape}, 0.5, 0.5, 90, 1.0, True) for shape in ("fast", "slow"))
+    fast, slow = (Scored(0, {"shape": shape, "method": "finetune"}, 0.5, 0.5, 90, 1.0, True) for shape in ("fast", "slow"))
     assert [search.final_steps(fast, seconds) for seconds in (11.0, 6.0, 1.0)] == [900, 500, 90]
     assert search.final_steps(slow, 11.0) == search.final_steps(replace(fast, whole=False), 11.0) == 90
     assert search.decided_steps(fast, 6.0) == search.decided_steps(fast, 11.0) == 500  # as it was decided first
     search.wish = replace(search.wish, steps=90)
     assert search.final_steps(fast, 11.0) == 90
+
+
+def test_an_ordinary_training_reads_the_texts_without_labels_too(tmp_path, no_data):
+    (tmp_path / "more.txt").write_text("".join(f"the {number} gene .\n" for number in range(70)))
+
+    def usual(name, settings=None, **more):
+        asked = Request("finetune", "bc2gm_iobes", teacher="tiny:bert", settings={"epochs": 2, "batch_size": 8, **(settings or {})}, **more)
+        search = Search(Wish(asked, Budget(), methods=("finetune", "ner_kd")), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(60))
+        search.trials = Trials(tmp_path, name, drawn)
+        search.candidates = [Candidate(Shape(("cut:1",)), Form("onnx", 1.0, 1.0), 1e-4, ("finetune", "ner_kd"))]
+        return search.usual_steps()
+
+    rows = len(plan(Request("finetune", "bc2gm_iobes"))[-1].data.train)
+    assert usual("all") == 2 * math.ceil(rows / 8)
+    assert usual("unlabelled", unlabelled=tmp_path / "more.txt") == 2 * math.ceil((rows + 70) / 8)
+    assert usual("few", {"labels": 30}) == 2 * math.ceil(rows / 8)
+
+
+def test_a_trial_trains_the_student_alone_and_it_is_the_same_student(tmp_path, no_data):
+    asked = Request("ner_kd", "bc2gm_iobes", teacher="tiny:bert", student="bilstm:1x64x64", options={"embedding": "bert", "epochs": 1},
+                    controls=False, settings={"epochs": 1, "steps_equal": 4, "latency": "off", "max_train_examples": 40, "max_dev_examples": 40})
+    wish = Wish(asked, Budget())
+    point = {"method": "ner_kd", "student": asked.student, "options": asked.options, "settings": {}}
+    (trial,) = plan(wish.of_point(point, 4, apart.TRIAL))
+    with_control = replace(trial, request=replace(trial.request, tuning={"dev_apart": 0.5, "part": apart.TRIAL}))
+    alone, both = (Runner(tmp_path / name, device="cpu").one(cell) for name, cell in (("a", trial), ("b", with_control)))
+    assert alone["id"] != both["id"] and alone["score"] == both["score"]
+    assert ([stage["role"] for stage in alone["cost"]["stages"]].count("control"), len(alone["rows_more"])) == (0, 0)
+    assert ([stage["role"] for stage in both["cost"]["stages"]].count("control"), len(both["rows_more"])) == (1, 1)
+
+
+def test_time_is_kept_for_the_answers_to_the_copies_of_further_seeds(tmp_path):
+    search = Search(Wish(Request("finetune", "gad"), Budget()), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(600))
+    search.trials = Trials(tmp_path, "s", drawn)
+    search.trials.fact("usual steps", lambda: 90)
+    stages = [{"role": "teacher", "seconds": 30.0, "steps": 0, "cached": True}, {"role": "teacher", "seconds": 2.0, "steps": 0, "cached": False},
+              {"role": "student", "seconds": 9.0, "steps": 90, "cached": False}]
+    pace = pace_of({"cost": {"stages": stages, "wall_seconds": 12.0}})
+    assert pace == Pace(0.1, 1.0, 30.0)
+    search.keep_pace({"shape": "a", "method": "ner_kd"}, pace)
+    search.keep_pace({"shape": "a", "method": "ner_kd"}, Pace(0.1, 1.0))
+    search.keep_pace({"shape": "a", "method": "finetune"}, Pace(0.1, 1.0))
+    heard, plain = (Scored(0, {"shape": "a", "method": name}, 0.5, 0.5, 90, 1.0, True) for name in ("ner_kd", "finetune"))
+    assert search.seconds_of_final(plain, 90, 3) == 3 * 10.0 and search.seconds_of_final(heard, 90, 3) == 3 * 10.0 + 2 * 30.0
 
 
 def test_rungs_grow_threefold_to_the_whole_training():

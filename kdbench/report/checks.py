@@ -162,7 +162,7 @@ def check_code(case: Case) -> Iterator[Difference]:
     """Is the code that made it the code that is here? If not, its figures are another version's,
     and are not judged.
     """
-    if changed := case.changed_code():
+    if changed := case.changed_code:
         raise Unchecked(f"made by other code than is here: {', '.join(changed)}")
     yield from ()  # like the other checks it runs when somebody asks for its differences
 

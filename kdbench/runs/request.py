@@ -35,7 +35,8 @@ class Request:
     teacher_options of a teacher that is a file (`kdbench.data.answer_options`)
     teacher_weights of several teachers: numbers with commas, or `dev`
     tuning      of a search: `dev_apart`, the share of dev that is kept apart; `part`, whether it is
-                a trial, scored on that part, or a final; `tuned`, the trials behind its settings
+                a trial, scored on that part, or a final; `tuned`, the trials behind its settings;
+                `alone`, where no row is wanted that a method trains to be compared with
     trials      of a tuned final: the dev scores of the trials behind it, which its record keeps
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over

@@ -104,8 +104,7 @@ def finalists(search: Search, teacher_score: float) -> list[Scored]:
         if one not in chosen:
             chosen.append(one)
     seeds = search.wish.seeds or SEEDS
-    each = [search.seconds_of(one.point["shape"], one.steps) * seeds / search.engine.workers
-            for one in chosen]
+    each = [search.seconds_of_final(one, one.steps, seeds) for one in chosen]
     count = 1
     while count < min(MOST, len(chosen)) and sum(each[:count + 1]) <= search.clock.left:
         count += 1
@@ -190,8 +189,9 @@ class Finals:
             say(f"finals: {in_line(found[-1])}, {share_in_words(found[-1].on_dev)} kept on dev")
         found.sort(key=lambda one: one.order)
         if self.wish.seeds is None and found:
-            more = self.search.seconds_of(found[0].trial.point["shape"], found[0].trial.steps)
-            if more * (MORE_SEEDS - SEEDS) / self.engine.workers < self.search.clock.left:
+            last, more = (self.search.seconds_of_final(found[0].trial, found[0].trial.steps, seeds)
+                          for seeds in (SEEDS, MORE_SEEDS))
+            if more - last < self.search.clock.left:
                 found[0] = self.judged(found[0].trial, MORE_SEEDS)
                 say(f"finals: {in_line(found[0])}, {share_in_words(found[0].on_dev)} kept on dev")
 

@@ -44,10 +44,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step of a shape's training, and of all else that a trial takes."""
+    """Seconds of a step of a shape's training, of all else that a trial takes, and of the teacher's
+    answers that it read.
+    """
 
     step: float
     beside: float
+    heard: float = 0.0
 
     def seconds(self, steps: int) -> float:
         """About what a trial of so many steps takes."""
@@ -88,6 +91,7 @@ class Search:
     trials: Trials = field(init=False)
     fits: list[Fit] = field(default_factory=list)
     pace: dict[str, Pace] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)
     last_refusal: str = ""
 
     # --- what fits --------------------------------------------------------------------------------
@@ -104,7 +108,7 @@ class Search:
             for _, facts in rung_facts(trial):
                 spent += facts["seconds"]
                 if "pace" in facts:
-                    self.pace[trial.user_attrs[POINT]["shape"]] = Pace(*facts["pace"])
+                    self.keep_pace(trial.user_attrs[POINT], Pace(*facts["pace"]))
         self.clock.before = spent / self.engine.workers
         known = self.trials.fact("fits", lambda: self._timed(teacher))
         self.fits = [Fit(Shape(tuple(one["students"]), one["options"], one["method"]),
@@ -228,12 +232,15 @@ class Search:
         return max(FIRST_STEPS, min(usual, int(self.final_seconds() / each)))
 
     def usual_steps(self) -> int:
-        """The steps of an ordinary training."""
+        """The steps of an ordinary training, which reads every text `epochs` times, also those
+        that only the teacher labels.
+        """
         def found() -> int:
             ablest = self.candidates[0]
-            cell = self.cell(ablest.shape, ablest.methods[-1])
-            batches = math.ceil(len(cell.data.train) / cell.settings.batch_size)
-            return cell.settings.epochs * batches
+            cells = [self.cell(ablest.shape, method) for method in ablest.methods]
+            texts = max(map(texts_of, cells))
+            settings = cells[0].settings
+            return settings.epochs * math.ceil(texts / settings.batch_size)
         return self.trials.fact("usual steps", found)
 
     def final_seconds(self) -> float:
@@ -248,8 +255,8 @@ class Search:
         pace = self.pace.get(trial.point["shape"])
         if self.wish.steps or not trial.whole or pace is None:
             return trial.steps
-        room = int((seconds - pace.beside) / max(pace.step, 1e-4))
-        return max(trial.steps, min(self.usual_steps(), room))
+        room = seconds - pace.beside - self.heard.get(trial.point["method"], 0.0)
+        return max(trial.steps, min(self.usual_steps(), int(room / max(pace.step, 1e-4))))
 
     def decided_steps(self, trial: Scored, seconds: float) -> int:
         """`final_steps`, decided once, so that a killed search goes on to the same student."""
@@ -261,15 +268,25 @@ class Search:
         known = [self.pace[shape]] if shape in self.pace else [*self.pace.values()]
         return max((pace.seconds(steps) for pace in known), default=0.0)
 
+    def seconds_of_final(self, trial: Scored, steps: int, seeds: int) -> float:
+        """About how long a final takes. The teacher's answers of the first seed are there; others
+        have copies of their own.
+        """
+        each = self.seconds_of(trial.point["shape"], steps)
+        heard = self.heard.get(trial.point["method"], 0.0)
+        return (seeds * each + (seeds - 1) * heard) / self.engine.workers
+
     def reserve(self) -> float:
         """Seconds that the finals will take."""
-        leading = self.leading()
-        if not leading:
-            return 0.0
-        whole = max(self.seconds_of(one.point["shape"],
-                                    self.final_steps(one, self.final_seconds()))
-                    for one in leading)
-        return whole * len(leading) * (self.wish.seeds or SEEDS) / self.engine.workers
+        seeds = self.wish.seeds or SEEDS
+        each = [self.seconds_of_final(one, self.final_steps(one, self.final_seconds()), seeds)
+                for one in self.leading()]
+        return max(each, default=0.0) * len(each)
+
+    def keep_pace(self, point: Mapping[str, Any], pace: Pace) -> None:
+        """The pace of a trial is that of its shape, and what it heard of its method."""
+        self.pace[point["shape"]] = pace
+        self.heard[point["method"]] = max(pace.heard, self.heard.get(point["method"], 0.0))
 
     # --- the search itself ------------------------------------------------------------------------
 
@@ -325,9 +342,11 @@ class Search:
             return False
         score = record["score"]
         seconds = record["cost"]["wall_seconds"]
-        pace = self.pace[owned.point["shape"]] = pace_of(record)
+        pace = pace_of(record)
+        self.keep_pace(owned.point, pace)
         self.trials.note(owned, rung, steps=steps[rung], seconds=seconds, dev=score["dev"],
-                         score=score["test"], run=record["id"], pace=[pace.step, pace.beside])
+                         score=score["test"], run=record["id"],
+                         pace=[pace.step, pace.beside, pace.heard])
         given_up = self.trials.report(owned, rung, score["dev"])
         if given_up or rung == len(steps) - 1:
             self.trials.end(owned, score["dev"], given_up and rung < len(steps) - 1)
@@ -400,14 +419,23 @@ def of_shape(shape: Shape, student: str) -> dict[str, str]:
     return {"shape": shape.name, "student": student, **beside}
 
 
+def texts_of(cell: Cell) -> int:
+    """The texts that a training reads."""
+    return len(cell.data.train) + len(cell.unlabelled)
+
+
 def pace_of(record: Record) -> Pace:
-    """The pace of a cell that was run now; of stages that were found, none is told."""
+    """The pace of a cell that was run now; of stages that were found, none is told. What the
+    teacher said was kept, and took so long when it was asked.
+    """
     cost = record["cost"]
     own = [stage for stage in cost["stages"] if stage["role"] == "student"]
     trained = sum(stage["seconds"] for stage in own)
     here = sum(stage["seconds"] for stage in cost["stages"] if not stage["cached"])
+    heard = sum(stage["seconds"] for stage in cost["stages"]
+                if stage["cached"] and stage["role"] == "teacher")
     return Pace(trained / max(1, sum(stage["steps"] for stage in own)),
-                max(0.0, cost["wall_seconds"] - here))
+                max(0.0, cost["wall_seconds"] - here), heard)
 
 
 def as_facts(fit: Fit, rate: float, methods: Sequence[str]) -> dict[str, Any]:

@@ -155,11 +155,14 @@ NOTHING: dict[str, Any] = {"options": {}, "settings": {}}  # the defaults, which
 
 def at_point(request: Request, point: Mapping[str, Any], part: str, tuned: int = 0) -> Request:
     """A request with what a trial tries."""
-    tuning = {"dev_apart": SHARE, "part": part, **({"tuned": tuned} if tuned else {})}
+    tuning: dict[str, Any] = {"dev_apart": SHARE, "part": part}
+    if tuned:
+        tuning["tuned"] = tuned
     settings = {**point["settings"], **request.settings}
     trial = part == TRIAL
     if trial:
         settings["latency"] = "off"
+        tuning["alone"] = True
     return replace(request, options={**point["options"], **request.options}, settings=settings,
                    controls=False, seeds=(0,) if trial else request.seeds, tuning=tuning)
 

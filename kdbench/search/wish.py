@@ -129,10 +129,11 @@ class Wish:
 
     def _request(self, method: str, student: str, options: Mapping[str, Any],
                  settings: Mapping[str, Any], part: str, *, controls: bool) -> Request:
+        alone = {} if controls else {"alone": True}
         return replace(
             self.request, method=method, student=student, options=dict(options),
             settings={**self.request.settings, **settings, "latency": "off"}, controls=controls,
-            seeds=(0,), tuning={"dev_apart": SHARE, "part": part})
+            seeds=(0,), tuning={"dev_apart": SHARE, "part": part, **alone})
 
 
 @dataclass

@@ -85,6 +85,7 @@ class Lab(Teaching):
     label: str = ""
     unlabelled: tuple[Example, ...] = ()
     own_unlabelled: bool = False  # a file of the user's, and no part of the task
+    alone: bool = False  # a search asks for the student alone, without rows to compare it with
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     extra_rows: list[tuple[str, Model]] = field(default_factory=list)
