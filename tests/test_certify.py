@@ -9,6 +9,7 @@ from scipy.special import ndtri
 
 import kdbench
 from kdbench.cli.verbs import main
+from kdbench.data.task import Example
 from kdbench.report.certificate import kept_in_words
 from kdbench.runs import store
 from kdbench.score.calibration import calibration, calibration_error
@@ -273,6 +274,21 @@ def test_a_rare_label_has_no_part_in_the_verdict(runs, capsys, tmp_path):
     verdicts = {row["label"]: row["verdict"] for row in json.loads((tmp_path / "c.json").read_text())["labels"]}
     assert verdicts.pop(rare) is None and set(verdicts.values()) == {"yes"}
     assert f"{rare}: recall" in said.out and "9 mentions" in said.out and "too few mentions to be judged" in said.out
+
+
+def test_a_label_that_the_teacher_never_finds_has_no_part_in_the_verdict():
+    from types import SimpleNamespace
+
+    from kdbench.report.certificate import label_in_words
+    from kdbench.runs.certify import labels_of
+
+    task = SimpleNamespace(task_type="single")
+    examples = [Example(str(number), "a", label=number % 2) for number in range(80)]
+    info = Info(("no", "yes"))
+    never = SimpleNamespace(found=np.tile([1.0, 0.0], (80, 1)), facts=info)
+    no, yes = labels_of(task, examples, [never], never, 0.5)
+    assert (no["verdict"], yes["verdict"]) == ("yes", None)
+    assert label_in_words(yes, True).endswith("the teacher finds none")
 
 
 def test_what_is_over_the_budget_is_said_and_exits_1(runs, capsys):

@@ -22,6 +22,7 @@ import torch
 from kdbench.base import options
 from kdbench.base.errors import BadInput, Skip
 from kdbench.base.folders import damage
+from kdbench.base.progress import Overall
 from kdbench.base.registry import METHODS, TASKS
 from kdbench.cli.verbs import main
 from kdbench.models.zoo import MODELS
@@ -417,6 +418,20 @@ options.standin.dies = true
     assert [r["status"] for r in died.values()] == ["failed"]
     said = (tmp_path / "said").read_text()
     assert "signal 9" in said and "cells/min" in said and "left]" in said
+
+
+def test_workers_end_with_what_interrupts_them(tmp_path, monkeypatch):
+    seen = []
+
+    def interrupted(pool):
+        seen.extend(each.process for each in pool.running.values())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers.Pool, "ended", interrupted)
+    cells = plan(Request("finetune", "gad", settings={"max_steps": 2, "latency": "off"}), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        workers.run_workers(cells[-1:], Runner(tmp_path, device="cpu"), 1, Overall(1, 1), False)
+    assert len(seen) == 1 and not seen[0].is_alive()
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.slow)])

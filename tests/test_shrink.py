@@ -1,5 +1,6 @@
 """A search for the smallest student: what fits, what is drawn, who sees the test split, and what is delivered."""
 
+import copy
 import itertools
 import json
 import math
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 import kdbench
-from kdbench.base.errors import BadInput
+from kdbench.base.errors import BadInput, Broken
 from kdbench.base.options import option
 from kdbench.cli.verbs import main
 from kdbench.data import apart, corpora
@@ -27,6 +28,7 @@ from kdbench.data.few_labels import data_of
 from kdbench.data.task import Data, Example, LoadOptions
 from kdbench.models.sources import resolve
 from kdbench.report.certificate import committed, in_words
+from kdbench.report.groups import grouped
 from kdbench.report.search_plots import picture
 from kdbench.runs import store, suite
 from kdbench.runs.grid import Engine
@@ -254,7 +256,14 @@ def test_a_fast_shape_is_trained_for_longer_in_the_finals(tmp_path):
     fast, slow = (Scored(0, {"shape": shape, "method": "finetune"}, 0.5, 0.5, 90, 1.0, True) for shape in ("fast", "slow"))
     assert [search.final_steps(fast, seconds) for seconds in (11.0, 6.0, 1.0)] == [900, 500, 90]
     assert search.final_steps(slow, 11.0) == search.final_steps(replace(fast, whole=False), 11.0) == 90
+    assert search.decided_steps(replace(fast, whole=False, steps=10), 6.0) == 10  # of a search that came to no whole trial
+    search.wish, search.clock.seconds = replace(search.wish, seconds=60.0), 50.0
+    assert search.decided_steps(fast, 6.0) == 90  # interrupted
+    search.clock.seconds = 60.0
     assert search.decided_steps(fast, 6.0) == search.decided_steps(fast, 11.0) == 500  # as it was decided first
+    assert search.decided_steps(replace(fast, steps=600), 6.0) == 600
+    search.wish, search.clock.seconds = replace(search.wish, seconds=70.0), 70.0
+    assert search.decided_steps(fast, 11.0) == 900
     search.wish = replace(search.wish, steps=90)
     assert search.final_steps(fast, 11.0) == 90
 
@@ -301,6 +310,75 @@ def test_time_is_kept_for_the_answers_to_the_copies_of_further_seeds(tmp_path):
     search.keep_pace({"shape": "a", "method": "finetune"}, Pace(0.1, 1.0))
     heard, plain = (Scored(0, {"shape": "a", "method": name}, 0.5, 0.5, 90, 1.0, True) for name in ("ner_kd", "finetune"))
     assert search.seconds_of_final(plain, 90, 3) == 3 * 10.0 and search.seconds_of_final(heard, 90, 3) == 3 * 10.0 + 2 * 30.0
+
+
+class Untrained(Search):
+    """A search whose trials are not trained: a step takes a second of its clock."""
+
+    def planned(self, point, steps):
+        return point, steps
+
+    def run(self, cells, label):
+        return [self.scored_as(point, steps) for point, steps in cells]
+
+    def scored_as(self, point, steps):
+        key = point["method"], str(point["settings"]), steps
+        if key not in self.asked:
+            self.clock.before += steps
+        self.asked.append(key)
+        stages = [{"role": "student", "seconds": float(steps), "steps": steps, "cached": False}]
+        return {"id": "x", "status": "done", "score": {"dev": 0.5 + 0.01 * len(set(self.asked)), "test": 0.5}, "cost": {"wall_seconds": float(steps), "stages": stages}}
+
+
+def untrained(folder, seconds, **asked):
+    search = Untrained(Wish(Request("finetune", "gad"), Budget(), steps=90, seeds=1, **asked), Runner(folder, device="cpu"), Engine("local", 1), Clock(seconds))
+    search.candidates = [Candidate(Shape(("cut:1",)), Form("onnx", 1.0, 1.0), 1e-4, ("finetune",))]
+    search.fits, search.trials, search.asked = [1], Trials(folder, "s", search.draw), []
+    return search
+
+
+def test_a_trial_that_has_no_time_for_its_next_rung_is_left_once(tmp_path):
+    search = untrained(tmp_path, 300.0)
+    search.go()
+    assert len(search.asked) == len(set(search.asked)) >= 5  # nothing is found again and again
+    assert search.clock.spent > 180
+
+
+def test_a_worker_that_dies_costs_no_trial(tmp_path):
+    gone = {"status": "failed", "reason": None, "error": {"type": "WorkerDied", "message": "signal 9"}}
+    search = untrained(tmp_path, 1000.0, trials=2)
+    trained, search.scored_as = search.scored_as, lambda *_: gone
+    with pytest.raises(Broken, match="signal 9; a script that asks for workers"):
+        search.go()
+    deaths = iter([1, 0, 1])
+    search.scored_as = lambda *cell: gone if search.asked and next(deaths, 0) else trained(*cell)
+    search.go()
+    assert [trial.state.name for trial in search.trials.all] == ["COMPLETE"] * 2
+    trials, seen = Trials(tmp_path / "c", "s", drawn), []
+    while (owned := trials.next(1)) is not None:
+        trials.over(owned, gone)
+        seen.append(owned.number)
+    assert seen == [0, 0, 0] and trials.all[0].state.name == "PRUNED"  # it may be what kills them
+
+
+def test_a_search_is_of_the_texts_without_labels_and_not_of_their_file(tmp_path):
+    content = {"data": {}, "student": "a", "code": {}}
+    (tmp_path / "a.txt").write_text("one text")
+    (tmp_path / "b.txt").write_text("one text")
+    first, same = (Wish(Request("finetune", "gad", unlabelled=tmp_path / name), Budget()).name(content) for name in ("a.txt", "b.txt"))
+    (tmp_path / "a.txt").write_text("another text")
+    changed = Wish(Request("finetune", "gad", unlabelled=tmp_path / "a.txt"), Budget()).name(content)
+    assert first == same and changed not in (first, Wish(Request("finetune", "gad"), Budget()).name(content))
+
+
+def test_files_that_changed_are_read_again_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdbench.search.shrink.shrink", lambda wish, *_, **__: [one.text for one in plan(wish.request)[-1].data.test])
+    files = {split: tmp_path / f"{split}.tsv" for split in ("train", "dev", "test")}
+    for number in range(2):
+        for path in files.values():
+            path.write_text("text\tlabel\n" + "".join(f"{path.stem} {number} {row}\t{'ab'[row % 2]}\n" for row in range(30)))
+        found = kdbench.shrink("files", tmp_path / "s", files=files, teacher="tiny:bert")
+        assert found[0] == f"test {number} 0"
 
 
 def test_rungs_grow_threefold_to_the_whole_training():
@@ -445,6 +523,9 @@ def test_trials_are_drawn_against_what_is_limited(found):
     ({"keep": float("nan")}, "keep=nan: give a number above 0, at most 2"), ({"hours": -1}, "hours=-1.0: give a number above 0"),
     ({"seeds": 0}, "seeds=0: give a whole number from 1 on"), ({"seed": -1}, "seed=-1: give a whole number from 0 on"),
     ({"options": {"nosuch": 1}}, "unknown option of the methods that are tried 'nosuch'"), ({"students": ["nosuch"]}, "unknown model 'nosuch'"),
+    ({"trials": 2.5}, "trials=2.5: give a whole number"), ({"seeds": True}, "seeds=True: give a whole number"), ({"keep": None}, "keep=None: give a number"),
+    ({"max_ms": "1"}, "max_ms=1: give a number above 0"), ({"students": "nosuch"}, "unknown model 'nosuch'"), ({"methods": "nosuch"}, "unknown method 'nosuch'"),
+    ({"student": "cut:1"}, "student is what it looks for"), ({"files": "a.tsv"}, "files: give"), ({"serve_on": "tpu"}, "tpu"),
     ({"sampler": "best"}, "unknown sampler 'best'"),
 ])
 def test_what_is_asked_in_python_is_checked_before_anything_is_trained(tmp_path, wrong, said):
@@ -617,6 +698,17 @@ def test_tuned_rows_stand_in_a_table_of_their_own(tuned, capsys):
     assert len(tables) == 2
     chosen = [table for table in tables if "settings of every student chosen by 2 trials on a part of dev" in table]
     assert len(chosen) == 1 and all(table.count("| dkd ") == 1 for table in tables)
+
+
+def test_a_tuned_row_is_compared_with_a_control_of_as_many_trials(tuned):
+    records = [copy.deepcopy(one) for one in store.records(tuned[0]) if one["role"] != "teacher" and one["cell"]["settings"].get("tuned") == 2]
+    method, fair = (next(one for one in records if one["cell"]["method"] == name) for name in ("dkd", "finetune"))
+    other = copy.deepcopy(fair)
+    for record, settings in ((method, {"lr": 2e-3}), (fair, {"lr": 1e-3}), (other, {"lr": 2e-3, "tuned": 7})):
+        record["cell"]["settings"].update(settings)
+    (group,) = grouped([method, other, fair])
+    row = next(row for row in group.rows if row.method == "dkd")
+    assert group.baseline(row).settings["tuned"] == 2
 
 
 def test_the_same_command_trains_nothing_again(tuned, capsys):

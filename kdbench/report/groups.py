@@ -222,9 +222,9 @@ def candidate_keys(row: Row) -> list[tuple[str, ...]]:
     return []
 
 
-def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool, int]:
+def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, bool, int, bool, int]:
     """How much two rows have in common, the most important first: initial weights, device, code of
-    the core, teacher, settings, variant; then, how plain the other one is.
+    the core, trials, teacher, settings, variant; then, how plain the other one is.
 
     The teacher counts even of a row without one: its student may be cut from the teacher, or read
     the teacher's word pieces.
@@ -234,6 +234,7 @@ def similarity(row: Row, other: Row) -> tuple[bool, bool, bool, bool, int, bool,
         other.content.get("student") in initial,
         other.content.get("device") == row.content.get("device"),
         core_versions(row) == core_versions(other),
+        row.settings.get("tuned") == other.settings.get("tuned"),
         row.cell.get("teacher") == other.cell.get("teacher"),
         sum(other.settings.get(name) == value for name, value in row.settings.items()),
         row.cell.get("variant") == other.cell.get("variant"),

@@ -79,7 +79,7 @@ def collect(ray: Any, task: Any, cell: Cell, runner: Runner) -> Record:
     try:
         record, arrays = ray.get(task)
     except ray.exceptions.RayError as error:
-        return runner.failure(cell, "WorkerDied", str(error).partition("\n")[0])
+        return runner.failure(cell, store.WORKER_DIED, str(error).partition("\n")[0])
     if arrays is not None:  # written on another machine
         store.write(runner.folder, record, arrays)
     return record

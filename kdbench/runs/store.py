@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FINISHED = ("done", "skipped")  # statuses that need no further run
+WORKER_DIED = "WorkerDied"  # the error of a cell whose process ended without a word
 
 
 def check_writable(folder: Path) -> None:

@@ -145,24 +145,36 @@ class Pool:
             yield ended.number, outcome(self.cells[ended.number], self.runner, code, ended.before)
 
 
+    def stop(self) -> None:
+        """End what still runs, each at its next step with a checkpoint."""
+        for each in self.running.values():
+            each.process.terminate()
+        for each in self.running.values():
+            each.process.join()
+        self.running.clear()
+
+
 def run_workers(cells: Sequence[Cell], runner: Runner, workers: int, overall: Overall,
                 fail_fast: bool) -> list[Record]:
     """The records of cells that run in processes of their own, `workers` at a time."""
     pool = Pool(cells, runner, workers, overall)
     records: dict[int, Record] = {}
     waiting = list(range(len(cells)))
-    while waiting or pool.running:
-        while waiting and pool.free:
-            number = next_number(waiting, cells, runner)
-            waiting.remove(number)
-            if (record := runner.finished(cells[number])) is not None:
+    try:
+        while waiting or pool.running:
+            while waiting and pool.free:
+                number = next_number(waiting, cells, runner)
+                waiting.remove(number)
+                if (record := runner.finished(cells[number])) is not None:
+                    records[number] = record
+                else:
+                    pool.start(number)
+            for number, record in pool.ended():
                 records[number] = record
-            else:
-                pool.start(number)
-        for number, record in pool.ended():
-            records[number] = record
-            if fail_fast and record["status"] == "failed":
-                waiting.clear()
+                if fail_fast and record["status"] == "failed":
+                    waiting.clear()
+    finally:
+        pool.stop()  # where this was interrupted
     return [records[number] for number in sorted(records)]
 
 
@@ -201,7 +213,8 @@ def outcome(cell: Cell, runner: Runner, exit_code: int, before: Record | None) -
     cause = f"exit code {exit_code}; its own line says why"
     if exit_code < 0:
         cause = f"signal {-exit_code}"
-    return runner.failure(cell, "WorkerDied", f"the worker left no record and ended with {cause}")
+    return runner.failure(cell, store.WORKER_DIED,
+                          f"the worker left no record and ended with {cause}")
 
 
 def worker(text: str) -> None:

@@ -117,8 +117,8 @@ class Finals:
     """The finals of a search.
 
     runner     of the results folder itself
-    dev, test  the whole of dev, with the part that was kept apart, chooses who is delivered, before
-               anybody answers test
+    dev, test  the whole of dev, with the part that was kept apart, chooses who is delivered; test
+               has no part in it
     out        a folder for the exports
     """
 
@@ -227,7 +227,7 @@ def judged_on(dev: Rows, trial: Scored, form: Form, records: Sequence[Record],
 
 
 def certified_of(one: Judged, task: Task, test: Rows, wish: Wish) -> Finalist:
-    """A judged student with its certificate: the one time that it answers test."""
+    """A judged student with its certificate on test."""
     answers = [export.answered(record, task, test.examples)
                for record, export in zip(one.records, one.exports, strict=True)]
     report = compared(task, test.examples, answers, test.teacher, wish.asked, wish.threads,

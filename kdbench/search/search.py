@@ -18,7 +18,7 @@ from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
 from kdbench.search import space
 from kdbench.search.shapes import Fit, Form, Shape, Timing, fit_of, shapes_for
-from kdbench.search.trials import POINT, Owned, Trials, rung_facts, rungs
+from kdbench.search.trials import POINT, Owned, Trials, died, rung_facts, rungs
 from kdbench.search.wish import SEEDS, Clock, Wish
 
 FITTING = 1 / 6  # of the time, at most, goes to timing shapes
@@ -92,6 +92,8 @@ class Search:
     fits: list[Fit] = field(default_factory=list)
     pace: dict[str, Pace] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)  # trials that have no time left for their next rung
+    ended: list[Scored] | None = None  # the trials that the finals are chosen of
     last_refusal: str = ""
 
     # --- what fits --------------------------------------------------------------------------------
@@ -259,9 +261,14 @@ class Search:
         return max(trial.steps, min(self.usual_steps(), int(room / max(pace.step, 1e-4))))
 
     def decided_steps(self, trial: Scored, seconds: float) -> int:
-        """`final_steps`, decided once, so that a killed search goes on to the same student."""
+        """`final_steps`, decided once, so that a killed search goes on to the same student. Where
+        it was interrupted, those of the trial.
+        """
+        if not trial.whole or self.clock.seconds < self.wish.seconds:
+            return trial.steps
         found = self.final_steps(trial, seconds)
-        return self.trials.fact(f"final steps of trial {trial.number}", lambda: found)
+        name = f"final steps of trial {trial.number} in {self.wish.seconds:g} s"
+        return max(trial.steps, self.trials.fact(name, lambda: found))
 
     def seconds_of(self, shape: str, steps: int) -> float:
         """About how long a trial of a shape takes; of one that was not tried, as the slowest."""
@@ -323,11 +330,12 @@ class Search:
         for owned, rung in [*active]:
             if rung and self.seconds_of(owned.point["shape"], steps[rung]) > room:
                 active.remove((owned, rung))
+                self.late.add(owned.number)
                 self.trials.leave(owned)
         while len(active) < self.engine.workers:
             if self.seconds_of("", steps[0]) > room or room <= 0:
                 return
-            further = self.trials.next(self.wish.trials)
+            further = self.trials.next(self.wish.trials, self.late)
             if further is None:
                 return
             active.append((further, 0))
@@ -338,6 +346,10 @@ class Search:
             why = record["reason"] or record["error"]["message"]
             self.last_refusal = f"{point_in_words(owned.point)}: {why}"
             say(f"trial {owned.number + 1}: {why}")
+            if died(record) and not self.scored():
+                self.trials.leave(owned)
+                raise Broken(f"{why}; a script that asks for workers calls this under `if __name__ "
+                             '== "__main__":`')
             self.trials.over(owned, record)
             return False
         score = record["score"]
@@ -357,13 +369,15 @@ class Search:
         """What stands before the lines of a trial: the best so far, and the time left."""
         leading = self.leading(1)
         best = f", best {100 * leading[0].score:.1f} ({leading[0].point['student']}, " \
-               f"{leading[0].point['method']})" if leading else ""
+               f"{leading[0].point['method']}, {leading[0].steps:,} steps)" if leading else ""
         return f"[{len(self.scored())} trials{best}, {clock(max(0.0, self.clock.left))} left] "
 
     # --- what came of it --------------------------------------------------------------------------
 
     def scored(self) -> list[Scored]:
         """The trials with a score, each by its last rung."""
+        if self.ended is not None:
+            return self.ended
         if not self.fits or not any(True for trial in self.trials.all for _ in rung_facts(trial)):
             return []
         last = rungs(self.full_steps(), self.wish.pruner)[-1]

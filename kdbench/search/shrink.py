@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from kdbench.models.teachers import is_model
 from kdbench.report.certificate import FILE, PICTURE, in_words, searched_in_words
 from kdbench.report.search_plots import picture
 from kdbench.runs.artefacts import find_run
-from kdbench.runs.cell import Cell
+from kdbench.runs.cell import Cell, known_weights
 from kdbench.runs.certify import (
     CODES,
     answered,
@@ -29,7 +29,7 @@ from kdbench.runs.certify import (
     metric_with_sums,
 )
 from kdbench.runs.grid import Engine
-from kdbench.runs.planning import plan, teacher_name, teacher_of
+from kdbench.runs.planning import load_data, plan, teacher_name, teacher_of
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.runs.store import Record
@@ -52,6 +52,7 @@ from kdbench.search.wish import Clock, Wish
 from kdbench.serve.serving import open_artefact
 
 TRIALS = "trials"  # the folder of their records, in the results folder
+LISTS = ("students", "methods", "forms")  # what may be one word in Python
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,16 @@ def shrink_files(task: str, out: str | Path, *, max_ms: float | None = None,
     keep    share of the teacher's score to keep
     hours   of search and finals, after the teacher
     asked   fields of `Request` (teacher, files, data_dir, unlabelled, ...), of `Wish` (students,
-            methods, seeds, trials, steps, ...), and settings of the protocol
+            methods, seeds, trials, steps, ...), settings of the protocol, and `serve_on`, the
+            device that a student is timed and served on
     """
+    load_data.cache_clear()  # files may have changed since this process read them
+    known_weights.cache_clear()
+    if own := {"request", "budget", "method", "student", "controls", "tuning"} & set(asked):
+        raise BadInput(f"shrink: {min(own)} is what it looks for, or makes itself; leave it out")
+    asked = {{"serve_on": "device"}.get(name, name): value for name, value in asked.items()}
+    asked = {name: [value] if name in LISTS and isinstance(value, str) else value
+             for name, value in asked.items()}
     wishes = {name: value for name, value in asked.items() if name in Wish.__dataclass_fields__}
     rest = {name: value for name, value in asked.items() if name not in wishes}
     named = {name: value for name, value in rest.items()
@@ -136,6 +145,8 @@ def shrink_files(task: str, out: str | Path, *, max_ms: float | None = None,
         if named.get(name):
             named[name] = Path(named[name])
     if files := named.get("files"):
+        if not isinstance(files, Mapping):
+            raise BadInput('shrink: files: give {"train": ..., "dev": ..., "test": ...}')
         named["files"] = {split: Path(path) for split, path in files.items()}
     request = Request(METHODS.baseline().name, task, settings=settings, **named)
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
@@ -206,9 +217,10 @@ def deliver(wish: Wish, search: Search, finals: Runner, taught: Taught, out: Pat
         if not search.scored():
             raise
         say("interrupted: the best so far is scored as it is")
+        search.clock.seconds = min(search.clock.spent, wish.seconds - 1)
         wish = replace(wish, seeds=1)
         search.wish = wish
-        search.clock.seconds = search.clock.spent
+    search.ended = search.scored()
     chosen = finalists(search, taught.apart)
     if not chosen:
         why = search.last_refusal or "none was finished in this time"

@@ -9,7 +9,7 @@ started again, a search of one worker draws the same.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from kdbench.base.errors import BadInput
 from kdbench.base.identity import seed_for
 from kdbench.base.registry import unknown
+from kdbench.runs.store import WORKER_DIED
 from kdbench.search.space import Draw
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ FACTOR = 3  # of a rung's steps to those of the rung before it
 RUNGS = 3
 POINT = "point"  # what a trial tries, as an attribute of it
 REFUSED = "refused"  # of a trial whose point its method does not take
+DEATHS, MOST_DEATHS = "deaths", 3  # of the workers of a trial, which may be killed for a reason
 
 
 def sampler_of(name: str, seed: int) -> BaseSampler:
@@ -159,14 +161,17 @@ class Trials:
 
     # --- one trial --------------------------------------------------------------------------------
 
-    def next(self, most: int | None = None) -> Owned | None:
+    def next(self, most: int | None = None, late: Container[int] = ()) -> Owned | None:
         """A trial that nobody is at: one that was begun, or a new one; None where there are `most`
         already. One that was refused counts for nothing, as long as no more than `most` are.
+
+        late  begun ones that are left to a later call
         """
         with self._lock("ask"):
             begun = [found for found in self.all if found.state.name != "WAITING"]
             for found in begun:
-                if not found.state.is_finished() and (owned := self._taken(found._trial_id)):
+                open_ = not found.state.is_finished() and found.number not in late
+                if open_ and (owned := self._taken(found._trial_id)):
                     return owned
             if most is not None and max(len(self.tried), len(begun) - most) >= most:
                 return None
@@ -218,8 +223,13 @@ class Trials:
 
     def over(self, owned: Owned, record: Record) -> None:
         """The trial is over, with a record that has no score: it failed, or its point is one that
-        its method does not take.
+        its method does not take. One whose worker has died is tried again.
         """
+        deaths = owned.trial.user_attrs.get(DEATHS, 0) + died(record)
+        if died(record) and deaths < MOST_DEATHS:
+            owned.trial.set_user_attr(DEATHS, deaths)
+            self.leave(owned)
+            return
         if record["status"] == "skipped":
             owned.trial.set_user_attr(REFUSED, True)
         self.end(owned, None)
@@ -264,6 +274,11 @@ class Seeded:
         """One of these values."""
         self.reseed(name)
         return self.trial.suggest_categorical(name, choices)
+
+
+def died(record: Record) -> bool:
+    """Did the worker of a trial end without a word?"""
+    return record["status"] == "failed" and record["error"]["type"] == WORKER_DIED
 
 
 def rung_facts(trial: FrozenTrial) -> Iterator[tuple[int, Mapping[str, Any]]]:

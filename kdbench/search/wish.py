@@ -6,16 +6,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from kdbench.base.errors import BadInput
-from kdbench.base.identity import digest
+from kdbench.base.identity import digest, file_digest
 from kdbench.base.registry import METHODS, SEARCHED, unknown
 from kdbench.data.apart import SHARE
 from kdbench.models.sources import resolve
 from kdbench.runs.certify import Asked
 from kdbench.runs.request import Request
-from kdbench.search.shapes import Budget
+from kdbench.search.shapes import FORMS, Budget
 from kdbench.search.trials import pruner_of, sampler_of
 
 SEEDS, MORE_SEEDS = 3, 5  # of the finals, and where the time allows
@@ -74,13 +75,18 @@ class Wish:
                   "max_mb": (self.budget.max_mb, math.inf),
                   "hours": (self.seconds / 3600, math.inf)}
         for name, (number, most) in shares.items():
-            if number is not None and not 0 < number <= most:
+            if number is None and name not in ("keep", "hours"):
+                continue
+            if not is_number(number) or not 0 < number <= most:
                 end = f", at most {most:g}" if most < math.inf else ""
                 raise BadInput(f"shrink: {name}={number}: give a number above 0{end}")
         for name in ("seeds", "trials", "steps", "threads"):
-            if (count := getattr(self, name)) is not None and count < 1:
+            count = getattr(self, name)
+            if count is not None and (not is_whole(count) or count < 1):
                 raise BadInput(f"shrink: {name}={count}: give a whole number from 1 on")
-        if self.seed < 0:
+        if self.device not in FORMS:
+            raise BadInput(unknown("device that a student is served on", self.device, FORMS))
+        if not is_whole(self.seed) or self.seed < 0:
             raise BadInput(f"shrink: seed={self.seed}: give a whole number from 0 on")
         options = {each.name for name in self.tried()
                    for each in fields(METHODS.entry(name).load().Options)}
@@ -100,7 +106,7 @@ class Wish:
         asked = self.request
         return digest({
             "data": content["data"], "teacher": content["student"], "code": content["code"],
-            "unlabelled": str(asked.unlabelled or ""), "settings": asked.settings,
+            "unlabelled": texts_as_hash(asked.unlabelled), "settings": asked.settings,
             "options": asked.options, "budget": [self.budget.max_ms, self.budget.max_mb],
             "students": self.students, "methods": self.tried(), "forms": self.forms,
             "steps": self.steps, "threads": self.threads, "sampler": self.sampler,
@@ -134,6 +140,23 @@ class Wish:
             self.request, method=method, student=student, options=dict(options),
             settings={**self.request.settings, **settings, "latency": "off"}, controls=controls,
             seeds=(0,), tuning={"dev_apart": SHARE, "part": part, **alone})
+
+
+def is_whole(number: Any) -> bool:
+    """Is it a whole number, and no yes or no?"""
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def is_number(number: Any) -> TypeGuard[float]:
+    """Is it a number, and no yes or no?"""
+    return is_whole(number) or isinstance(number, float)
+
+
+def texts_as_hash(unlabelled: Path | None) -> str:
+    """Texts without labels by what is in their file."""
+    if unlabelled is None or not unlabelled.is_file():
+        return str(unlabelled or "")
+    return file_digest(unlabelled)
 
 
 @dataclass
