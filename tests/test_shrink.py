@@ -1,5 +1,6 @@
 """A search for the smallest student: what fits, what is drawn, who sees the test split, and what is delivered."""
 
+import contextlib
 import copy
 import itertools
 import json
@@ -174,9 +175,9 @@ def worth(point, rung):
 
 def searched(folder, count, killed_after=None):
     """All trials; a process with `killed_after` dies behind so many rungs."""
-    trials, done = Trials(folder, "s", drawn), 0
+    trials, done = Trials(folder, "s", drawn, most=count), 0
     trials.first([{"shape": "b"}])
-    while (owned := trials.next(count)) is not None:
+    while (owned := trials.next()) is not None:
         for rung, _ in enumerate(rungs(90, "halving")):
             if done == killed_after:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -208,8 +209,8 @@ def test_two_searches_on_one_folder_never_have_the_same_trial(tmp_path):
 
 
 def test_a_point_that_a_method_refuses_is_no_trial_and_is_not_drawn_again_and_again(tmp_path):
-    trials, drawn_as = Trials(tmp_path, "s", drawn, pruner="none"), []
-    while (owned := trials.next(40)) is not None:
+    trials, drawn_as = Trials(tmp_path, "s", drawn, pruner="none", most=40), []
+    while (owned := trials.next()) is not None:
         drawn_as.append(owned.point["shape"])
         if owned.point["shape"] == "b":
             trials.over(owned, {"status": "skipped"})
@@ -221,8 +222,8 @@ def test_a_point_that_a_method_refuses_is_no_trial_and_is_not_drawn_again_and_ag
 
 
 def test_a_search_whose_every_point_is_refused_ends(tmp_path):
-    trials, refused = Trials(tmp_path, "s", drawn), 0
-    while (owned := trials.next(5)) is not None:
+    trials, refused = Trials(tmp_path, "s", drawn, most=5), 0
+    while (owned := trials.next()) is not None:
         trials.over(owned, {"status": "skipped"})
         refused += 1
     assert refused == 10 and not trials.tried
@@ -330,11 +331,55 @@ class Untrained(Search):
         return {"id": "x", "status": "done", "score": {"dev": 0.5 + 0.01 * len(set(self.asked)), "test": 0.5}, "cost": {"wall_seconds": float(steps), "stages": stages}}
 
 
-def untrained(folder, seconds, **asked):
+def untrained(folder, seconds, shapes=("cut:1",), **asked):
     search = Untrained(Wish(Request("finetune", "gad"), Budget(), steps=90, seeds=1, **asked), Runner(folder, device="cpu"), Engine("local", 1), Clock(seconds))
-    search.candidates = [Candidate(Shape(("cut:1",)), Form("onnx", 1.0, 1.0), 1e-4, ("finetune",))]
-    search.fits, search.trials, search.asked = [1], Trials(folder, "s", search.draw), []
+    search.candidates = [Candidate(Shape((name,)), Form("onnx", 1.0, 1.0), 1e-4, ("finetune",)) for name in shapes]
+    search.fits, search.trials, search.asked = [1], Trials(folder, "s", search.draw, most=search.wish.trials), []
     return search
+
+
+WORTH = {"cut:1": 0.1, "cut:2": 0.5, "cut:3": 0.2, "cut:4": 0.0}
+
+
+def waved(folder, killed_after=None, **asked):
+    """The trials of a search that begins with four shapes; killed behind so many rungs of them."""
+    search = untrained(folder, 1e6, tuple(WORTH), **asked)
+    trained, went = search.scored_as, []
+
+    def scored_as(point, steps):
+        if len(went) == killed_after:
+            raise KeyboardInterrupt
+        new = (point["student"], steps) not in went
+        went.append((point["student"], steps))
+        return {**trained(point, steps), "score": {"dev": WORTH[point["student"]] * (steps > 10), "test": 0.1}, "new": new}
+
+    search.scored_as = scored_as
+    search.trials.first([{"shape": name} for name in WORTH])
+    with contextlib.suppress(KeyboardInterrupt):
+        search.go()
+    return went, [(trial.state.name, trial.user_attrs.get("point", {}).get("student"), trial.intermediate_values) for trial in search.trials.all]
+
+
+def test_the_first_trials_are_compared_before_one_of_them_goes_on(tmp_path):
+    went, trials = waved(tmp_path / "a", trials=4)
+    order = list(dict.fromkeys(went))
+    assert order[:4] == [(name, 10) for name in WORTH] and set(order[4:8]) == {(name, 30) for name in WORTH}  # all are equal at 10
+    assert order[8:] == [("cut:2", 90)]
+    assert [state for state, _, _ in trials] == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED"]
+    for number in range(1, 12):
+        waved(tmp_path / "b", killed_after=number, trials=4)
+    assert waved(tmp_path / "b", trials=4)[1] == trials
+    went, trials = waved(tmp_path / "c", trials=2)  # nobody waits for those that will never be
+    assert went[-1] == ("cut:2", 90) and [state for state, _, _ in trials][:2] == ["PRUNED", "COMPLETE"]
+
+
+def test_nobody_waits_for_a_first_trial_that_has_no_time(tmp_path):
+    search = untrained(tmp_path, 1e6, tuple(WORTH))
+    search.trials.first([{"shape": name} for name in WORTH])
+    owned = [search.trials.next() for _ in WORTH]
+    for one in owned[1:]:
+        search.trials.note(one, 0, seconds=1.0)
+    assert search.trials.held() == {1, 2, 3} and search.trials.held({0}) == set()
 
 
 def test_a_trial_that_has_no_time_for_its_next_rung_is_left_once(tmp_path):
@@ -354,8 +399,8 @@ def test_a_worker_that_dies_costs_no_trial(tmp_path):
     search.scored_as = lambda *cell: gone if search.asked and next(deaths, 0) else trained(*cell)
     search.go()
     assert [trial.state.name for trial in search.trials.all] == ["COMPLETE"] * 2
-    trials, seen = Trials(tmp_path / "c", "s", drawn), []
-    while (owned := trials.next(1)) is not None:
+    trials, seen = Trials(tmp_path / "c", "s", drawn, most=1), []
+    while (owned := trials.next()) is not None:
         trials.over(owned, gone)
         seen.append(owned.number)
     assert seen == [0, 0, 0] and trials.all[0].state.name == "PRUNED"  # it may be what kills them

@@ -104,7 +104,8 @@ class Search:
         teacher  a cell whose student it is
         """
         self.trials = Trials(self.runner.folder / "search", name, self.draw,
-                             self.wish.sampler, self.wish.pruner, self.wish.seed)
+                             self.wish.sampler, self.wish.pruner, self.wish.seed,
+                             most=self.wish.trials)
         spent = 0.0
         for trial in self.trials.all:
             for _, facts in rung_facts(trial):
@@ -325,17 +326,23 @@ class Search:
         return plan(self.wish.of_point(point, steps, TRIAL), device=self.runner.device)[-1]
 
     def _fill(self, active: list[tuple[Owned, int]], steps: Sequence[int]) -> None:
-        """Take trials until every worker has one; let go of those that have no time left."""
+        """Take trials until every worker has one; let go of those that have no time left, and of
+        first ones that are ahead of the others.
+        """
+        held = self.trials.held(self.late)
         room = self.clock.left - self.reserve()
         for owned, rung in [*active]:
-            if rung and self.seconds_of(owned.point["shape"], steps[rung]) > room:
-                active.remove((owned, rung))
+            late = bool(rung) and self.seconds_of(owned.point["shape"], steps[rung]) > room
+            if late:
                 self.late.add(owned.number)
+            if late or owned.number in held:
+                active.remove((owned, rung))
                 self.trials.leave(owned)
         while len(active) < self.engine.workers:
             if self.seconds_of("", steps[0]) > room or room <= 0:
                 return
-            further = self.trials.next(self.wish.trials, self.late)
+            held = self.trials.held(self.late)
+            further = self.trials.next(self.late | held)
             if further is None:
                 return
             active.append((further, 0))

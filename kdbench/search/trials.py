@@ -98,6 +98,7 @@ class Trials:
     draw     the point that a trial tries, as JSON can hold it
     sampler, pruner  by name
     defaults  what the first trial tries, in place of something drawn
+    most     trials, at most; None: any number
     """
 
     folder: Path
@@ -107,6 +108,7 @@ class Trials:
     pruner: str = "halving"
     seed: int = 0
     defaults: dict[str, Any] | None = None
+    most: int | None = None
     study: Study = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +151,38 @@ class Trials:
         self.fact("first", put)
 
     @property
+    def wave(self) -> list[FrozenTrial]:
+        """The first trials, which are compared with each other: alone, the first of all would go
+        on to the last rung however poor it is.
+        """
+        count = self.study.user_attrs.get("first", 0)
+        return [trial for trial in self.all
+                if trial.number < count and REFUSED not in trial.user_attrs][:self.most]
+
+    def held(self, late: Container[int] = ()) -> set[int]:
+        """Those of the first trials that wait for others of them to come as far.
+
+        late  those that are waited for by nobody
+        """
+        going = {trial.number: len([*rung_facts(trial)]) for trial in self.wave
+                 if not trial.state.is_finished() and trial.number not in late}
+        behind = min(going.values(), default=0)
+        return {number for number, done in going.items() if done > behind}
+
+    def behind_the_first(self, number: int, step: int) -> bool:
+        """Is a trial of the first ones not among the best third of them? Unknown, and so no, as
+        long as one of them has still to come to this step.
+        """
+        wave = self.wave
+        values = {trial.number: trial.intermediate_values[step] for trial in wave
+                  if step in trial.intermediate_values}
+        if number not in values or any(not trial.state.is_finished() and trial.number not in values
+                                       for trial in wave):
+            return False
+        cutoff = sorted(values.values(), reverse=True)[max(1, len(values) // FACTOR) - 1]
+        return values[number] < cutoff
+
+    @property
     def all(self) -> list[FrozenTrial]:
         """Every trial, by number."""
         return self.study.get_trials(deepcopy=False)
@@ -161,7 +195,7 @@ class Trials:
 
     # --- one trial --------------------------------------------------------------------------------
 
-    def next(self, most: int | None = None, late: Container[int] = ()) -> Owned | None:
+    def next(self, late: Container[int] = ()) -> Owned | None:
         """A trial that nobody is at: one that was begun, or a new one; None where there are `most`
         already. One that was refused counts for nothing, as long as no more than `most` are.
 
@@ -173,6 +207,7 @@ class Trials:
                 open_ = not found.state.is_finished() and found.number not in late
                 if open_ and (owned := self._taken(found._trial_id)):
                     return owned
+            most = self.most
             if most is not None and max(len(self.tried), len(begun) - most) >= most:
                 return None
             self._seed(len(begun))
@@ -215,7 +250,10 @@ class Trials:
         kept = self.study._storage.get_trial(trial._trial_id).intermediate_values
         if step not in kept:  # else it was killed behind this line
             trial.report(score, step)
-        return trial.should_prune()
+        given_up = trial.should_prune()  # notes the score, which later trials are compared with
+        if owned.number not in {one.number for one in self.wave}:
+            return given_up
+        return self.pruner == "halving" and self.behind_the_first(owned.number, step)
 
     def note(self, owned: Owned, rung: int, **facts: Any) -> None:
         """Keep what a rung of a trial took and gave."""

@@ -105,7 +105,7 @@ def best_point(request: Request, runner: Runner, engine: Engine,
 
     name = digest({"cell": cell.id, "effort": [effort.sampler, effort.seed]}, 16)
     trials = Trials(runner.folder / "search", name, draw, effort.sampler, "none", effort.seed,
-                    NOTHING)
+                    NOTHING, effort.trials)
     spent = tried(trials, cell, runner, engine, effort)
     scored = [trial for trial in trials.all if trial.value is not None]
     if not scored:
@@ -129,7 +129,7 @@ def tried(trials: Trials, first: Cell, runner: Runner, engine: Engine, effort: E
                 if "rung 0" in trial.user_attrs)
     while effort.seconds is None or spent < effort.seconds:
         taken: list[Owned] = []
-        while len(taken) < engine.workers and (owned := trials.next(effort.trials)) is not None:
+        while len(taken) < engine.workers and (owned := trials.next()) is not None:
             taken.append(owned)
         if not taken:
             break
