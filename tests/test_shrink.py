@@ -749,7 +749,8 @@ def test_a_tuned_row_is_compared_with_a_control_of_as_many_trials(tuned):
     records = [copy.deepcopy(one) for one in store.records(tuned[0]) if one["role"] != "teacher" and one["cell"]["settings"].get("tuned") == 2]
     method, fair = (next(one for one in records if one["cell"]["method"] == name) for name in ("dkd", "finetune"))
     other = copy.deepcopy(fair)
-    for record, settings in ((method, {"lr": 2e-3}), (fair, {"lr": 1e-3}), (other, {"lr": 2e-3, "tuned": 7})):
+    for record, settings in ((method, {"lr": 2e-3, "batch_size": 16}), (fair, {"lr": 1e-3, "batch_size": 32}),
+                             (other, {"lr": 2e-3, "batch_size": 16, "tuned": 7})):
         record["cell"]["settings"].update(settings)
     (group,) = grouped([method, other, fair])
     row = next(row for row in group.rows if row.method == "dkd")
