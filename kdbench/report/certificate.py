@@ -69,8 +69,7 @@ def label_in_words(row: dict[str, Any], asked: bool) -> str:
             f"[{in_points(row['low'])}, {in_points(row['high'])}]")
     if not asked:
         return said
-    why = "too few mentions to be judged" if row["teacher"] else "the teacher finds none"
-    return f"{said}: {row['verdict'] or why}"
+    return f"{said}: {row['verdict'] or 'too few mentions to be judged'}"
 
 
 # ---- committed -----------------------------------------------------------------------------------

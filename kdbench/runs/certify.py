@@ -214,9 +214,7 @@ def kept_of(pair: Pair, keep: float) -> dict[str, Any]:
 
 def labels_of(task: Task, examples: Sequence[Example], ours: Sequence[Answered], theirs: Answered,
               most: float | None) -> list[dict[str, Any]]:
-    """What is lost of each label's recall; a label of few mentions, or of which the teacher finds
-    none, has no verdict.
-    """
+    """What is lost of each label's recall; a label of few mentions has no verdict."""
     if task.task_type == "regression":
         return []
     gold = metrics.gold_labels(task.task_type, examples)
@@ -230,7 +228,7 @@ def labels_of(task: Task, examples: Sequence[Example], ours: Sequence[Answered],
             continue
         found = lost(name, students, unit_sums(groups, other[:, i]))
         verdict = None
-        if most is not None and found.mentions >= LEAST_MENTIONS and found.teacher > 0:
+        if most is not None and found.mentions >= LEAST_MENTIONS:
             verdict = found.verdict(most)
         rows.append({**asdict(found), "verdict": verdict})
     return rows

@@ -156,7 +156,8 @@ def of_a_difference(students: ndarray, teacher: ndarray, finish: Finish) -> floa
     change = np.mean(without_each(students, finish) - without_each(teacher, finish), axis=0)
     differs = (students != teacher).any(axis=(0, 2))
     present = (teacher != 0).any(axis=(0, 2)) | (students != 0).any(axis=(0, 2))
-    whole = float(finish(teacher.sum(axis=1)).mean()) / max(1, int(present.sum()))
+    score = float(finish(teacher.sum(axis=1)).mean()) or 1.0  # never found yet is not never
+    whole = score / max(1, int(present.sum()))
     return float((np.sum(change[differs] ** 2) + whole**2) / (differs.sum() + 1))
 
 
