@@ -298,6 +298,20 @@ def test_a_trial_trains_the_student_alone_and_it_is_the_same_student(tmp_path, n
     assert ([stage["role"] for stage in both["cost"]["stages"]].count("control"), len(both["rows_more"])) == (1, 1)
 
 
+def test_students_of_every_seed_have_the_labels_that_their_teacher_had(tmp_path, no_data):
+    asked = Request("finetune", "gad", teacher="tiny:bert", settings={"labels": 30, "epochs": 1})
+    wish = Wish(asked, Budget())
+    (teacher,) = (cell for cell in plan(wish.of_teacher(apart.FINAL)) if cell.role == "teacher")
+    point = {"method": "logit_kd", "student": "cut:1", "options": {}, "settings": {}}
+    cells = plan(wish.of_point(point, 4, apart.FINAL, seeds=(0, 1, 2), tuned=3))
+    drawn = [{example.id for example in cell.data.train} for cell in (teacher, *cells)]
+    assert len(cells) == 3 and len(drawn[0]) == 30 and drawn == [drawn[0]] * 4
+    whole = corpora.load(teacher.task, LoadOptions())
+    for cell in cells:
+        again = data_of(whole, cell.description["settings"], cell.seed)
+        assert {example.id for example in again.train} == drawn[0]
+
+
 def test_time_is_kept_for_the_answers_to_the_copies_of_further_seeds(tmp_path):
     search = Search(Wish(Request("finetune", "gad"), Budget()), Runner(tmp_path, device="cpu"), Engine("local", 1), Clock(600))
     search.trials = Trials(tmp_path, "s", drawn)

@@ -24,7 +24,9 @@ def data_of(whole: Data, settings: Mapping[str, Any], seed: int) -> Data:
     if share := settings.get("dev_apart"):
         limited = with_dev_apart(limited, share, settings["part"])
     count = settings.get("labels")
-    return limited if count is None else with_few_labels(limited, count, seed)
+    if count is None:
+        return limited
+    return with_few_labels(limited, count, settings.get("labels_seed", seed))
 
 
 def with_few_labels(data: Data, count: int, seed: int) -> Data:

@@ -142,7 +142,8 @@ def at_seed(cells: Sequence[Cell], seed: int) -> list[Cell]:
     count = cells[-1].settings.labels
     if count is None:
         return [replace(cell, seed=seed) for cell in cells]
-    data = with_few_labels(cells[-1].data, count, seed)
+    drawn = cells[-1].request.tuning.get("labels_seed", seed)
+    data = with_few_labels(cells[-1].data, count, drawn)
     return [replace(cell, seed=seed, data=data, unlabelled=further(cell, data)) for cell in cells]
 
 

@@ -36,7 +36,8 @@ class Request:
     teacher_weights of several teachers: numbers with commas, or `dev`
     tuning      of a search: `dev_apart`, the share of dev that is kept apart; `part`, whether it is
                 a trial, scored on that part, or a final; `tuned`, the trials behind its settings;
-                `alone`, where no row is wanted that a method trains to be compared with
+                `alone`, where no row is wanted that a method trains to be compared with;
+                `labels_seed`, by which few labels are drawn for every seed
     trials      of a tuned final: the dev scores of the trials behind it, which its record keeps
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over

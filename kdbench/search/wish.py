@@ -135,7 +135,9 @@ class Wish:
 
     def _request(self, method: str, student: str, options: Mapping[str, Any],
                  settings: Mapping[str, Any], part: str, *, controls: bool) -> Request:
-        alone = {} if controls else {"alone": True}
+        alone: dict[str, Any] = {} if controls else {"alone": True}
+        if alone and self.request.settings.get("labels") is not None:
+            alone["labels_seed"] = 0  # the teacher's: other seeds would bring labels of their own
         return replace(
             self.request, method=method, student=student, options=dict(options),
             settings={**self.request.settings, **settings, "latency": "off"}, controls=controls,
