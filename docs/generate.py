@@ -29,7 +29,8 @@ if str(ROOT) not in sys.path:  # `mkdocs` does not put the clone there, `python 
     sys.path.insert(0, str(ROOT))
 
 OUTSIDE = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "results/README.md",
-           "results/*/README.md", "results/*/*.svg")
+           "results/*/README.md", "results/*/*.svg",
+           "results/*/*/*.svg")
 FIRST_VERB = re.compile(r"^    ([a-z][a-z-]*)(?: |$)", re.MULTILINE)  # of the program's own help
 WIDTH = 100  # columns of the help texts
 
