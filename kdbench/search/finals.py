@@ -1,5 +1,6 @@
-"""Finals: the best of a search trained with several seeds, exported, judged on dev, and scored once
-on test."""
+"""Finals: the best of a search trained with several seeds, exported, chosen among by dev, and
+certified on test.
+"""
 
 from __future__ import annotations
 

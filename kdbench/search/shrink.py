@@ -133,7 +133,8 @@ def shrink_files(task: str, out: str | Path, *, max_ms: float | None = None,
     known_weights.cache_clear()
     if own := {"request", "budget", "method", "student", "controls", "tuning"} & set(asked):
         raise BadInput(f"shrink: {min(own)} is what it looks for, or makes itself; leave it out")
-    asked = {{"serve_on": "device"}.get(name, name): value for name, value in asked.items()}
+    if "serve_on" in asked:
+        asked["device"] = asked.pop("serve_on")
     asked = {name: [value] if name in LISTS and isinstance(value, str) else value
              for name, value in asked.items()}
     wishes = {name: value for name, value in asked.items() if name in Wish.__dataclass_fields__}
