@@ -94,6 +94,13 @@ def test_a_rehearsal_leaves_nothing(table):
     assert {folder.name for folder in (table / "models").iterdir()} <= kept
 
 
+def test_what_its_rehearsal_asked_is_a_cells_own(table):
+    """Else a search takes the seconds of the teacher's answers for those of every further trial."""
+    asked = {record["cell"]["method"]: stage["cached"] for record in store.records(table) if record["role"] != "teacher"
+             for stage in record["cost"]["stages"] if stage["name"] == "signals"}
+    assert asked == {"logit_kd": False, "tinybert": True, "pretrained_kd": True}
+
+
 def test_as_many_steps_as_it_takes_anyway_give_the_same_student(tmp_path):
     """3 steps an epoch, 2 epochs: the budget of 6 changes nothing."""
     made = []

@@ -276,11 +276,14 @@ class Runner:
     def train(self, cell: Cell, lab: Lab) -> Model:
         """The student that the method trains."""
         cell.method.check(lab)
+        made: set[str] = set()
         if lab.settings.steps_equal:
-            lab.budget = self.rehearsed(cell, lab.label)
+            lab.budget, made = self.rehearsed(cell, lab.label)
         lab.draw_anew()
         lab.phases = Phases(self.synchronize) if self.profile else Phases()
         student = self.kept(lab, cell.method.fit(lab))
+        for stage in lab.stages:
+            stage["cached"] = stage["cached"] and stage["key"] not in made
         if lab.budget is not None:
             lab.budget.check_spent()
         if not cell.has_its_code():
@@ -289,9 +292,10 @@ class Runner:
                 "in classes of its own")
         return student
 
-    def rehearsed(self, cell: Cell, label: str) -> StepBudget:
-        """The budget of a cell whose student has a given number of steps. What its rehearsal
-        trains is removed; the teacher and its signals stay, and are found again.
+    def rehearsed(self, cell: Cell, label: str) -> tuple[StepBudget, set[str]]:
+        """The budget of a cell whose student has a given number of steps, and the keys of what its
+        rehearsal has made. The student's trainings are removed; the teacher and its signals stay,
+        and are found again.
         """
         lab = self.lab(cell, label)
         assert lab.settings.steps_equal is not None
@@ -306,7 +310,7 @@ class Runner:
             for key in budget.trained:
                 shutil.rmtree(lab.cache.stage(key), ignore_errors=True)
         budget.rehearsed = True
-        return budget
+        return budget, {stage["key"] for stage in lab.stages if not stage["cached"]}
 
     def complete(self, record: Record, lab: Lab, student: Model) -> None:
         """Add to the record what is measured of the student, besides its score."""

@@ -446,15 +446,14 @@ def texts_of(cell: Cell) -> int:
 
 
 def pace_of(record: Record) -> Pace:
-    """The pace of a cell that was run now; of stages that were found, none is told. What the
-    teacher said was kept, and took so long when it was asked.
+    """The pace of a cell that was run now. What its teacher said, now or for a cell before it, is
+    kept, and is no part of what the next one takes.
     """
     cost = record["cost"]
     own = [stage for stage in cost["stages"] if stage["role"] == "student"]
     trained = sum(stage["seconds"] for stage in own)
     here = sum(stage["seconds"] for stage in cost["stages"] if not stage["cached"])
-    heard = sum(stage["seconds"] for stage in cost["stages"]
-                if stage["cached"] and stage["role"] == "teacher")
+    heard = sum(stage["seconds"] for stage in cost["stages"] if stage["role"] == "teacher")
     return Pace(trained / max(1, sum(stage["steps"] for stage in own)),
                 max(0.0, cost["wall_seconds"] - here), heard)
 
