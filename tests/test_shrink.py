@@ -38,6 +38,7 @@ from kdbench.runs.planning import plan
 from kdbench.runs.request import Request
 from kdbench.runs.runner import Runner
 from kdbench.score.trials import expected_best
+from kdbench.search import tuned as tuned_methods
 from kdbench.search.finals import Export, Finals, Judged
 from kdbench.search.search import Candidate, Pace, Scored, Search, pace_of
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
@@ -782,6 +783,24 @@ def test_seconds_of_trials_end_the_search(tmp_path, tuned):
     words = [word if word != str(tuned[0]) else str(tmp_path) for word in tuned[1]]
     assert main([*words, "--trial-seconds", "0.001", "--no-controls"]) == 0
     assert Counter(one["cell"]["method"] for one in store.records(tmp_path / "trials")) == {"dkd": 1}
+
+
+def test_calls_side_by_side_choose_among_the_same_trials(tmp_path, monkeypatch):
+    """Else each chooses among the trials that it has seen, and the table has two students of one method."""
+    def trials():
+        return Trials(tmp_path, "s", drawn, pruner="none", most=1)
+
+    theirs = trials()
+    owned = theirs.next()
+
+    def waited(seconds):
+        theirs.note(owned, 0, seconds=7.0, dev=0.5, score=0.4, run="a")
+        theirs.end(owned, 0.5)
+
+    monkeypatch.setattr(tuned_methods.time, "sleep", waited)
+    mine, cell = trials(), SimpleNamespace(method_name="dkd", task=SimpleNamespace(name="gad"), student=SimpleNamespace(name="cut:1"))
+    assert tuned_methods.tried(mine, cell, None, Engine("local", 1), tuned_methods.Effort(1)) == 7.0
+    assert [trial.value for trial in mine.tried] == [0.5]
 
 
 def test_a_suite_says_how_many_trials_in_its_file(tmp_path):

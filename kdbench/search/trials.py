@@ -213,6 +213,17 @@ class Trials:
             self._seed(len(begun))
             return self._taken(self.study.ask()._trial_id)
 
+    def elsewhere(self) -> bool:
+        """Is another process at a trial?"""
+        for trial in self.all:
+            if trial.state.name == "RUNNING":
+                try:
+                    with self._lock(f"trial-{trial.number}").acquire(blocking=False):
+                        continue
+                except Timeout:
+                    return True
+        return False
+
     def _seed(self, number: int, *axes: str) -> None:
         """Let what is drawn next follow from the seed and these names."""
         self.study.sampler = sampler_of(self.sampler,

@@ -7,10 +7,12 @@ are scored on a part of dev that no training looks at, and the best is trained w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kdbench.base.activity import doing
 from kdbench.base.errors import Skip
 from kdbench.base.identity import digest
 from kdbench.base.progress import say
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 TRIALS = "trials"  # the folder of their records, in the results folder
+PAUSE = 2.0  # seconds between two looks at what another call does
 
 
 @dataclass(frozen=True)
@@ -124,30 +127,44 @@ def best_of(scored: Sequence[FrozenTrial]) -> FrozenTrial:
 
 
 def tried(trials: Trials, first: Cell, runner: Runner, engine: Engine, effort: Effort) -> float:
-    """Run the trials of a method; returns the seconds of all of them."""
-    spent = sum(trial.user_attrs["rung 0"]["seconds"] for trial in trials.all
-                if "rung 0" in trial.user_attrs)
-    while effort.seconds is None or spent < effort.seconds:
+    """Run the trials of a method, with other calls that are at them; returns the seconds of all."""
+    label = f"{first.method_name} on {first.task.name}, {first.student.name}"
+    while True:
+        spent = seconds_of(trials)
         taken: list[Owned] = []
-        while len(taken) < engine.workers and (owned := trials.next()) is not None:
-            taken.append(owned)
-        if not taken:
-            break
-        cells = [plan(at_point(first.request, owned.point, TRIAL), device=runner.device)[-1]
-                 for owned in taken]
-        label = f"[{first.method_name}, trial {taken[0].number + 1}] "
-        for owned, record in zip(taken, run_cells(cells, runner, engine,
-                                                  Labelled(label, len(cells))), strict=True):
-            if record["status"] != "done":
-                trials.over(owned, record)
-                continue
-            seconds = record["cost"]["wall_seconds"]
-            trials.note(owned, 0, seconds=seconds, dev=record["score"]["dev"],
-                        score=record["score"]["test"], run=record["id"])
-            trials.report(owned, 0, record["score"]["dev"])
-            trials.end(owned, record["score"]["dev"])
-            spent += seconds
-    return spent
+        if effort.seconds is None or spent < effort.seconds:
+            while len(taken) < engine.workers and (owned := trials.next()) is not None:
+                taken.append(owned)
+        if taken:
+            one_each(taken, trials, first, runner, engine)
+        elif trials.elsewhere():  # or each call would choose among its own
+            with doing(f"{label}: waiting for trials of another call"):
+                time.sleep(PAUSE)
+        else:
+            return spent
+
+
+def seconds_of(trials: Trials) -> float:
+    """What all trials have taken so far."""
+    return sum(trial.user_attrs["rung 0"]["seconds"] for trial in trials.all
+               if "rung 0" in trial.user_attrs)
+
+
+def one_each(taken: Sequence[Owned], trials: Trials, first: Cell, runner: Runner,
+             engine: Engine) -> None:
+    """Run these trials at once, and note what came of them."""
+    cells = [plan(at_point(first.request, owned.point, TRIAL), device=runner.device)[-1]
+             for owned in taken]
+    overall = Labelled(f"[{first.method_name}, trial {taken[0].number + 1}] ", len(cells))
+    for owned, record in zip(taken, run_cells(cells, runner, engine, overall), strict=True):
+        if record["status"] != "done":
+            trials.over(owned, record)
+            continue
+        score = record["score"]
+        trials.note(owned, 0, seconds=record["cost"]["wall_seconds"], dev=score["dev"],
+                    score=score["test"], run=record["id"])
+        trials.report(owned, 0, score["dev"])
+        trials.end(owned, score["dev"])
 
 
 NOTHING: dict[str, Any] = {"options": {}, "settings": {}}  # the defaults, which are tried first
