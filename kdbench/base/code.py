@@ -191,7 +191,7 @@ def built_in(name: str) -> Version:
     """
     plain = built_in_unpatched(name)
     others: list = []
-    for loaded in sorted(sys.modules):
+    for loaded in sorted(module for module in sys.modules if module.startswith("kdbench.methods.")):
         if path := method_file(loaded):
             others += replaced_in(sys.modules[loaded], module_of(path))
     return digest([plain, others]) if others else plain
@@ -266,15 +266,13 @@ def replaced(names: Sequence[str]) -> list:
 
 def replaced_in(module: types.ModuleType, source: Module) -> Iterator[list]:
     """The replacements in one loaded file: its module, their names and what they are."""
-    for name, statements in source.definitions.items():
-        for statement in statements:
-            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-                yield from replacements(getattr(module, name, None), statement, module, name)
-    for name, (origin, original) in source.imported.items():
+    for name, statement in source.blocks:
+        yield from replacements(getattr(module, name, None), statement, module, name)
+    for name, origin, original in source.ours:
         there = sys.modules.get(origin)
         here = getattr(module, name, None)
-        ours = original and origin.partition(".")[0] == "kdbench" and there is not None
-        if ours and here is not None and here is not getattr(there, original, here):
+        known = there is not None and here is not None
+        if known and here is not getattr(there, original, here):
             yield [module.__name__, name, described(here)]
 
 
@@ -289,7 +287,7 @@ def replacements(thing: object, statement: ast.FunctionDef | ast.ClassDef,
     if not isinstance(thing, type) or thing.__module__ != module.__name__:
         yield [module.__name__, name, described(thing)]
         return
-    methods = {inner.name: inner for inner in statement.body if isinstance(inner, ast.FunctionDef)}
+    methods = methods_of(statement)
     for member_name, member in vars(thing).items():
         for attribute in ("__func__", "fget", "func"):
             member = getattr(member, attribute, member)
@@ -297,6 +295,12 @@ def replacements(thing: object, statement: ast.FunctionDef | ast.ClassDef,
             yield from replacements(member, methods[member_name], module, f"{name}.{member_name}")
         elif isinstance(member, types.FunctionType) and is_foreign(member, module):
             yield [module.__name__, f"{name}.{member_name}", described(member)]
+
+
+@cache
+def methods_of(statement: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    """The methods that a class's source defines."""
+    return {inner.name: inner for inner in statement.body if isinstance(inner, ast.FunctionDef)}
 
 
 def is_foreign(method: types.FunctionType, module: types.ModuleType) -> bool:

@@ -48,6 +48,8 @@ class Module:
 
     definitions  name at top level -> the statements that define it
     imported     local name -> (module, name there; "" for the module itself)
+    blocks       the functions and classes among the definitions, each with its name
+    ours         what it imports from modules of the project: local name, module, name there
     """
 
     def __init__(self, path: Path):
@@ -65,6 +67,12 @@ class Module:
                 for alias in node.names:
                     local = alias.asname or alias.name.partition(".")[0]
                     self.imported[local] = (alias.name if alias.asname else local, "")
+        self.blocks = [(name, statement) for name, all_of_it in self.definitions.items()
+                       for statement in all_of_it
+                       if isinstance(statement, ast.FunctionDef | ast.ClassDef)]
+        self.ours = [(name, origin, original)
+                     for name, (origin, original) in self.imported.items()
+                     if original and origin.partition(".")[0] == "kdbench"]
 
 
 @cache

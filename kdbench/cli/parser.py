@@ -47,7 +47,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     words = list(words)
     if words and words[0].startswith("-") and words[0] not in ("-h", "--help", "--version"):
         words.insert(0, "run")
-    top = parser()
+    top = parser(words[0] if words else "")
     if words and not words[0].startswith("-") and words[0] not in top.verbs:
         raise BadInput(unknown("verb", words[0], top.verbs))
     args, rest = top.parse_known_args(words)
@@ -59,8 +59,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def parser() -> Parser:
-    """The parser of all verbs."""
+def parser(only: str | None = None) -> Parser:
+    """The parser of all verbs, with the arguments of `only` this one."""
     top = Parser(
         prog="bench.py",
         description="Knowledge distillation for biomedical and clinical text, under one protocol.",
@@ -68,13 +68,15 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"kdbench {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="verb", parser_class=Parser)
     for name, (help, add_arguments) in VERBS.items():
-        verb = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        verb = top.verbs[name] = verbs.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".")
+        if only not in (None, name):
+            continue
         verb.add_argument("--plugin", action="append", metavar="FILE",
                           help="a Python file that registers methods, tasks or models")
         verb.add_argument("--no-plugins", action="store_true",
                           help="load no other: none of KDBENCH_PLUGINS, none of installed packages")
         add_arguments(verb)
-        top.verbs[name] = verb
     return top
 
 

@@ -52,15 +52,16 @@ def load_plugins(paths: Sequence[str], named_only: bool = False) -> None:
     """
     from kdbench.cli.unasked import leave_out, offered, tell
 
+    unasked = [] if named_only else offered()
     if named_only:
         leave_out()
-    elif unasked := offered():
+    if unasked:
         tell(unasked)
     before = os.environ.get("KDBENCH_PLUGINS")
     if paths:  # workers read the variable
         absolute = [str(Path(path).absolute()) for path in paths]
         os.environ["KDBENCH_PLUGINS"] = os.pathsep.join([*([before] if before else []), *absolute])
-    if offered():
+    if paths or unasked:
         from kdbench.runs import plugins
 
         plugins.load_plugins()
