@@ -704,6 +704,21 @@ def test_every_method_and_control_has_the_same_number_of_trials_of_its_own(tuned
     assert {one["cell"]["settings"].get("tuned") for one in finals if one["role"] != "teacher"} == {2}
 
 
+def test_trials_and_finals_have_the_teacher_of_the_table(tuned):
+    """Whatever rate and batches they try for their student: else each trial has a teacher of its own."""
+    place = tuned[0]
+    trained = {}
+    for record in [*store.records(place / "trials"), *store.records(place)]:
+        for stage in record["cost"]["stages"]:
+            if stage["role"] == "teacher" and stage["name"] == "fine-tuning":
+                trained.setdefault(record["cell"]["seed"], set()).add(stage["key"])
+    teachers = {record["cell"]["seed"]: {record["artefact"]} for record in store.records(place) if record["role"] == "teacher"}
+    assert len(teachers) == 2 and trained == teachers
+    tried = [one["cell"]["settings"] for one in store.records(place / "trials") if one["cell"]["method"] == "dkd"]
+    given = [one["teacher_settings"] for one in tried if "teacher_settings" in one]
+    assert len({one["lr"] for one in tried}) == 2 and given == [{"batch_size": 32, "lr": None}]
+
+
 def test_the_trial_that_is_best_apart_is_trained_with_every_seed(tuned):
     place, _ = tuned
     for method in ("finetune", "logit_kd", "dkd"):

@@ -16,7 +16,7 @@ from kdbench.data.task import Data, Example, Task
 from kdbench.models.sources import Source, on_disk
 from kdbench.models.teachers import settings_of
 from kdbench.runs import store
-from kdbench.runs.request import REST, Request
+from kdbench.runs.request import OF_TEACHER, REST, Request
 from kdbench.runs.store import Record
 from kdbench.score import metrics
 from kdbench.train.method import Method
@@ -125,11 +125,14 @@ class Cell:
     @property
     def training_settings(self) -> Settings:
         """The settings that it trains with: the row of the teacher is the very teacher that the
-        method has, and takes the teacher's rate.
+        method has.
         """
-        if self.role == "teacher" and self.settings.teacher_lr is not None:
-            return replace(self.settings, lr=self.settings.teacher_lr)
-        return self.settings
+        return self.teacher_settings if self.role == "teacher" else self.settings
+
+    @property
+    def teacher_settings(self) -> Settings:
+        """The settings that its teacher trains with: not those that a trial tries."""
+        return replace(self.settings, **self.request.tuning.get(OF_TEACHER, {})).of_teacher
 
     @property
     def label(self) -> str:

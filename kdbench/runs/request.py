@@ -14,6 +14,7 @@ from kdbench.base import hub
 from kdbench.base.options import written
 from kdbench.models.zoo import BEST
 
+OF_TEACHER = "teacher_settings"  # of `tuning`
 REST = "rest"  # unlabelled: the training examples that --max-train-examples leaves out
 
 # where a user names none; which teacher is the best is found by `kdbench.models.best`
@@ -37,7 +38,8 @@ class Request:
     tuning      of a search: `dev_apart`, the share of dev that is kept apart; `part`, whether it is
                 a trial, scored on that part, or a final; `tuned`, the trials behind its settings;
                 `alone`, where no row is wanted that a method trains to be compared with;
-                `labels_seed`, by which few labels are drawn for every seed
+                `labels_seed`, by which few labels are drawn for every seed; `teacher_settings`, the
+                protocol's for the teacher, where a trial tries others for its student
     trials      of a tuned final: the dev scores of the trials behind it, which its record keeps
     resources   what one cell takes: cpus, gpus, memory_gb
     published   the figures that others published for it: metric, value, system, over

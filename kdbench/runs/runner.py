@@ -240,7 +240,8 @@ class Runner:
         """The lab of a cell, in which nothing is done yet."""
         return Lab(cell.task, cell.data, cell.seed, cell.variant, cell.training_settings,
                    cell.student, cell.teacher, self.cache, self.accelerator, label, cell.unlabelled,
-                   cell.own_unlabelled, bool(cell.request.tuning.get("alone")))
+                   cell.own_unlabelled, bool(cell.request.tuning.get("alone")),
+                   cell.teacher_settings)
 
     def header(self, cell: Cell) -> Record:
         """What is known of a record before anything is trained."""

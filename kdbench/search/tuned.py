@@ -21,7 +21,7 @@ from kdbench.data.apart import FINAL, SHARE, TRIAL
 from kdbench.runs.cell import Cell, LeftOut
 from kdbench.runs.grid import Engine, run_cells
 from kdbench.runs.planning import plan
-from kdbench.runs.request import Request
+from kdbench.runs.request import OF_TEACHER, Request
 from kdbench.runs.runner import Runner
 from kdbench.search import space
 from kdbench.search.search import Labelled
@@ -95,8 +95,7 @@ def best_point(request: Request, runner: Runner, engine: Engine,
     """
     cls = METHODS.entry(request.method).load().Options
     budgeted = request.settings.get("steps_equal") is not None
-    base = at_point(request, {"options": {}, "settings": {}}, TRIAL)
-    cell = plan(base, device=runner.device)[-1]
+    cell = plan(at_point(request, NOTHING, TRIAL), device=runner.device)[-1]
     lab = runner.lab(cell, "")
     cell.method.check(lab)
     rate = lab.student().lr
@@ -153,7 +152,7 @@ def seconds_of(trials: Trials) -> float:
 def one_each(taken: Sequence[Owned], trials: Trials, first: Cell, runner: Runner,
              engine: Engine) -> None:
     """Run these trials at once, and note what came of them."""
-    cells = [plan(at_point(first.request, owned.point, TRIAL), device=runner.device)[-1]
+    cells = [plan(at_point(first.request, owned.point, TRIAL, first), device=runner.device)[-1]
              for owned in taken]
     overall = Labelled(f"[{first.method_name}, trial {taken[0].number + 1}] ", len(cells))
     for owned, record in zip(taken, run_cells(cells, runner, engine, overall), strict=True):
@@ -170,9 +169,15 @@ def one_each(taken: Sequence[Owned], trials: Trials, first: Cell, runner: Runner
 NOTHING: dict[str, Any] = {"options": {}, "settings": {}}  # the defaults, which are tried first
 
 
-def at_point(request: Request, point: Mapping[str, Any], part: str, tuned: int = 0) -> Request:
-    """A request with what a trial tries."""
+def at_point(request: Request, point: Mapping[str, Any], part: str, first: Cell | None = None,
+             tuned: int = 0) -> Request:
+    """A request with what a trial tries for its student.
+
+    first  the cell without it, whose teacher is that of every trial
+    """
     tuning: dict[str, Any] = {"dev_apart": SHARE, "part": part}
+    if first is not None and first.teacher is not None and point["settings"]:
+        tuning[OF_TEACHER] = {name: getattr(first.settings, name) for name in point["settings"]}
     if tuned:
         tuning["tuned"] = tuned
     settings = {**point["settings"], **request.settings}
@@ -189,4 +194,5 @@ def finals(request: Request, point: Mapping[str, Any], count: int, device: str) 
     plain = replace(request, tuning={"dev_apart": SHARE, "part": FINAL}, trials=())
     if request.controls:
         yield from (cell for cell in plan(plain, device=device) if cell.role == "teacher")
-    yield from plan(at_point(request, point, FINAL, count), device=device)
+    first = plan(at_point(request, NOTHING, FINAL), device=device)[-1]
+    yield from plan(at_point(request, point, FINAL, first, count), device=device)

@@ -65,6 +65,7 @@ class Lab(Teaching):
 
     data      what the method may train on
     settings  the protocol
+    teacher_settings  what the teacher trains with
     stages    what was trained, with its cost
     curves    what was seen while training, one entry an epoch
     teachers  by name the teachers that were asked for signals; None where all of them were there
@@ -86,6 +87,7 @@ class Lab(Teaching):
     unlabelled: tuple[Example, ...] = ()
     own_unlabelled: bool = False  # a file of the user's, and no part of the task
     alone: bool = False  # a search asks for the student alone, without rows to compare it with
+    teacher_settings: Settings | None = None  # None: those of the protocol
     stages: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     extra_rows: list[tuple[str, Model]] = field(default_factory=list)
@@ -220,14 +222,19 @@ class Lab(Teaching):
         return self.train(model, Supervised(self.task.task_type), stage=stage, role=role,
                           **training)
 
+    def settings_of(self, role: Role) -> Settings:
+        """What a model of this role trains with."""
+        if role is Role.TEACHER:
+            return self.teacher_settings or self.settings.of_teacher
+        return self.settings
+
     def training_for(self, model: Model) -> Training:
         """The protocol's training of this model: the user's settings over the task's recipe over
         the model's own rate.
         """
-        s = self.settings
-        rate = s.teacher_lr if model.role is Role.TEACHER and s.teacher_lr is not None else s.lr
+        s = self.settings_of(model.role)
         return Training(epochs=s.epochs, batch_size=s.batch_size,
-                        batch_tokens=s.batch_tokens, lr=model.lr if rate is None else rate,
+                        batch_tokens=s.batch_tokens, lr=model.lr if s.lr is None else s.lr,
                         weight_decay=s.weight_decay,
                         warmup=s.warmup, warmup_rule=s.warmup_rule, accumulate=s.accumulate,
                         select=s.select, max_length=self.limit(model), windows=self.windows(model))
@@ -249,7 +256,7 @@ class Lab(Teaching):
         """
         examples = self.data.train if examples is None else examples
         seed = self.seed if seed is None else seed
-        epochs: float = overrides.pop("epochs", self.settings.epochs)
+        epochs: float = overrides.pop("epochs", self.settings_of(model.role).epochs)
         training = replace(self.training_for(model), epochs=math.ceil(epochs), **overrides)
         role = model.role if role is None else Role(role)
         budget = self.budget if counted and role is not Role.TEACHER else None

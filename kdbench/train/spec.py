@@ -129,6 +129,12 @@ class Settings:
         return {**found, **({"compile": True} if self.compiled else {})}
 
     @property
+    def of_teacher(self) -> Settings:
+        """The settings that the teacher trains with."""
+        rate = self.lr if self.teacher_lr is None else self.teacher_lr
+        return dataclasses.replace(self, lr=rate)
+
+    @property
     def compiled(self) -> bool | None:
         """Is the encoder compiled? None: where a measurement says that it is faster."""
         return {"on": True, "off": False, "auto": None}[self.compile]
