@@ -94,7 +94,10 @@ class Pool:
     def __init__(self, cells: Sequence[Cell], runner: Runner, workers: int, overall: Overall):
         self.cells, self.runner, self.workers, self.overall = cells, runner, workers, overall
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["kdbench.runs.forked"])
+        tagged = any(cell.task.task_type == "tags" for cell in cells)
+        # a second of imports that each cell of tags would take
+        self.context.set_forkserver_preload(
+            ["kdbench.runs.forked", *(["seqeval.metrics"] if tagged else [])])
         self.devices = visible_devices() if runner.device != "cpu" else []
         self.free = list(range(workers))  # slots
         self.running: dict[int, Running] = {}  # by the sentinel of the process
