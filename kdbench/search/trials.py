@@ -215,14 +215,17 @@ class Trials:
 
     def elsewhere(self) -> bool:
         """Is another process at a trial?"""
-        for trial in self.all:
-            if trial.state.name == "RUNNING":
-                try:
-                    with self._lock(f"trial-{trial.number}").acquire(blocking=False):
-                        continue
-                except Timeout:
-                    return True
-        return False
+        with self._lock("ask"):  # nobody takes one meanwhile
+            going = [trial.number for trial in self.all if trial.state.name == "RUNNING"]
+            return any(self._is_held(number) for number in going)
+
+    def _is_held(self, number: int) -> bool:
+        """Has another process this trial?"""
+        try:
+            with self._lock(f"trial-{number}").acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
 
     def _seed(self, number: int, *axes: str) -> None:
         """Let what is drawn next follow from the seed and these names."""
