@@ -45,8 +45,8 @@ def add_run(verb: Parser) -> None:
                       help="trials that every method and control gets to find its settings with, "
                       "chosen on a part of dev (`show METHOD` prints what is searched)")
     verb.add_argument("--trial-seconds", type=parse_number("--trial-seconds"), metavar="S",
-                      help="in place of a number, or beside it: after so many seconds of its trials "
-                           "none of a method begins")
+                      help="in place of a number, or beside it: seconds of its trials after which "
+                      "none of a method begins")
     add_engine(verb)
     verb.add_argument("--tracker", choices=("tensorboard", "wandb"), metavar="tracker",
                       help="loss terms of every epoch to tensorboard or wandb (default: none)")
