@@ -204,7 +204,8 @@ def write_model(state: dict[str, Tensor], config: PretrainedConfig, architecture
     if not isinstance(name, str):
         raise BadInput(f"{weights.parent}: architectures holds no name of a class")
     cls: Any = getattr(transformers, name, None)
-    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+    is_model = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
+    if not is_model:
         raise BadInput(f"{weights.parent}: architecture {name!r} is not one that transformers has")
     transformers.logging.set_verbosity_error()
     load: Any = cls.from_pretrained
