@@ -42,6 +42,7 @@ from kdbench.search import tuned as tuned_methods
 from kdbench.search.finals import Export, Finals, Judged
 from kdbench.search.search import Candidate, Pace, Scored, Search, pace_of
 from kdbench.search.shapes import Budget, Fit, Form, Shape, shapes_for
+from kdbench.search.shrink import Taught
 from kdbench.search.space import Axis, axes_of, axis_of, draw, protocol_axes
 from kdbench.search.trials import Trials, rungs
 from kdbench.search.tuned import best_of
@@ -199,6 +200,26 @@ def test_a_search_that_was_killed_draws_and_gives_up_what_the_undisturbed_one_do
         assert process.exitcode in (-signal.SIGKILL, 0)
     assert searched(tmp_path / "b", 20) == undisturbed
     assert undisturbed[0][1]["shape"] == "b" and {state for state, _, _ in undisturbed} == {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize("first", [2, 0])
+def test_nobody_is_given_up_where_nobody_has_learned_anything(tmp_path, first):
+    """By three entities found by luck in the first steps of a tagger, all later trials would be given up."""
+    trials = Trials(tmp_path, "s", drawn, most=7, least=0.1)
+    trials.first([{"shape": "a"}] * first)
+    lucky, *others = [trials.next() for _ in range(4)]
+    assert [trials.report(one, 0, score) for one, score in zip([lucky, *others], [0.03, 0.0, 0.0, 0.0], strict=True)] == [False] * 4
+    learned = [trials.next() for _ in range(2)]
+    assert [trials.report(one, 0, score) for one, score in zip(learned, [0.5, 0.4], strict=True)] == [False] * 2  # the best third
+    assert trials.report(trials.next(), 0, 0.0), "once somebody has learned, who has not is given up"
+    assert not trials.report(others[0], 1, 0.0), "at the next rung nobody has learned anything yet"
+
+
+def test_what_is_learned_is_of_the_teachers_lead_over_the_naive_predictor():
+    def least(naive):
+        return Taught(None, {"score": {"dev": 0.8, "naive": {"dev": naive}}}, 0.9, "").least
+
+    assert least(0.6) == pytest.approx(0.62) and least(0.0) == least(None) == pytest.approx(0.08)
 
 
 def test_two_searches_on_one_folder_never_have_the_same_trial(tmp_path):

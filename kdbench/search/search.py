@@ -81,12 +81,14 @@ class Search:
     wish     what is asked for, its teacher being trained
     runner   of trials; its records lie apart from those of finals
     engine   through which trials run
+    least    below this dev score a trial has learned too little to be compared with
     """
 
     wish: Wish
     runner: Runner
     engine: Engine
     clock: Clock
+    least: float = -math.inf
     candidates: list[Candidate] = field(default_factory=list)
     trials: Trials = field(init=False)
     fits: list[Fit] = field(default_factory=list)
@@ -105,7 +107,7 @@ class Search:
         """
         self.trials = Trials(self.runner.folder / "search", name, self.draw,
                              self.wish.sampler, self.wish.pruner, self.wish.seed,
-                             most=self.wish.trials)
+                             most=self.wish.trials, least=self.least)
         spent = 0.0
         for trial in self.trials.all:
             for _, facts in rung_facts(trial):

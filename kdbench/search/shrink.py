@@ -52,6 +52,7 @@ from kdbench.search.wish import Clock, Wish
 from kdbench.serve.serving import open_artefact
 
 TRIALS = "trials"  # the folder of their records, in the results folder
+LEARNED = 0.1  # of the teacher's lead over the naive predictor: less is as good as nothing
 LISTS = ("students", "methods", "forms")  # what may be one word in Python
 
 
@@ -87,6 +88,15 @@ class Taught:
     apart: float
     source: str
 
+    @property
+    def least(self) -> float:
+        """The dev score by which a student has learned something: a tenth of the way from the
+        naive predictor's to the teacher's. A correlation that is not defined counts as none.
+        """
+        score = self.record["score"]
+        naive, own = score["naive"]["dev"] or 0.0, score["dev"] or 0.0
+        return float(naive + LEARNED * (own - naive))
+
 
 def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
            workers: int = 1, engine: str = "local", address: str | None = None) -> Shrunk:
@@ -109,7 +119,7 @@ def shrink(wish: Wish, results_dir: Path, out: Path, *, device: str = "auto",
     taught = teach(wish, finals, trials)
     ready = replace(wish, request=replace(wish.request, teacher=taught.source))
     search = Search(ready, trials, Engine(engine, workers, address=address),
-                    Clock(wish.seconds))
+                    Clock(wish.seconds), least=taught.least)
     with new_folder(out) as part:
         found = deliver(ready, search, finals, taught, part)
     return replace(found, folder=out)

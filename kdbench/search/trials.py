@@ -8,6 +8,7 @@ started again, a search of one worker draws the same.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -99,6 +100,7 @@ class Trials:
     sampler, pruner  by name
     defaults  what the first trial tries, in place of something drawn
     most     trials, at most; None: any number
+    least    below this dev score nothing was learned yet, and nothing follows from who is ahead
     """
 
     folder: Path
@@ -109,6 +111,7 @@ class Trials:
     seed: int = 0
     defaults: dict[str, Any] | None = None
     most: int | None = None
+    least: float = -math.inf
     study: Study = field(init=False)
 
     def __post_init__(self) -> None:
@@ -181,6 +184,13 @@ class Trials:
             return False
         cutoff = sorted(values.values(), reverse=True)[max(1, len(values) // FACTOR) - 1]
         return values[number] < cutoff
+
+    def tells(self, step: int) -> bool:
+        """Has any trial learned enough by this step that others can be compared with it? Where the
+        best of a tagger's first steps are three entities found by luck, who has none may go on.
+        """
+        return any(trial.intermediate_values.get(step, -math.inf) >= self.least
+                   for trial in self.all)
 
     @property
     def all(self) -> list[FrozenTrial]:
@@ -265,9 +275,9 @@ class Trials:
         if step not in kept:  # else it was killed behind this line
             trial.report(score, step)
         given_up = trial.should_prune()  # notes the score, which later trials are compared with
-        if owned.number not in {one.number for one in self.wave}:
-            return given_up
-        return self.pruner == "halving" and self.behind_the_first(owned.number, step)
+        if owned.number in {one.number for one in self.wave}:
+            given_up = self.pruner == "halving" and self.behind_the_first(owned.number, step)
+        return given_up and self.tells(step)
 
     def note(self, owned: Owned, rung: int, **facts: Any) -> None:
         """Keep what a rung of a trial took and gave."""
