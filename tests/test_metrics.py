@@ -24,7 +24,7 @@ from kdbench.score.metrics import (
     word_tags,
 )
 from kdbench.score.scoring import SEQEVAL
-from kdbench.score.tagging import seqeval_ratios
+from kdbench.score.tagging import names_for_seqeval, seqeval_ratios, seqeval_strict_ratios
 
 RNG = np.random.default_rng
 GENE = ("O", "B-GENE", "I-GENE")
@@ -315,6 +315,29 @@ def test_entity_scores_that_our_counts_do_not_give_are_refused(name, monkeypatch
     monkeypatch.setitem(SEQEVAL, METRICS[name].counts, lambda gold, predicted, info: wrong)
     with pytest.raises(RuntimeError, match=f"{name}: seqeval gives 0.123, our counts give"):
         METRICS[name].score(gold, predicted, info)
+
+
+@pytest.mark.parametrize("labels", [GENE, (*IOBES[1:], "O")], ids=["IOB2", "IOBES"])
+def test_what_seqeval_is_spared_changes_nothing_of_what_it_says(labels):
+    """Words that are O in both, in long runs, at both ends and between any tags."""
+    from seqeval import scheme
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    rng, shorter = RNG(11), 0
+    strict = {"mode": "strict", "scheme": scheme.IOB2 if labels == GENE else scheme.IOBES}
+
+    def tags(size, share):
+        return np.where(rng.random(size) < share, labels.index("O"), rng.integers(len(labels), size=size))
+
+    for share in [0.0, 0.5, 0.9, 0.97] * 15:
+        sizes = rng.integers(0, 40, size=6)
+        gold, predicted = [tags(size, share) for size in sizes], [tags(size, share) for size in sizes]
+        names = as_names(gold, labels), as_names(predicted, labels)
+        for ratios, how in ((seqeval_ratios, {}), (seqeval_strict_ratios, strict)):
+            whole = [score_of(*names, zero_division=0, **how) for score_of in (precision_score, recall_score, f1_score)]
+            assert [*ratios(gold, predicted, Info(labels)).values()] == whole
+        shorter += sum(map(len, names_for_seqeval(gold, predicted, Info(labels))[0])) < sizes.sum()
+    assert shorter > 40
 
 
 def test_seqeval_is_asked_once_for_an_f1_its_precision_and_its_recall(monkeypatch):
