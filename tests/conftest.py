@@ -26,10 +26,11 @@ atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 # The files of half a minute and more, the longest first. A worker takes file after file in this
 # order, so that no worker is left with a long file when the other one has ended.
-LONG = ("test_served", "test_shrink", "test_identity", "test_verify", "test_distributed", "test_grid", "test_mutations", "test_stopping",
-        "test_contracts", "test_pretend_device", "test_resume", "test_variants", "test_speed_bench", "test_docs", "test_cli",
-        "test_metrics", "test_doktra", "test_layouts", "test_ner_kd", "test_onnx_example", "test_study", "test_lookalikes",
-        "test_site", "test_own_files", "test_protocol", "test_limits")
+LONG = ("test_contracts", "test_verify", "test_shrink", "test_study", "test_grid", "test_served", "test_identity", "test_pretend_device",
+        "test_variants", "test_distributed", "test_certify", "test_fuzz", "test_chains", "test_recipe", "test_stopping", "test_resume",
+        "test_logit_family", "test_layer_methods", "test_mutations", "test_glmd", "test_ner_kd", "test_site", "test_layouts",
+        "test_metrics", "test_equal_steps", "test_speed_bench", "test_docs", "test_cli", "test_doktra", "test_onnx_example",
+        "test_lookalikes", "test_own_files", "test_protocol", "test_limits")
 
 
 # marks of tests that need an extra, and a library of it
