@@ -546,8 +546,10 @@ def test_what_was_looked_at_and_dropped_is_in_the_certificate(found):
     assert f"no: student {found[2]['student']}" in card and card.index("## Certificate") < card.index("## Scores")
 
 
-def test_the_same_command_finds_everything_and_delivers_the_same(found, capsys):
+def test_the_same_command_finds_everything_and_delivers_the_same(found, capsys, monkeypatch):
     place, code, certificate = found
+    searches = []
+    monkeypatch.setattr("kdbench.search.search.Trials", lambda *words, **named: searches.append(Trials(*words, **named)) or searches[-1])
     before = {path.name for path in (place / "r" / "models").iterdir()}
     words = [*WORDS, "--trials", "3", "--seeds", "2", "--results-dir", str(place / "r"), "-o", str(place / "again")]
     assert main(words) == code
@@ -556,6 +558,8 @@ def test_the_same_command_finds_everything_and_delivers_the_same(found, capsys):
     for name in ("student", "trained", "runs", "kept", "score", "labels"):
         assert again[name] == certificate[name]
     assert "fine-tuning: 1" not in capsys.readouterr().err
+    teacher = store.find_record(place / "r", certificate["teacher"])
+    assert [one.least for one in searches] == [Taught(None, teacher, 0.0, "").least] and searches[0].least > 0.01
 
 
 def again(place, folder, *more):
